@@ -1,0 +1,13 @@
+"""The one root of every error that this project raises on purpose."""
+
+
+class AgpsError(Exception):
+    """An error with one clear sentence: the value, the limit, what to do."""
+
+
+class HardwareFault(AgpsError):
+    """The arm or a camera failed: it has been stopped before this was raised."""
+
+
+class ConfigError(AgpsError):
+    """A request that cannot be carried out as it was asked for."""

@@ -1,0 +1,182 @@
+"""What flows between robot, supervisor and learner: shapes, units, frames. NumPy only.
+
+Poses are homogeneous matrices, `T_base_tcp` = "tcp expressed in base". Lengths in m, angles in rad, forces in N.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+ByteArray = npt.NDArray[np.uint8]
+
+Motion = Literal["free", "guarded", "search"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RGBDFrame:
+    """One camera's colour and depth image with its calibration: a snapshot."""
+
+    name: str
+    """Name of the camera, e.g. `side`."""
+    rgb: ByteArray
+    """Colour image, top row first. Shape (H, W, 3), uint8."""
+    depth_m: npt.NDArray[np.float32]
+    """Distance along the optical axis, 0 where there is no data. Shape (H, W), [m]."""
+    K: FloatArray
+    """Pinhole intrinsics. Shape (3, 3), [px]."""
+    T_base_cam: FloatArray
+    """Camera pose in the base frame, OpenCV axes (x right, y down, z forward). Shape (4, 4), [m]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotState:
+    """What the arm measures at one control step."""
+
+    T_base_tcp: FloatArray
+    """Measured pose of the TCP in the base frame. Shape (4, 4), [m]."""
+    twist: FloatArray
+    """Linear [m/s] and angular [rad/s] velocity of the TCP in the base frame. Shape (6,)."""
+    wrench: FloatArray
+    """Force [N] and torque [N m] on the TCP in the base frame, tared at reset. Shape (6,)."""
+    gripper_opening: float
+    """0 closed, 1 open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the policy and the failure detector see at one control step."""
+
+    images: Mapping[str, ByteArray]
+    """Per policy camera, shape (H, W, 3), uint8."""
+    state: npt.NDArray[np.float32]
+    """Proprioception as the environment's datasheet lists it. Shape (P,)."""
+    robot: RobotState
+    """The arm's measurement behind `state`, in the base frame."""
+    T_base_ref: FloatArray
+    """Reference pose to which the next action is added. Shape (4, 4), [m]."""
+    step: int
+    """Control steps since reset, counting from 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """Axis-aligned box in the base frame that confines the TCP."""
+
+    lower: FloatArray
+    """Smallest x, y, z. Shape (3,), [m]."""
+    upper: FloatArray
+    """Largest x, y, z. Shape (3,), [m]."""
+
+    def contains(self, position: FloatArray) -> bool:
+        """Return whether a point of shape (3,), [m], lies in the closed box."""
+        return bool(np.all(position >= self.lower) and np.all(position <= self.upper))
+
+    def project(self, position: FloatArray) -> FloatArray:
+        """Return the nearest point of the box. Shape (3,), [m]."""
+        return np.clip(position, self.lower, self.upper)
+
+    @property
+    def volume(self) -> float:
+        """Volume in m^3."""
+        return float(np.prod(self.upper - self.lower))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waypoint:
+    """One target of a corrective motion and how to go there."""
+
+    T_base_tcp: FloatArray
+    """Target pose of the TCP in the robot base frame. Shape (4, 4), [m]."""
+    gripper_opening: float
+    """0 closed, 1 open."""
+    motion: Motion = "free"
+    """`free`: until reached. `guarded`: until reached or contact. `search`: x and y of the target with a light push below
+    the height of the last contact; the rest of a run of search waypoints is skipped when the TCP drops."""
+    max_step_m: float = 0.010
+    """Longest translation per control step, [m]."""
+    push_m: float = 0.0
+    """Search only: how far below the contact height the target is commanded, [m]. Stiffness turns it into force."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one question to the agent cost."""
+
+    model_calls: int = 0
+    """Chat model calls, retries and repairs included."""
+    latency_s: float = 0.0
+    """Wall-clock from trigger to answer, [s]."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    memory_hit: bool = False
+    """Answered from memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune:
+    """Confine exploration to a box until the episode ends."""
+
+    box: Box
+    cost: Cost = field(default_factory=Cost)
+    id: str = ""
+    """Folder name of the saved query under `interventions/`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guide:
+    """Follow corrective waypoints until reached, blocked, or out of step budget."""
+
+    waypoints: tuple[Waypoint, ...]
+    max_steps: int
+    """Control steps after which the policy acts again."""
+    cost: Cost = field(default_factory=Cost)
+    id: str = ""
+    """Folder name of the saved query under `interventions/`."""
+
+
+Intervention = Prune | Guide
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeOutcome:
+    """How an episode ended, for supervisors, memory and logs."""
+
+    episode: int
+    """Number of the episode in its run, counting from 0."""
+    success: bool
+    """The reward said success."""
+    terminated: bool
+    """The task ended the episode."""
+    truncated: bool
+    """The time limit ended the episode: not a terminal state."""
+    steps: int
+    """Control steps."""
+    guided_steps: int
+    """Steps whose action followed a waypoint."""
+    pruned_steps: int
+    """Steps whose action a box changed."""
+    final_robot: RobotState
+    """The arm's last measurement before reset: where a success was."""
+    intervention_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """One control step as it was executed."""
+
+    observation: Mapping[str, npt.NDArray[Any]]
+    """Keys of the environment's observation space."""
+    action: npt.NDArray[np.float32]
+    """The executed action, after box, waypoint and guard. Shape (A,), in [-1, 1]."""
+    reward: float
+    next_observation: Mapping[str, npt.NDArray[Any]]
+    terminated: bool
+    """The task ended here: the value after is 0."""
+    truncated: bool
+    """A time limit ended the episode here: the value after is bootstrapped."""
+    guided: bool
+    """The action followed a waypoint."""
