@@ -20,3 +20,5 @@ class Scene:
     """0 closed, 1 open."""
     workspace: Box
     """Where the TCP may be commanded to, base frame, [m]."""
+    p_tcp_tool: FloatArray
+    """Working point of what is held (the plug's tip; the origin for bare fingers) in the TCP frame. Shape (3,), [m]."""
