@@ -1,0 +1,1 @@
+"""Learning and acting at control rate. Knows no language model."""

@@ -14,9 +14,10 @@ class Supervisor(Protocol):
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Prepare for a rollout whose first observation is given."""
 
-    def review(self, observation: Observation) -> Intervention | None:
+    def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Return an intervention, or None to let the policy act. Called once per control step, before acting.
 
+        `active` is the intervention under way: waypoints still being followed, or a box until the episode ends.
         Never raises for what the agent does wrong: the answer is None and the reason is counted in `metrics`.
         """
 
@@ -24,7 +25,7 @@ class Supervisor(Protocol):
         """Learn how the rollout ended."""
 
     def metrics(self) -> dict[str, float]:
-        """Return cumulative counters of the run: triggers, agent_calls, memory_hits, agent_pause_s, and their reasons."""
+        """Return cumulative counters: triggers, agent_calls, memory_hits, agent_pause_s, declined/<reason>."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs. Only plain numbers, strings, lists and arrays."""
@@ -42,7 +43,7 @@ class NullSupervisor:
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Do nothing."""
 
-    def review(self, observation: Observation) -> Intervention | None:
+    def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Let the policy act."""
         return None
 

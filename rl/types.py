@@ -94,8 +94,8 @@ class Waypoint:
     gripper_opening: float
     """0 closed, 1 open."""
     motion: Motion = "free"
-    """`free`: until reached. `guarded`: until reached or contact. `search`: x and y of the target with a light push below
-    the height of the last contact; the rest of a run of search waypoints is skipped when the TCP drops."""
+    """`free`: until reached. `guarded`: until reached or contact. `search`: x and y of the target with a light push
+    below the height of the last contact; the rest of a run of search waypoints is skipped when the TCP drops."""
     max_step_m: float = 0.010
     """Longest translation per control step, [m]."""
     push_m: float = 0.0
@@ -159,8 +159,8 @@ class EpisodeOutcome:
     """Steps whose action followed a waypoint."""
     pruned_steps: int
     """Steps whose action a box changed."""
-    final_robot: RobotState
-    """The arm's last measurement before reset: where a success was."""
+    final_robot: RobotState | None
+    """The arm's last measurement before reset: where a success was. None for an environment that does not tell."""
     intervention_ids: tuple[str, ...] = ()
 
 

@@ -1,0 +1,26 @@
+# `make demo` trains USB insertion in simulation and opens the story in runs/demo/report.html; `make test` passes the checks.
+# Both install what they need first; a second run reuses it.
+.PHONY: setup demo test lint slow clean
+
+AGPS := .venv/bin/agps
+# One run per machine has both cores; tests run beside other things, where two threads stall each other.
+TEST_ENV := OMP_NUM_THREADS=1
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	@rm -rf runs/demo
+	$(AGPS) train usb_insertion --run-dir runs/demo
+	@echo "Open runs/demo/report.html"
+
+test: setup lint
+	$(TEST_ENV) .venv/bin/python -m pytest -q
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+slow: setup
+	$(TEST_ENV) .venv/bin/python -m pytest -q -m slow

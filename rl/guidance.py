@@ -1,0 +1,157 @@
+"""What an intervention does to actions: a box projects them, waypoints replace them. Says what it changed.
+
+Everything here speaks the policy's language: the result is always an action in [-1, 1] that the policy could have
+emitted, so that it can be stored as executed. The guard in the environment still has the last word.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from rl.transforms import pose_difference
+from rl.types import Box, FloatArray, Guide, Observation, Waypoint
+
+GuideStatus = Literal["following", "reached", "blocked", "budget"]
+
+
+def project_action(
+    action: FloatArray, *, T_base_ref: FloatArray, box: Box, action_scale: FloatArray
+) -> tuple[FloatArray, bool]:
+    """Return the action whose target is the proposed target projected onto the box, and whether it changed.
+
+    From inside, the target stops at the face it would cross. From outside, the projection pulls the target onto the
+    box, so the TCP can only approach it, at most one action scale per step (AGPS, arXiv:2602.11978, pruning).
+
+    Args:
+        action: Proposed action, first three entries the translation. Shape (A,), in [-1, 1].
+        T_base_ref: Reference pose that the action is added to. Shape (4, 4), [m].
+        box: Where the TCP may be commanded to, base frame, [m].
+        action_scale: Translation [m] and rotation [rad] of a unit action. Shape (A,).
+    """
+    reference = T_base_ref[:3, 3]
+    target = reference + action[:3] * action_scale[:3]
+    if box.contains(target):
+        return action, False
+    projected = np.array(action, copy=True)
+    # Not more than one action scale: far outside, the way to the box takes several steps.
+    projected[:3] = np.clip((box.project(target) - reference) / action_scale[:3], -1.0, 1.0)
+    return projected, True
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceConfig:
+    """When a waypoint counts as reached, touched or dropped into."""
+
+    position_tolerance_m: float = 0.002
+    """A free waypoint is reached within this distance, [m]."""
+    rotation_tolerance_rad: float = 0.05
+    """A free waypoint is reached within this angle, [rad]."""
+    contact_n: float = 4.0
+    """Vertical force that ends a guarded move, [N]: above what acceleration reads, below what hurts a plug."""
+    drop_m: float = 0.0018
+    """A search ends when the TCP is this far below the height of contact, [m] (lead-in plus a millimetre of depth)."""
+    blocked_steps: int = 12
+    """A free or guarded waypoint that comes no closer for this many steps ends the guidance."""
+
+
+class WaypointFollower:
+    """Turns the waypoints of one `Guide` into one action per control step, until reached, blocked or out of budget."""
+
+    def __init__(self, guide: Guide, *, action_scale: FloatArray, config: GuidanceConfig | None = None) -> None:
+        self.status: GuideStatus = "following"
+        self._guide = guide
+        self._scale = np.asarray(action_scale, dtype=np.float64)
+        self._config = config or GuidanceConfig()
+        self._index = 0
+        self._steps = 0
+        self._contact_z: float | None = None
+        self._found = True
+        """False from the first search waypoint until the TCP drops."""
+        self._found_offset = np.zeros(2)
+        """What a search found: xy of the drop minus xy that was aimed at, [m]; applied to every later waypoint."""
+        self._closest = np.inf
+        self._stuck_steps = 0
+
+    def next_action(self, observation: Observation) -> FloatArray | None:
+        """Return the next action, shape (A,), or None when the guidance is over (`status` says why)."""
+        if self._steps >= self._guide.max_steps:
+            self.status = "budget"
+            return None
+        self._advance(observation)
+        waypoint = self._waypoint(self._index)
+        searched_in_vain = not self._found and (waypoint is None or waypoint.motion != "search")
+        if searched_in_vain or self._stuck_steps >= self._config.blocked_steps:
+            self.status = "blocked"
+            return None
+        if waypoint is None:
+            self.status = "reached"
+            return None
+        self._steps += 1
+        if waypoint.motion == "search":
+            self._found = False
+            self._index += 1  # one control step per search waypoint: friction decides how far it really gets
+        return self._action_towards(waypoint, observation)
+
+    def _waypoint(self, index: int) -> Waypoint | None:
+        return self._guide.waypoints[index] if index < len(self._guide.waypoints) else None
+
+    def _advance(self, observation: Observation) -> None:
+        """Move on past every waypoint that is done."""
+        if not self._found:
+            self._end_search_after_drop(observation)
+        while (waypoint := self._waypoint(self._index)) is not None and self._is_done(waypoint, observation):
+            self._index += 1
+            self._closest, self._stuck_steps = np.inf, 0
+
+    def _is_done(self, waypoint: Waypoint, observation: Observation) -> bool:
+        if waypoint.motion == "search":
+            return False
+        robot = observation.robot
+        if waypoint.motion == "guarded" and abs(robot.wrench[2]) > self._config.contact_n:
+            self._contact_z = float(robot.T_base_tcp[2, 3])
+            return True
+        error = pose_difference(robot.T_base_tcp, self._target(waypoint))
+        distance = float(np.linalg.norm(error[:3]))
+        if distance < self._closest - 2e-4:
+            self._closest, self._stuck_steps = distance, 0
+        else:
+            self._stuck_steps += 1
+        return (
+            distance < self._config.position_tolerance_m
+            and float(np.linalg.norm(error[3:])) < self._config.rotation_tolerance_rad
+        )
+
+    def _end_search_after_drop(self, observation: Observation) -> None:
+        """Skip the rest of the search once the TCP is below the height of contact, and keep where that was."""
+        tcp = observation.robot.T_base_tcp[:3, 3]
+        if self._contact_z is None or tcp[2] > self._contact_z - self._config.drop_m:
+            return
+        self._found = True
+        while (waypoint := self._waypoint(self._index)) is not None and waypoint.motion == "search":
+            self._index += 1
+        if waypoint is not None:
+            self._found_offset = tcp[:2] - waypoint.T_base_tcp[:2, 3]
+
+    def _target(self, waypoint: Waypoint) -> FloatArray:
+        target = np.array(waypoint.T_base_tcp, dtype=np.float64)
+        if waypoint.motion == "search":
+            target[2, 3] = (target[2, 3] if self._contact_z is None else self._contact_z) - waypoint.push_m
+        else:
+            target[:2, 3] += self._found_offset
+        return target
+
+    def _action_towards(self, waypoint: Waypoint, observation: Observation) -> FloatArray:
+        """Return the clipped action from the reference to the target, no longer than the waypoint's step."""
+        delta = pose_difference(observation.T_base_ref, self._target(waypoint))
+        length = float(np.linalg.norm(delta[:3]))
+        if length > waypoint.max_step_m:
+            delta[:3] *= waypoint.max_step_m / length
+        action = np.zeros(len(self._scale))
+        action[:6] = delta / self._scale[:6]
+        largest = float(np.max(np.abs(action[:6])))
+        if largest > 1.0:  # keep the direction: clipping each axis alone would bend the path
+            action[:6] /= largest
+        if len(action) == 7:
+            action[6] = 1.0 if waypoint.gripper_opening > 0.5 else -1.0
+        return action

@@ -1,0 +1,179 @@
+"""The control loop: observe, review, act, step. Read this file first.
+
+    observation --> supervisor.review --> Prune | Guide | None
+         |                                      |
+         v                                      v
+    policy action ------------------> guidance (project / follow) --> environment (guard) --> transition
+
+AGPS, SERL and HIL-SERL run this same loop with different supervisors. The action that is stored is the one that the
+environment executed, after box, waypoint and guard.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.vec_env import VecEnv
+
+from rl.errors import ConfigError
+from rl.guidance import GuidanceConfig, WaypointFollower, project_action
+from rl.supervisor import NullSupervisor, Supervisor
+from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune, Transition
+
+Policy = Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]
+"""From an observation, as the environment gives it, to an action of shape (A,) in [-1, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one control step produced."""
+
+    transition: Transition
+    info: dict[str, Any]
+    """The environment's info of this step."""
+    outcome: EpisodeOutcome | None
+    """Set on the last step of an episode."""
+
+
+class RolloutLoop:
+    """Runs one robot: one call of `step` is one control step."""
+
+    def __init__(
+        self,
+        env: VecEnv,
+        *,
+        policy: Policy,
+        supervisor: Supervisor | None = None,
+        guidance: GuidanceConfig | None = None,
+        rate_hz: float | None = None,
+    ) -> None:
+        if env.num_envs != 1:
+            raise ConfigError(f"The loop runs one robot, the environment has {env.num_envs}; pass n_envs=1.")
+        self.supervisor: Supervisor = supervisor or NullSupervisor()
+        self.episode = -1
+        """Number of the running episode, counting from 0."""
+        self._env = env
+        self._policy = policy
+        self._guidance = guidance or GuidanceConfig()
+        self._period_s = None if rate_hz is None else 1.0 / rate_hz
+        self._deadline_s = 0.0
+
+    def reset(self) -> None:
+        """Reset the environment and start an episode."""
+        self._begin_episode(self._env.reset(), self._env.reset_infos[0])
+
+    def step(self) -> Step:
+        """Advance by one control step; after the last step of an episode the next one has begun."""
+        if self.episode < 0:
+            self.reset()
+        self._review()
+        action, guided = self._choose_action()
+        self._wait_for_tick()
+        next_obs, rewards, dones, infos = self._env.step(action[np.newaxis])
+        info = dict(infos[0])
+
+        done = bool(dones[0])
+        truncated = bool(info.get("TimeLimit.truncated", False))
+        last_obs = info["terminal_observation"] if done else _unbatch(next_obs)
+        transition = Transition(
+            observation=self._obs,
+            action=np.asarray(info.get("executed_action", action), dtype=np.float32),
+            reward=float(rewards[0]),
+            next_observation=last_obs,
+            terminated=done and not truncated,
+            truncated=truncated,
+            guided=guided,
+        )
+        self._steps += 1
+        self._guided_steps += guided
+        self._obs, self._observation = last_obs, info.get("observation")
+        if not done:
+            return Step(transition=transition, info=info, outcome=None)
+        outcome = self._outcome(transition, info)
+        self.supervisor.finish_episode(outcome)
+        self._begin_episode(next_obs, self._env.reset_infos[0])
+        return Step(transition=transition, info=info, outcome=outcome)
+
+    def _begin_episode(self, batched_obs: Any, info: Mapping[str, Any]) -> None:
+        self.episode += 1
+        self._obs: Mapping[str, npt.NDArray[Any]] = _unbatch(batched_obs)
+        self._observation: Observation | None = info.get("observation")
+        self._follower: WaypointFollower | None = None
+        self._guide: Guide | None = None
+        self._prune: Prune | None = None
+        self._steps = self._guided_steps = self._pruned_steps = 0
+        self._intervention_ids: list[str] = []
+        if self._observation is not None:
+            self.supervisor.start_episode(self.episode, self._observation)
+        self._deadline_s = time.monotonic()
+
+    @property
+    def active(self) -> Intervention | None:
+        """The intervention under way: waypoints being followed, else the episode's box."""
+        return self._guide or self._prune
+
+    def _review(self) -> None:
+        """Ask the supervisor; a new answer replaces the one of its kind."""
+        if self._observation is None:  # an environment that is not ours: nobody can watch it
+            return
+        asked_at = time.monotonic()
+        answer = self.supervisor.review(self._observation, active=self.active)
+        self._deadline_s += time.monotonic() - asked_at  # the arm holds still while the agent thinks
+        if answer is None:
+            return
+        self._intervention_ids.append(answer.id)
+        if isinstance(answer, Prune):
+            self._prune = answer
+        else:
+            self._guide = answer
+            self._follower = WaypointFollower(
+                answer, action_scale=self._env.get_attr("action_scale")[0], config=self._guidance
+            )
+
+    def _choose_action(self) -> tuple[FloatArray, bool]:
+        """Return the action to send, and whether a waypoint gave it."""
+        if self._follower is not None and self._observation is not None:
+            waypoint_action = self._follower.next_action(self._observation)
+            if waypoint_action is not None:
+                return waypoint_action.astype(np.float32), True
+            self._follower = self._guide = None
+        action: FloatArray = self._policy(self._obs)
+        if self._prune is not None and self._observation is not None:
+            action, changed = project_action(
+                action,
+                T_base_ref=self._observation.T_base_ref,
+                box=self._prune.box,
+                action_scale=self._env.get_attr("action_scale")[0],
+            )
+            self._pruned_steps += changed
+        return action, False
+
+    def _wait_for_tick(self) -> None:
+        """Keep the control rate on a robot; a late tick does not hurry the ones after it."""
+        if self._period_s is None:
+            return
+        now = time.monotonic()
+        if now < self._deadline_s:
+            time.sleep(self._deadline_s - now)
+        self._deadline_s = max(self._deadline_s, now) + self._period_s
+
+    def _outcome(self, transition: Transition, info: Mapping[str, Any]) -> EpisodeOutcome:
+        return EpisodeOutcome(
+            episode=self.episode,
+            success=bool(info.get("is_success", transition.terminated and transition.reward > 0)),
+            terminated=transition.terminated,
+            truncated=transition.truncated,
+            steps=self._steps,
+            guided_steps=self._guided_steps,
+            pruned_steps=self._pruned_steps,
+            final_robot=None if self._observation is None else self._observation.robot,
+            intervention_ids=tuple(self._intervention_ids),
+        )
+
+
+def _unbatch(obs: Any) -> Mapping[str, npt.NDArray[Any]]:
+    """Return the only environment's observation out of a vectorised one."""
+    return {key: value[0] for key, value in obs.items()}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Make .venv with what requirements.lock pins, and the system libraries for headless rendering and cameras.
+# Done again only when pyproject.toml or requirements.lock changed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stamp=.venv/.agps-installed
+packages=()
+ldconfig -p | grep -q 'libEGL\.so\.1' || packages+=(libegl1)
+ldconfig -p | grep -q 'libusb-1\.0\.so\.0' || packages+=(libusb-1.0-0)
+ls /usr/lib/*/dri/swrast_dri.so >/dev/null 2>&1 || packages+=(libgl1-mesa-dri)
+python=""
+for candidate in python3 python3.13 python3.12 python3.11; do
+    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    echo "AGPS needs Python 3.11 or newer; 'python3 --version' here: $(python3 --version 2>&1 || true)." >&2
+    exit 1
+fi
+"$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+
+if [ ${#packages[@]} -gt 0 ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing system packages: ${packages[*]}"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    else
+        echo "System packages are missing; run: sudo apt-get install --no-install-recommends ${packages[*]}" >&2
+        exit 1
+    fi
+fi
+
+if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt requirements.lock ]; then
+    exit 0
+fi
+echo "Installing AGPS into .venv (a few minutes the first time)"
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+touch "$stamp"

@@ -1,0 +1,130 @@
+import dataclasses
+
+import numpy as np
+
+from rl.guidance import GuidanceConfig, WaypointFollower, project_action
+from rl.transforms import apply_delta, pose
+from rl.types import Box, Guide, Observation, RobotState, Waypoint
+
+DOWN = np.diag([1.0, -1.0, -1.0])
+SCALE = np.array([0.01, 0.01, 0.01, 0.06, 0.06, 0.06])
+BOX = Box(lower=np.array([0.4, -0.1, 0.0]), upper=np.array([0.6, 0.1, 0.2]))
+
+
+def at(x: float, y: float, z: float, *, force_z: float = 0.0) -> Observation:
+    T = pose(np.array([x, y, z]), DOWN)
+    robot = RobotState(
+        T_base_tcp=T, twist=np.zeros(6), wrench=np.array([0, 0, force_z, 0, 0, 0.0]), gripper_opening=0.0
+    )
+    return Observation(images={}, state=np.zeros(19, np.float32), robot=robot, T_base_ref=T, step=0)
+
+
+def waypoint(x: float, y: float, z: float, **kwargs) -> Waypoint:
+    return Waypoint(T_base_tcp=pose(np.array([x, y, z]), DOWN), gripper_opening=0.0, **kwargs)
+
+
+def follow(*waypoints: Waypoint, max_steps: int = 50, **config) -> WaypointFollower:
+    return WaypointFollower(
+        Guide(waypoints=waypoints, max_steps=max_steps), action_scale=SCALE, config=GuidanceConfig(**config)
+    )
+
+
+def project(action: list[float], position: list[float], box: Box = BOX) -> tuple[np.ndarray, bool]:
+    return project_action(np.array(action), T_base_ref=pose(np.array(position), DOWN), box=box, action_scale=SCALE)
+
+
+def test_action_that_stays_inside_the_box_is_not_changed():
+    action, changed = project([0.5, -0.5, 1, 0.3, 0, 0], [0.5, 0, 0.1])
+    np.testing.assert_array_equal(action, [0.5, -0.5, 1, 0.3, 0, 0])
+    assert not changed
+
+
+def test_step_that_leaves_the_box_stops_at_its_face():
+    action, changed = project([1, 0.5, 0, 0.3, 0, 0], [0.596, 0, 0.1])
+    np.testing.assert_allclose(action, [0.4, 0.5, 0, 0.3, 0, 0], atol=1e-9)
+    assert changed
+
+
+def test_from_outside_the_box_can_only_be_approached(rng: np.random.Generator):
+    for _ in range(200):
+        position = rng.uniform([0.3, -0.2, -0.1], [0.7, 0.2, 0.3])
+        action, _ = project(list(rng.uniform(-1, 1, 6)), list(position))
+        before = np.linalg.norm(BOX.project(position) - position)
+        moved = position + action[:3] * SCALE[:3]
+        assert np.linalg.norm(BOX.project(moved) - moved) <= before + 1e-12
+
+
+def test_box_equal_to_everything_changes_nothing(rng: np.random.Generator):
+    everything = Box(lower=np.full(3, -10.0), upper=np.full(3, 10.0))
+    proposed = rng.uniform(-1, 1, 6)
+    action, changed = project(list(proposed), [0.5, 0, 0.1], everything)
+    np.testing.assert_array_equal(action, proposed)
+    assert not changed
+
+
+def test_free_waypoint_is_approached_within_the_action_scale_and_then_reached():
+    follower = follow(waypoint(0.53, 0, 0.1))
+    np.testing.assert_allclose(follower.next_action(at(0.5, 0, 0.1)), [1, 0, 0, 0, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(follower.next_action(at(0.527, 0, 0.1)), [0.3, 0, 0, 0, 0, 0], atol=1e-9)
+    assert follower.next_action(at(0.5295, 0, 0.1)) is None
+    assert follower.status == "reached"
+
+
+def test_diagonal_step_keeps_its_direction():
+    action = follow(waypoint(0.56, 0.03, 0.1)).next_action(at(0.5, 0, 0.1))
+    np.testing.assert_allclose(action[1] / action[0], 0.5, atol=1e-9)
+    assert np.linalg.norm(action[:3] * SCALE[:3]) <= 0.010 + 1e-12
+
+
+def test_guarded_move_ends_on_contact_and_the_search_presses_from_there():
+    follower = follow(
+        waypoint(0.5, 0, 0.05, motion="guarded"), waypoint(0.501, 0, 0.05, motion="search", push_m=0.0014)
+    )
+    follower.next_action(at(0.5, 0, 0.1))
+    action = follower.next_action(at(0.5, 0, 0.07, force_z=8.0))
+    np.testing.assert_allclose(action[:3] * SCALE[:3], [0.001, 0, -0.0014], atol=1e-9)
+
+
+def test_search_that_drops_skips_its_rest_and_shifts_what_comes_after_to_what_it_found():
+    spiral = [waypoint(0.5 + dx, 0, 0.05, motion="search", push_m=0.001) for dx in (0.001, 0.002, 0.003)]
+    follower = follow(waypoint(0.5, 0, 0.05, motion="guarded"), *spiral, waypoint(0.5, 0, 0.06))
+    follower.next_action(at(0.5, 0, 0.07, force_z=8.0))
+    follower.next_action(at(0.501, 0, 0.07))
+    action = follower.next_action(at(0.502, 0, 0.067))
+    np.testing.assert_allclose(action[:3] * SCALE[:3], [0, 0, -0.007], atol=1e-9)
+
+
+def test_search_without_a_drop_ends_blocked_instead_of_pressing_on():
+    follower = follow(
+        waypoint(0.5, 0, 0.05, motion="guarded"),
+        waypoint(0.501, 0, 0.05, motion="search", push_m=0.001),
+        waypoint(0.5, 0, 0.03),
+    )
+    follower.next_action(at(0.5, 0, 0.07, force_z=8.0))
+    assert follower.next_action(at(0.501, 0, 0.07, force_z=8.0)) is None
+    assert follower.status == "blocked"
+
+
+def test_arm_that_does_not_move_is_blocked():
+    follower = follow(waypoint(0.53, 0, 0.1), blocked_steps=5)
+    actions = [follower.next_action(at(0.5, 0, 0.1)) for _ in range(8)]
+    assert actions[-1] is None
+    assert follower.status == "blocked"
+
+
+def test_step_budget_ends_the_guidance():
+    follower = follow(waypoint(0.59, 0, 0.1), max_steps=2)
+    assert [follower.next_action(at(0.5 + 0.01 * i, 0, 0.1)) is None for i in range(3)] == [False, False, True]
+    assert follower.status == "budget"
+
+
+def test_following_from_anywhere_reaches_the_target_pose(rng: np.random.Generator):
+    goal = apply_delta(pose(np.array([0.5, 0, 0.1]), DOWN), np.array([0.03, -0.02, 0.05, 0.05, -0.1, 0.2]))
+    follower = follow(Waypoint(T_base_tcp=goal, gripper_opening=0.0))
+    observation = at(*rng.uniform([0.45, -0.05, 0.05], [0.55, 0.05, 0.15]))
+    while (action := follower.next_action(observation)) is not None:
+        T = apply_delta(observation.T_base_ref, action * SCALE)
+        robot = dataclasses.replace(observation.robot, T_base_tcp=T)
+        observation = dataclasses.replace(observation, robot=robot, T_base_ref=T)
+    assert follower.status == "reached"
+    np.testing.assert_allclose(observation.robot.T_base_tcp, goal, atol=0.003)
