@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from tools.memory import EpisodicMemory
 
 from agps_agent.ask import Answer
 from agps_agent.float_trigger import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos, StallRule
 from agps_agent.float_trigger.encoder import Encoder
 from agps_agent.state import Trigger
 from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation
-from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
@@ -30,16 +30,17 @@ class SupervisorConfig(BaseModel):
 
     max_queries: int = Field(1, ge=1, description="Questions to the agent per rollout (paper, Fig. 3d: at most one).")
     fade_window: int = Field(
-        20, ge=1, description="Help is given with probability 1 - unaided success over this many rollouts, so it fades."
+        20, ge=1, description="Help fades: its probability is 1 - unaided success over this many rollouts."
     )
     stall: Literal["until_float", "always", "never"] = Field(
-        "until_float", description="When the stall rule may wake the agent: until FLOAT is calibrated, always, or never."
+        "until_float",
+        description="When the stall rule may wake the agent: until FLOAT is calibrated, always, never.",
     )
     max_references: int = Field(20, ge=2, description="Successful rollouts kept to calibrate FLOAT on, demos included.")
 
 
 class AgentSupervisor:
-    """Asks the agent when FLOAT, or the stall rule while FLOAT has nothing to compare with, says that a rollout drifts."""
+    """Asks the agent when FLOAT, or the stall rule while FLOAT is not calibrated, says that a rollout drifts."""
 
     def __init__(
         self,
@@ -161,9 +162,7 @@ class AgentSupervisor:
             self.reading = reading = self._detector.update(embedding)
             self._trace.append(reading.index)
             if reading.triggered:
-                return Trigger(
-                    kind="float", index=reading.index, threshold=reading.threshold, step=observation.step
-                )
+                return Trigger(kind="float", index=reading.index, threshold=reading.threshold, step=observation.step)
         stall_counts = self._config.stall == "always" or (self._config.stall == "until_float" and not self._detector)
         if stall_counts and self._stall_rule.update(observation):
             return Trigger(kind="stall", index=0.0, threshold=0.0, step=observation.step)

@@ -60,6 +60,11 @@ class RolloutLoop:
         self._guidance = guidance or GuidanceConfig()
         self._period_s = None if rate_hz is None else 1.0 / rate_hz
         self._deadline_s = 0.0
+        self._obs: Mapping[str, npt.NDArray[Any]] = {}
+        self._observation: Observation | None = None
+        self._follower: WaypointFollower | None = None
+        self._guide: Guide | None = None
+        self._prune: Prune | None = None
 
     def reset(self) -> None:
         """Reset the environment and start an episode."""
@@ -99,11 +104,9 @@ class RolloutLoop:
 
     def _begin_episode(self, batched_obs: Any, info: Mapping[str, Any]) -> None:
         self.episode += 1
-        self._obs: Mapping[str, npt.NDArray[Any]] = _unbatch(batched_obs)
-        self._observation: Observation | None = info.get("observation")
-        self._follower: WaypointFollower | None = None
-        self._guide: Guide | None = None
-        self._prune: Prune | None = None
+        self._obs = _unbatch(batched_obs)
+        self._observation = info.get("observation")
+        self._follower = self._guide = self._prune = None
         self._steps = self._guided_steps = self._pruned_steps = 0
         self._intervention_ids: list[str] = []
         if self._observation is not None:

@@ -1,0 +1,138 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from rl.errors import ConfigError
+from rl.loop import RolloutLoop
+from rl.supervisor import NullSupervisor
+from rl.transforms import apply_delta, pose
+from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune, RobotState, Waypoint
+
+DOWN = np.diag([1.0, -1.0, -1.0])
+START = pose(np.array([0.5, 0.0, 0.1]), DOWN)
+SCALE = np.array([0.01, 0.01, 0.01, 0.06, 0.06, 0.06])
+
+
+class PointArm(gym.Env):
+    """An arm that is always where it was commanded; terminates below z = 0.05 m, truncates after `horizon` steps."""
+
+    action_scale = SCALE
+
+    def __init__(self, horizon: int = 20) -> None:
+        self.horizon = horizon
+        self.observation_space = gym.spaces.Dict({"state": gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)})
+        self.action_space = gym.spaces.Box(-1, 1, (6,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.T, self.count = START, 0
+        return self._obs(), self._info(np.zeros(6))
+
+    def step(self, action):
+        executed = np.clip(action, -0.9, 0.9)  # a guard that acts: what is executed is not what was sent
+        self.T, self.count = apply_delta(self.T, executed * SCALE), self.count + 1
+        terminated = bool(self.T[2, 3] < 0.05)
+        truncated = self.count >= self.horizon and not terminated
+        return self._obs(), float(terminated), terminated, truncated, self._info(executed)
+
+    def _obs(self):
+        return {"state": self.T[:3, 3].astype(np.float32)}
+
+    def _info(self, executed):
+        robot = RobotState(T_base_tcp=self.T, twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.0)
+        observation = Observation(
+            images={}, state=self._obs()["state"], robot=robot, T_base_ref=self.T, step=self.count
+        )
+        return {
+            "observation": observation,
+            "executed_action": executed.astype(np.float32),
+            "is_success": bool(self.T[2, 3] < 0.05),
+        }
+
+
+class Scripted(NullSupervisor):
+    """Answers with one intervention at one step of the first episode, and remembers what it was told."""
+
+    def __init__(self, answer: Intervention, at_step: int) -> None:
+        self.answer, self.at_step = answer, at_step
+        self.outcomes: list[EpisodeOutcome] = []
+        self.starts = 0
+
+    def start_episode(self, episode: int, observation: Observation) -> None:
+        self.starts += 1
+
+    def review(self, observation, *, active=None):
+        return self.answer if observation.step == self.at_step and self.starts == 1 else None
+
+    def finish_episode(self, outcome: EpisodeOutcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def still(obs) -> np.ndarray:
+    return np.zeros(6, np.float32)
+
+
+def outward(obs) -> np.ndarray:
+    return np.array([1, 0, 0, 0, 0, 0], np.float32)
+
+
+def loop(policy=still, supervisor=None, horizon: int = 20) -> RolloutLoop:
+    return RolloutLoop(DummyVecEnv([lambda: PointArm(horizon)]), policy=policy, supervisor=supervisor)
+
+
+def run_episode(running: RolloutLoop):
+    steps = [running.step()]
+    while steps[-1].outcome is None:
+        steps.append(running.step())
+    return steps
+
+
+def test_stored_action_is_the_executed_one():
+    step = loop(policy=outward).step()
+    np.testing.assert_allclose(step.transition.action, [0.9, 0, 0, 0, 0, 0], atol=1e-6)
+
+
+def test_time_limit_truncates_and_does_not_terminate():
+    last = run_episode(loop(horizon=5))[-1]
+    assert (last.transition.terminated, last.transition.truncated) == (False, True)
+    assert not last.outcome.success
+
+
+def test_next_observation_of_the_last_step_belongs_to_its_own_episode():
+    last = run_episode(loop(policy=outward, horizon=5))[-1]
+    np.testing.assert_allclose(last.transition.next_observation["state"][0], 0.5 + 5 * 0.009, atol=1e-6)
+
+
+def test_first_observation_after_an_episode_is_the_reset_one():
+    running = loop(policy=outward, horizon=5)
+    run_episode(running)
+    np.testing.assert_allclose(running.step().transition.observation["state"], START[:3, 3], atol=1e-6)
+
+
+def test_waypoints_replace_the_policy_until_they_are_reached():
+    down = pose(np.array([0.5, 0.0, 0.04]), DOWN)
+    guide = Guide(waypoints=(Waypoint(T_base_tcp=down, gripper_opening=0.0),), max_steps=20, id="0001")
+    supervisor = Scripted(guide, at_step=3)
+    steps = run_episode(loop(supervisor=supervisor))
+    assert [step.transition.guided for step in steps[:4]] == [False, False, False, True]
+    assert supervisor.outcomes[0].success
+    assert supervisor.outcomes[0].guided_steps == len(steps) - 3
+    assert supervisor.outcomes[0].intervention_ids == ("0001",)
+
+
+def test_box_confines_the_policy_to_the_end_of_the_episode_and_not_beyond():
+    box = Box(lower=np.array([0.45, -0.1, 0.0]), upper=np.array([0.52, 0.1, 0.2]))
+    supervisor = Scripted(Prune(box=box, id="0001"), at_step=0)
+    running = loop(policy=outward, supervisor=supervisor, horizon=10)
+    boxed = run_episode(running)
+    free = run_episode(running)
+    assert max(step.transition.next_observation["state"][0] for step in boxed) <= 0.52 + 1e-6
+    assert free[-1].transition.next_observation["state"][0] > 0.58
+    assert supervisor.outcomes[0].pruned_steps > 0
+    assert supervisor.outcomes[1].pruned_steps == 0
+
+
+def test_two_robots_in_one_loop_are_refused():
+    with pytest.raises(ConfigError, match="n_envs=1"):
+        RolloutLoop(DummyVecEnv([PointArm, PointArm]), policy=still)
