@@ -1,0 +1,79 @@
+"""`agps COMMAND ...`: find the command, run it, turn its errors into one line and an exit code.
+
+Commands are imported when they are called: `agps --help` loads neither torch nor the graph.
+"""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from agps_agent.cli.options import UsageError, help_page, one_line
+from rl.errors import AgpsError, ConfigError
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("train", "train a policy on a task, with the agent or without"),
+    "eval": ("evaluate", "evaluate the policy of a run alone: deterministic, no agent, no box"),
+    "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
+    "demos": ("demos", "record, list or show demonstrations"),
+    "float": ("detector", "calibrate and score the failure detector"),
+    "report": ("report", "write the report of one run, or compare several"),
+    "view": ("view", "open the Rerun recording of a run"),
+    "sweep": ("sweep", "train over methods, demonstrations and seeds; table with confidence intervals"),
+    "memory": ("memory", "list what the agent remembers"),
+    "prompts": ("prompts", "list or show the prompts"),
+    "bench": ("bench", "measure env, float, agent or update"),
+    "doctor": ("doctor", "check that this machine can run everything"),
+    "serve-model": ("serve_model", "serve the embedded model behind an OpenAI-compatible URL"),
+}
+"""Command -> (module in this package, one line of help)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 the run failed, 2 bad usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return _run(arguments)
+    except SystemExit as stop:  # tyro, after it has shown a help page
+        return DONE if not stop.code else BAD_USAGE
+    except ConfigError as error:  # UsageError is one
+        return _fail(error, BAD_USAGE)
+    except AgpsError as error:
+        return _fail(error, FAILED)
+    except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
+        sys.stderr.close()
+        return FAILED
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(AgpsError(f"{error.strerror or error}{where}."), FAILED)
+    except KeyboardInterrupt:
+        return _fail(AgpsError("Interrupted."), FAILED)
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = {name: text for name, (_, text) in COMMANDS.items()}
+        print(help_page("agps", "Agent-guided policy search: robot RL with an agent in place of the human.", lines))
+        return DONE if arguments else BAD_USAGE
+    name = arguments[0]
+    if name == "--version":
+        from agps_agent.config import installed_versions
+
+        print(f"agps {installed_versions()['agps']}")
+        return DONE
+    if name not in COMMANDS:
+        close = get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean `agps {close[0]}`?" if close else f"use one of {', '.join(COMMANDS)}."
+        raise UsageError(f"There is no command {name!r}; {hint}")
+    module = importlib.import_module(f"agps_agent.cli.{COMMANDS[name][0]}")
+    code: int = module.run(arguments[1:])
+    return code
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"agps: {one_line(str(error))}", file=sys.stderr)
+    return code

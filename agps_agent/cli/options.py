@@ -1,0 +1,136 @@
+"""Arguments into typed options (tyro), and every complaint about them into one line."""
+
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import tyro
+from pydantic import ValidationError
+
+from rl.errors import ConfigError
+
+OptionsT = TypeVar("OptionsT")
+
+_STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
+_FRAME = re.compile(r"^[│╭╰|+]|[│╮╯|+]$")
+_PYDANTIC_HEAD = re.compile(r"\d+ validation errors? for \w+ ")
+_PYDANTIC_TAIL = re.compile(r" ?\[type=\w+, input_value=(.+?), input_type=\w+\]( For further information visit \S+)?")
+
+
+class UsageError(ConfigError):
+    """The command line cannot be understood; the message says which part and what would be."""
+
+
+def parse_options(
+    options: type[OptionsT], argv: Sequence[str], *, prog: str, default: OptionsT | None = None
+) -> OptionsT:
+    """Return the options that the arguments spell out.
+
+    Args:
+        options: Dataclass or pydantic model; its docstrings are the help.
+        argv: Arguments after the command.
+        prog: How the command is called, for the help.
+        default: Values to start from; None: those of the class.
+
+    Raises:
+        UsageError: With one line, if an argument is unknown, missing or out of range.
+        SystemExit: With code 0, after `--help`.
+    """
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    with _complaints_as_usage_errors(prog):
+        return tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
+
+
+def peek_options(options: type[OptionsT], argv: Sequence[str], *, prog: str) -> OptionsT:
+    """Return the few options that decide the defaults of the others; all else on the command line is left alone."""
+    with _complaints_as_usage_errors(prog):
+        known, _ = tyro.cli(options, args=list(argv), prog=prog, return_unknown_args=True, add_help=False)
+    return known
+
+
+@contextlib.contextmanager
+def _complaints_as_usage_errors(prog: str) -> Iterator[None]:
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            yield
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UsageError(f"{complaint_line(complaint.getvalue())} See `{prog} --help`.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"--{option}: {reason}, got {first['input']}. See `{prog} --help`.") from None
+
+
+def complaint_line(box: str) -> str:
+    """Return what tyro says in its framed box as one line, without the frame, the title and the repeated help."""
+    lines = [_FRAME.sub("", line).strip() for line in box.splitlines()]
+    said: list[str] = []
+    hint = ""
+    for line in lines[1:]:
+        if line.startswith(("──", "--------")):
+            break
+        said.append(line)
+    for index, line in enumerate(lines):
+        if line.startswith("Perhaps you meant") and index + 1 < len(lines):
+            hint = f" Did you mean {lines[index + 1].split(' ')[0]}?"
+    text = one_line(" ".join(said))
+    text = _PYDANTIC_HEAD.sub("", text)
+    text = _PYDANTIC_TAIL.sub(r", got \1", text)
+    text = (
+        text.replace("Value error, ", "").replace("Error parsing config: ", "").replace("parsing config.", "parsing ")
+    )
+    return f"{text.rstrip(' .')}.{hint}"
+
+
+def one_line(text: str) -> str:
+    """Return text with every run of white space as one blank, and none before a comma or a full stop."""
+    return re.sub(r"\s+([.,;])(?=\s|$)", r"\1", " ".join(text.split()))
+
+
+def help_page(prog: str, purpose: str, commands: Mapping[str, str]) -> str:
+    """Return the page that lists commands."""
+    width = max(len(name) for name in commands)
+    lines = [f"usage: {prog} COMMAND ...", "", purpose, "", "commands:"]
+    lines += [f"  {name:<{width}}  {text}" for name, text in commands.items()]
+    return "\n".join([*lines, "", f"`{prog} COMMAND --help` shows the options of one."])
+
+
+def run_subcommand(
+    prog: str, purpose: str, commands: Mapping[str, tuple[Callable[[Sequence[str]], int], str]], argv: Sequence[str]
+) -> int:
+    """Run the subcommand that the first argument names, or show the list.
+
+    Args:
+        prog: How the group is called, e.g. `agps demos`.
+        purpose: One line about the group.
+        commands: Name -> (function of the remaining arguments, one line of help).
+        argv: Arguments after the group's name.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(help_page(prog, purpose, {name: text for name, (_, text) in commands.items()}))
+        return 0 if argv else 2
+    if argv[0] not in commands:
+        raise UsageError(f"`{prog}` has no command {argv[0]!r}; use one of {', '.join(commands)}.")
+    return commands[argv[0]][0](argv[1:])
+
+
+@contextlib.contextmanager
+def json_only_on_stdout(enabled: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:  # noqa: FBT001
+    """Keep stdout for one JSON object: inside, everything else that prints goes to stderr.
+
+    Yields:
+        Function that takes the object; it is printed on the way out. Not called, or not enabled: nothing is.
+    """
+    result: list[Mapping[str, Any]] = []
+    with contextlib.redirect_stdout(sys.stderr) if enabled else contextlib.nullcontext():
+        yield result.append
+    if enabled and result:
+        print(json.dumps(result[-1], default=str))

@@ -1,0 +1,107 @@
+"""`agps train TASK`: from nothing, or from a run that was interrupted, to a policy and its report."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
+from agps_agent.cli.progress import ProgressDisplay
+from agps_agent.cli.tasks import check_task
+from agps_agent.config import RunConfig, load_config, preset_values, save_config
+from agps_agent.runs import RunDirectory
+from rl.errors import AgpsError
+
+PROG = "agps train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Train a policy on TASK with the agent in place of the human."""
+
+    config: Annotated[RunConfig, tyro.conf.arg(name="")]
+    resume: bool = False
+    """Go on from the last checkpoint in --run-dir, with the settings saved there; an option given here replaces one."""
+    json: bool = False
+    """Print the summary as one JSON object on stdout; the progress goes to stderr."""
+
+
+@dataclass(frozen=True)
+class _First:
+    """What decides the defaults of everything else."""
+
+    run_dir: Path | None = None
+    preset: str = "tuned"
+    resume: bool = False
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run `agps train`."""
+    options = read_options(argv)
+    config = options.config
+    check_task(config.task)
+    path = config.run_dir or config.default_run_dir()
+    if options.resume:
+        directory = RunDirectory.open(path)
+        _refuse_another_run(config, load_config(directory))
+    else:
+        directory = RunDirectory.create(path)
+    save_config(config, directory)
+    with json_only_on_stdout(options.json) as show:
+        summary = _train(config, directory, resume=options.resume)
+        show(summary)
+    if not options.json:
+        print(_closing_words(summary, directory))
+    return 0
+
+
+def read_options(argv: Sequence[str]) -> TrainOptions:
+    """Return the options, on top of the defaults of a preset or of the run to resume."""
+    first = peek_options(_First, argv, prog=PROG)
+    if first.resume:
+        if first.run_dir is None:
+            raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
+        default = TrainOptions(config=load_config(RunDirectory.open(first.run_dir)))
+    else:
+        # Not validated: the task is still missing, and tyro asks for it.
+        values = preset_values(first.preset)
+        default = TrainOptions(config=RunConfig.model_construct(task=tyro.MISSING, **values))
+    return parse_options(TrainOptions, argv, prog=PROG, default=default)
+
+
+def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
+    from agps_agent.training import train  # loads torch and the graph
+
+    stream = sys.stdout
+    try:
+        with ProgressDisplay(max_minutes=config.max_minutes, stream=stream) as progress:
+            return dict(train(config, directory, progress, resume=resume))
+    except KeyboardInterrupt:
+        raise AgpsError(
+            f"Interrupted. The checkpoint and the report so far are in {directory.path}; "
+            f"go on with: agps train {config.task} --run-dir {directory.path} --resume"
+        ) from None
+
+
+def _refuse_another_run(config: RunConfig, saved: RunConfig) -> None:
+    """What a run is about cannot change on the way; budgets and display can."""
+    for name in ("task", "method", "robot", "demos", "seed", "image_size"):
+        now, before = getattr(config, name), getattr(saved, name)
+        if now != before:
+            raise UsageError(
+                f"--resume: the run was started with {name} = {before}, not {now}; name another --run-dir."
+            )
+
+
+def _closing_words(summary: Mapping[str, Any], directory: RunDirectory) -> str:
+    rate, episodes = summary.get("success_rate"), summary.get("eval_episodes")
+    alone = "" if rate is None else f"The policy alone succeeds in {round(rate * episodes)} of {episodes} episodes. "
+    return (
+        f"{alone}{summary.get('env_steps', 0)} environment steps, {summary.get('learner_steps', 0)} updates, "
+        f"{summary.get('wall_clock_s', 0.0):.0f} s wall-clock, {summary.get('robot_time_s', 0.0):.0f} s robot time, "
+        f"{summary.get('agent_calls', 0)} agent calls, {summary.get('memory_hits', 0)} memory hits.\n"
+        f"Report: {directory.report}"
+    )

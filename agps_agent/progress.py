@@ -1,0 +1,50 @@
+"""What a run says about itself while it goes on, and who may listen. Knows neither training nor the terminal."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Phase = Literal["demos", "calibrate", "train", "evaluate", "report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One snapshot of a run: everything the live bar shows."""
+
+    env_steps: int
+    """Control steps so far, guided ones included."""
+    max_env_steps: int
+    """Budget of control steps."""
+    learner_steps: int
+    """Gradient updates so far."""
+    episodes: int
+    """Finished training episodes."""
+    success_rate: float
+    """Share of successes among the last 20 unaided training episodes, in [0, 1]."""
+    float_index: float | None
+    """Lambda of the current step; None without a detector."""
+    float_threshold: float | None
+    """Lambda above which the agent is asked; None before calibration."""
+    triggers: int
+    """Times the detector or the stall rule asked for help."""
+    agent_calls: int
+    """Chat model calls."""
+    memory_hits: int
+    """Questions answered from memory."""
+    elapsed_s: float
+    """Wall-clock since training began, [s]."""
+    phase: Phase = "train"
+    """What the run is doing."""
+
+
+class ProgressListener(Protocol):
+    """Hears how a run goes. Called as often as once per control step: must return fast and never raise."""
+
+    def update(self, progress: Progress) -> None:
+        """Take note of a snapshot."""
+
+
+class SilentProgress:
+    """Nobody listens."""
+
+    def update(self, progress: Progress) -> None:
+        """Do nothing."""
