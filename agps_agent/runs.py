@@ -1,6 +1,5 @@
 """The run directory: every file that a run leaves behind, by name, and how each is written and read.
 
-RUN_DIR/
     config.json          complete configuration, package versions, seed
     metrics.jsonl        one object per episode, and one per evaluation (`"kind": "eval"`)
     summary.json         headline numbers of the finished run
@@ -10,6 +9,8 @@ RUN_DIR/
     memory/              what the agent remembers
     recording.rrd        Rerun recording
     report.html          the report
+
+Metrics are appended and survive a crash; everything else is replaced in one step.
 """
 
 import json
