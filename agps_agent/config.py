@@ -63,13 +63,14 @@ class RunConfig(BaseModel):
     on_trigger: Literal["hold"] = "hold"
     """What the arm does while the agent thinks: hold still (the paper)."""
     store_guided: Literal["online", "both", "success"] = "success"
-    """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success: the demo buffer too if the episode succeeds."""
+    """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
+    if the episode succeeds)."""
     eval_every: Annotated[int, Field(ge=0)] = 1_000
     """Evaluate the policy alone every so many control steps; 0: only at the end."""
     eval_episodes: Annotated[int, Field(ge=1)] = 50
     """Episodes of the final evaluation: deterministic policy, no agent, no box."""
     learner: Literal["lockstep", "threaded"] = "lockstep"
-    """lockstep: a fixed number of updates per control step, reproducible. threaded: the learner runs beside the loop."""
+    """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Torch threads; 0: one per physical core."""
 

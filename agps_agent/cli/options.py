@@ -42,7 +42,8 @@ def parse_options(
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
     with _complaints_as_usage_errors(prog):
-        return tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
+        parsed: OptionsT = tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
+        return parsed
 
 
 def peek_options(options: type[OptionsT], argv: Sequence[str], *, prog: str) -> OptionsT:
@@ -81,12 +82,9 @@ def complaint_line(box: str) -> str:
     for index, line in enumerate(lines):
         if line.startswith("Perhaps you meant") and index + 1 < len(lines):
             hint = f" Did you mean {lines[index + 1].split(' ')[0]}?"
-    text = one_line(" ".join(said))
-    text = _PYDANTIC_HEAD.sub("", text)
-    text = _PYDANTIC_TAIL.sub(r", got \1", text)
-    text = (
-        text.replace("Value error, ", "").replace("Error parsing config: ", "").replace("parsing config.", "parsing ")
-    )
+    text = _PYDANTIC_TAIL.sub(r", got \1", _PYDANTIC_HEAD.sub("", one_line(" ".join(said))))
+    for noise, plain in (("Value error, ", ""), ("Error parsing config: ", ""), ("parsing config.", "parsing ")):
+        text = text.replace(noise, plain)
     return f"{text.rstrip(' .')}.{hint}"
 
 
