@@ -1,0 +1,348 @@
+"""Exact optimal transport between a rollout so far and demonstrations: the FLOAT index of AGPS, Eq. 1.
+
+`float_index` is the equation in its plainest form. `IncrementalFloatIndex` gives the same number step by step at a
+small part of the cost: each step only adds a column of costs, and dual potentials of earlier steps stay feasible, so
+that they bound every demonstration from below and only the few that could be nearest are solved exactly.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import ot
+
+from rl.errors import AgpsError
+from rl.types import FloatArray
+
+Index = Literal["prefix", "partial"]
+
+# The network simplex stops early above this; a 1000 x 1000 problem needs about a tenth of it.
+_MAX_PIVOTS = 10_000_000
+_TINY = 1e-12
+
+
+class EmbeddingMismatch(AgpsError):
+    """Embeddings that cannot be compared: other dimensions, no frames, or values that are not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatTransport:
+    """The transport from a rollout so far to its nearest demonstration."""
+
+    index: float
+    """lambda_t: cost of the transport to the nearest demonstration, in [0, 2]."""
+    argmin: int
+    """Number of the nearest demonstration."""
+    phase: float
+    """Where the newest frame is in that demonstration: position of the frame most like it, 0 start, 1 end."""
+    nearest: float
+    """Cost 1 - cos between the newest frame and the most similar frame of any demonstration."""
+    lower_bounds: npt.NDArray[np.float64]
+    """Lower bound of the cost to each demonstration; tight where it was solved. Shape (N,)."""
+    solves: int
+    """Demonstrations that were solved exactly at this step."""
+
+
+def unit_rows(embeddings: npt.ArrayLike, *, what: str = "rollout") -> npt.NDArray[np.float64]:
+    """Return rows scaled to unit length. Shape (t, k); a zero row stays zero, so that it costs 1 to everything.
+
+    Raises:
+        EmbeddingMismatch: If the array is not (t, k) with t, k >= 1, or holds a value that is not finite.
+    """
+    rows = np.asarray(embeddings, dtype=np.float64)
+    if rows.ndim != 2 or rows.size == 0:
+        raise EmbeddingMismatch(
+            f"Embeddings of the {what} have shape {rows.shape}; give (frames, dimensions), one frame or more."
+        )
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not np.all(np.isfinite(norms)):
+        raise EmbeddingMismatch(
+            f"Embeddings of the {what} hold values that are not finite; check the camera and the encoder."
+        )
+    return rows / np.maximum(norms, _TINY)
+
+
+def cosine_cost(rollout: FloatArray, demo: FloatArray) -> npt.NDArray[np.float64]:
+    """Return 1 - cos between unit rows (t, k) and (n, k). Shape (t, n), in [0, 2]."""
+    return np.clip(1.0 - rollout @ demo.T, 0.0, 2.0)
+
+
+def float_index(rollout: npt.ArrayLike, demos: Sequence[npt.ArrayLike]) -> float:
+    """Return the transport cost from a rollout so far to its nearest demonstration.
+
+    lambda_t = min_n OT(demo_n, rollout_1:t), cost 1 - cos, uniform marginals (AGPS, arXiv:2602.11978, Eq. 1). Exact.
+
+    Args:
+        rollout: Image embeddings, oldest first. Shape (t, k).
+        demos: Embeddings of each demonstration, shape (n_d, k); lengths may differ.
+
+    Returns:
+        Cost in [0, 2]; larger is further from every demonstration.
+
+    Raises:
+        EmbeddingMismatch: If a demonstration's k differs from the rollout's, or there is none.
+    """
+    prefix = unit_rows(rollout)
+    units = unit_demos(demos)
+    _check_dimension(prefix.shape[1], units)
+    return min(transport_cost(cosine_cost(prefix, demo)) for demo in units)
+
+
+def partial_index(rollout: npt.ArrayLike, demos: Sequence[npt.ArrayLike], horizon: int) -> float:
+    """Return the cost of moving only the mass t / horizon of a rollout so far onto its nearest demonstration.
+
+    The frames that are still to come are one source of zero cost, so the index starts near 0 and never falls (the
+    semantics of ARMADA's detector, arXiv:2510.02298, solved exactly).
+
+    Args:
+        rollout: Image embeddings, oldest first. Shape (t, k).
+        demos: Embeddings of each demonstration, shape (n_d, k).
+        horizon: Frames that make a whole rollout; from t = horizon on this is `float_index`.
+    """
+    prefix = unit_rows(rollout)
+    units = unit_demos(demos)
+    _check_dimension(prefix.shape[1], units)
+    t = len(prefix)
+    if t >= horizon:
+        return min(transport_cost(cosine_cost(prefix, demo)) for demo in units)
+    weights = np.append(np.full(t, 1.0 / horizon), 1.0 - t / horizon)
+    costs = (np.vstack([cosine_cost(prefix, demo), np.zeros(len(demo))]) for demo in units)
+    return min(transport_cost(cost, weights) for cost in costs)
+
+
+def transport_cost(cost: FloatArray, weights: FloatArray | None = None) -> float:
+    """Return the exact transport cost for a cost matrix (t, n), uniform over its columns and by default its rows."""
+    t, n = cost.shape
+    rows = np.full(t, 1.0 / t) if weights is None else weights
+    return float(ot.emd2(rows, np.full(n, 1.0 / n), cost, numItermax=_MAX_PIVOTS))
+
+
+def leave_one_out_distances(demos: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float64]:
+    """Return each whole demonstration's transport cost to the nearest other one. Shape (N,), N >= 2."""
+    units = unit_demos(demos)
+    distances = np.full((len(units), len(units)), np.inf)
+    for i, one in enumerate(units):
+        for j in range(i):
+            distances[i, j] = distances[j, i] = transport_cost(cosine_cost(one, units[j]))
+    return distances.min(axis=1)
+
+
+def leave_one_out_threshold(demos: Sequence[npt.ArrayLike], percentile: float = 95.0) -> float:
+    """Return Lambda: the percentile of the demonstrations' leave-one-out costs (AGPS, arXiv:2602.11978, Sec. III-B)."""
+    return float(np.percentile(leave_one_out_distances(demos), percentile))
+
+
+def unit_demos(demos: Sequence[npt.ArrayLike]) -> list[npt.NDArray[np.float64]]:
+    """Return demonstrations with unit rows.
+
+    Raises:
+        EmbeddingMismatch: If there is none, or their dimensions differ.
+    """
+    if not demos:
+        raise EmbeddingMismatch("There is no demonstration to compare with; give at least one.")
+    units = [unit_rows(demo, what=f"demonstration {n}") for n, demo in enumerate(demos)]
+    _check_dimension(units[0].shape[1], units)
+    return units
+
+
+def _check_dimension(k: int, units: Sequence[FloatArray]) -> None:
+    for n, demo in enumerate(units):
+        if demo.shape[1] != k:
+            raise EmbeddingMismatch(
+                f"Demonstration {n} has {demo.shape[1]} dimensions and the embedding {k}; encode both with one encoder."
+            )
+
+
+class IncrementalFloatIndex:
+    """The index of a growing rollout: the same numbers as `float_index` or `partial_index`, one frame at a time.
+
+    For each demonstration the last dual potentials (u, v) are kept. Feasibility, u_j + v_i <= C_ji, does not depend on
+    the weights, so with u_new = min_i(C_new,i - v_i) they stay feasible when a frame comes, and
+    sum_j a_j u_j + mean(v) <= OT by weak duality. Demonstrations are solved in order of these bounds, until the next
+    bound is above the best exact cost: one or two of twenty at most steps.
+    """
+
+    def __init__(self, demos: Sequence[npt.ArrayLike], *, index: Index = "prefix", horizon: int | None = None) -> None:
+        """Prepare for rollouts that are compared with `demos`, each (n_d, k).
+
+        Args:
+            demos: Embeddings of each demonstration.
+            index: `prefix` is Eq. 1; `partial` leaves the frames that are still to come free.
+            horizon: Frames of a whole rollout, for `partial`; by default the longest demonstration's.
+        """
+        units = unit_demos(demos)
+        lengths = np.array([len(demo) for demo in units])
+        self._frames = np.concatenate(units)  # (sum n_d, k)
+        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])  # (N,)
+        self._lengths = lengths
+        self._weights = [np.full(n, 1.0 / n) for n in lengths]
+        self._index: Index = index
+        self._horizon = int(lengths.max()) if horizon is None else horizon
+        self._slack = 1 if index == "partial" else 0
+        self._allocate(128)
+        self.reset()
+
+    def __len__(self) -> int:
+        """Frames of the rollout so far."""
+        return self._t
+
+    @property
+    def demos(self) -> int:
+        """Number of demonstrations."""
+        return len(self._lengths)
+
+    def reset(self) -> None:
+        """Begin a new rollout."""
+        self._t = 0
+        self._v = np.zeros(len(self._frames))  # demonstration potentials, all demonstrations in a row
+        self._u_sum = np.zeros(self.demos)
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` frames of the rollout."""
+        self._t = min(max(length, 0), self._t)
+        self._u_sum = self._u[: self._t].sum(axis=0)
+
+    def append(self, embedding: npt.ArrayLike) -> FloatTransport:
+        """Add the newest frame's embedding, shape (k,), and return the transport of the rollout so far.
+
+        Raises:
+            EmbeddingMismatch: If k is not the demonstrations', or a value is not finite.
+        """
+        frame = unit_rows(np.atleast_2d(np.asarray(embedding)), what="newest frame")
+        if frame.shape != (1, self._frames.shape[1]):
+            raise EmbeddingMismatch(
+                f"The embedding has shape {np.shape(embedding)} and the demonstrations {self._frames.shape[1]} "
+                "dimensions; encode both with one encoder."
+            )
+        column = cosine_cost(frame, self._frames)[0]  # (sum n_d,)
+        self._store(column)
+        bounds = self._lower_bounds()
+        best, argmin, solves = np.inf, 0, 0
+        for n in np.argsort(bounds, kind="stable"):
+            if bounds[n] >= best - _TINY:
+                break
+            cost = self._solve(int(n))
+            solves += 1
+            if cost < best:
+                best, argmin = cost, int(n)
+        return FloatTransport(
+            index=best,
+            argmin=argmin,
+            phase=self._phase(column, argmin),
+            nearest=float(column.min()),
+            lower_bounds=np.minimum(self._lower_bounds(), best) if self.demos == 1 else self._lower_bounds(),
+            solves=solves,
+        )
+
+    def _allocate(self, capacity: int) -> None:
+        # Row 0 is the free source of `partial`; frame t lies in row 1 + t, so that both modes solve on a contiguous block.
+        self._costs = [np.zeros((1 + capacity, n)) for n in self._lengths]
+        self._u = np.zeros((capacity, len(self._lengths)))
+
+    def _store(self, column: FloatArray) -> None:
+        if self._t == len(self._u):
+            costs, u = self._costs, self._u
+            self._allocate(2 * len(u))
+            self._u[: len(u)] = u
+            for new, old in zip(self._costs, costs, strict=True):
+                new[: len(old)] = old
+        for cost, start, n in zip(self._costs, self._starts, self._lengths, strict=True):
+            cost[1 + self._t] = column[start : start + n]
+        self._u[self._t] = np.minimum.reduceat(column - self._v, self._starts)
+        self._u_sum += self._u[self._t]
+        self._t += 1
+
+    def _lower_bounds(self) -> npt.NDArray[np.float64]:
+        v_mean = np.add.reduceat(self._v, self._starts) / self._lengths
+        if not self._slack:
+            return self._u_sum / self._t + v_mean
+        whole = max(self._horizon, self._t)
+        u_free = -np.maximum.reduceat(self._v, self._starts)
+        return (self._u_sum + (whole - self._t) * u_free) / whole + v_mean
+
+    def _solve(self, n: int) -> float:
+        """Solve demonstration n exactly and keep its potentials."""
+        t, slack = self._t, self._slack
+        demo = slice(self._starts[n], self._starts[n] + self._lengths[n])
+        whole = max(self._horizon, t) if slack else t
+        slack = slack if whole > t else 0
+        cost = self._costs[n][1 - slack : 1 + t]
+        rows = np.full(slack + t, 1.0 / whole)
+        u = np.empty(slack + t)
+        u[slack:] = self._u[:t, n]
+        if slack:
+            rows[0] = 1.0 - t / whole
+            u[0] = -self._v[demo].max()
+        value, log = ot.emd2(
+            rows,
+            self._weights[n],
+            cost,
+            numItermax=_MAX_PIVOTS,
+            log=True,
+            center_dual=False,
+            check_marginals=False,
+            potentials_init=(u, self._v[demo].copy()),
+        )
+        # The solver's potentials hold to rounding only; the c-transform makes them feasible, hence the bound valid.
+        self._v[demo] = log["v"]
+        self._u[:t, n] = (self._costs[n][1 : 1 + t] - log["v"]).min(axis=1)
+        self._u_sum[n] = self._u[:t, n].sum()
+        return float(value)
+
+    def _phase(self, column: FloatArray, n: int) -> float:
+        start, length = self._starts[n], self._lengths[n]
+        return float(np.argmin(column[start : start + length])) / max(length - 1, 1)
+
+
+def bench_float(*, demos: int = 20, frames: int = 100, dimensions: int = 768, seed: int = 0) -> dict[str, float]:
+    """Time one rollout with both ways of computing Eq. 1 and compare their results.
+
+    Synthetic embeddings: smooth paths with noise, so that demonstrations are alike as real ones are.
+
+    Returns:
+        `naive_ms`, `cached_ms` (costs kept, every demonstration solved) and `incremental_ms`: medians per step, CPU
+        time of the process; `ratio` naive over incremental; `cached_ratio`; `max_error`; `solves` per step.
+    """
+    rng = np.random.default_rng(seed)
+    expert = [_smooth_path(rng, frames, dimensions) for _ in range(1)][0]
+    paths = [expert + 0.35 * rng.standard_normal((frames, dimensions)) for _ in range(demos + 1)]
+    rollout, references = paths[0], paths[1:]
+    incremental = IncrementalFloatIndex(references)
+    units = unit_demos(references)
+    costs = [cosine_cost(unit_rows(rollout), demo) for demo in units]
+    times: dict[str, list[float]] = {"naive": [], "cached": [], "incremental": []}
+    errors, solves = [], []
+    for t in range(1, frames + 1):
+        clock = time.process_time()
+        step = incremental.append(rollout[t - 1])
+        times["incremental"].append(time.process_time() - clock)
+        clock = time.process_time()
+        naive = float_index(rollout[:t], references)
+        times["naive"].append(time.process_time() - clock)
+        clock = time.process_time()
+        min(transport_cost(np.ascontiguousarray(cost[:t])) for cost in costs)
+        times["cached"].append(time.process_time() - clock)
+        errors.append(abs(step.index - naive))
+        solves.append(step.solves)
+    medians = {name: 1e3 * float(np.median(values)) for name, values in times.items()}
+    return {
+        "demos": demos,
+        "frames": frames,
+        "dimensions": dimensions,
+        **{f"{name}_ms": value for name, value in medians.items()},
+        "ratio": medians["naive"] / medians["incremental"],
+        "cached_ratio": medians["cached"] / medians["incremental"],
+        "max_error": float(max(errors)),
+        "solves": float(np.mean(solves)),
+    }
+
+
+def _smooth_path(rng: np.random.Generator, frames: int, dimensions: int) -> npt.NDArray[Any]:
+    knots = rng.standard_normal((6, dimensions))
+    at = np.linspace(0.0, 5.0, frames)
+    low = np.minimum(at.astype(int), 4)
+    part = (at - low)[:, None]
+    return np.asarray((1.0 - part) * knots[low] + part * knots[low + 1])
