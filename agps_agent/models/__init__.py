@@ -1,0 +1,1 @@
+"""Chat models behind one interface, LangChain's BaseChatModel: any OpenAI-compatible URL, embedded, recorded."""

@@ -1,0 +1,75 @@
+"""A chat model that replays what another one said: prompts can be compared and tests run without a server."""
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import PrivateAttr
+
+from rl.errors import AgpsError
+
+
+class NoRecordedReply(AgpsError):
+    """A question that was not recorded."""
+
+
+class RecordedModel(BaseChatModel):
+    """Replays replies from a file, by question; asks and records a live model where there is one."""
+
+    path: Path
+    """One JSON object per line: key, content, usage."""
+    live: BaseChatModel | None = None
+    """Asked what the file does not hold; None makes that an error."""
+    _replies: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Read the recorded replies."""
+        super().model_post_init(context)
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                entry = json.loads(line)
+                self._replies[entry["key"]] = entry
+
+    @property
+    def _llm_type(self) -> str:
+        return "recorded"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        key = question_key(messages, kwargs.get("response_format"))
+        entry = self._replies.get(key)
+        if entry is None:
+            entry = self._ask_live(key, messages, kwargs)
+        usage = UsageMetadata(**entry["usage"]) if entry["usage"] else None
+        message = AIMessage(content=entry["content"], usage_metadata=usage)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _ask_live(self, key: str, messages: list[BaseMessage], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if self.live is None:
+            raise NoRecordedReply(f"{self.path} holds no reply to question {key}; record it with a live model first.")
+        reply = self.live.invoke(messages, **kwargs)
+        entry = {"key": key, "content": reply.text, "usage": dict(reply.usage_metadata or {}) or None}
+        with self._lock, self.path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+            self._replies[key] = entry
+        return entry
+
+
+def question_key(messages: list[BaseMessage], response_format: Any = None) -> str:
+    """Return a key of the question: roles, text, image bytes and schema; ids and metadata do not count."""
+    content = [[message.type, message.content] for message in messages]
+    digest = hashlib.sha256(json.dumps([content, response_format], sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,120 @@
+"""Serve any chat model as an OpenAI-compatible URL, so that a client can be tried without a GPU: `agps serve-model`."""
+
+import json
+import threading
+import time
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, convert_to_messages
+
+LARGEST_REQUEST = 64 * 1024 * 1024
+"""Longest request body, bytes: tens of VGA images."""
+FORWARDED = ("response_format", "tools", "tool_choice", "temperature", "stop")
+"""Request fields that are handed to the model as they are."""
+
+
+class ModelServer(ThreadingHTTPServer):
+    """A running server: `url` to point a client at, `shutdown()` and `server_close()` to end it; a context manager."""
+
+    daemon_threads = True
+
+    def __init__(self, model: BaseChatModel, *, name: str, host: str, port: int) -> None:
+        super().__init__((host, port), _Handler)
+        self.model = model
+        self.name = name
+
+    @property
+    def url(self) -> str:
+        """Base URL for a client, ending in /v1."""
+        host, port = self.server_address[:2]
+        return f"http://{host if isinstance(host, str) else host.decode()}:{port}/v1"
+
+
+def serve_model(model: BaseChatModel, *, name: str = "embedded", host: str = "127.0.0.1", port: int = 0) -> ModelServer:
+    """Serve a model on its own thread and return at once; port 0 takes a free one. There is no authentication.
+
+    Args:
+        model: Answers the requests.
+        name: Name under which it is listed.
+        host: Address to listen on: only this machine by default.
+        port: TCP port.
+    """
+    server = ModelServer(model, name=name, host=host, port=port)
+    threading.Thread(target=server.serve_forever, name="agps-serve-model", daemon=True).start()
+    return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Routes /v1/models and /v1/chat/completions."""
+
+    protocol_version = "HTTP/1.1"
+    # Unbuffered writes with Nagle's algorithm wait 40 ms for an acknowledgement.
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: ModelServer
+    timeout = 60.0
+
+    def do_GET(self) -> None:  # noqa: N802 (the base class's name)
+        """List the model."""
+        if self.path.rstrip("/") != "/v1/models":
+            return self._refuse(404, f"There is no {self.path}; use /v1/models or /v1/chat/completions.")
+        self._send(200, {"object": "list", "data": [{"id": self.server.name, "object": "model", "owned_by": "agps"}]})
+
+    def do_POST(self) -> None:  # noqa: N802 (the base class's name)
+        """Answer a chat completion."""
+        length = int(self.headers.get("Content-Length") or 0)
+        if length > LARGEST_REQUEST:
+            self.close_connection = True
+            return self._refuse(413, f"The request has {length} bytes; the limit is {LARGEST_REQUEST}.")
+        body = self.rfile.read(length)
+        if self.path.rstrip("/") != "/v1/chat/completions":
+            return self._refuse(404, f"There is no {self.path}; use /v1/models or /v1/chat/completions.")
+        try:
+            request = json.loads(body)
+            messages = convert_to_messages(request["messages"])
+            if request.get("stream"):
+                raise ValueError("streaming is not offered")
+        except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+            return self._refuse(400, f"Not a chat completion request: {error}.")
+        try:
+            reply = self.server.model.invoke(messages, **{k: request[k] for k in FORWARDED if k in request})
+        except Exception as error:  # noqa: BLE001 (whatever the model raises becomes the client's 500)
+            return self._refuse(500, f"{type(error).__name__}: {error}")
+        self._send(200, _completion(reply, self.server.name))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet: the client reports its own errors."""
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._send(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}})
+
+    def _send(self, status: int, payload: dict[str, Any]) -> None:
+        body = json.dumps(payload).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+
+def _completion(reply: AIMessage, name: str) -> dict[str, Any]:
+    """Return a reply as an OpenAI chat completion."""
+    usage = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": name,
+        "choices": [
+            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply.text}},
+        ],
+        "usage": {
+            "prompt_tokens": usage["input_tokens"],
+            "completion_tokens": usage["output_tokens"],
+            "total_tokens": usage["total_tokens"],
+        },
+    }

@@ -1,0 +1,43 @@
+import pytest
+
+from agps_agent.models.parsing import ReplyError, parse_answer, parse_json
+from tools.answers import DecideModeAnswer, PerceiveAnswer
+
+DECISION = '{"mode": "guide", "failure_mode": "wanders", "reason": "It is far from the port."}'
+POINT = '{"label": "port_left", "point_2d": [1, 2], "visible": true}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DECISION,
+        f"```json\n{DECISION}\n```",
+        f"Sure, here it is:\n{DECISION}\nI hope that helps {{you}}.",
+        f"<think>Maybe {{prune}}?</think>{DECISION}",
+        f"The set {{x}} does not matter. {DECISION}",
+    ],
+)
+def test_answer_is_found_in_its_wrapping(text: str) -> None:
+    assert parse_answer(text, DecideModeAnswer).mode == "guide"
+
+
+def test_bare_list_is_the_answers_only_list() -> None:
+    assert parse_answer(f"[{POINT}]", PerceiveAnswer).keypoints[0].point_2d == (1, 2)
+
+
+@pytest.mark.parametrize("text", ["", "I cannot see a port.", "{broken", "[1, 2"])
+def test_reply_without_json_is_refused(text: str) -> None:
+    with pytest.raises(ReplyError) as error:
+        parse_json(text)
+    assert error.value.reason == "not_json"
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(ReplyError, match="NaN"):
+        parse_json('{"keypoints": [{"point_2d": [NaN, 1]}]}')
+
+
+def test_wrong_keys_are_named() -> None:
+    with pytest.raises(ReplyError, match="mode") as error:
+        parse_answer('{"modus": "guide"}', DecideModeAnswer)
+    assert error.value.reason == "wrong_schema"
