@@ -1,0 +1,437 @@
+"""Replay memory: each frame once, whole episodes, and index sets ("online", "demo") over them.
+
+A slot holds one observation and the transition that left it. Slots of an episode are linked by `next`, so a transition
+can be in several index sets, an old episode can be freed from the middle, and the next observation of a transition is
+always the one that followed it: across an episode end there is no link.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from rl.errors import ConfigError
+
+IntArray = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
+Episode = Mapping[str, npt.NDArray[Any]]
+"""One episode as it lies on disk: `<camera>` (T+1, H, W, 3) uint8, `state` (T+1, P), `action` (T, A) executed,
+`reward` (T,), `terminated` (T,), `truncated` (T,), and optionally `guided` (T,)."""
+
+STATE = "state"
+NOTHING = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NStep:
+    """n-step returns of a batch of transitions."""
+
+    rewards: Float32Array
+    """Discounted sum of up to n rewards. Shape (B,)."""
+    discounts: Float32Array
+    """Factor of the value at `last`: gamma^k after k <= n steps, 0 where the task terminated. Shape (B,)."""
+    last: IntArray
+    """Slots of the observation to bootstrap from. Shape (B,)."""
+
+
+class FrameStore:
+    """Append-only memory of episodes; every frame is kept once, as uint8.
+
+    Images are channels-last and padded with their edge pixels, so that a random shift is a slice (see `crop`). Memory
+    is reserved at once and taken from the machine page by page as frames arrive. When it is full, the oldest episode
+    that no `keep` index set refers to makes room.
+    """
+
+    def __init__(self, observation_space: spaces.Dict, action_size: int, *, capacity: int, pad: int = 4) -> None:
+        """Reserve memory.
+
+        Args:
+            observation_space: Image keys, uint8 (H, W, C), and `state`, float (P,).
+            action_size: Number of action components A.
+            capacity: Most observations kept; an episode of T steps takes T + 1.
+            pad: Pixels of edge padding, the largest shift.
+
+        Raises:
+            ConfigError: If the space has other entries or the memory cannot be reserved.
+        """
+        self.image_shapes = image_shapes(observation_space)
+        self.state_size = int(np.prod(observation_space[STATE].shape or (0,)))
+        self.action_size = action_size
+        self.capacity = capacity
+        self.pad = pad
+        self.lock = threading.RLock()
+        """Held by whoever appends or samples: a learner thread may read while the loop writes."""
+        try:
+            self._frames = {
+                key: np.empty((capacity, height + 2 * pad, width + 2 * pad, channels), np.uint8)
+                for key, (height, width, channels) in self.image_shapes.items()
+            }
+        except MemoryError as error:
+            raise ConfigError(
+                f"{capacity} observations need {self.bytes_reserved / 2**30:.1f} GiB, more than this machine gives; "
+                "ask for a smaller buffer_capacity."
+            ) from error
+        self._state = np.zeros((capacity, self.state_size), np.float32)
+        self._action = np.zeros((capacity, action_size), np.float32)
+        self._reward = np.zeros(capacity, np.float32)
+        self._terminated = np.zeros(capacity, bool)
+        self._truncated = np.zeros(capacity, bool)
+        self._guided = np.zeros(capacity, bool)
+        self._next = np.full(capacity, NOTHING, np.int64)
+        self._episode = np.full(capacity, NOTHING, np.int64)
+        self._kept = np.zeros(capacity, bool)
+        self._free = list(range(capacity - 1, -1, -1))
+        self._episodes: dict[int, list[int]] = {}
+        self._next_episode = 0
+        self._open: int | None = None
+        self._buffers: list[IndexBuffer] = []
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    def start_episode(self, observation: Mapping[str, npt.NDArray[Any]]) -> int:
+        """Begin an episode with its first observation and return its number; an open one ends where it is."""
+        with self.lock:
+            self.close_episode()
+            episode = self._next_episode
+            self._next_episode += 1
+            self._open = episode
+            self._episodes[episode] = []
+            self._put(episode, observation)
+            return episode
+
+    def append(
+        self,
+        action: npt.NDArray[Any],
+        reward: float,
+        next_observation: Mapping[str, npt.NDArray[Any]],
+        *,
+        terminated: bool,
+        truncated: bool,
+        guided: bool = False,
+    ) -> int:
+        """Store one executed transition of the open episode and return its slot.
+
+        Raises:
+            ConfigError: If no episode is open.
+        """
+        with self.lock:
+            if self._open is None:
+                raise ConfigError("No episode is open: call start_episode before append.")
+            slot = self._episodes[self._open][-1]
+            self._action[slot] = action
+            self._reward[slot] = reward
+            self._terminated[slot] = terminated
+            self._truncated[slot] = truncated
+            self._guided[slot] = guided
+            self._next[slot] = self._put(self._open, next_observation)
+            if terminated or truncated:
+                self.close_episode()
+            return slot
+
+    def close_episode(self) -> None:
+        """End the open episode, if any; its last observation has no transition."""
+        self._open = None
+
+    def add_episode(self, episode: Episode) -> IntArray:
+        """Store a whole episode and return the slots of its transitions. Shape (T,).
+
+        Raises:
+            ConfigError: If a key is missing or a shape differs from this store's.
+        """
+        check_episode(episode, self.image_shapes, self.state_size, self.action_size)
+        steps = len(episode["action"])
+        guided = episode.get("guided", np.zeros(steps, bool))
+        with self.lock:
+            self.start_episode(self._observation(episode, 0))
+            slots = [
+                self.append(
+                    episode["action"][t],
+                    float(episode["reward"][t]),
+                    self._observation(episode, t + 1),
+                    terminated=bool(episode["terminated"][t]),
+                    truncated=bool(episode["truncated"][t]),
+                    guided=bool(guided[t]),
+                )
+                for t in range(steps)
+            ]
+            self.close_episode()
+        return np.array(slots, np.int64)
+
+    def _observation(self, episode: Episode, t: int) -> dict[str, npt.NDArray[Any]]:
+        return {key: episode[key][t] for key in (*self.image_shapes, STATE)}
+
+    def _put(self, episode: int, observation: Mapping[str, npt.NDArray[Any]]) -> int:
+        if not self._free:
+            self._evict()
+        slot = self._free.pop()
+        pad = self.pad
+        for key, frames in self._frames.items():
+            frames[slot] = np.pad(observation[key], ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+        self._state[slot] = observation[STATE]
+        self._next[slot] = NOTHING
+        self._episode[slot] = episode
+        self._episodes[episode].append(slot)
+        return slot
+
+    def _evict(self) -> None:
+        """Free the oldest closed episode of which no transition is kept."""
+        for episode, slots in self._episodes.items():
+            if episode != self._open and not self._kept[slots].any():
+                break
+        else:
+            raise ConfigError(
+                f"All {self.capacity} observations of the replay memory belong to demonstrations or to the running "
+                "episode; ask for a larger buffer_capacity."
+            )
+        del self._episodes[episode]
+        for buffer in self._buffers:
+            buffer.discard(slots)
+        self._episode[slots] = NOTHING
+        self._next[slots] = NOTHING
+        self._free.extend(slots)
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an episode is being recorded."""
+        return self._open is not None
+
+    @property
+    def observations(self) -> int:
+        """Number of observations held."""
+        return self.capacity - len(self._free)
+
+    @property
+    def bytes_reserved(self) -> int:
+        """Memory of all frames when the store is full, [bytes]."""
+        pixels = sum((h + 2 * self.pad) * (w + 2 * self.pad) * c for h, w, c in self.image_shapes.values())
+        return self.capacity * pixels
+
+    def crop(self, key: str, slots: IntArray, shifts: IntArray) -> ByteArray:
+        """Return images of one camera, shifted.
+
+        Args:
+            key: Name of the camera.
+            slots: Slots of observations. Shape (B,).
+            shifts: Top-left corner of the window in the padded frame, rows and columns in [0, 2 pad]; `pad` means no
+                shift. Shape (B, 2), [px].
+
+        Returns:
+            Copies, shape (B, H, W, C).
+        """
+        height, width, channels = self.image_shapes[key]
+        frames = self._frames[key]
+        per_frame, per_row, per_pixel, _ = frames.strides
+        positions = 2 * self.pad + 1
+        # All windows of all frames as one strided view: picking (slot, row, column) copies whole rows of a window.
+        windows = np.lib.stride_tricks.as_strided(
+            frames,
+            (len(frames), positions, positions, height, width * channels),
+            (per_frame, per_row, per_pixel, per_row, 1),
+            writeable=False,
+        )
+        crops: ByteArray = windows[slots, shifts[:, 0], shifts[:, 1]]
+        return crops.reshape(len(slots), height, width, channels)
+
+    def images(self, key: str, slots: IntArray) -> ByteArray:
+        """Return unshifted images of one camera. Shape (B, H, W, C)."""
+        return self.crop(key, slots, np.full((len(slots), 2), self.pad))
+
+    def states(self, slots: IntArray) -> Float32Array:
+        """Return proprioception. Shape (B, P)."""
+        return self._state[slots]
+
+    def actions(self, slots: IntArray) -> Float32Array:
+        """Return executed actions. Shape (B, A)."""
+        return self._action[slots]
+
+    def guided(self, slots: IntArray) -> npt.NDArray[np.bool_]:
+        """Return whether the action followed a waypoint. Shape (B,)."""
+        return self._guided[slots]
+
+    def n_step(self, slots: IntArray, *, n: int, gamma: float) -> NStep:
+        """Return n-step returns that stay inside each transition's episode.
+
+        R = sum_{i<k} gamma^i r_{t+i} with k = n, or fewer where the episode (or what is recorded of it) ends. A
+        terminated end has no value after it; a truncated one, and one still being recorded, bootstraps from its last
+        observation with gamma^k.
+        """
+        rewards = np.zeros(len(slots), np.float32)
+        discounts = np.ones(len(slots), np.float32)
+        last = slots.copy()
+        alive = np.ones(len(slots), bool)
+        for i in range(n):
+            now = last[alive]
+            rewards[alive] += gamma**i * self._reward[now]
+            discounts[alive] = np.where(self._terminated[now], 0.0, gamma ** (i + 1))
+            last[alive] = self._next[now]
+            over = self._terminated[now] | self._truncated[now] | (self._next[last[alive]] == NOTHING)
+            alive[alive] = ~over
+        return NStep(rewards=rewards, discounts=discounts, last=last)
+
+    # --- episodes -------------------------------------------------------------------------------------------
+
+    @property
+    def episodes(self) -> tuple[int, ...]:
+        """Numbers of the episodes held, oldest first."""
+        return tuple(self._episodes)
+
+    def episode_of(self, slots: IntArray) -> IntArray:
+        """Return the number of the episode of each slot. Shape (B,)."""
+        return self._episode[slots]
+
+    def slots_of(self, episode: int) -> IntArray:
+        """Return an episode's slots; the last one is an observation without a transition. Shape (T+1,)."""
+        return np.array(self._episodes[episode], np.int64)
+
+    def episode(self, number: int) -> dict[str, npt.NDArray[Any]]:
+        """Return a copy of one episode in the layout of demonstrations on disk, with its `guided` flags."""
+        slots = self.slots_of(number)
+        transitions = slots[:-1]
+        return {
+            **{key: self.images(key, slots) for key in self.image_shapes},
+            STATE: self._state[slots],
+            "action": self._action[transitions],
+            "reward": self._reward[transitions],
+            "terminated": self._terminated[transitions],
+            "truncated": self._truncated[transitions],
+            "guided": self._guided[transitions],
+        }
+
+    def restore_episode(self, number: int, episode: Episode) -> IntArray:
+        """Store an episode under its old number, when a run is resumed; numbers must rise."""
+        self._next_episode = number
+        return self.add_episode(episode)
+
+    def register(self, buffer: "IndexBuffer") -> None:
+        """Tell an index set when transitions leave."""
+        self._buffers.append(buffer)
+
+    def keep(self, slots: IntArray) -> None:
+        """Never evict the episodes of these transitions."""
+        self._kept[slots] = True
+
+
+class IndexBuffer:
+    """A set of transitions of a `FrameStore`, uniformly sampled."""
+
+    def __init__(self, store: FrameStore, *, keep: bool = False) -> None:
+        """Start empty.
+
+        Args:
+            store: Memory that the slots refer to.
+            keep: Whether the store must hold on to the episodes of this set's transitions.
+        """
+        self.store = store
+        self._keep = keep
+        self._slots = np.empty(store.capacity, np.int64)
+        self._position = np.full(store.capacity, NOTHING, np.int64)
+        self._size = 0
+        store.register(self)
+
+    def __len__(self) -> int:
+        """Return the number of transitions."""
+        return self._size
+
+    def add(self, slots: int | Iterable[int] | IntArray) -> None:
+        """Add transitions; those already in the set stay once."""
+        with self.store.lock:
+            for slot in np.atleast_1d(np.asarray(slots, np.int64)):
+                if self._position[slot] == NOTHING:
+                    self._slots[self._size] = slot
+                    self._position[slot] = self._size
+                    self._size += 1
+                    if self._keep:
+                        self.store.keep(np.array([slot]))
+
+    def discard(self, slots: Iterable[int]) -> None:
+        """Remove transitions that are in the set."""
+        for slot in slots:
+            position = self._position[slot]
+            if position == NOTHING:
+                continue
+            self._size -= 1
+            moved = self._slots[self._size]
+            self._slots[position] = moved
+            self._position[moved] = position
+            self._position[slot] = NOTHING
+
+    @property
+    def slots(self) -> IntArray:
+        """Slots in sampling order. Shape (n,)."""
+        return self._slots[: self._size].copy()
+
+    def sample(self, size: int, rng: np.random.Generator) -> IntArray:
+        """Draw slots uniformly, with replacement. Shape (size,)."""
+        return self._slots[rng.integers(self._size, size=size)]
+
+
+def demo_count(
+    batch_size: int, online: int, demo: int, *, fraction: float, small_count: int, small_fraction: float
+) -> int:
+    """Return how many transitions of a batch come from the demo buffer.
+
+    RLPD samples half from each buffer (arXiv:2302.02948); a handful of demo transitions in half of every batch would be
+    repeated too often, so a small demo buffer gets `small_fraction`.
+
+    Args:
+        batch_size: Transitions in the batch.
+        online: Transitions in the online buffer.
+        demo: Transitions in the demo buffer.
+        fraction: Share of a filled demo buffer.
+        small_count: Demo buffers below this size are small.
+        small_fraction: Share of a small demo buffer.
+    """
+    if demo == 0:
+        return 0
+    if online == 0:
+        return batch_size
+    return round(batch_size * (small_fraction if demo < small_count else fraction))
+
+
+def image_shapes(space: spaces.Space[Any]) -> dict[str, tuple[int, int, int]]:
+    """Return (H, W, C) of each image of a Dict space of uint8 images and one float `state`.
+
+    Raises:
+        ConfigError: If the space is anything else.
+    """
+    if not isinstance(space, spaces.Dict) or STATE not in space.spaces:
+        raise ConfigError(f"Observations must be a Dict with images and '{STATE}', not {space}.")
+    shapes: dict[str, tuple[int, int, int]] = {}
+    for key, box in space.spaces.items():
+        if key == STATE:
+            continue
+        if box.dtype != np.uint8 or box.shape is None or len(box.shape) != 3 or box.shape[2] not in (1, 3, 4):
+            raise ConfigError(f"Image '{key}' must be uint8 of shape (H, W, 3), channels last, not {box}.")
+        shapes[key] = (box.shape[0], box.shape[1], box.shape[2])
+    return shapes
+
+
+def check_episode(
+    episode: Episode, shapes: Mapping[str, tuple[int, int, int]], state_size: int, action_size: int
+) -> None:
+    """Refuse an episode that does not fit these observations and actions.
+
+    Raises:
+        ConfigError: Names the first key that is missing or has another shape.
+    """
+    if "action" not in episode:
+        raise ConfigError("The episode has no 'action'; record the demonstrations again with `agps demos record`.")
+    steps = len(episode["action"])
+    expected: dict[str, tuple[int, ...]] = {key: (steps + 1, *shape) for key, shape in shapes.items()}
+    expected |= {STATE: (steps + 1, state_size), "action": (steps, action_size)}
+    expected |= {"reward": (steps,), "terminated": (steps,), "truncated": (steps,)}
+    for key, shape in expected.items():
+        if key not in episode:
+            raise ConfigError(f"The episode has no '{key}'; it has {sorted(episode)}. Is it of another task?")
+        if episode[key].shape != shape:
+            raise ConfigError(
+                f"'{key}' of the episode has shape {episode[key].shape}, not {shape}; "
+                "record the demonstrations with this task, image size and cameras."
+            )

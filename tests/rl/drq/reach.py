@@ -1,0 +1,75 @@
+"""A tiny task that learns in seconds: move a point to where a bright square shows in the picture."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+SIZE = 16
+
+
+class Reach(gym.Env[dict[str, np.ndarray], np.ndarray]):
+    """State: the point's position (2,). Image: a square at the goal. Success: within 0.25. Horizon 12."""
+
+    def __init__(self, horizon: int = 12, executed_scale: float = 1.0) -> None:
+        image = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.observation_space = spaces.Dict(
+            {"left": image, "right": image, "state": spaces.Box(-np.inf, np.inf, (2,), np.float32)}
+        )
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self._horizon = horizon
+        self._executed_scale = executed_scale
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.goal = self.np_random.uniform(-0.8, 0.8, 2)
+        self.position = self.np_random.uniform(-1.0, 1.0, 2)
+        self._t = 0
+        return self._observe(), {"is_success": False}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        executed = np.asarray(action, np.float32) * self._executed_scale
+        self.position = np.clip(self.position + 0.3 * executed, -1.0, 1.0)
+        self._t += 1
+        success = bool(np.linalg.norm(self.position - self.goal) < 0.25)
+        truncated = not success and self._t >= self._horizon
+        info = {"is_success": success, "executed_action": executed}
+        return self._observe(), float(success), success, truncated, info
+
+    def expert(self) -> np.ndarray:
+        return np.clip((self.goal - self.position) / 0.3, -1.0, 1.0).astype(np.float32)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        image = np.zeros((SIZE, SIZE, 3), np.uint8)
+        row, column = ((self.goal + 1.0) / 2.0 * (SIZE - 3)).astype(int)
+        image[row : row + 3, column : column + 3] = 255
+        return {"left": image, "right": image[::-1].copy(), "state": self.position.astype(np.float32)}
+
+
+def record(count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """Return episodes of the expert as they would lie on disk."""
+    env = Reach()
+    episodes = []
+    for i in range(count):
+        observation, _ = env.reset(seed=seed + i)
+        observations, actions, rewards, ends = [observation], [], [], []
+        while not ends or not any(ends[-1]):
+            action = env.expert()
+            observation, reward, terminated, truncated, _ = env.step(action)
+            observations.append(observation)
+            actions.append(action)
+            rewards.append(reward)
+            ends.append((terminated, truncated))
+        episodes.append(
+            {
+                **{key: np.stack([o[key] for o in observations]) for key in observations[0]},
+                "action": np.stack(actions),
+                "reward": np.array(rewards, np.float32),
+                "terminated": np.array(ends)[:, 0],
+                "truncated": np.array(ends)[:, 1],
+            }
+        )
+    return episodes
