@@ -1,0 +1,98 @@
+"""From the lines of metrics.jsonl to the numbers that a report shows. Pure functions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+from agps_agent.runs import Row
+
+Axis = Literal["env_steps", "wall_clock_s", "robot_time_s"]
+
+WINDOW = 20
+"""Unaided episodes over which the training success is averaged."""
+
+ROLLOUTS_PER_BIN = 10
+"""Rollouts over which triggers are counted (paper, triggers per 10 rollouts)."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Success over the three ways to count effort; equal lengths."""
+
+    env_steps: list[float]
+    wall_clock_s: list[float]
+    robot_time_s: list[float]
+    success: list[float]
+    """Share in [0, 1]."""
+
+    def along(self, axis: Axis) -> list[float]:
+        """Return one of the three ways to count effort."""
+        return {"env_steps": self.env_steps, "wall_clock_s": self.wall_clock_s, "robot_time_s": self.robot_time_s}[axis]
+
+
+def episodes_of(rows: Iterable[Row]) -> list[Row]:
+    """Return the lines of training episodes, in order."""
+    return [row for row in rows if row.get("kind", "episode") == "episode" and "episode" in row]
+
+
+def evaluations_of(rows: Iterable[Row], kind: str = "eval") -> list[Row]:
+    """Return the lines of evaluations on the way (`eval`) or at the end (`final_eval`), in order."""
+    return [row for row in rows if row.get("kind") == kind]
+
+
+def is_unaided(episode: Row) -> bool:
+    """Return whether neither waypoint nor box acted in an episode."""
+    return not (episode.get("guided_steps") or episode.get("pruned_steps") or episode.get("boxed"))
+
+
+def training_curve(episodes: Sequence[Row], window: int = WINDOW) -> Curve:
+    """Return the success rate of the last `window` unaided episodes, at the end of each."""
+    unaided = [episode for episode in episodes if is_unaided(episode)]
+    wins = [bool(episode["success"]) for episode in unaided]
+    rates = [sum(wins[max(0, n + 1 - window) : n + 1]) / min(n + 1, window) for n in range(len(wins))]
+    # The first few episodes are no rate yet: one lucky rollout would show as 100 %.
+    first = min(window // 4, len(wins))
+    return _curve(unaided[first:], rates[first:])
+
+
+def evaluation_curve(evaluations: Sequence[Row]) -> Curve:
+    """Return the success rate of the policy alone at each evaluation."""
+    return _curve(evaluations, [float(row["success_rate"]) for row in evaluations])
+
+
+def steps_to(evaluations: Sequence[Row], level: float) -> int | None:
+    """Return the environment steps at the first evaluation that reached a success rate, or None."""
+    return next((int(row["env_steps"]) for row in evaluations if row["success_rate"] >= level), None)
+
+
+def per_ten_rollouts(episodes: Sequence[Row], key: str) -> list[float]:
+    """Return a per-episode count summed over each 10 rollouts; an unfinished last ten is scaled up to ten."""
+    bins: list[float] = []
+    for start in range(0, len(episodes), ROLLOUTS_PER_BIN):
+        chunk = episodes[start : start + ROLLOUTS_PER_BIN]
+        bins.append(sum(float(row.get(key) or 0) for row in chunk) * ROLLOUTS_PER_BIN / len(chunk))
+    return bins
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a proportion (Wilson, 1927).
+
+    centre = (p + z^2 / 2n) / (1 + z^2 / n), half = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2)
+    """
+    if trials < 1:
+        return 0.0, 1.0
+    p = successes / trials
+    shrink = 1 + z**2 / trials
+    centre = (p + z**2 / (2 * trials)) / shrink
+    half = z / shrink * sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _curve(rows: Sequence[Row], success: list[float]) -> Curve:
+    return Curve(
+        env_steps=[float(row.get("env_steps", 0)) for row in rows],
+        wall_clock_s=[float(row.get("wall_clock_s", 0.0)) for row in rows],
+        robot_time_s=[float(row.get("robot_time_s", 0.0)) for row in rows],
+        success=success,
+    )

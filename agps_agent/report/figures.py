@@ -1,0 +1,216 @@
+"""Figures of a report, as SVG text. Drawn without pyplot: no global state, no display."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from agps_agent.report.curves import ROLLOUTS_PER_BIN, Axis, Curve, is_unaided, per_ten_rollouts
+from agps_agent.runs import Row
+
+INK, MUTED, GRID = "#1d2733", "#66727f", "#e4e8ec"
+POLICY, AGENT, GOOD, BAD = "#1f6feb", "#d9730d", "#2a9d6f", "#c8453c"
+SERIES = ("#1f6feb", "#d9730d", "#2a9d6f", "#8250df", "#b08800", "#c8453c", "#0a7ea4", "#57606a")
+
+AXIS_LABELS: dict[Axis, str] = {
+    "env_steps": "environment steps",
+    "wall_clock_s": "wall-clock [s]",
+    "robot_time_s": "robot time [s]",
+}
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.hashsalt": "agps",
+}
+
+_MAX_TRACES = 60
+"""Lambda traces drawn; more only make a smear and a large page."""
+
+
+def success_over_steps(training: Curve, evaluation: Curve, final: Curve, episodes: Sequence[Row]) -> str:
+    """Draw success over environment steps, with a tick wherever the agent was asked."""
+    with rc_context(_STYLE):
+        figure, axes = _figure(9.2, 3.4)
+        _draw_success(axes, "env_steps", training, evaluation, final)
+        asked = [row["env_steps"] for row in episodes if row.get("intervention_ids")]
+        if asked:
+            axes.plot(asked, [-0.045] * len(asked), "|", color=AGENT, markersize=7, label="agent helped", clip_on=False)
+        axes.set_xlabel("environment steps")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=4)
+        return _svg(figure)
+
+
+def success_over_clocks(training: Curve, evaluation: Curve, final: Curve) -> str:
+    """Draw success over wall-clock and over robot time (steps x 0.1 s + agent pauses), side by side."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 2.9), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw_success(left, "wall_clock_s", training, evaluation, final)
+        _draw_success(right, "robot_time_s", training, evaluation, final)
+        left.set_xlabel("wall-clock [s]")
+        right.set_xlabel("robot time [s]")
+        right.set_ylabel("")
+        return _svg(figure)
+
+
+def triggers_per_ten(episodes: Sequence[Row]) -> str:
+    """Draw, for each ten rollouts, how many triggered and how many got help."""
+    triggered = per_ten_rollouts(episodes, "triggered")
+    helped = per_ten_rollouts([{"helped": bool(row.get("intervention_ids"))} for row in episodes], "helped")
+    starts = [n * ROLLOUTS_PER_BIN for n in range(len(triggered))]
+    with rc_context(_STYLE):
+        figure, axes = _figure(9.2, 2.6)
+        width = 0.84 * ROLLOUTS_PER_BIN
+        axes.bar(starts, triggered, width=width, align="edge", color="#f6d9bd", label="rollouts that triggered")
+        axes.bar(starts, helped, width=width, align="edge", color=AGENT, label="rollouts that the agent helped in")
+        axes.set_ylim(0, max([10.0, *triggered]))
+        axes.set_xlabel("training rollout")
+        axes.set_ylabel("per 10 rollouts")
+        axes.grid(visible=False, axis="x")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.22), ncols=2)
+        return _svg(figure)
+
+
+def float_traces(episodes: Sequence[Row]) -> str:
+    """Draw lambda within good and bad rollouts, and its largest value in each rollout, against the threshold."""
+    traced = [row for row in episodes if row.get("float_trace")]
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw_traces(left, traced)
+        _draw_maxima(right, traced)
+        return _svg(figure)
+
+
+def comparison(curves: Mapping[str, Sequence[Curve]], axis: Axis) -> str:
+    """Draw the evaluations of several groups of runs: thin lines are runs, the thick line is their mean.
+
+    Args:
+        curves: Group -> one curve per run.
+        axis: `env_steps`, `wall_clock_s` or `robot_time_s`.
+    """
+    with rc_context(_STYLE):
+        figure, axes = _figure(9.2, 3.6)
+        for number, (group, runs) in enumerate(curves.items()):
+            color = SERIES[number % len(SERIES)]
+            for curve in runs:
+                axes.plot(curve.along(axis), curve.success, color=color, linewidth=1.0, alpha=0.35)
+            x, y = mean_curve(runs, axis)
+            axes.plot(x, y, color=color, linewidth=2.4, label=f"{group} ({len(runs)})")
+        _style_success(axes)
+        axes.set_xlabel(AXIS_LABELS[axis])
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return _svg(figure)
+
+
+def mean_curve(curves: Sequence[Curve], axis: Axis) -> tuple[list[float], list[float]]:
+    """Return the mean success over runs at every place where one of them was evaluated.
+
+    Each run counts with its latest evaluation so far; runs that stopped early keep their last.
+    """
+    places = sorted({x for curve in curves for x in curve.along(axis)})
+    means = []
+    for place in places:
+        latest = [_latest(curve.along(axis), curve.success, place) for curve in curves]
+        means.append(sum(latest) / len(latest))
+    return places, means
+
+
+def _latest(x: Sequence[float], y: Sequence[float], place: float) -> float:
+    value = 0.0
+    for at, success in zip(x, y, strict=True):
+        if at > place:
+            break
+        value = success
+    return value
+
+
+def _draw_success(axes: Axes, axis: Axis, training: Curve, evaluation: Curve, final: Curve) -> None:
+    axes.plot(
+        training.along(axis), training.success, color="#a9c9f7", linewidth=1.6, label="training, unaided (last 20)"
+    )
+    axes.plot(evaluation.along(axis), evaluation.success, "o-", color=POLICY, lw=2, ms=5, label="policy alone")
+    if final.success:
+        axes.plot(final.along(axis), final.success, "D", color=INK, markersize=7, label="final evaluation")
+    _style_success(axes)
+
+
+def _style_success(axes: Axes) -> None:
+    axes.set_ylim(-0.06, 1.04)
+    axes.set_yticks([0.0, 0.25, 0.5, 0.75, 1.0])
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
+    axes.set_ylabel("success")
+    axes.set_xlim(left=0)
+
+
+def _draw_traces(axes: Axes, traced: Sequence[Row]) -> None:
+    every = max(1, -(-len(traced) // _MAX_TRACES))
+    labelled: set[bool] = set()
+    for row in traced[::every]:
+        success = bool(row["success"])
+        label = None if success in labelled else ("good rollouts" if success else "bad rollouts")
+        labelled.add(success)
+        trace = [float(value) for value in row["float_trace"]]
+        axes.plot(range(len(trace)), trace, color=GOOD if success else BAD, alpha=0.4, linewidth=1.0, label=label)
+    threshold = next(
+        (row["float_threshold"] for row in reversed(traced) if row.get("float_threshold") is not None), None
+    )
+    if threshold is not None:
+        axes.axhline(threshold, color=INK, linestyle="--", linewidth=1.4, label="threshold")
+    axes.set_xlabel("step of the rollout")
+    axes.set_ylabel("λ")
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=3, columnspacing=1.2)
+
+
+def _draw_maxima(axes: Axes, traced: Sequence[Row]) -> None:
+    for success, color in ((True, GOOD), (False, BAD)):
+        chosen = [row for row in traced if bool(row["success"]) == success]
+        x = [row["episode"] for row in chosen]
+        axes.plot(x, [max(row["float_trace"]) for row in chosen], "o", color=color, markersize=3.5, alpha=0.8)
+        helped = [row for row in chosen if not is_unaided(row)]
+        ringed = [max(row["float_trace"]) for row in helped]
+        axes.plot([row["episode"] for row in helped], ringed, "o", markersize=7, mfc="none", mec=AGENT, mew=1.2)
+    known = [row for row in traced if row.get("float_threshold") is not None]
+    axes.step(
+        [row["episode"] for row in known],
+        [row["float_threshold"] for row in known],
+        "--",
+        color=INK,
+        where="post",
+        lw=1.4,
+    )
+    axes.plot([], [], "o", markersize=7, mfc="none", mec=AGENT, mew=1.2, label="agent helped")
+    axes.set_xlabel("training rollout")
+    axes.set_title("largest λ of each rollout", fontsize=9, color=MUTED, loc="right")
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16))
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

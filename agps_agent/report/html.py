@@ -1,0 +1,82 @@
+"""Pieces of a page. Everything that came from a file or a model is escaped here."""
+
+import base64
+import importlib.resources
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+from PIL import Image
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """Return a whole page: no script, nothing fetched, nothing beside it needed."""
+    template = importlib.resources.files("agps_agent.report").joinpath("template.html").read_text()
+    return Template(template).substitute(title=escape(title), body="\n".join(sections))
+
+
+def header(title: str, subtitle: str) -> str:
+    """Return the head of the page."""
+    return f'<header><h1>{escape(title)}</h1><div class="muted">{escape(subtitle)}</div></header>'
+
+
+def section(title: str, note: str, content: str) -> str:
+    """Return a titled section; `note` says in one or two sentences how to read it."""
+    return f'<section><h2>{escape(title)}</h2>\n<p class="note">{escape(note)}</p>\n{content}</section>'
+
+
+def tiles(numbers: Sequence[tuple[str, str]]) -> str:
+    """Return headline numbers as (value, what it is)."""
+    cells = [
+        f'<div class="tile{" first" if n == 0 else ""}"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
+        for n, (value, what) in enumerate(numbers)
+    ]
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def figure(svg: str, description: str) -> str:
+    """Return an SVG drawing as an image inside the page."""
+    encoded = base64.b64encode(svg.encode()).decode()
+    return f'<figure><img alt="{escape(description)}" src="data:image/svg+xml;base64,{encoded}"></figure>'
+
+
+def picture(path: Path, *, width_px: int = 480) -> str:
+    """Return an image file, scaled down, inside the page; a placeholder when it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+            small.thumbnail((width_px, width_px))
+            buffer = io.BytesIO()
+            small.save(buffer, format="JPEG", quality=82)
+    except OSError:
+        return '<div class="noimage">no image</div>'
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="What the agent was shown" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of texts."""
+    cells = "".join(f"<th>{escape(title)}</th>" for title in head)
+    lines = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    return f"<table><tr>{cells}</tr>{''.join(lines)}</table>" if head else f"<table>{''.join(lines)}</table>"
+
+
+def settings(groups: Mapping[str, Mapping[str, object]]) -> str:
+    """Return groups of name and value in two columns."""
+    parts = []
+    for group, values in groups.items():
+        rows = [(name, "-" if value is None else str(value)) for name, value in values.items()]
+        parts.append(f"<section><h3>{escape(group)}</h3>{table((), rows)}</section>")
+    return f'<div class="columns">{"".join(parts)}</div>'
+
+
+def badge(text: str, kind: str) -> str:
+    """Return a coloured label; `kind` is a class of the template."""
+    return f'<span class="badge {escape(kind)}">{escape(text)}</span>'
+
+
+def folded(title: str, text: str) -> str:
+    """Return text that is shown on a click; nothing for empty text."""
+    return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>" if text else ""

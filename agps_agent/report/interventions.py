@@ -1,0 +1,122 @@
+"""The folders under interventions/, read for people: what was asked, answered, and what came of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agps_agent.runs import Row, RunDirectory
+
+
+@dataclass(frozen=True)
+class InterventionView:
+    """One question to the agent."""
+
+    id: str
+    kind: str
+    """`prune`, `guide` or `none`."""
+    reason: str
+    """One sentence: why this answer."""
+    failure_mode: str
+    """What goes wrong in the rollout, as the agent named it."""
+    trigger: str
+    """What woke the agent, in words."""
+    effect: str
+    """The box or the waypoints, in words."""
+    cost: str
+    """Calls, latency, tokens, in words."""
+    from_memory: bool
+    images: tuple[Path, ...]
+    prompt: str
+    reply: str
+    episode: Row | None
+    """Line of the episode that it acted in; None when it cannot be told."""
+
+
+def read_interventions(run: RunDirectory, episodes: Sequence[Row]) -> list[InterventionView]:
+    """Return every question of a run, oldest first. Files that are missing or damaged are left out of the view."""
+    episode_of = {name: row for row in episodes for name in row.get("intervention_ids") or []}
+    return [_read(run.intervention(name), episode_of.get(name)) for name in run.intervention_ids()]
+
+
+def _read(folder: Path, episode: Row | None) -> InterventionView:
+    record = _json(folder / "intervention.json")
+    guidance = _mapping(record.get("guidance"))
+    cost = _mapping(record.get("cost"))
+    return InterventionView(
+        id=folder.name,
+        kind=str(guidance.get("kind", record.get("mode", "none"))),
+        reason=str(record.get("reason") or guidance.get("message") or ""),
+        failure_mode=str(record.get("failure_mode") or ""),
+        trigger=trigger_in_words(_mapping(record.get("trigger"))),
+        effect=guidance_in_words(guidance),
+        cost=cost_in_words(cost),
+        from_memory=bool(cost.get("memory_hit") or record.get("recalled")),
+        images=tuple(sorted(folder.glob("*.png"))),
+        prompt=_text(folder, "prompt"),
+        reply=_text(folder, "reply"),
+        episode=episode,
+    )
+
+
+def trigger_in_words(trigger: Mapping[str, Any]) -> str:
+    """Return what woke the agent."""
+    if not trigger:
+        return ""
+    step = f"step {trigger.get('step', '?')}"
+    if trigger.get("kind") == "float":
+        return f"FLOAT at {step}: λ {trigger.get('index', 0.0):.3f} over {trigger.get('threshold', 0.0):.3f}"
+    return f"{'stalled' if trigger.get('kind') == 'stall' else 'asked'} at {step}"
+
+
+def guidance_in_words(guidance: Mapping[str, Any]) -> str:
+    """Return a box by its centre and size, waypoints by their number and where they lead, in base-frame mm."""
+    if guidance.get("kind") == "prune":
+        lower, upper = guidance["lower"], guidance["upper"]
+        centre = _millimetres([(a + b) / 2 for a, b in zip(lower, upper, strict=True)])
+        size = " x ".join(f"{1000 * (b - a):.0f}" for a, b in zip(lower, upper, strict=True))
+        return f"box of {size} mm around ({centre}) mm"
+    if guidance.get("kind") == "guide":
+        waypoints = guidance["waypoints"]
+        last = _millimetres([row[3] for row in waypoints[-1]["T_base_tcp"][:3]])
+        motions: dict[str, int] = {}
+        for waypoint in waypoints:
+            motions[waypoint.get("motion", "free")] = motions.get(waypoint.get("motion", "free"), 0) + 1
+        kinds = ", ".join(f"{count} {motion}" for motion, count in motions.items())
+        return f"{len(waypoints)} waypoints ({kinds}) to ({last}) mm"
+    return str(guidance.get("message", ""))
+
+
+def cost_in_words(cost: Mapping[str, Any]) -> str:
+    """Return calls, latency and tokens."""
+    if not cost:
+        return ""
+    tokens = cost.get("prompt_tokens", 0) + cost.get("completion_tokens", 0)
+    text = f"{cost.get('model_calls', 0)} model calls, {cost.get('latency_s', 0.0):.2f} s"
+    return f"{text}, {tokens} tokens" if tokens else text
+
+
+def _millimetres(metres: Sequence[float]) -> str:
+    return ", ".join(f"{1000 * value:.0f}" for value in metres)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return _mapping(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _text(folder: Path, stem: str) -> str:
+    """Return the text of the first file that is named so, whatever its suffix."""
+    for path in sorted(folder.glob(f"{stem}.*")):
+        try:
+            return path.read_text()
+        except (OSError, UnicodeDecodeError):
+            continue
+    return ""

@@ -1,0 +1,186 @@
+"""The report of one run: one page that can be mailed."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from agps_agent.report import figures, html
+from agps_agent.report.curves import (
+    episodes_of,
+    evaluation_curve,
+    evaluations_of,
+    per_ten_rollouts,
+    steps_to,
+    training_curve,
+    wilson_interval,
+)
+from agps_agent.report.interventions import InterventionView, read_interventions
+from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
+
+FIRST_CARDS = 9
+"""Interventions shown at once; the others unfold."""
+
+MAX_CARDS = 90
+"""Interventions in the page: each adds some 40 kB."""
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Write report.html of a finished or interrupted run, and return its path.
+
+    Raises:
+        AgpsError: If config.json is damaged or the page cannot be written.
+    """
+    rows = run.read_metrics()
+    episodes, evaluations, final = episodes_of(rows), evaluations_of(rows), evaluations_of(rows, "final_eval")
+    saved = read_json_object(run.config)
+    config: Mapping[str, Any] = saved.get("config", {})
+    summary = run.read_summary()
+    views = read_interventions(run, episodes)
+    title = f"{config.get('task', 'run')} with {_method(config)}"
+    demos = config.get("demos", "?")
+    subtitle = f"{demos} demonstration{'' if demos == 1 else 's'}, seed {config.get('seed', '?')}, {run.path}"
+    sections = [
+        html.header(title, subtitle),
+        _headline(summary, episodes, evaluations, len(views)),
+        *_learning(episodes, evaluations, final),
+        *_detector(episodes),
+        *_gallery(views),
+        _configuration(config, saved.get("versions", {})),
+    ]
+    write_atomically(run.report, html.page(title, sections))
+    return run.report
+
+
+def _method(config: Mapping[str, Any]) -> str:
+    method = str(config.get("method", "?"))
+    return f"{method.upper()} ({config.get('vlm', '?')} agent)" if method == "agps" else method.upper()
+
+
+def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row], questions: int) -> str:
+    last: Row = {**(episodes[-1] if episodes else {}), **summary}
+    numbers = [
+        _final_success(summary, evaluations),
+        (f"{last.get('env_steps', 0):,}", f"environment steps, {len(episodes)} rollouts"),
+        (f"{last.get('learner_steps', 0):,}", "learner steps"),
+        (_duration(last.get("wall_clock_s", 0.0)), "training, wall-clock"),
+        (_duration(last.get("robot_time_s", 0.0)), "robot time at 10 Hz, agent pauses included"),
+        (_steps(summary.get("steps_to_80", steps_to(evaluations, 0.8))), "steps to 80 %"),
+        (_steps(summary.get("steps_to_100", steps_to(evaluations, 1.0))), "steps to 100 %"),
+    ]
+    if questions or last.get("agent_calls"):
+        triggered = per_ten_rollouts(episodes, "triggered")
+        hits = last.get("memory_hits", 0)
+        numbers.append((f"{last.get('agent_calls', 0)}", f"agent calls in {questions} questions, {hits} from memory"))
+        numbers.append((f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-", "triggers per 10 rollouts"))
+    return html.tiles(numbers)
+
+
+def _final_success(summary: Row, evaluations: Sequence[Row]) -> tuple[str, str]:
+    if summary.get("success_rate") is not None:
+        rate, episodes = summary["success_rate"], summary["eval_episodes"]
+    elif evaluations:
+        rate, episodes = evaluations[-1]["success_rate"], evaluations[-1].get("episodes", 0)
+    else:
+        return "-", "the policy was not evaluated"
+    wins = round(rate * episodes)
+    low, high = wilson_interval(wins, episodes)
+    return f"{wins} of {episodes}", f"successes of the policy alone (95 % interval {low:.0%} to {high:.0%})"
+
+
+def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> list[str]:
+    if not episodes and not evaluations:
+        return [html.section("Success", "No rollout was finished.", "")]
+    curves = training_curve(episodes), evaluation_curve(evaluations), evaluation_curve(final)
+    steps = figures.success_over_steps(*curves, episodes)
+    clocks = figures.success_over_clocks(*curves)
+    return [
+        html.section(
+            "Success over environment steps",
+            "Dots: the deterministic policy alone, no agent and no box. Pale line: training rollouts in which nobody "
+            "helped, with exploration noise. Diamond: the final evaluation. Ticks: rollouts that the agent helped in.",
+            html.figure(steps, "Success over environment steps"),
+        ),
+        html.section(
+            "Success over both clocks",
+            "Wall-clock is what this machine took, evaluations excluded; robot time is what a robot at 10 Hz would "
+            "have taken: 0.1 s per step, plus the pauses in which the agent thinks and the arm holds still.",
+            html.figure(clocks, "Success over wall-clock and robot time"),
+        ),
+    ]
+
+
+def _detector(episodes: Sequence[Row]) -> list[str]:
+    sections = []
+    if any("triggered" in row for row in episodes):
+        sections.append(
+            html.section(
+                "Triggers per 10 rollouts",
+                "How often the detector saw a rollout drift, and how often the agent then stepped in. Help fades as "
+                "the policy succeeds alone.",
+                html.figure(figures.triggers_per_ten(episodes), "Triggers per 10 rollouts"),
+            )
+        )
+    if any(row.get("float_trace") for row in episodes):
+        sections.append(
+            html.section(
+                "λ of good and bad rollouts",
+                "FLOAT's distance from the demonstrations. Left: within rollouts. Right: the largest value of each, "
+                "with a ring around rollouts that the agent helped in.",
+                html.figure(figures.float_traces(episodes), "Lambda of good and bad rollouts against the threshold"),
+            )
+        )
+    return sections
+
+
+def _gallery(views: Sequence[InterventionView]) -> list[str]:
+    if not views:
+        return []
+    cards = [_card(view) for view in views[:MAX_CARDS]]
+    content = f'<div class="gallery">{"".join(cards[:FIRST_CARDS])}</div>'
+    if rest := cards[FIRST_CARDS:]:
+        content += (
+            f'<details class="more"><summary>{len(rest)} more</summary>'
+            f'<div class="gallery">{"".join(rest)}</div></details>'
+        )
+    left_out = f" The first {MAX_CARDS} of {len(views)} are shown." if len(views) > MAX_CARDS else ""
+    note = "What the agent was shown, what it answered, and how the rollout ended." + left_out
+    return [html.section(f"Interventions ({len(views)})", note, content)]
+
+
+def _card(view: InterventionView) -> str:
+    image = html.picture(view.images[0]) if view.images else '<div class="noimage">answered without an image</div>'
+    badges = [html.badge(view.kind if view.kind != "none" else "no intervention", view.kind)]
+    if view.from_memory:
+        badges.append(html.badge("from memory", "memory"))
+    where = f"#{view.id}"
+    if view.episode is not None:
+        success = bool(view.episode.get("success"))
+        badges.append(html.badge("succeeded" if success else "failed", "success" if success else "failure"))
+        where += f" · rollout {view.episode.get('episode', '?')}"
+    lines = [view.failure_mode, view.reason, view.effect]
+    facts = " · ".join(fact for fact in (view.trigger, view.cost) if fact)
+    return (
+        f'<div class="card">{image}<div class="body"><span class="where">{escape(where)}</span>{" ".join(badges)}'
+        + "".join(f"<p>{escape(line)}</p>" for line in dict.fromkeys(lines) if line)
+        + f'<p class="muted">{escape(facts)}</p>'
+        + html.folded("prompt", view.prompt)
+        + html.folded("reply", view.reply)
+        + "</div></div>"
+    )
+
+
+def _configuration(config: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
+    groups: dict[str, Mapping[str, object]] = {"run": {k: v for k, v in config.items() if not isinstance(v, dict)}}
+    groups |= {name: values for name, values in config.items() if isinstance(values, dict)}
+    groups["versions"] = versions
+    return html.section("Configuration", "Complete, as saved in config.json.", html.settings(groups))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+
+
+def _steps(steps: int | None) -> str:
+    return "-" if steps is None else f"{steps:,}"

@@ -1,0 +1,92 @@
+"""A run directory as a training of a few hundred rollouts leaves it, made of nothing but a seed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from agps_agent.runs import RunDirectory
+
+THRESHOLD = 0.21
+
+
+def make_run(path: Path, *, method: str = "agps", demos: int = 1, seed: int = 0, episodes: int = 120) -> RunDirectory:
+    """Write a run whose success climbs from 0 to 1 while the agent is asked less and less."""
+    run = RunDirectory.create(path)
+    config = {"task": "usb_insertion", "method": method, "demos": demos, "seed": seed, "vlm": "embedded"}
+    config |= {"drq": {"gamma": 0.92, "batch_size": 128}, "float": {"index": "prefix"}}
+    run.config.write_text(json.dumps({"config": config, "versions": {"python": "3.11", "torch": "2.13.0"}}))
+    rng = np.random.default_rng(seed)
+    env_steps, calls, hits, pause_s, next_eval = 0, 0, 0, 0.0, 1000
+    for episode in range(episodes):
+        skill = 1.0 / (1.0 + np.exp(-12.0 * (episode / episodes - 0.55 - 0.05 * (method == "serl"))))
+        success = bool(rng.random() < skill)
+        steps = int(rng.integers(14, 40)) if success else 60
+        trace = _trace(rng, steps, good=success)
+        triggered = method == "agps" and bool(max(trace) > THRESHOLD)
+        helped = triggered and rng.random() < 1.0 - skill
+        env_steps += steps
+        ids = [f"{calls + 1:04d}"] if helped else []
+        if helped:
+            calls, pause_s, hits = calls + 1, pause_s + 0.4, hits + (calls % 3 == 2)
+            _intervention(run, ids[0], rng, episode, from_memory=calls % 3 == 2)
+        clocks = {"env_steps": env_steps, "learner_steps": env_steps // 2, "wall_clock_s": env_steps / 60}
+        clocks |= {"robot_time_s": env_steps * 0.1 + pause_s}
+        run.append_metrics(
+            {
+                "kind": "episode", "episode": episode, **clocks, "success": success, "terminated": success,
+                "truncated": not success, "steps": steps, "guided_steps": 30 if helped else 0, "pruned_steps": 0,
+                "triggered": triggered, "intervention_ids": ids, "agent_calls": calls, "memory_hits": hits,
+                "agent_pause_s": pause_s, "float_trace": trace, "float_threshold": THRESHOLD,
+            }
+        )  # fmt: skip
+        if env_steps >= next_eval:
+            next_eval += 1000
+            run.append_metrics(
+                {"kind": "eval", **clocks, "success_rate": round(20 * skill) / 20, "episodes": 20, "mean_steps": 20.0}
+            )
+    run.append_metrics({"kind": "final_eval", **clocks, "success_rate": 0.98, "episodes": 50, "mean_steps": 20.0})
+    summary = {"task": "usb_insertion", "method": method, "seed": seed, "demos": demos, "success_rate": 0.98}
+    summary |= {"eval_episodes": 50, "agent_calls": calls, "agent_pause_s": pause_s, "memory_hits": hits, **clocks}
+    summary |= {"triggers_per_10_rollouts": 4.2, "steps_to_80": 3000, "steps_to_100": None}
+    run.write_summary(summary)
+    return run
+
+
+def _trace(rng: np.random.Generator, steps: int, *, good: bool) -> list[float]:
+    rise = np.linspace(0.0, 0.02 if good else rng.uniform(0.05, 0.16), steps)
+    return [round(float(v), 4) for v in 0.14 + rise + 0.015 * rng.standard_normal(steps)]
+
+
+def _intervention(run: RunDirectory, name: str, rng: np.random.Generator, episode: int, *, from_memory: bool) -> None:
+    folder = run.intervention(name)
+    folder.mkdir()
+    T = np.eye(4)
+    T[:3, 3] = (0.45, 0.05, 0.03)
+    guide: dict[str, Any] = {
+        "kind": "guide",
+        "waypoints": [{"T_base_tcp": T.tolist(), "motion": "free"}],
+        "max_steps": 36,
+    }
+    prune: dict[str, Any] = {"kind": "prune", "lower": [0.43, 0.03, 0.0], "upper": [0.47, 0.07, 0.06]}
+    record = {
+        "trigger": {"kind": "float", "index": 0.24, "threshold": THRESHOLD, "step": 22},
+        "reason": "The plug hangs left of the socket & does not come closer.",
+        "failure_mode": "lateral offset",
+        "guidance": prune if episode % 4 == 0 else guide,
+        "cost": {"model_calls": 0 if from_memory else 3, "latency_s": 0.35, "prompt_tokens": 0, "completion_tokens": 0},
+        "recalled": from_memory,
+    }
+    (folder / "intervention.json").write_text(json.dumps(record))
+    (folder / "prompt.md").write_text("You supervise a robot arm.\n\nWhere is <socket>?")
+    (folder / "reply.json").write_text('{"keypoints": [{"name": "socket", "u": 312, "v": 244}]}')
+    if from_memory:
+        return
+    image = Image.fromarray(rng.integers(90, 110, (480, 640, 3), dtype=np.uint8))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((280, 220, 350, 260), fill=(60, 60, 66))
+    draw.ellipse((308, 236, 318, 246), outline=(255, 80, 0), width=3)
+    draw.text((324, 232), "socket", fill=(255, 200, 0))
+    image.save(folder / "annotated.png")
