@@ -4,7 +4,7 @@ Poses are homogeneous matrices, `T_base_tcp` = "tcp expressed in base". Lengths 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,26 @@ FloatArray = npt.NDArray[np.floating[Any]]
 ByteArray = npt.NDArray[np.uint8]
 
 Motion = Literal["free", "guarded", "search"]
+
+
+class ComparesByValue:
+    """Gives a dataclass that holds arrays an equality that says one thing: every array equal in every entry."""
+
+    __hash__ = None  # type: ignore[assignment]  # arrays cannot be hashed
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(
+            _same(getattr(self, f.name), getattr(other, f.name))
+            for f in fields(self)  # type: ignore[arg-type]
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return bool(np.array_equal(a, b))
+    return bool(a == b)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +52,8 @@ class RGBDFrame:
     """Camera pose in the base frame, OpenCV axes (x right, y down, z forward). Shape (4, 4), [m]."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RobotState:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RobotState(ComparesByValue):
     """What the arm measures at one control step."""
 
     T_base_tcp: FloatArray
@@ -46,8 +66,8 @@ class RobotState:
     """0 closed, 1 open."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Observation:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observation(ComparesByValue):
     """What the policy and the failure detector see at one control step."""
 
     images: Mapping[str, ByteArray]

@@ -1,0 +1,1 @@
+"""Arms: the backend protocol, a fake and a simulated one."""

@@ -1,0 +1,225 @@
+"""The environment: a task on a backend. Every commanded target passes `rl.guard.guard_target`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from rl.guard import guard_target
+from rl.robots.base import CONTROL_RATE_HZ, Backend
+from rl.tasks.base import Task
+from rl.transforms import apply_delta, matrix_to_rotvec, pose_difference
+from rl.types import Box, FloatArray, Observation, RGBDFrame, RobotState
+
+Reference = Literal["commanded", "measured"]
+
+STATE_SIZE = 19
+_STATE_SCALE = np.array([0.1] * 3 + [0.1] * 3 + [0.1] * 3 + [0.6] * 3 + [10.0] * 3 + [1.0] * 3 + [1.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSnapshot:
+    """A moment of an episode."""
+
+    backend: Any
+    robot: RobotState
+    T_base_start: FloatArray
+    T_base_ref: FloatArray
+    step: int
+    rng: Mapping[str, Any]
+
+
+class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
+    """A task at 10 Hz with images, proprioception, a delta-pose action and a sparse reward.
+
+    Observation space, a `Dict`:
+
+    | key | shape | content |
+    |---|---|---|
+    | one per policy camera | (image_size, image_size, 3) uint8 | colour image, top row first |
+    | `state` | (19,) float32 | below |
+
+    | state | unit, frame |
+    |---|---|
+    | 0-2 | TCP position minus that at reset, base axes, in 0.1 m |
+    | 3-5 | rotation vector from the TCP orientation at reset to the present one, base axes, in 0.1 rad |
+    | 6-8 | TCP velocity, base axes, in 0.1 m/s |
+    | 9-11 | TCP angular velocity, base axes, in 0.6 rad/s |
+    | 12-14 | tanh of the force on the TCP, base axes, tared at reset, in 10 N |
+    | 15-17 | tanh of the torque on the TCP, base axes, tared at reset, in 1 N m |
+    | 18 | gripper opening, 0 closed, 1 open |
+
+    Action, (6,) or (7,) in [-1, 1]: translation and rotation vector in base axes, times `action_scale`, added to the
+    reference pose; then, where the task has one, the gripper opening from -1 closed to 1 open. The guard shortens
+    targets that leave the limits.
+
+    Reward 1.0 on success, else 0.0. `terminated` on success, `truncated` at the task's horizon.
+
+    Every info holds `observation` (`rl.types.Observation`), `is_success`, `executed_action` (what was commanded after
+    the guard, as an action; zeros at reset), `violations` (names of the limits that acted) and `episode_step`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        backend: Backend,
+        *,
+        image_size: int = 64,
+        reference: Reference = "commanded",
+        render_mode: str | None = None,
+    ) -> None:
+        """Put a task on a backend.
+
+        Args:
+            task: What to do and within which limits.
+            backend: Arm, cameras and scene.
+            image_size: Side of the policy images, [px].
+            reference: Pose that actions are added to: the last commanded one, or the measured one.
+            render_mode: `rgb_array` or None.
+        """
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": int(CONTROL_RATE_HZ)}
+        self.task = task
+        self.image_size = image_size
+        self.reference: Reference = reference
+        self.render_mode = render_mode
+        self._backend = backend
+        self._limits = task.guard
+        images = {
+            camera.name: gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+            for camera in task.policy_cameras
+        }
+        state = gymnasium.spaces.Box(-np.inf, np.inf, (STATE_SIZE,), np.float32)
+        spaces: dict[str, gymnasium.Space[Any]] = {**images, "state": state}
+        self.observation_space: gymnasium.spaces.Dict = gymnasium.spaces.Dict(spaces)  # type: ignore[assignment]
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.actions,), np.float32)
+        self._T_base_start = self._T_base_ref = task.home
+        self._step = 0
+
+    @property
+    def action_scale(self) -> FloatArray:
+        """Translation [m] and rotation [rad] of a unit action. Shape (6,)."""
+        return self.task.action_scale
+
+    @property
+    def workspace(self) -> Box:
+        """Where the TCP may be commanded to, base frame, [m]."""
+        return self.task.workspace
+
+    @property
+    def backend(self) -> Backend:
+        """Arm, cameras and scene."""
+        return self._backend
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Start an episode at a random pose of the task's start region."""
+        super().reset(seed=seed)
+        T_base_start = self.task.sample_start(self.np_random)
+        self._robot = self._backend.reset(T_base_start, self.np_random)
+        self._T_base_start = self._robot.T_base_tcp
+        self._T_base_ref = T_base_start if self.reference == "commanded" else self._robot.T_base_tcp
+        self._step = 0
+        observation = self._observe()
+        info = self._info(observation, success=False, executed=np.zeros(self.task.actions, np.float32), violations=())
+        return self._policy_view(observation), info
+
+    def step(
+        self, action: npt.NDArray[np.float32]
+    ) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        """Command one guarded target and advance by one control period."""
+        action = np.asarray(action, dtype=np.float64)
+        target = apply_delta(self._T_base_ref, np.clip(action[:6], -1.0, 1.0) * self.action_scale)
+        guarded = guard_target(
+            target, T_base_ref=self._T_base_ref, T_base_tcp=self._robot.T_base_tcp, limits=self._limits
+        )
+        opening = self._gripper_command(action)
+        moved = np.clip(pose_difference(self._T_base_ref, guarded.T_base_tcp) / self.action_scale, -1.0, 1.0)
+        executed = np.concatenate([moved, action[6:]]).astype(np.float32)
+
+        self._robot = self._backend.command(guarded.T_base_tcp, opening)
+        self._T_base_ref = guarded.T_base_tcp if self.reference == "commanded" else self._robot.T_base_tcp
+        self._step += 1
+        success = self.task.is_success(self._backend.truth())
+        truncated = self._step >= self.task.horizon and not success
+        observation = self._observe()
+        info = self._info(observation, success=success, executed=executed, violations=guarded.violations)
+        return self._policy_view(observation), float(success), success, truncated, info
+
+    def render(self) -> Any:
+        """Return the agent's default camera image when `render_mode` is `rgb_array`."""
+        return self.capture()[0].rgb if self.render_mode == "rgb_array" else None
+
+    def capture(self) -> tuple[RGBDFrame, ...]:
+        """Return full-resolution RGB-D of the agent's cameras, the default one first."""
+        return self._backend.capture()
+
+    def truth(self) -> Mapping[str, FloatArray]:
+        """Return named points that only a simulator knows, base frame, (3,), [m]: for experts, tests and benchmarks."""
+        return self._backend.truth()
+
+    def snapshot(self) -> EnvSnapshot:
+        """Return this moment, to continue from it later."""
+        return EnvSnapshot(
+            backend=self._backend.snapshot(),
+            robot=self._robot,
+            T_base_start=self._T_base_start,
+            T_base_ref=self._T_base_ref,
+            step=self._step,
+            rng=self.np_random.bit_generator.state,
+        )
+
+    def restore(self, snapshot: EnvSnapshot) -> tuple[dict[str, npt.NDArray[Any]], Observation]:
+        """Go back to a snapshot; return what is observed there."""
+        self._backend.restore(snapshot.backend)
+        self._robot = snapshot.robot
+        self._T_base_start, self._T_base_ref = snapshot.T_base_start, snapshot.T_base_ref
+        self._step = snapshot.step
+        self.np_random.bit_generator.state = dict(snapshot.rng)
+        observation = self._observe()
+        return self._policy_view(observation), observation
+
+    def close(self) -> None:
+        """Release the backend."""
+        self._backend.close()
+
+    def _gripper_command(self, action: FloatArray) -> float:
+        if self.task.actions == 6:
+            return self.task.gripper_opening
+        return float(np.clip((action[6] + 1.0) / 2.0, 0.0, 1.0))
+
+    def _observe(self) -> Observation:
+        robot = self._robot
+        rotation = matrix_to_rotvec(robot.T_base_tcp[:3, :3] @ self._T_base_start[:3, :3].T)
+        position = robot.T_base_tcp[:3, 3] - self._T_base_start[:3, 3]
+        state = np.concatenate([position, rotation, robot.twist, robot.wrench, [robot.gripper_opening]]) / _STATE_SCALE
+        state[12:18] = np.tanh(state[12:18])
+        return Observation(
+            images=self._backend.policy_images(self.image_size),
+            state=state.astype(np.float32),
+            robot=robot,
+            T_base_ref=self._T_base_ref,
+            step=self._step,
+        )
+
+    def _policy_view(self, observation: Observation) -> dict[str, npt.NDArray[Any]]:
+        return {**observation.images, "state": observation.state}
+
+    def _info(
+        self,
+        observation: Observation,
+        *,
+        success: bool,
+        executed: npt.NDArray[np.float32],
+        violations: tuple[str, ...],
+    ) -> dict[str, Any]:
+        return {
+            "observation": observation,
+            "is_success": success,
+            "executed_action": executed,
+            "violations": violations,
+            "episode_step": self._step,
+        }

@@ -1,0 +1,261 @@
+"""The simulated arm: MuJoCo with a native Cartesian impedance, one `mj_step` call per control step."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from rl.errors import ConfigError
+from rl.robots import panda
+from rl.robots.base import CONTROL_RATE_HZ
+from rl.robots.rendering import Renderer, intrinsics
+from rl.tasks.base import TOOL_DOWN, Camera, SceneVariation, Task
+from rl.transforms import matrix_to_rotvec
+from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
+
+AGENT_WIDTH, AGENT_HEIGHT = 640, 480
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_MODEL_ARRAYS = ("cam_pos", "cam_quat", "light_diffuse", "light_dir", "mat_rgba")
+"""What a scene variation changes in the model, not in the state."""
+
+
+def build_model(task: Task, *, timestep_s: float = 0.002, impedance: panda.Impedance | None = None) -> Any:
+    """Return the `mujoco.MjModel` of the arm in a task's scene.
+
+    Args:
+        task: Scene, cameras and home pose.
+        timestep_s: Physics step, [s].
+        impedance: Gains, defaults if None.
+    """
+    meshes = panda.find_mesh_folder()
+    scene = task.scene_mjcf()
+    q_home = panda.inverse_kinematics(task.home, np.array(panda.HOME_Q))
+    tendon, actuators = panda.control_mjcf(q_home, impedance or panda.Impedance())
+    cameras = {camera.name: camera for camera in (*task.policy_cameras, *task.agent_cameras)}
+    mounted = {
+        mount: "".join(_camera_mjcf(camera) for camera in cameras.values() if camera.mount == mount)
+        for mount in ("world", "hand")
+    }
+    arm = panda.arm_mjcf(held_mjcf=scene.held, hand_cameras_mjcf=mounted["hand"], mesh_folder=meshes)
+    return mujoco.MjModel.from_xml_string(
+        f"""<mujoco model="{task.name}">
+        <compiler angle="radian" autolimits="true"/>
+        <option timestep="{timestep_s}" integrator="implicitfast" cone="elliptic" impratio="10"/>
+        <statistic extent="1" center=".5 0 .2"/>
+        <visual>
+          <map znear=".01" zfar="10"/>
+          <headlight ambient=".32 .32 .33" diffuse=".18 .18 .18" specular="0 0 0"/>
+          <quality shadowsize="2048" numslices="12" numstacks="6" numquads="4"/>
+          <rgba haze=".7 .72 .75 1"/>
+        </visual>
+        <asset>
+          <texture type="skybox" builtin="gradient" rgb1=".78 .80 .83" rgb2=".58 .60 .63" width="32" height="192"/>
+          {panda.assets_mjcf(meshes)}{scene.assets}
+        </asset>
+        <worldbody>{panda.REFERENCE_SITES_MJCF}{mounted["world"]}{scene.world}{arm}</worldbody>
+        <tendon>{tendon}</tendon>
+        <actuator>{actuators}</actuator>
+        <sensor><force name="force" site="tcp"/><torque name="torque" site="tcp"/></sensor>
+        </mujoco>"""
+    )
+
+
+def _camera_mjcf(camera: Camera) -> str:
+    right, up = camera.axes()
+    axes = " ".join(f"{v:.9f}" for v in (*right, *up))
+    position = " ".join(f"{v:.9f}" for v in camera.position)
+    return f'<camera name="{camera.name}" pos="{position}" xyaxes="{axes}" fovy="{camera.fovy_deg}"/>'
+
+
+@dataclass(frozen=True, kw_only=True)
+class MujocoSnapshot:
+    """A moment of the simulation."""
+
+    state: FloatArray
+    """MuJoCo's integration state."""
+    model_arrays: dict[str, FloatArray]
+    """What the scene variation has set in the model."""
+    tare: FloatArray
+    """Wrench at reset, base frame. Shape (6,)."""
+
+
+class MujocoBackend:
+    """A `Backend` in simulation. The same calls with the same generator give the same bits."""
+
+    def __init__(
+        self, task: Task, *, timestep_s: float = 0.002, impedance: panda.Impedance | None = None, shadows: bool = True
+    ) -> None:
+        """Compile the scene.
+
+        Args:
+            task: Scene, cameras, start and home.
+            timestep_s: Physics step, [s]; divides the control period. Up to 0.004 the port's walls stay stiff.
+            impedance: Gains, defaults if None.
+            shadows: Draw shadows in the agent's images.
+
+        Raises:
+            ConfigError: If the timestep does not divide the control period.
+        """
+        steps = 1.0 / CONTROL_RATE_HZ / timestep_s
+        if abs(steps - round(steps)) > 1e-6 or timestep_s > 0.005:
+            raise ConfigError(f"timestep_s is {timestep_s}; use a divisor of 0.1 s of at most 0.005, e.g. 0.002.")
+        self._substeps = round(steps)
+        self._task = task
+        self._shadows = shadows
+        self._model = build_model(task, timestep_s=timestep_s, impedance=impedance)
+        self._data = mujoco.MjData(self._model)
+        self._q_home = panda.inverse_kinematics(task.home, np.array(panda.HOME_Q))
+        self._tcp = self._model.site("tcp").id
+        sites = [self._model.site(i).name for i in range(self._model.nsite)]
+        self._truth_sites = {n.removeprefix("truth/"): i for i, n in enumerate(sites) if n.startswith("truth/")}
+        self._nominal = {name: getattr(self._model, name).copy() for name in _MODEL_ARRAYS}
+        self._tare: FloatArray = np.zeros(6)
+        self._policy_renderer: tuple[int, Renderer] | None = None
+        self._agent_renderer: Renderer | None = None
+
+    @property
+    def model(self) -> Any:
+        """The `mujoco.MjModel`, for tests and viewers."""
+        return self._model
+
+    @property
+    def data(self) -> Any:
+        """The `mujoco.MjData`, for tests and viewers."""
+        return self._data
+
+    def reset(self, T_base_tcp: FloatArray, rng: np.random.Generator) -> RobotState:
+        """Place arm and scene, let the arm settle for one control period and tare the wrench."""
+        mujoco.mj_resetData(self._model, self._data)
+        self._apply(self._task.sample_scene(rng))
+        q = panda.inverse_kinematics(T_base_tcp, self._q_home)
+        opening_m = self._task.gripper_opening * panda.FINGER_TRAVEL_M
+        self._data.qpos[:9] = [*q, opening_m, opening_m]
+        self._tare = np.zeros(6)
+        state = self.command(T_base_tcp, self._task.gripper_opening)
+        self._tare = state.wrench
+        return self._measure()
+
+    def command(self, T_base_target: FloatArray, gripper_opening: float) -> RobotState:
+        """Pull the TCP towards the target for one control period."""
+        ctrl = self._data.ctrl
+        ctrl[:3] = T_base_target[:3, 3]
+        ctrl[3:6] = matrix_to_rotvec(TOOL_DOWN.T @ T_base_target[:3, :3])
+        ctrl[6:8] = gripper_opening * panda.FINGER_TRAVEL_M
+        mujoco.mj_step(self._model, self._data, nstep=self._substeps)
+        # mj_step leaves positions and sensors of the step before the last integration.
+        mujoco.mj_forward(self._model, self._data)
+        return self._measure()
+
+    def policy_images(self, image_size: int) -> dict[str, ByteArray]:
+        """Return low-poly images without shadows."""
+        return {name: rgb for name, (rgb, _) in self.policy_rgbd(image_size, depth=False).items()}
+
+    def policy_rgbd(self, image_size: int, *, depth: bool) -> dict[str, tuple[ByteArray, npt.NDArray[np.float32]]]:
+        """Return colour (H, W, 3) and depth (H, W), [m], of each policy camera, in one pass each."""
+        if self._policy_renderer is None or self._policy_renderer[0] != image_size:
+            renderer = Renderer(
+                self._model, width=image_size, height=image_size, geom_groups=(0, 1), shadows=False, samples=0
+            )
+            self._policy_renderer = (image_size, renderer)
+        renderer = self._policy_renderer[1]
+        return {
+            camera.name: renderer.render(self._data, self._model.camera(camera.name).id, depth=depth)
+            for camera in self._task.policy_cameras
+        }
+
+    def capture(self) -> tuple[RGBDFrame, ...]:
+        """Return full-mesh RGB-D of each agent camera."""
+        if self._agent_renderer is None:
+            self._agent_renderer = Renderer(
+                self._model,
+                width=AGENT_WIDTH,
+                height=AGENT_HEIGHT,
+                geom_groups=(0, 2),
+                shadows=self._shadows,
+                samples=4,
+            )
+        return tuple(self._frame(camera, self._agent_renderer) for camera in self._task.agent_cameras)
+
+    def truth(self) -> dict[str, FloatArray]:
+        """Return the scene's named points, in the base frame, [m]."""
+        return {name: self._data.site_xpos[i].copy() for name, i in self._truth_sites.items()}
+
+    def snapshot(self) -> MujocoSnapshot:
+        """Return the state of simulator and scene."""
+        state = np.empty(mujoco.mj_stateSize(self._model, _STATE))
+        mujoco.mj_getState(self._model, self._data, state, _STATE)
+        arrays = {name: getattr(self._model, name).copy() for name in _MODEL_ARRAYS}
+        return MujocoSnapshot(state=state, model_arrays=arrays, tare=self._tare)
+
+    def restore(self, snapshot: MujocoSnapshot) -> None:
+        """Go back to a snapshot."""
+        for name, values in snapshot.model_arrays.items():
+            getattr(self._model, name)[:] = values
+        mujoco.mj_setState(self._model, self._data, snapshot.state, _STATE)
+        mujoco.mj_forward(self._model, self._data)
+        mujoco.mj_setState(self._model, self._data, snapshot.state, _STATE)  # forward may touch the warm start
+        self._tare = snapshot.tare
+
+    def close(self) -> None:
+        """Free the renderers."""
+        if self._policy_renderer is not None:
+            self._policy_renderer[1].close()
+        if self._agent_renderer is not None:
+            self._agent_renderer.close()
+        self._policy_renderer = self._agent_renderer = None
+
+    def _measure(self) -> RobotState:
+        data = self._data
+        rotation = data.site_xmat[self._tcp].reshape(3, 3).copy()
+        T_base_tcp = np.eye(4)
+        T_base_tcp[:3, :3] = rotation
+        T_base_tcp[:3, 3] = data.site_xpos[self._tcp]
+        velocity = np.empty(6)  # angular first
+        mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_SITE, self._tcp, velocity, 0)
+        # The sensor reports what the hand does to the wrist; the world's push on the hand passes through unchanged.
+        wrench = np.concatenate([rotation @ data.sensordata[:3], rotation @ data.sensordata[3:6]])
+        return RobotState(
+            T_base_tcp=T_base_tcp,
+            twist=np.concatenate([velocity[3:], velocity[:3]]),
+            wrench=wrench - self._tare,
+            gripper_opening=float(data.qpos[7] + data.qpos[8]) / (2 * panda.FINGER_TRAVEL_M),
+        )
+
+    def _apply(self, variation: SceneVariation) -> None:
+        """Set what differs about the scene in this episode."""
+        model = self._model
+        for name, values in self._nominal.items():
+            getattr(model, name)[:] = values
+        for body, (position, turn) in variation.moved.items():
+            mocap = model.body(body).mocapid[0]
+            self._data.mocap_pos[mocap] = position
+            self._data.mocap_quat[mocap] = [np.cos(turn / 2), 0.0, 0.0, np.sin(turn / 2)]
+        model.light_diffuse[:] *= variation.light_gain
+        model.light_dir[:, :2] += variation.light_shift
+        model.light_dir[:] /= np.linalg.norm(model.light_dir, axis=1, keepdims=True)
+        for name, gain in (variation.colour_gain or {}).items():
+            material = model.material(name).id
+            model.mat_rgba[material, :3] = np.clip(model.mat_rgba[material, :3] * gain, 0.0, 1.0)
+        for name, shift in (variation.camera_shift or {}).items():
+            camera = model.camera(name).id
+            model.cam_pos[camera] += shift[:3]
+            turned = Rotation.from_rotvec(shift[3:]) * Rotation.from_quat(model.cam_quat[camera], scalar_first=True)
+            model.cam_quat[camera] = turned.as_quat(scalar_first=True)
+
+    def _frame(self, camera: Camera, renderer: Renderer) -> RGBDFrame:
+        index = self._model.camera(camera.name).id
+        rgb, depth_m = renderer.render(self._data, index, depth=True)
+        T_base_cam = np.eye(4)
+        # OpenGL cameras look along -z with y up; OpenCV's look along z with y down.
+        T_base_cam[:3, :3] = self._data.cam_xmat[index].reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])
+        T_base_cam[:3, 3] = self._data.cam_xpos[index]
+        return RGBDFrame(
+            name=camera.name,
+            rgb=rgb,
+            depth_m=depth_m,
+            K=intrinsics(width=AGENT_WIDTH, height=AGENT_HEIGHT, fovy_deg=camera.fovy_deg),
+            T_base_cam=T_base_cam,
+        )

@@ -1,0 +1,137 @@
+"""Colour and depth images of a MuJoCo model: one GL context per process, one pass per image."""
+
+import os
+import threading
+import weakref
+from typing import Any
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from rl.errors import ConfigError, HardwareFault
+from rl.types import ByteArray, FloatArray
+
+_lock = threading.RLock()
+_contexts: dict[int, Any] = {}
+"""GL context per process id: a forked child cannot use its parent's."""
+
+
+def _shared_context() -> Any:
+    """Return this process's GL context, created at the first use.
+
+    One for all models: a context made after an earlier one was collected gives black images without an error.
+    `MUJOCO_GL` chooses the platform; unset, EGL is used, which needs no display.
+    """
+    pid = os.getpid()
+    if pid not in _contexts:
+        platform = os.environ.setdefault("MUJOCO_GL", "egl").lower().strip()
+        try:
+            # Not mujoco.GLContext: that one was chosen when mujoco was imported, before the default above.
+            if platform == "egl":
+                from mujoco.egl import GLContext
+            elif platform == "osmesa":
+                from mujoco.osmesa import GLContext
+            else:
+                from mujoco.glfw import GLContext
+            _contexts[pid] = GLContext(64, 64)
+        except Exception as error:  # the platforms raise ImportError, AttributeError, RuntimeError, GLError
+            raise ConfigError(
+                f"Cannot render with MUJOCO_GL={platform}: {error}. Without a display, run "
+                "`apt-get install --no-install-recommends libegl1 libgl1-mesa-dri`."
+            ) from error
+    return _contexts[pid]
+
+
+def _free(context: Any, pid: int) -> None:
+    """Free a model's GL objects in the context that owns them."""
+    with _lock:
+        if pid == os.getpid() and pid in _contexts:
+            _contexts[pid].make_current()
+            context.free()
+
+
+class Renderer:
+    """Renders one model at up to a maximal size."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        width: int,
+        height: int,
+        geom_groups: tuple[int, ...],
+        shadows: bool,
+        samples: int,
+    ) -> None:
+        """Upload the model to the GPU or its software stand-in.
+
+        Args:
+            model: A `mujoco.MjModel`.
+            width: Image width, [px].
+            height: Image height, [px].
+            geom_groups: Groups that are drawn.
+            shadows: Draw shadows: 10 to 50 ms an image in software.
+            samples: Multisampling, 0 for none.
+        """
+        self._model = model
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._scene = mujoco.MjvScene(model, maxgeom=2000)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
+        self._option = mujoco.MjvOption()
+        self._option.geomgroup[:] = [group in geom_groups for group in range(len(self._option.geomgroup))]
+        self._option.sitegroup[:] = 0
+        self._option.tendongroup[:] = 0
+        self._perturb = mujoco.MjvPerturb()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._rgb = np.empty((height, width, 3), np.uint8)
+        self._depth = np.empty((height, width), np.float32)
+        with _lock:
+            _shared_context().make_current()
+            # Sizes and sampling of the offscreen buffer are read from the model when the context is made.
+            model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+            model.vis.quality.offsamples = samples
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+            self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._finalizer = weakref.finalize(self, _free, self._context, os.getpid())
+        self._finalizer.atexit = False  # by then the platform has closed its display
+
+    def render(self, data: Any, camera_id: int, *, depth: bool) -> tuple[ByteArray, npt.NDArray[np.float32]]:
+        """Return the colour image (H, W, 3), uint8, and the depth image (H, W), float32, [m]; empty if not asked for.
+
+        Raises:
+            HardwareFault: If the image came out in one colour: the GL context is broken.
+        """
+        with _lock:
+            _shared_context().make_current()
+            self._camera.fixedcamid = camera_id
+            mujoco.mjv_updateScene(
+                self._model, data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+            )
+            mujoco.mjr_render(self._rect, self._scene, self._context)
+            mujoco.mjr_readPixels(self._rgb, self._depth if depth else None, self._rect, self._context)
+        rgb = np.ascontiguousarray(self._rgb[::-1])
+        if not rgb.any():
+            raise HardwareFault("The renderer returned a black image: its GL context was lost; restart the process.")
+        return rgb, self._linear_depth() if depth else np.empty((0, 0), np.float32)
+
+    def _linear_depth(self) -> npt.NDArray[np.float32]:
+        """Return distances along the optical axis from the z-buffer (1 at the near plane, 0 at the far plane), [m]."""
+        near = self._model.vis.map.znear * self._model.stat.extent
+        far = self._model.vis.map.zfar * self._model.stat.extent
+        z = self._depth[::-1].astype(np.float64)
+        metres = near * far / (near + z * (far - near))
+        metres[z <= 0.0] = 0.0  # nothing was hit: no data
+        return np.asarray(metres, dtype=np.float32)
+
+    def close(self) -> None:
+        """Free the GL objects."""
+        self._finalizer()
+
+
+def intrinsics(*, width: int, height: int, fovy_deg: float) -> FloatArray:
+    """Return K (3, 3), [px], of a pinhole camera whose pixel (0, 0) has its centre at (0, 0)."""
+    focal = height / 2 / np.tan(np.deg2rad(fovy_deg) / 2)
+    return np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])

@@ -1,0 +1,157 @@
+"""What a task is: its scene, its start, its end, its limits and its cameras."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from rl.guard import GuardLimits
+from rl.types import Box, FloatArray
+
+TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
+"""Orientation of the TCP with the fingers pointing straight down. Shape (3, 3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """Where a camera is mounted and where it looks."""
+
+    name: str
+    mount: Literal["world", "hand"]
+    """Frame of the fields below: the base frame, or the hand (z out of the fingers, origin at its flange face)."""
+    position: tuple[float, float, float]
+    """Optical centre, [m]."""
+    target: tuple[float, float, float]
+    """Point at the image centre, [m]."""
+    up: tuple[float, float, float]
+    """Direction that is up in the image."""
+    fovy_deg: float
+    """Vertical field of view, [deg]."""
+
+    def axes(self) -> tuple[FloatArray, FloatArray]:
+        """Return the image's right and up directions in the mount's frame, unit vectors of shape (3,)."""
+        look = np.subtract(self.target, self.position)
+        look = look / np.linalg.norm(look)
+        right = np.cross(look, self.up)
+        right = right / np.linalg.norm(right)
+        return right, np.cross(right, look)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneVariation:
+    """What is random about the simulated scene of one episode; the defaults change nothing."""
+
+    moved: Mapping[str, tuple[FloatArray, float]]
+    """Per movable body, its position (3,), [m], and its turn about z, [rad]."""
+    light_gain: float = 1.0
+    """Factor on every light."""
+    light_shift: tuple[float, float] = (0.0, 0.0)
+    """Added to the x and y of the direction of the lights."""
+    colour_gain: Mapping[str, FloatArray] | None = None
+    """Per material, a factor (3,) on its colour."""
+    camera_shift: Mapping[str, FloatArray] | None = None
+    """Per camera, translation [m] and rotation vector [rad] in its mount's frame. Shape (6,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A manipulation task on a table in front of the arm. Subclasses are one file each; every number is a field."""
+
+    name: ClassVar[str]
+    instruction: ClassVar[str]
+    """One sentence that says what to do."""
+    actions: ClassVar[int] = 6
+    """Size of the action: 6 for a delta pose, 7 with a gripper command."""
+
+    horizon: int
+    """Control steps until an episode is truncated."""
+    translation_scale_m: float = 0.010
+    """Translation of a unit action per axis, [m]."""
+    rotation_scale_rad: float = 0.06
+    """Rotation of a unit action per axis, [rad]."""
+    leash_m: float = 0.015
+    """Largest lead of the commanded over the measured position, [m]: times the stiffness it bounds the push."""
+    leash_rad: float = 0.10
+    """Largest lead of the commanded over the measured orientation, [rad]."""
+    max_tilt_rad: float = 0.35
+    """Largest rotation away from gripper-down, [rad]."""
+    gripper_opening: float = 1.0
+    """Opening at reset, and throughout where the action has no gripper command: 0 closed, 1 open."""
+
+    @property
+    def action_scale(self) -> FloatArray:
+        """Translation [m] and rotation [rad] of a unit action. Shape (6,)."""
+        return np.array([self.translation_scale_m] * 3 + [self.rotation_scale_rad] * 3)
+
+    @property
+    def guard(self) -> GuardLimits:
+        """What the arm may be told to do in one control step. A full diagonal action is within the step limits."""
+        return GuardLimits(
+            workspace=self.workspace,
+            max_step_m=self.translation_scale_m * np.sqrt(3),
+            max_step_rad=self.rotation_scale_rad * np.sqrt(3),
+            max_tilt_rad=self.max_tilt_rad,
+            leash_m=self.leash_m,
+            leash_rad=self.leash_rad,
+            nominal_rotation=TOOL_DOWN,
+        )
+
+    @property
+    @abstractmethod
+    def workspace(self) -> Box:
+        """Where the TCP may be commanded to, base frame, [m]."""
+
+    @property
+    @abstractmethod
+    def p_tcp_tool(self) -> FloatArray:
+        """Working point of what is held, in the TCP frame. Shape (3,), [m]."""
+
+    @property
+    @abstractmethod
+    def policy_cameras(self) -> tuple[Camera, ...]:
+        """Cameras of the policy, in the order of the observation space."""
+
+    @property
+    @abstractmethod
+    def agent_cameras(self) -> tuple[Camera, ...]:
+        """Cameras of the agent, the default one first."""
+
+    @property
+    @abstractmethod
+    def home(self) -> FloatArray:
+        """TCP pose in the middle of the start region, T_base_tcp. Shape (4, 4), [m]."""
+
+    @property
+    @abstractmethod
+    def landmarks(self) -> Mapping[str, FloatArray]:
+        """Named points of the nominal scene, base frame, each (3,), [m]: for simulators, experts and tests only."""
+
+    @abstractmethod
+    def sample_start(self, rng: np.random.Generator) -> FloatArray:
+        """Return the TCP pose at the start of an episode. Shape (4, 4), [m]."""
+
+    @abstractmethod
+    def sample_scene(self, rng: np.random.Generator) -> SceneVariation:
+        """Return what differs about the scene in this episode."""
+
+    @abstractmethod
+    def is_success(self, truth: Mapping[str, FloatArray]) -> bool:
+        """Return whether the points that the simulator knows say that the task is done."""
+
+    @abstractmethod
+    def scene_mjcf(self) -> "SceneMjcf":
+        """Return the scene without the arm as MJCF text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneMjcf:
+    """A task's part of the MuJoCo model; sites named `truth/<point>` are reported by `Backend.truth`."""
+
+    assets: str
+    """Content of `<asset>`."""
+    world: str
+    """Bodies, geoms and lights in the base frame. Movable bodies are mocap bodies."""
+    held: str
+    """Geoms in the TCP frame that the hand holds. Collision bits: contype 2, conaffinity 4; the world's are 4 and 2."""
