@@ -1,10 +1,28 @@
 """Errors of tools, by audience: the model can fix the call, or must plan around it."""
 
+from typing import Literal
+
 from rl.errors import AgpsError
+
+ToolReason = Literal[
+    "bad_arguments",
+    "unknown_tool",
+    "tool_not_allowed",
+    "unknown_keypoint",
+    "outside_image",
+    "no_depth",
+    "outside_workspace",
+    "box_misses_workspace",
+]
+"""What went wrong, as a closed set, so that it can be counted."""
 
 
 class ToolError(AgpsError):
     """A tool could not do what the model asked for. The message is sent to the model."""
+
+    def __init__(self, message: str, *, reason: ToolReason = "bad_arguments") -> None:
+        super().__init__(message)
+        self.reason: ToolReason = reason
 
 
 class ToolRetry(ToolError):

@@ -1,0 +1,225 @@
+"""Loads prompts: Markdown files with YAML front matter, versioned by file name, filled in by name and nothing else."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from rl.errors import ConfigError
+from tools.answers import ANSWERS, Answer
+
+_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_SECTION = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One version of a prompt."""
+
+    name: str
+    version: int
+    system: str
+    """Template of the system message; `{{name}}` stands for a variable."""
+    user: str
+    """Template of the user message: what never changes first, so that servers can reuse their prefix cache."""
+    variables: tuple[str, ...]
+    """Names of the variables, all of which `render` needs."""
+    answer: type[Answer] | None
+    """Model of the answer; None for a prompt that asks for the same answer as the one before it."""
+    sha: str
+    """First 8 digits of the SHA-256 of template and answer schema: changes with every change of either."""
+
+    @property
+    def tag(self) -> str:
+        """Name and version, e.g. `perceive@v1`."""
+        return f"{self.name}@v{self.version}"
+
+    def render(self, **variables: str) -> tuple[str, str]:
+        """Return the system and the user message.
+
+        Raises:
+            ConfigError: If a variable is missing or unknown.
+        """
+        missing, unused = set(self.variables) - set(variables), set(variables) - set(self.variables)
+        if missing or unused:
+            wrong = [
+                f"{word} {', '.join(sorted(names))}"
+                for word, names in (("lacks", missing), ("has no", unused))
+                if names
+            ]
+            raise ConfigError(f"Prompt {self.tag} {' and '.join(wrong)}; it takes {', '.join(self.variables)}.")
+        fill = {name: str(value) for name, value in variables.items()}
+        # One pass: text that looks like a variable inside a value stays as it is.
+        system, user = (_VARIABLE.sub(lambda m: fill[m.group(1)], text) for text in (self.system, self.user))
+        return system, user
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointDistance:
+    """How far apart two keypoints can be: a pair outside of it was found wrongly."""
+
+    between: tuple[str, str]
+    min_m: float
+    max_m: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPrompt:
+    """What the agent is told about one task."""
+
+    task: str
+    version: int
+    description: str
+    keypoints: Mapping[str, str]
+    """Description of each keypoint to find, by label."""
+    distances: tuple[KeypointDistance, ...]
+    tools: Mapping[str, tuple[str, ...]]
+    """Names of the tools that are allowed, by mode: prune, guide."""
+    heuristics: Mapping[str, str]
+    """Advice by mode: prune, guide."""
+    margins: Mapping[str, float]
+    """Default margins of the box: x_neg to z_pos, [m]."""
+    sha: str
+    """First 8 digits of the SHA-256 of the file."""
+
+    @property
+    def requested_keypoints(self) -> str:
+        """The keypoints as prompt text, one line `- label: description` each."""
+        return "\n".join(f"- {label}: {description}" for label, description in self.keypoints.items())
+
+
+def prompt_names() -> tuple[str, ...]:
+    """Return the names of all prompts."""
+    return tuple(
+        sorted(entry.name for entry in _root().iterdir() if entry.is_dir() and entry.joinpath("v1.md").is_file())
+    )
+
+
+def prompt_versions(name: str) -> tuple[int, ...]:
+    """Return the versions of a prompt, oldest first; none for an unknown one."""
+    folder = _root().joinpath(name)
+    if not folder.is_dir():
+        return ()
+    found = (re.fullmatch(r"v(\d+)\.md", entry.name) for entry in folder.iterdir())
+    return tuple(sorted(int(match.group(1)) for match in found if match))
+
+
+@cache
+def load_prompt(name: str, version: int | None = None) -> Prompt:
+    """Return a version of a prompt, the newest by default.
+
+    Raises:
+        ConfigError: If there is no such prompt, or its file contradicts itself.
+    """
+    versions = prompt_versions(name) if re.fullmatch(r"\w+", name) else ()
+    if not versions:
+        raise ConfigError(f"There is no prompt {name!r}; choose one of {', '.join(prompt_names())}.")
+    chosen = versions[-1] if version is None else version
+    if chosen not in versions:
+        raise ConfigError(f"Prompt {name} has no version {chosen}; it has {', '.join(map(str, versions))}.")
+    return parse_prompt(
+        _root().joinpath(name, f"v{chosen}.md").read_text(encoding="utf-8"), source=f"{name}/v{chosen}.md"
+    )
+
+
+def parse_prompt(text: str, *, source: str) -> Prompt:
+    """Return the prompt in a file's text; `source` names the file in errors.
+
+    Raises:
+        ConfigError: If declared and used variables differ, a section is missing, or the schema is unknown.
+    """
+    head, sections = _split(text, source)
+    system, user = (_section(sections, name, source) for name in ("system", "user"))
+    declared = tuple(head.get("variables") or ())
+    used = set(_VARIABLE.findall(system + user))
+    if set(declared) != used:
+        raise ConfigError(f"{source} declares {sorted(declared)} but uses {sorted(used)}; make them equal.")
+    schema_name = head.get("schema")
+    if schema_name is not None and schema_name not in ANSWERS:
+        raise ConfigError(f"{source} names schema {schema_name!r}; choose one of {', '.join(ANSWERS)}.")
+    answer = None if schema_name is None else ANSWERS[schema_name]
+    schema = "" if answer is None else json.dumps(answer.model_json_schema(), sort_keys=True)
+    return Prompt(
+        name=str(_value(head, "name", source)),
+        version=int(_value(head, "version", source)),
+        system=system,
+        user=user,
+        variables=declared,
+        answer=answer,
+        sha=_sha(system, user, schema),
+    )
+
+
+def task_names() -> tuple[str, ...]:
+    """Return the names of the tasks that the agent knows words for."""
+    names = (entry.name for entry in _root().joinpath("tasks").iterdir())
+    return tuple(sorted(name.removesuffix(".md") for name in names if name.endswith(".md")))
+
+
+@cache
+def load_task_prompt(task: str) -> TaskPrompt:
+    """Return what the agent is told about a task.
+
+    Raises:
+        ConfigError: If there is no such task, or its file lacks a part.
+    """
+    if task not in task_names():
+        raise ConfigError(f"The agent has no prompt for task {task!r}; it has {', '.join(task_names())}.")
+    source = f"tasks/{task}.md"
+    text = _root().joinpath("tasks", f"{task}.md").read_text(encoding="utf-8")
+    head, sections = _split(text, source)
+    distances = (
+        KeypointDistance(between=(d["between"][0], d["between"][1]), min_m=d["min_m"], max_m=d["max_m"])
+        for d in head.get("distances") or ()
+    )
+    return TaskPrompt(
+        task=task,
+        version=int(_value(head, "version", source)),
+        description=_section(sections, "description", source),
+        keypoints=MappingProxyType(dict(_value(head, "keypoints", source))),
+        distances=tuple(distances),
+        tools=MappingProxyType({mode: tuple(names) for mode, names in _value(head, "tools", source).items()}),
+        heuristics=MappingProxyType({mode: _section(sections, mode, source) for mode in ("prune", "guide")}),
+        margins=MappingProxyType(dict(_value(head, "margins", source))),
+        sha=_sha(text),
+    )
+
+
+def _root() -> Traversable:
+    return files("prompts")
+
+
+def _split(text: str, source: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return front matter and sections of a file."""
+    parts = text.split("---\n", 2)
+    if len(parts) != 3 or parts[0].strip():
+        raise ConfigError(f"{source} has no front matter; begin it with --- lines around YAML.")
+    head = yaml.safe_load(parts[1])
+    if not isinstance(head, dict):
+        raise ConfigError(f"{source} has front matter that is no mapping; write key: value lines.")
+    pieces = _SECTION.split(parts[2])
+    return head, {name: body.strip() for name, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+
+def _section(sections: Mapping[str, str], name: str, source: str) -> str:
+    if not sections.get(name):
+        raise ConfigError(f"{source} has no section '# {name}'; add it.")
+    return sections[name]
+
+
+def _value(head: Mapping[str, Any], key: str, source: str) -> Any:
+    if key not in head:
+        raise ConfigError(f"{source} has no {key!r} in its front matter; add it.")
+    return head[key]
+
+
+def _sha(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]

@@ -1,0 +1,61 @@
+"""Tools, keypoints and bounds as prompt text: base frame, metres."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tools.scene import Scene
+from tools.schemas import TOOLS, Args, Keypoints, Margins, format_point, format_ranges, resolve_target, tip_to_tcp
+
+_BOUNDS = {"Ge": ("at least", "ge"), "Gt": ("more than", "gt"), "Le": ("at most", "le"), "Lt": ("less than", "lt")}
+"""Per annotation of pydantic the words for it and the attribute that holds the limit."""
+
+
+def describe_tools(names: Iterable[str]) -> str:
+    """Return tools as prompt text: one line per tool and one per argument, with default and bounds."""
+    lines = []
+    for name in names:
+        spec = TOOLS[name]
+        lines.append(f"- {name}: {spec.description}")
+        lines += [f"    {line}" for line in _describe_fields(spec.args)]
+    return "\n".join(lines)
+
+
+def describe_keypoints(keypoints: Keypoints) -> str:
+    """Return keypoints as prompt text; a pair `<name>_left` and `<name>_right` gives `<name>` too."""
+    lines = [f"- {label}: {format_point(point.xyz)}" for label, point in keypoints.items()]
+    for label in keypoints:
+        name = label.removesuffix("_left")
+        if name != label and name not in keypoints and f"{name}_right" in keypoints:
+            middle = format_point(resolve_target(name, keypoints))
+            lines.append(f"- {name}: {middle}, half-way between {label} and {name}_right")
+    return "\n".join(lines)
+
+
+def describe_bounds(scene: Scene) -> str:
+    """Return where the tool's tip may go, as prompt text."""
+    shift = tip_to_tcp(scene)
+    return format_ranges(scene.workspace.lower - shift, scene.workspace.upper - shift)
+
+
+def describe_robot(scene: Scene) -> str:
+    """Return where the tool's tip is and whether the gripper is open, as prompt text."""
+    T = scene.T_base_tcp
+    gripper = "open" if scene.gripper_opening > 0.5 else "closed"
+    return f"Tool tip at {format_point(T[:3, 3] + T[:3, :3] @ scene.p_tcp_tool)}, gripper {gripper}."
+
+
+def _describe_fields(args: type[Args]) -> list[str]:
+    lines = []
+    for name, field in args.model_fields.items():
+        if field.annotation is Margins:
+            lines.append(f"{name}: {field.description} Keys and defaults: {json.dumps(Margins().model_dump())}")
+            continue
+        default = "required" if field.is_required() else f"default {json.dumps(field.default)}"
+        lines.append(f"{name}: {field.description} ({', '.join([default, *_bounds(field.metadata)])})")
+    return lines
+
+
+def _bounds(metadata: Sequence[Any]) -> list[str]:
+    known = [(m, _BOUNDS[type(m).__name__]) for m in metadata if type(m).__name__ in _BOUNDS]
+    return [f"{words} {getattr(m, attribute):g}" for m, (words, attribute) in known]
