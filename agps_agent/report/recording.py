@@ -1,0 +1,171 @@
+"""The Rerun recording of a run: cameras, path of the TCP, box, waypoints, and lambda against its threshold.
+
+    /camera/<name>                       what the policy sees
+    /world/{workspace,path,tcp}          base frame, metres
+    /world/{box,waypoints}               the intervention under way
+    /float/{index,threshold}             the detector
+    /rollout/{success,contact_force}     how it goes
+
+Timelines: `env_step` and `episode`. Series are logged at every step; images and the 3D scene in each k-th episode and
+while an intervention is under way, so that a run of 10,000 steps stays at some ten megabytes.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rerun as rr
+import rerun.blueprint as rrb
+
+from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune
+
+APPLICATION = "agps"
+
+_POLICY, _AGENT, _MUTED, _GOOD, _BAD = (31, 111, 235), (217, 115, 13), (150, 160, 170), (42, 157, 111), (200, 69, 60)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the detector said at one step."""
+
+    index: float
+    threshold: float
+
+
+class Recorder:
+    """Writes a `.rrd` file while a run goes on; `every=0` writes nothing."""
+
+    def __init__(self, path: Path, *, workspace: Box | None = None, every: int = 10) -> None:
+        self._every = every
+        self._path_so_far: list[np.ndarray] = []
+        self._shown: Intervention | None = None
+        self._stream: rr.RecordingStream | None = None
+        if every > 0:
+            self._stream = _open_stream(path)
+            if workspace is not None:
+                self._log_box("world/workspace", workspace, _MUTED)
+
+    def log_step(
+        self,
+        observation: Observation,
+        *,
+        env_step: int,
+        episode: int,
+        drift: Drift | None = None,
+        active: Intervention | None = None,
+    ) -> None:
+        """Log one control step.
+
+        Args:
+            observation: What was seen after the step.
+            env_step: Control steps since the run began.
+            episode: Number of the rollout.
+            drift: What the detector said; None before it is calibrated.
+            active: The intervention under way.
+        """
+        if self._stream is None:
+            return
+        self._stream.set_time("env_step", sequence=env_step)
+        self._stream.set_time("episode", sequence=episode)
+        if drift is not None:
+            self._stream.log("float/index", rr.Scalars(drift.index))
+            self._stream.log("float/threshold", rr.Scalars(drift.threshold))
+        self._stream.log("rollout/contact_force", rr.Scalars(float(np.linalg.norm(observation.robot.wrench[:3]))))
+        self._log_intervention(active)
+        if episode % self._every == 0 or active is not None:
+            self._log_scene(observation)
+
+    def log_episode(self, outcome: EpisodeOutcome) -> None:
+        """Log how the rollout ended that the last step belonged to, and begin a new path."""
+        self._path_so_far = []
+        if self._stream is None:
+            return
+        self._stream.log("rollout/success", rr.Scalars(float(outcome.success)))
+        self._log_intervention(None)
+
+    def close(self) -> None:
+        """Write everything out; afterwards nothing is logged."""
+        if self._stream is not None:
+            self._stream.flush()
+            self._stream.disconnect()
+            self._stream = None
+
+    def _log_scene(self, observation: Observation) -> None:
+        assert self._stream is not None
+        for name, image in observation.images.items():
+            self._stream.log(f"camera/{name}", rr.Image(image).compress(jpeg_quality=80))
+        position = np.array(observation.robot.T_base_tcp[:3, 3])
+        self._path_so_far.append(position)
+        self._stream.log("world/tcp", rr.Points3D([position], radii=[0.003], colors=[_POLICY]))
+        self._stream.log("world/path", rr.LineStrips3D([np.array(self._path_so_far)], colors=[_POLICY]))
+
+    def _log_intervention(self, active: Intervention | None) -> None:
+        assert self._stream is not None
+        if active is self._shown:
+            return
+        for name in ("box", "waypoints"):
+            self._stream.log(f"world/{name}", rr.Clear(recursive=True))
+        if isinstance(active, Prune):
+            self._log_box("world/box", active.box, _AGENT)
+        elif isinstance(active, Guide):
+            positions = np.array([waypoint.T_base_tcp[:3, 3] for waypoint in active.waypoints])
+            self._stream.log("world/waypoints/line", rr.LineStrips3D([positions], colors=[_AGENT]))
+            self._stream.log("world/waypoints/points", rr.Points3D(positions, radii=[0.0015], colors=[_AGENT]))
+        self._shown = active
+
+    def _log_box(self, name: str, box: Box, color: tuple[int, int, int]) -> None:
+        assert self._stream is not None
+        shape = rr.Boxes3D(mins=[box.lower], sizes=[box.upper - box.lower], colors=[color])
+        self._stream.log(name, shape, static=name.endswith("workspace"))
+
+
+def recordings_of(path: Path) -> list[Path]:
+    """Return the recording and what resumed runs added to it, oldest first."""
+    later = sorted(path.parent.glob(f"{path.stem}-*.rrd"), key=lambda file: (len(file.name), file.name))
+    return [file for file in (path, *later) if file.is_file()]
+
+
+def contents(path: Path) -> list[tuple[str, int]]:
+    """Return the entities of a recording and how many times each was logged, by name."""
+    from rerun.chunk import RrdReader
+
+    rows: dict[str, int] = {}
+    for chunk in RrdReader(path).stream():
+        rows[chunk.entity_path] = rows.get(chunk.entity_path, 0) + chunk.num_rows
+    return sorted(rows.items())
+
+
+def _open_stream(path: Path) -> rr.RecordingStream:
+    """Open the next free file of a run. All files of one run share their identity, so that the viewer joins them."""
+    identity = uuid.uuid5(uuid.NAMESPACE_URL, path.resolve().as_uri())
+    stream = rr.RecordingStream(APPLICATION, recording_id=identity)
+    earlier = len(recordings_of(path))
+    file = path if earlier == 0 else path.with_name(f"{path.stem}-{earlier + 1}{path.suffix}")
+    stream.save(file, default_blueprint=_blueprint())
+    stream.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+    for name, color, text in (("index", _POLICY, "λ"), ("threshold", _BAD, "threshold")):
+        stream.log(f"float/{name}", rr.SeriesLines(colors=[color], names=[text]), static=True)
+    stream.log("rollout/success", rr.SeriesPoints(colors=[_GOOD], names=["success"]), static=True)
+    stream.log("rollout/contact_force", rr.SeriesLines(colors=[_MUTED], names=["contact force [N]"]), static=True)
+    return stream
+
+
+def _blueprint() -> rrb.Blueprint:
+    cameras: Sequence[rrb.Spatial2DView] = [
+        rrb.Spatial2DView(origin=f"/camera/{name}", name=name) for name in ("wrist_1", "wrist_2")
+    ]
+    return rrb.Blueprint(
+        rrb.Vertical(
+            rrb.Horizontal(
+                rrb.Spatial3DView(origin="/world", name="arm"), rrb.Vertical(*cameras), column_shares=[2, 1]
+            ),
+            rrb.Horizontal(
+                rrb.TimeSeriesView(origin="/float", name="λ against its threshold"),
+                rrb.TimeSeriesView(origin="/rollout", name="rollouts"),
+            ),
+            row_shares=[2, 1],
+        ),
+        collapse_panels=True,
+    )
