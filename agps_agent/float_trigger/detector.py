@@ -19,8 +19,8 @@ import numpy.typing as npt
 from agps_agent.float_trigger.transport import (
     EmbeddingMismatch,
     FloatTransport,
-    Index,
     IncrementalFloatIndex,
+    Index,
 )
 from rl.errors import AgpsError, ConfigError
 

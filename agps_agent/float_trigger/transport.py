@@ -62,7 +62,7 @@ def unit_rows(embeddings: npt.ArrayLike, *, what: str = "rollout") -> npt.NDArra
         raise EmbeddingMismatch(
             f"Embeddings of the {what} hold values that are not finite; check the camera and the encoder."
         )
-    return rows / np.maximum(norms, _TINY)
+    return np.asarray(rows / np.maximum(norms, _TINY))
 
 
 def cosine_cost(rollout: FloatArray, demo: FloatArray) -> npt.NDArray[np.float64]:
@@ -127,7 +127,7 @@ def leave_one_out_distances(demos: Sequence[npt.ArrayLike]) -> npt.NDArray[np.fl
     for i, one in enumerate(units):
         for j in range(i):
             distances[i, j] = distances[j, i] = transport_cost(cosine_cost(one, units[j]))
-    return distances.min(axis=1)
+    return np.asarray(distances.min(axis=1))
 
 
 def leave_one_out_threshold(demos: Sequence[npt.ArrayLike], percentile: float = 95.0) -> float:
@@ -178,10 +178,8 @@ class IncrementalFloatIndex:
         self._frames = np.concatenate(units)  # (sum n_d, k)
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])  # (N,)
         self._lengths = lengths
-        self._weights = [np.full(n, 1.0 / n) for n in lengths]
-        self._index: Index = index
         self._horizon = int(lengths.max()) if horizon is None else horizon
-        self._slack = 1 if index == "partial" else 0
+        self._partial = index == "partial"
         self._allocate(128)
         self.reset()
 
@@ -238,7 +236,7 @@ class IncrementalFloatIndex:
         )
 
     def _allocate(self, capacity: int) -> None:
-        # Row 0 is the free source of `partial`; frame t lies in row 1 + t, so that both modes solve on a contiguous block.
+        # Row 0 is the free source of `partial`; frame t lies in row 1 + t, so that both solve on one block.
         self._costs = [np.zeros((1 + capacity, n)) for n in self._lengths]
         self._u = np.zeros((capacity, len(self._lengths)))
 
@@ -257,40 +255,42 @@ class IncrementalFloatIndex:
 
     def _lower_bounds(self) -> npt.NDArray[np.float64]:
         v_mean = np.add.reduceat(self._v, self._starts) / self._lengths
-        if not self._slack:
-            return self._u_sum / self._t + v_mean
+        if not self._partial:
+            return np.asarray(self._u_sum / self._t + v_mean)
         whole = max(self._horizon, self._t)
         u_free = -np.maximum.reduceat(self._v, self._starts)
-        return (self._u_sum + (whole - self._t) * u_free) / whole + v_mean
+        return np.asarray((self._u_sum + (whole - self._t) * u_free) / whole + v_mean)
 
     def _solve(self, n: int) -> float:
         """Solve demonstration n exactly and keep its potentials."""
-        t, slack = self._t, self._slack
-        demo = slice(self._starts[n], self._starts[n] + self._lengths[n])
-        whole = max(self._horizon, t) if slack else t
-        slack = slack if whole > t else 0
-        cost = self._costs[n][1 - slack : 1 + t]
-        rows = np.full(slack + t, 1.0 / whole)
-        u = np.empty(slack + t)
-        u[slack:] = self._u[:t, n]
-        if slack:
-            rows[0] = 1.0 - t / whole
+        t, demo = self._t, slice(self._starts[n], self._starts[n] + self._lengths[n])
+        whole = max(self._horizon, t) if self._partial else t
+        free = 1 if whole > t else 0
+        columns = int(self._lengths[n])
+        # Whole numbers as masses: the simplex then meets ties exactly, which saves pivots.
+        rows = np.full(free + t, float(columns))
+        u = np.empty(free + t)
+        u[free:] = self._u[:t, n]
+        if free:
+            rows[0] = float(columns * (whole - t))
             u[0] = -self._v[demo].max()
-        value, log = ot.emd2(
+        cost = self._costs[n][1 - free : 1 + t]
+        log: dict[str, Any]
+        cost_scaled, log = ot.emd2(
             rows,
-            self._weights[n],
+            np.full(columns, float(whole)),
             cost,
             numItermax=_MAX_PIVOTS,
             log=True,
             center_dual=False,
             check_marginals=False,
-            potentials_init=(u, self._v[demo].copy()),
+            potentials_init=(u, (cost - u[:, None]).min(axis=0)),
         )
-        # The solver's potentials hold to rounding only; the c-transform makes them feasible, hence the bound valid.
+        # The solver's potentials hold to rounding only; minima over the costs make them feasible, the bound valid.
         self._v[demo] = log["v"]
-        self._u[:t, n] = (self._costs[n][1 : 1 + t] - log["v"]).min(axis=1)
+        self._u[:t, n] = (cost[free:] - log["v"]).min(axis=1)
         self._u_sum[n] = self._u[:t, n].sum()
-        return float(value)
+        return float(cost_scaled / (columns * whole))
 
     def _phase(self, column: FloatArray, n: int) -> float:
         start, length = self._starts[n], self._lengths[n]
