@@ -1,9 +1,11 @@
 """Figures of a report, as SVG text. Drawn without pyplot: no global state, no display."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from agps_agent.report.curves import ROLLOUTS_PER_BIN, Axis, Curve, is_unaided, per_ten_rollouts
 from agps_agent.runs import Row
+from rl.types import FloatArray
 
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e4e8ec"
 POLICY, AGENT, GOOD, BAD = "#1f6feb", "#d9730d", "#2a9d6f", "#c8453c"
@@ -102,47 +105,40 @@ def float_traces(episodes: Sequence[Row]) -> str:
         return _svg(figure)
 
 
-def comparison(curves: Mapping[str, Sequence[Curve]], axis: Axis) -> str:
-    """Draw the evaluations of several groups of runs: thin lines are runs, the thick line is their mean.
+@dataclass(frozen=True)
+class Series:
+    """Runs that are drawn as one line."""
 
-    Args:
-        curves: Group -> one curve per run.
-        axis: `env_steps`, `wall_clock_s` or `robot_time_s`.
-    """
+    label: str
+    color: str
+    dashed: bool
+    curves: Sequence[Curve]
+
+
+def comparison(series: Sequence[Series], axis: Axis) -> str:
+    """Draw the evaluations of several groups of runs: thin lines are runs, the thick line is their mean."""
     with rc_context(_STYLE):
         figure, axes = _figure(9.2, 3.6)
-        for number, (group, runs) in enumerate(curves.items()):
-            color = SERIES[number % len(SERIES)]
-            for curve in runs:
-                axes.plot(curve.along(axis), curve.success, color=color, linewidth=1.0, alpha=0.35)
-            x, y = mean_curve(runs, axis)
-            axes.plot(x, y, color=color, linewidth=2.4, label=f"{group} ({len(runs)})")
+        for group in series:
+            for curve in group.curves:
+                axes.plot(curve.along(axis), curve.success, color=group.color, linewidth=0.9, alpha=0.3)
+            style = (0, (4, 2)) if group.dashed else "-"
+            label = f"{group.label} ({len(group.curves)})"
+            axes.plot(*mean_curve(group.curves, axis), color=group.color, linestyle=style, linewidth=2.4, label=label)
         _style_success(axes)
         axes.set_xlabel(AXIS_LABELS[axis])
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return _svg(figure)
 
 
-def mean_curve(curves: Sequence[Curve], axis: Axis) -> tuple[list[float], list[float]]:
-    """Return the mean success over runs at every place where one of them was evaluated.
+def mean_curve(curves: Sequence[Curve], axis: Axis, points: int = 80) -> tuple[FloatArray, FloatArray]:
+    """Return the mean success over runs, from the first evaluation to the last of any run.
 
-    Each run counts with its latest evaluation so far; runs that stopped early keep their last.
+    Between evaluations a run is taken as linear; after its last one it keeps that value.
     """
-    places = sorted({x for curve in curves for x in curve.along(axis)})
-    means = []
-    for place in places:
-        latest = [_latest(curve.along(axis), curve.success, place) for curve in curves]
-        means.append(sum(latest) / len(latest))
-    return places, means
-
-
-def _latest(x: Sequence[float], y: Sequence[float], place: float) -> float:
-    value = 0.0
-    for at, success in zip(x, y, strict=True):
-        if at > place:
-            break
-        value = success
-    return value
+    ends = [curve.along(axis) for curve in curves]
+    x = np.linspace(min(end[0] for end in ends), max(end[-1] for end in ends), points)
+    return x, np.mean([np.interp(x, curve.along(axis), curve.success) for curve in curves], axis=0)
 
 
 def _draw_success(axes: Axes, axis: Axis, training: Curve, evaluation: Curve, final: Curve) -> None:

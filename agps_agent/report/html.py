@@ -56,10 +56,19 @@ def picture(path: Path, *, width_px: int = 480) -> str:
     return f'<img alt="What the agent was shown" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
 
 
+class Markup(str):
+    """Text that is HTML already: not escaped again."""
+
+
+def link(target: str, text: str) -> Markup:
+    """Return a link to a file beside the page."""
+    return Markup(f'<a href="{escape(target)}">{escape(text)}</a>')
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of texts."""
     cells = "".join(f"<th>{escape(title)}</th>" for title in head)
-    lines = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    lines = ["<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     return f"<table><tr>{cells}</tr>{''.join(lines)}</table>" if head else f"<table>{''.join(lines)}</table>"
 
 
@@ -70,6 +79,10 @@ def settings(groups: Mapping[str, Mapping[str, object]]) -> str:
         rows = [(name, "-" if value is None else str(value)) for name, value in values.items()]
         parts.append(f"<section><h3>{escape(group)}</h3>{table((), rows)}</section>")
     return f'<div class="columns">{"".join(parts)}</div>'
+
+
+def _cell(text: str) -> str:
+    return text if isinstance(text, Markup) else escape(text)
 
 
 def badge(text: str, kind: str) -> str:

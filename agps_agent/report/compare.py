@@ -1,0 +1,181 @@
+"""Several runs side by side: grouped by method and demonstrations, pooled over seeds."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from agps_agent.report import figures, html
+from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of, wilson_interval
+from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
+
+TABLE_HEAD = (
+    "method",
+    "demos",
+    "seeds",
+    "successes of the policy alone",
+    "pooled",
+    "95 % interval",
+    "steps to 80 %",
+    "steps to 100 %",
+    "env steps",
+    "wall-clock [s]",
+    "robot time [s]",
+    "agent calls",
+    "memory hits",
+)
+
+
+_MEDIANS = ("env_steps", "wall_clock_s", "robot_time_s", "agent_calls", "memory_hits")
+"""Keys of summary.json behind the last columns."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run, read from its directory."""
+
+    path: Path
+    method: str
+    demos: int
+    seed: int
+    summary: Row
+    """summary.json; empty when the run has not finished."""
+    curve: Curve
+    """Evaluations on the way."""
+
+    @property
+    def group(self) -> str:
+        """What it is pooled with."""
+        return f"{self.method.upper()}, {self.demos} demo{'' if self.demos == 1 else 's'}"
+
+
+def read_result(run: RunDirectory) -> RunResult:
+    """Read one run, finished or not.
+
+    Raises:
+        AgpsError: If a file of it is damaged.
+    """
+    config: Row = read_json_object(run.config).get("config", {})
+    return RunResult(
+        path=run.path,
+        method=str(config.get("method", "?")),
+        demos=int(config.get("demos", 0)),
+        seed=int(config.get("seed", 0)),
+        summary=run.read_summary(),
+        curve=evaluation_curve(evaluations_of(run.read_metrics())),
+    )
+
+
+def grouped(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """Return runs by method and number of demonstrations, most demonstrations first."""
+    groups: dict[str, list[RunResult]] = {}
+    for result in sorted(results, key=lambda r: (-r.demos, r.method, r.seed)):
+        groups.setdefault(result.group, []).append(result)
+    return groups
+
+
+def comparison_rows(groups: Mapping[str, Sequence[RunResult]]) -> list[tuple[str, ...]]:
+    """Return one line per group with the columns of `TABLE_HEAD`; medians over seeds, successes pooled."""
+    return [_row(results) for results in groups.values()]
+
+
+def comparison_markdown(groups: Mapping[str, Sequence[RunResult]]) -> str:
+    """Return the table as GitHub-flavoured Markdown."""
+    lines = [TABLE_HEAD, tuple("---" for _ in TABLE_HEAD), *comparison_rows(groups)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def write_comparison(runs: Sequence[RunDirectory], path: Path) -> Path:
+    """Write one page about several runs, and return its path.
+
+    Raises:
+        AgpsError: If a run is damaged or the page cannot be written.
+    """
+    groups = grouped([read_result(run) for run in runs])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sections = [
+        html.header(f"{len(runs)} runs", ", ".join(groups)),
+        html.section(
+            "Side by side",
+            "Successes of the deterministic policy alone, pooled over seeds with their Wilson interval; the other "
+            "columns are medians over seeds. A dash: never reached, or not finished.",
+            html.table(TABLE_HEAD, comparison_rows(groups)),
+        ),
+        *_curves(groups),
+        html.section("Runs", "Each has its own report.", _links(groups, path)),
+    ]
+    write_atomically(path, html.page(f"{len(runs)} runs", sections))
+    return path
+
+
+def _curves(groups: Mapping[str, Sequence[RunResult]]) -> list[str]:
+    counts = sorted({results[0].demos for results in groups.values()}, reverse=True)
+    series = [
+        figures.Series(
+            label=name,
+            color=figures.SERIES[counts.index(results[0].demos) % len(figures.SERIES)],
+            dashed=results[0].method == "serl",
+            curves=curves,
+        )
+        for name, results in groups.items()
+        if (curves := [result.curve for result in results if result.curve.success])
+    ]
+    if not series:
+        return []
+    titles: dict[Axis, str] = {
+        "env_steps": "Success over environment steps",
+        "robot_time_s": "Success over robot time",
+        "wall_clock_s": "Success over wall-clock",
+    }
+    note = "Evaluations of the policy alone. Thin: one run. Thick: mean over seeds; a run that stopped keeps its last."
+    return [
+        html.section(text, note, html.figure(figures.comparison(series, axis), text)) for axis, text in titles.items()
+    ]
+
+
+def _row(results: Sequence[RunResult]) -> tuple[str, ...]:
+    finished = [r.summary for r in results if r.summary.get("success_rate") is not None]
+    wins = [round(s["success_rate"] * s["eval_episodes"]) for s in finished]
+    trials = [int(s["eval_episodes"]) for s in finished]
+    low, high = wilson_interval(sum(wins), sum(trials))
+    first = results[0]
+    return (
+        first.method.upper(),
+        str(first.demos),
+        ", ".join(str(r.seed) for r in results),
+        ", ".join(f"{w}/{n}" for w, n in zip(wins, trials, strict=True)) or "-",
+        f"{sum(wins) / sum(trials):.0%}" if trials else "-",
+        f"{low:.0%}-{high:.0%}" if trials else "-",
+        _reached(finished, "steps_to_80"),
+        _reached(finished, "steps_to_100"),
+        *(
+            _median(finished, key)
+            for key in ("env_steps", "wall_clock_s", "robot_time_s", "agent_calls", "memory_hits")
+        ),
+    )
+
+
+def _reached(summaries: Sequence[Row], key: str) -> str:
+    """Return the median of the steps to a level, and how many runs reached it when not all did."""
+    steps = [int(s[key]) for s in summaries if s.get(key) is not None]
+    if not steps:
+        return "-"
+    share = "" if len(steps) == len(summaries) else f" ({len(steps)} of {len(summaries)})"
+    return f"{median(steps):.0f}{share}"
+
+
+def _median(summaries: Sequence[Row], key: str) -> str:
+    values = [float(s[key]) for s in summaries if s.get(key) is not None]
+    return f"{median(values):.0f}" if values else "-"
+
+
+def _links(groups: Mapping[str, Sequence[RunResult]], page_path: Path) -> str:
+    lines = []
+    for name, results in groups.items():
+        for result in results:
+            report = os.path.relpath(result.path / "report.html", page_path.parent)
+            rate = result.summary.get("success_rate")
+            state = "not finished" if rate is None else f"{rate:.0%}"
+            lines.append((name, f"seed {result.seed}", state, html.link(report, str(result.path))))
+    return html.table(("group", "seed", "success", "report"), lines)
