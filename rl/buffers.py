@@ -286,6 +286,18 @@ class FrameStore:
         """Return the number of the episode of each slot. Shape (B,)."""
         return self._episode[slots]
 
+    def locate(self, slots: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the episode and the step of each transition. Shapes (B,)."""
+        step = np.zeros(self.capacity, np.int64)
+        for held in self._episodes.values():
+            step[held] = np.arange(len(held))
+        return self._episode[slots], step[slots]
+
+    def slots_at(self, episodes: IntArray, steps: IntArray) -> IntArray:
+        """Return the slots of transitions found by `locate`, in this or a restored store. Shape (B,)."""
+        pairs = zip(episodes.tolist(), steps.tolist(), strict=True)
+        return np.array([self._episodes[episode][step] for episode, step in pairs], np.int64)
+
     def slots_of(self, episode: int) -> IntArray:
         """Return an episode's slots; the last one is an observation without a transition. Shape (T+1,)."""
         return np.array(self._episodes[episode], np.int64)

@@ -1,7 +1,13 @@
-"""When updates happen: in lockstep with the environment, or freely in a thread beside the control loop."""
+"""When updates happen: in lockstep with the environment, or in a thread beside the control loop."""
 
+import copy
+import ctypes
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Protocol
+
+from rl.errors import AgpsError
 
 if TYPE_CHECKING:  # the algorithm owns its learner; at run time the import goes only that way
     from rl.drq.drq import DrQ
@@ -29,18 +35,19 @@ class LockstepLearner:
 
     def __init__(self, algorithm: "DrQ") -> None:
         self._algorithm = algorithm
-        self._last_update_s = time.monotonic()
+        self._last_update = time.monotonic()
 
     def start(self) -> None:
         """Start the heartbeat."""
-        self._last_update_s = time.monotonic()
+        keep_freed_memory()
+        self._last_update = time.monotonic()
 
     def advance(self) -> None:
-        """Do `gradient_steps` updates once `learning_starts` steps are there."""
+        """Do `gradient_steps` updates once there are more than `learning_starts` steps."""
         algorithm = self._algorithm
         if algorithm.num_timesteps > algorithm.learning_starts and algorithm.gradient_steps > 0:
             algorithm.train(algorithm.gradient_steps, algorithm.batch_size)
-            self._last_update_s = time.monotonic()
+            self._last_update = time.monotonic()
 
     def stop(self) -> None:
         """Do nothing: there is no thread."""
@@ -48,4 +55,130 @@ class LockstepLearner:
     @property
     def idle_s(self) -> float:
         """Seconds since the last update."""
-        return time.monotonic() - self._last_update_s
+        return time.monotonic() - self._last_update
+
+
+class ThreadedLearner:
+    """Updates in a thread, so that the control loop never waits; the loop acts with weights published now and then.
+
+    Which update sees which transition depends on timing, so a seed does not fix the run.
+    """
+
+    def __init__(
+        self,
+        algorithm: "DrQ",
+        *,
+        publish_every: int = 20,
+        max_updates_per_step: float | None = None,
+        stall_timeout_s: float = 60.0,
+    ) -> None:
+        """Prepare; `start` starts the thread.
+
+        Args:
+            algorithm: Whose networks to update.
+            publish_every: Updates between new weights for acting. HIL-SERL: 50.
+            max_updates_per_step: Most updates per environment step, so that a loop which waits for the agent does not
+                overfit; None for the lockstep learner's ratio, `math.inf` for none (HIL-SERL).
+            stall_timeout_s: Longest time an update may take before `advance` raises, [s].
+        """
+        ratio = algorithm.config.gradient_steps / algorithm.config.train_freq
+        self._algorithm = algorithm
+        self._publish_every = publish_every
+        self._max_updates_per_step = ratio if max_updates_per_step is None else max_updates_per_step
+        self._stall_timeout_s = stall_timeout_s
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._error: Exception | None = None
+        self._last_sign = time.monotonic()
+        self._budget = 0.0
+        self._seen_steps = 0
+
+    def start(self) -> None:
+        """Publish the present weights and start the thread."""
+        keep_freed_memory()
+        self._stopping.clear()
+        self._budget, self._seen_steps = 0.0, self._algorithm.num_timesteps
+        self._last_sign = time.monotonic()
+        self._publish()
+        self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
+        self._thread.start()
+
+    def advance(self) -> None:
+        """Return at once, or raise what stopped the thread.
+
+        Raises:
+            AgpsError: If the running update has not come back within `stall_timeout_s`.
+        """
+        self._raise_error()
+        if self.idle_s > self._stall_timeout_s:
+            raise AgpsError(
+                f"The learner has given no sign for {self.idle_s:.0f} s, more than {self._stall_timeout_s:.0f} s; "
+                "is the machine out of memory or overloaded?"
+            )
+
+    def stop(self) -> None:
+        """Let the running update finish, end the thread, and act with the newest weights again."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._stopping.set()
+        thread.join(self._stall_timeout_s)
+        if thread.is_alive():
+            raise AgpsError(f"The learner did not stop within {self._stall_timeout_s:.0f} s.")
+        self._algorithm.published = None
+        self._raise_error()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the thread last finished an update or looked for work."""
+        return time.monotonic() - self._last_sign
+
+    def _run(self) -> None:
+        updates = 0
+        try:
+            while not self._stopping.is_set():
+                self._last_sign = time.monotonic()
+                if not self._is_due():
+                    self._stopping.wait(0.001)
+                    continue
+                self._algorithm.train(1, self._algorithm.batch_size)
+                self._budget -= 1.0
+                updates += 1
+                if updates % self._publish_every == 0:
+                    self._publish()
+        except Exception as error:  # handed to the loop, which raises it
+            self._error = error
+
+    def _is_due(self) -> bool:
+        steps = self._algorithm.num_timesteps
+        if steps <= self._algorithm.learning_starts:
+            self._seen_steps = steps
+            return False
+        self._budget += (steps - self._seen_steps) * self._max_updates_per_step if steps > self._seen_steps else 0.0
+        self._seen_steps = steps
+        return self._budget >= 1.0
+
+    def _publish(self) -> None:
+        """Hand a copy to the loop: swapping one reference, it never acts with half-written weights."""
+        self._algorithm.published = copy.deepcopy(self._algorithm.policy)
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed blocks of up to 1 GiB instead of giving them back; return whether it did.
+
+    Each update allocates and frees the same large arrays; otherwise every page of them faults anew. Elsewhere than on
+    Linux with glibc nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # musl
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # <malloc.h>
+    return bool(mallopt(mmap_threshold, 1 << 30)) and bool(mallopt(trim_threshold, (1 << 31) - 1))

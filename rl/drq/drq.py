@@ -1,5 +1,6 @@
 """DrQ with demonstrations as a Stable-Baselines3 algorithm: SAC from shifted pixels, half of each batch from demos."""
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -106,6 +107,10 @@ class DrQ(OffPolicyAlgorithm):
         self.published: DrQPolicy | None = None
         """Weights to act with while another thread changes `policy`; None when nobody does."""
         self.loop: RolloutLoop | None = None
+        self.update_lock = threading.RLock()
+        """Held while networks change."""
+        self.train_metrics: dict[str, float] = {}
+        """Newest losses and values of the learner; logged by the loop's thread, as the logger is not thread-safe."""
         if _init_setup_model:
             self._setup_model()
 
@@ -136,9 +141,13 @@ class DrQ(OffPolicyAlgorithm):
         self.ent_coef_optimizer = torch.optim.Adam([self.log_ent_coef], rate)
         self.target_entropy = config.target_entropy_per_action * actions.shape[0]
 
-        assert isinstance(space, spaces.Dict)
-        pad = config.shift_pad
-        self.store = FrameStore(space, actions.shape[0], capacity=config.buffer_capacity, pad=pad)
+        self.setup_memory()
+
+    def setup_memory(self) -> None:
+        """Start with an empty replay memory."""
+        space, capacity = self.observation_space, self.config.buffer_capacity
+        assert isinstance(space, spaces.Dict) and isinstance(self.action_space, spaces.Box)
+        self.store = FrameStore(space, self.action_space.shape[0], capacity=capacity, pad=self.config.shift_pad)
         self.online = IndexBuffer(self.store)
         self.demo = IndexBuffer(self.store, keep=True)
 
@@ -301,18 +310,23 @@ class DrQ(OffPolicyAlgorithm):
 
     def train(self, gradient_steps: int, batch_size: int | None = None) -> None:
         """Update the critics with the encoder, then the actor and the temperature."""
-        self._update_learning_rate([self.critic_optimizer, self.actor_optimizer, self.ent_coef_optimizer])
         metrics: dict[str, torch.Tensor] = {}
         for _ in range(gradient_steps):
             batch = self.sample(batch_size or self.config.batch_size)
-            features = self.update_critic(batch, metrics)
-            self._n_updates += 1
-            if self._n_updates % self.config.actor_every == 0:
-                self.update_actor(features, batch.states, metrics)
-            self.update_target()
+            with self.update_lock:
+                features = self.update_critic(batch, metrics)
+                self._n_updates += 1
+                if self._n_updates % self.config.actor_every == 0:
+                    self.update_actor(features, batch.states, metrics)
+                self.update_target()
+        self.train_metrics = {**self.train_metrics, **{key: float(value) for key, value in metrics.items()}}
+
+    def dump_logs(self) -> None:
+        """Write log data, with the newest figures of the learner."""
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for key, value in metrics.items():
-            self.logger.record(f"train/{key}", float(value))
+        for key, value in self.train_metrics.items():
+            self.logger.record(f"train/{key}", value)
+        super().dump_logs()
 
     def sample(self, batch_size: int) -> Batch:
         """Draw a batch from both buffers, randomly shifted."""
@@ -381,7 +395,7 @@ class DrQ(OffPolicyAlgorithm):
     # --- saving ---------------------------------------------------------------------------------------------
 
     def _excluded_save_params(self) -> list[str]:
-        wired = ["supervisor", "guidance", "loop", "learner", "published", "rate_hz"]
+        wired = ["supervisor", "guidance", "loop", "learner", "published", "rate_hz", "update_lock"]
         memory = ["store", "online", "demo", "acting_rng", "sampling_rng", "noise_rng", "precision"]
         return [*super()._excluded_save_params(), *wired, *memory]
 

@@ -224,8 +224,8 @@ class DrQPolicy(BasePolicy):
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     """Return the arithmetic of the encoder in updates.
 
-    `auto` takes bfloat16 on CUDA devices that support it and on processors with AVX512-BF16 or AMX. Elsewhere bfloat16 is
-    emulated and slower.
+    `auto` takes bfloat16 on GPUs that support it and on processors with AVX512-BF16 or AMX; elsewhere it is emulated,
+    and slower.
     """
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32

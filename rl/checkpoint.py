@@ -1,0 +1,239 @@
+"""Save and resume a whole run: networks, optimizers, replay memory, random states, counters.
+
+A checkpoint is a folder. `algorithm.zip` is the Stable-Baselines3 file, which `DrQ.load` reads too; `episodes/` holds
+one file per episode in the layout of demonstrations. It is written beside its place and then renamed, so that what is
+there is always whole. Load only checkpoints that you trust: like any Stable-Baselines3 file they contain pickles.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import pickle
+import random
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.save_util import load_from_zip_file
+
+from rl.buffers import IndexBuffer
+from rl.drq.drq import DrQ
+from rl.errors import AgpsError, ConfigError
+
+ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
+COUNTERS = (
+    "num_timesteps",
+    "_n_updates",
+    "_episode_num",
+    "_total_timesteps",
+    "_num_timesteps_at_start",
+    "ep_info_buffer",
+    "ep_success_buffer",
+)
+
+
+def save_checkpoint(path: Path, algorithm: DrQ, extra: dict[str, Any]) -> None:
+    """Replace the checkpoint at `path` by the present state; episodes already there are not written again.
+
+    Args:
+        path: Folder of the checkpoint.
+        algorithm: What to save; a learner thread waits meanwhile.
+        extra: State of others, such as `Supervisor.state_dict()`: numbers, strings, lists and arrays.
+
+    Raises:
+        AgpsError: If the disk is full or not writable; the earlier checkpoint is still there.
+    """
+    path = Path(path)
+    new = path.with_name(f".{path.name}.new")
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        (new / EPISODES).mkdir(parents=True)
+        with algorithm.update_lock, algorithm.store.lock:
+            _write_all(new, path, algorithm, extra)
+        _swap(new, path)
+    except OSError as error:
+        shutil.rmtree(new, ignore_errors=True)
+        reason = error.strerror or str(error)
+        raise AgpsError(f"Cannot save {path}: {reason}; the earlier checkpoint is kept, make room there.") from error
+
+
+def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
+    """Bring `algorithm` to the state saved at `path` and return its `extra`.
+
+    The environment's own state is not part of it: a run goes on with a fresh episode.
+
+    Args:
+        path: Folder of the checkpoint.
+        algorithm: Built with the same configuration and spaces.
+
+    Raises:
+        ConfigError: If there is no checkpoint, it is incomplete, or it is of another configuration.
+    """
+    folder = find_checkpoint(Path(path))
+    manifest = _read_manifest(folder)
+    _check_same(folder, manifest["setup"], _setup(algorithm))
+    try:
+        data, parameters, variables = load_from_zip_file(folder / ALGORITHM, device=algorithm.device)
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=False)
+        assert data is not None and variables is not None
+        algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
+        algorithm.log_ent_coef.data = variables["log_ent_coef"].data.to(algorithm.device)
+        for name in COUNTERS:
+            setattr(algorithm, name, data[name])
+        _restore_memory(folder, algorithm, state)
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise ConfigError(f"Checkpoint {folder} is damaged ({error}); resume from another one.") from error
+    if algorithm.env is not None and algorithm.seed is not None:
+        # The start states of a resumed run must not be those of its beginning again.
+        algorithm.env.seed(algorithm.seed + algorithm.num_timesteps)
+    _set_random_states(algorithm, state["random"])
+    extra: dict[str, Any] = state["extra"]
+    return extra
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the folder to read for the checkpoint at `path`.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    previous = _previous(path)
+    for folder in (path, previous):  # a crash between the two renames of `_swap` leaves only the second
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise ConfigError(
+        f"There is no checkpoint at {path}; train first, or give the run directory of a run that has one."
+    )
+
+
+def _write_all(new: Path, old: Path, algorithm: DrQ, extra: dict[str, Any]) -> None:
+    store = algorithm.store
+    numbers = {number: len(store.slots_of(number)) - 1 for number in store.episodes}
+    names = [f"{number:06d}_{steps}.npz" for number, steps in numbers.items()]
+    for number, name in zip(numbers, names, strict=True):
+        if not _link(old / EPISODES / name, new / EPISODES / name):
+            _write(new / EPISODES / name, partial(_dump_arrays, store.episode(number)))
+    state = {
+        "random": _random_states(algorithm),
+        "episodes": names,
+        "online": store.locate(algorithm.online.slots),
+        "demo": store.locate(algorithm.demo.slots),
+        "extra": extra,
+    }
+    _write(new / STATE, lambda file: torch.save(state, file))
+    _write(new / ALGORITHM, algorithm.save)
+    files = [ALGORITHM, STATE, *(f"{EPISODES}/{name}" for name in names)]
+    sizes = {name: (new / name).stat().st_size for name in files}
+    manifest = {"setup": _setup(algorithm), "files": sizes}
+    _write(new / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
+
+
+def _write(path: Path, dump: Callable[[io.BytesIO], Any]) -> None:
+    """Serialise in memory first: some writers turn a full disk into another error."""
+    buffer = io.BytesIO()
+    dump(buffer)
+    with path.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _dump_arrays(arrays: Mapping[str, Any], file: io.BytesIO) -> None:
+    np.savez(file, **arrays)
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Let `target` be the same file as `source`, if that is there and the file system can; return whether."""
+    with contextlib.suppress(OSError):
+        os.link(source, target)
+    return target.exists()
+
+
+def _swap(new: Path, path: Path) -> None:
+    previous = _previous(path)
+    if path.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        path.rename(previous)
+    new.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f".{path.name}.previous")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        for name, size in manifest["files"].items():
+            found = (folder / name).stat().st_size if (folder / name).exists() else 0
+            if found != size:
+                raise ConfigError(
+                    f"Checkpoint {folder} is incomplete: {name} has {found} of {size} bytes; resume from another one."
+                )
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"Checkpoint {folder} is incomplete: {MANIFEST} is not readable.") from error
+    return manifest
+
+
+def _setup(algorithm: DrQ) -> dict[str, Any]:
+    """Return what must be equal for a checkpoint to fit, as JSON gives it back."""
+    setup = {
+        **dataclasses.asdict(algorithm.config),
+        "observation_space": str(algorithm.observation_space),
+        "action_space": str(algorithm.action_space),
+    }
+    same: dict[str, Any] = json.loads(json.dumps(setup))
+    return same
+
+
+def _check_same(folder: Path, saved: dict[str, Any], present: dict[str, Any]) -> None:
+    for key in sorted(saved.keys() | present.keys()):
+        if saved.get(key) != present.get(key):
+            raise ConfigError(
+                f"Checkpoint {folder} was made with {key} = {saved.get(key)}, not {present.get(key)}; "
+                "resume with the run's own configuration."
+            )
+
+
+def _restore_memory(folder: Path, algorithm: DrQ, state: dict[str, Any]) -> None:
+    algorithm.setup_memory()
+    for name in state["episodes"]:
+        with np.load(folder / EPISODES / name) as episode:
+            algorithm.store.restore_episode(int(name.split("_")[0]), dict(episode))
+    buffers: dict[str, IndexBuffer] = {"online": algorithm.online, "demo": algorithm.demo}
+    for name, buffer in buffers.items():
+        episodes, steps = state[name]
+        buffer.add(algorithm.store.slots_at(episodes, steps))
+
+
+def _random_states(algorithm: DrQ) -> dict[str, Any]:
+    return {
+        "acting": algorithm.acting_rng.bit_generator.state,
+        "sampling": algorithm.sampling_rng.bit_generator.state,
+        "noise": algorithm.noise_rng.get_state(),
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),  # noqa: NPY002  # the legacy global state, which Stable-Baselines3 seeds
+        "torch": torch.get_rng_state(),
+    }
+
+
+def _set_random_states(algorithm: DrQ, states: dict[str, Any]) -> None:
+    algorithm.acting_rng.bit_generator.state = states["acting"]
+    algorithm.sampling_rng.bit_generator.state = states["sampling"]
+    algorithm.noise_rng.set_state(states["noise"])
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    torch.set_rng_state(states["torch"])

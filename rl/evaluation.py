@@ -1,0 +1,95 @@
+"""How good the policy alone is: deterministic actions, no supervisor, no box, fixed start states."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from rl.errors import ConfigError
+
+
+class Predictor(Protocol):
+    """What acts: a Stable-Baselines3 algorithm or policy."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[npt.NDArray[Any], Any]:
+        """Return the action and a recurrent state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """Outcome of an evaluation."""
+
+    successes: tuple[bool, ...]
+    """Whether each episode succeeded, in the order of their seeds."""
+    steps: tuple[int, ...]
+    """Control steps of each episode."""
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.successes)
+
+    @property
+    def success_count(self) -> int:
+        """Number of successful episodes."""
+        return sum(self.successes)
+
+    @property
+    def success_rate(self) -> float:
+        """Share of successful episodes."""
+        return self.success_count / self.episodes
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the success rate."""
+        return wilson_interval(self.success_count, self.episodes)
+
+    @property
+    def mean_steps(self) -> float:
+        """Mean control steps per episode."""
+        return float(np.mean(self.steps))
+
+
+def evaluate(policy: Predictor, env: gym.Env[Any, Any], episodes: int, seed: int) -> EvaluationResult:
+    """Run deterministic episodes from start states seed, seed + 1, ...
+
+    Success is what the environment's info calls `is_success`, not the reward.
+
+    Raises:
+        ConfigError: If `episodes` is less than 1.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}; ask for at least 1.")
+    outcomes = [_run_episode(policy, env, seed + i) for i in range(episodes)]
+    return EvaluationResult(successes=tuple(o[0] for o in outcomes), steps=tuple(o[1] for o in outcomes))
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion (Wilson 1927); z = 1.96 is 95 %."""
+    p = successes / trials
+    centre = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _run_episode(policy: Predictor, env: gym.Env[Any, Any], seed: int) -> tuple[bool, int]:
+    observation, info = env.reset(seed=seed)
+    steps, done = 0, False
+    while not done:
+        action, _ = policy.predict(observation, deterministic=True)
+        observation, _, terminated, truncated, info = env.step(action)
+        steps += 1
+        done = terminated or truncated
+    return _is_success(info), steps
+
+
+def _is_success(info: Mapping[str, Any]) -> bool:
+    if "is_success" not in info:
+        raise ConfigError("The environment's info has no 'is_success'; evaluation needs it.")
+    return bool(info["is_success"])
