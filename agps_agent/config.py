@@ -2,18 +2,23 @@
 
 import importlib.metadata
 import json
+import math
 import platform
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from tyro.conf import Positional
+import tyro
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from agps_agent.float_trigger import FloatConfig, StallConfig
 from agps_agent.runs import RunDirectory, read_json_object, write_atomically
+from agps_agent.state import AgentSettings
+from agps_agent.supervisor import SupervisorConfig
+from rl.drq.config import PRESETS, DrQConfig, Preset
 from rl.errors import AgpsError, ConfigError
+from rl.guidance import GuidanceConfig
 
 Method = Literal["agps", "serl"]
-Preset = Literal["tuned", "hil-serl"]
 
 TESTED_PACKAGES = (
     "agps",
@@ -31,12 +36,49 @@ TESTED_PACKAGES = (
 """Packages whose version can change a result; saved beside the configuration."""
 
 
+class TaskOptions(BaseModel):
+    """What to change about the task; None leaves the task's own value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clearance_mm: Annotated[float, Field(gt=0)] | None = None
+    """Gap between plug and port on each side, [mm]."""
+    lead_in_mm: Annotated[float, Field(ge=0)] | None = None
+    """Bevel at the rim, [mm]; 0: a sharp rim."""
+    horizon: Annotated[int, Field(ge=1)] | None = None
+    """Control steps until an episode is truncated."""
+    port_jitter_mm: Annotated[float, Field(ge=0)] | None = None
+    """The port moves uniformly within this in x and y each episode, [mm]."""
+    port_jitter_deg: Annotated[float, Field(ge=0)] | None = None
+    """The port turns uniformly within this about z each episode, [deg]."""
+    light_jitter: Annotated[float, Field(ge=0)] | None = None
+    """Relative change of brightness and of the lights' direction each episode."""
+    colour_jitter: Annotated[float, Field(ge=0)] | None = None
+    """Relative change of each material's colour each episode."""
+    camera_jitter_mm: Annotated[float, Field(ge=0)] | None = None
+    """Each camera moves by a normal deviate of this size each episode, [mm]."""
+    camera_jitter_deg: Annotated[float, Field(ge=0)] | None = None
+    """Each camera turns by a normal deviate of this size each episode, [deg]."""
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the fields of the task that change, in m and rad."""
+        fields: dict[str, Any] = {}
+        for name, value in self.model_dump(exclude_none=True).items():
+            if name.endswith("_mm"):
+                fields[name.removesuffix("_mm") + "_m"] = value / 1000.0
+            elif name.endswith("_deg"):
+                fields[name.removesuffix("_deg") + "_rad"] = math.radians(value)
+            else:
+                fields[name] = value
+        return fields
+
+
 class RunConfig(BaseModel):
     """Train a policy on TASK with the agent in place of the human."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: Positional[str]
+    task: tyro.conf.Positional[str]
     """Task to learn, e.g. usb_insertion."""
     method: Method = "agps"
     """agps: FLOAT watches and the agent helps. serl: the same learner, alone."""
@@ -60,6 +102,8 @@ class RunConfig(BaseModel):
     """Learner settings to start from: what measures best on two cores, or HIL-SERL's literal ones."""
     image_size: Literal[64, 128, 256] = 64
     """Edge of the policy's images, [px]."""
+    mode: Literal["auto", "prune", "guide"] = "auto"
+    """Intervention to ask for: what the agent decides, always a box, or always waypoints."""
     on_trigger: Literal["hold"] = "hold"
     """What the arm does while the agent thinks: hold still (the paper)."""
     store_guided: Literal["online", "both", "success"] = "success"
@@ -73,6 +117,36 @@ class RunConfig(BaseModel):
     """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Torch threads; 0: one per physical core."""
+
+    stop_when_solved: bool = True
+    """End the training before the budget once two evaluations in a row are perfect."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 1_000
+    """Save a checkpoint every so many control steps; 0: only at the end."""
+
+    record_every: Annotated[int, Field(ge=0)] = 10
+    """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
+
+    task_options: TaskOptions = TaskOptions()
+    """What to change about the task."""
+    drq: DrQConfig = DrQConfig()
+    """The learner; starts from --preset."""
+    detector: Annotated[FloatConfig, tyro.conf.arg(name="float")] = FloatConfig()
+    """The failure detector."""
+    stall: StallConfig = StallConfig()
+    """What watches until FLOAT has enough good rollouts to compare with."""
+    supervisor: SupervisorConfig = SupervisorConfig()
+    """When a trigger becomes a question to the agent."""
+    agent: AgentSettings = AgentSettings()
+    """Limits of one question."""
+    guidance: GuidanceConfig = GuidanceConfig()
+    """When a waypoint is reached."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "drq" not in values:
+            return {**values, **preset_values(values.get("preset", "tuned"))}
+        return values
 
     @field_validator("vlm")
     @classmethod
@@ -88,8 +162,7 @@ class RunConfig(BaseModel):
 
 def preset_values(preset: str) -> dict[str, Any]:
     """Return the fields of `RunConfig` that a preset sets; none for an unknown name, which validation reports."""
-    del preset
-    return {}
+    return {"drq": DrQConfig.preset(preset)} if preset in PRESETS else {}
 
 
 def save_config(config: RunConfig, run: RunDirectory) -> None:
