@@ -31,3 +31,7 @@ class ToolRetry(ToolError):
 
 class ToolFailed(ToolError):
     """The model must plan around it: no depth there, nothing to recall, the target cannot be reached."""
+
+
+class MemoryUnavailable(AgpsError):
+    """The memory cannot be opened, read or written; what was remembered before is still there."""

@@ -1,0 +1,147 @@
+"""The index of the memory: a Chroma collection that can be thrown away and built again from the log."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl.types import FloatArray
+from tools.errors import MemoryUnavailable
+
+Entry = tuple[str, FloatArray, Mapping[str, str | bool]]
+"""Id, embedding of shape (k,), metadata."""
+
+BATCH = 500
+
+
+class VectorIndex:
+    """Nearest neighbours by cosine similarity in one Chroma collection, on embeddings that we compute ourselves.
+
+    Chroma is imported here and nowhere else, on first use: it takes 0.7 s. One process at a time may open a folder.
+    """
+
+    def __init__(self, directory: Path, collection: str) -> None:
+        self._parent = directory
+        """Holds the index in a folder of its own: Chroma does not open a path again in a process where it failed."""
+        self._collection_name = collection
+        self._dirty = directory / "open"
+        """Exists while the index is open: after a crash the index is built again and its files are never trusted."""
+        self._client: Any = None
+        self._collection: Any = None
+
+    def open(self, entries: Iterable[Entry]) -> None:
+        """Open the index, and build it again unless it holds exactly these entries and answers.
+
+        Raises:
+            MemoryUnavailable: If it cannot be built.
+        """
+        expected = list(entries)
+        folders = [entry for entry in self._parent.glob("*") if entry.is_dir()]
+        if len(folders) == 1 and not self._dirty.exists():
+            try:
+                self._connect(folders[0])
+                if self._holds(expected):
+                    return
+            except _index_errors():
+                pass  # built again below
+        self.rebuild(expected)
+
+    def rebuild(self, entries: Iterable[Entry]) -> None:
+        """Throw the index away and build it from these entries.
+
+        Raises:
+            MemoryUnavailable: If it cannot be built, e.g. on a full disk.
+        """
+        self._disconnect()
+        try:
+            shutil.rmtree(self._parent, ignore_errors=True)
+            self._parent.mkdir(parents=True, exist_ok=True)
+            self._connect(self._parent / uuid.uuid4().hex)
+            remaining = iter(entries)
+            while batch := list(islice(remaining, BATCH)):
+                self._upsert(batch)
+        except _index_errors() as error:
+            raise MemoryUnavailable(
+                f"The index {self._parent} cannot be built ({error}); check space and rights."
+            ) from error
+
+    def upsert(self, entry: Entry) -> bool:
+        """Add or replace an entry; False when the index is damaged and must be rebuilt."""
+        return self._attempt(lambda: self._upsert([entry])) is not None
+
+    def query(
+        self, embedding: FloatArray, where: Mapping[str, str | bool], count: int
+    ) -> list[tuple[str, float]] | None:
+        """Return ids and cosine similarities, nearest first; None when the index is damaged and must be rebuilt.
+
+        Args:
+            embedding: Shape (k,).
+            where: Metadata that must be equal.
+            count: At most this many.
+        """
+        return self._attempt(lambda: self._query(embedding, where, count))
+
+    def close(self) -> None:
+        """Close the collection: the next `open` may trust its files."""
+        self._disconnect()
+        self._dirty.unlink(missing_ok=True)
+
+    def _attempt(self, operation: Callable[[], list[tuple[str, float]]]) -> list[tuple[str, float]] | None:
+        try:
+            return operation()
+        except _index_errors():
+            return None
+
+    def _connect(self, folder: Path) -> None:
+        import chromadb
+        from chromadb.config import Settings
+
+        self._dirty.touch()
+        self._client = chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
+        self._collection = self._client.get_or_create_collection(
+            self._collection_name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+        )
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = self._collection = None
+
+    def _holds(self, expected: list[Entry]) -> bool:
+        """Return whether the collection has exactly these ids with this metadata, and its graph answers a query."""
+        found = self._collection.get(include=["metadatas"])
+        if dict(zip(found["ids"], found["metadatas"], strict=True)) != {id: dict(meta) for id, _, meta in expected}:
+            return False
+        if expected:
+            self._query(expected[-1][1], {}, 1)
+        return True
+
+    def _upsert(self, entries: list[Entry]) -> list[tuple[str, float]]:
+        ids, embeddings, metadatas = zip(*entries, strict=True)
+        self._collection.upsert(
+            ids=list(ids),
+            embeddings=np.stack(embeddings).astype(np.float32),
+            metadatas=[dict(metadata) for metadata in metadatas],
+        )
+        return []
+
+    def _query(self, embedding: FloatArray, where: Mapping[str, str | bool], count: int) -> list[tuple[str, float]]:
+        clauses: list[dict[str, str | bool]] = [{key: value} for key, value in where.items()]
+        found = self._collection.query(
+            query_embeddings=embedding.astype(np.float32)[np.newaxis],
+            n_results=count,
+            where={"$and": clauses} if len(clauses) > 1 else clauses[0] if clauses else None,
+            include=["distances"],
+        )
+        return [(id, 1.0 - float(d)) for id, d in zip(found["ids"][0], found["distances"][0], strict=True)]
+
+
+def _index_errors() -> tuple[type[Exception], ...]:
+    """What Chroma raises on damaged or missing files, found by damaging them."""
+    from chromadb.errors import ChromaError
+
+    return ChromaError, ValueError, RuntimeError, OSError, KeyError
