@@ -1,8 +1,16 @@
 """What the agent looks at: a frozen snapshot of cameras and arm, never a live driver."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from rl.errors import ConfigError
 from rl.types import Box, FloatArray, RGBDFrame
 
 
@@ -22,3 +30,80 @@ class Scene:
     """Where the TCP may be commanded to, base frame, [m]."""
     p_tcp_tool: FloatArray
     """Working point of what is held (the plug's tip; the origin for bare fingers) in the TCP frame. Shape (3,), [m]."""
+
+
+def calibration_hash(scene: Scene, camera: str) -> str:
+    """Return 8 digits that change when a camera's lens, size or mounting does: positions hold only under one.
+
+    For a camera on the wrist use its own mounting, not this: its pose in the base frame moves with the arm.
+    """
+    frame = scene.frames[camera]
+    # Rounded, so that the last bits of a computed pose do not make a new calibration.
+    numbers = [*np.round(frame.K, 3).ravel(), *np.round(frame.T_base_cam, 6).ravel(), *frame.rgb.shape[:2]]
+    # Adding 0 turns -0 into 0.
+    return hashlib.sha256(",".join(f"{value + 0:.6f}" for value in numbers).encode()).hexdigest()[:8]
+
+
+def save_scene(scene: Scene, directory: Path) -> None:
+    """Write a scene to a folder: `scene.json`, and per camera `<name>.png` and `<name>_depth.npy`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    cameras = {}
+    for name, frame in scene.frames.items():
+        Image.fromarray(frame.rgb).save(directory / f"{name}.png")
+        np.save(directory / f"{name}_depth.npy", np.asarray(frame.depth_m, dtype=np.float32))
+        cameras[name] = {"K": frame.K.tolist(), "T_base_cam": frame.T_base_cam.tolist()}
+    described = {
+        "version": 1,
+        "task": scene.task,
+        "cameras": cameras,
+        "T_base_tcp": scene.T_base_tcp.tolist(),
+        "gripper_opening": scene.gripper_opening,
+        "workspace": {"lower": scene.workspace.lower.tolist(), "upper": scene.workspace.upper.tolist()},
+        "p_tcp_tool": scene.p_tcp_tool.tolist(),
+    }
+    (directory / "scene.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
+
+
+def load_scene(directory: Path) -> Scene:
+    """Return the scene in a folder that `save_scene` wrote.
+
+    Raises:
+        ConfigError: If it is not such a folder, or a file of it is missing or damaged.
+    """
+    try:
+        described = json.loads((directory / "scene.json").read_text(encoding="utf-8"))
+        frames = {}
+        for name, camera in described["cameras"].items():
+            with Image.open(directory / f"{name}.png") as image:
+                rgb = np.asarray(image.convert("RGB"), dtype=np.uint8)
+            depth_m = np.load(directory / f"{name}_depth.npy", allow_pickle=False).astype(np.float32)
+            if depth_m.shape != rgb.shape[:2]:
+                raise ValueError(f"depth of {name} has shape {depth_m.shape}, its image {rgb.shape[:2]}")
+            K, T_base_cam = _matrix(camera["K"], 3), _matrix(camera["T_base_cam"], 4)
+            frames[name] = RGBDFrame(name=name, rgb=rgb, depth_m=depth_m, K=K, T_base_cam=T_base_cam)
+        workspace = described["workspace"]
+        return Scene(
+            task=str(described["task"]),
+            frames=frames,
+            T_base_tcp=_matrix(described["T_base_tcp"], 4),
+            gripper_opening=float(described["gripper_opening"]),
+            workspace=Box(lower=_vector(workspace["lower"]), upper=_vector(workspace["upper"])),
+            p_tcp_tool=_vector(described["p_tcp_tool"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{directory} holds no scene ({error}); give a folder that agps ask saved.") from error
+
+
+def _matrix(rows: Any, size: int) -> FloatArray:
+    return _finite(rows, (size, size))
+
+
+def _vector(values: Any) -> FloatArray:
+    return _finite(values, (3,))
+
+
+def _finite(values: Any, shape: tuple[int, ...]) -> FloatArray:
+    array = np.array(values, dtype=np.float64)
+    if array.shape != shape or not np.all(np.isfinite(array)):
+        raise ValueError(f"expected finite numbers of shape {shape}, got shape {array.shape}")
+    return array
