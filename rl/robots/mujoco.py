@@ -46,7 +46,7 @@ def build_model(task: Task, *, timestep_s: float = 0.002, impedance: panda.Imped
         <option timestep="{timestep_s}" integrator="implicitfast" cone="elliptic" impratio="10"/>
         <statistic extent="1" center=".5 0 .2"/>
         <visual>
-          <map znear=".01" zfar="10"/>
+          <map znear=".01" zfar="10" shadowclip=".8"/>
           <headlight ambient=".32 .32 .33" diffuse=".18 .18 .18" specular="0 0 0"/>
           <quality shadowsize="2048" numslices="12" numstacks="6" numquads="4"/>
           <rgba haze=".7 .72 .75 1"/>
@@ -216,7 +216,8 @@ class MujocoBackend:
         velocity = np.empty(6)  # angular first
         mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_SITE, self._tcp, velocity, 0)
         # The sensor reports what the hand does to the wrist; the world's push on the hand passes through unchanged.
-        wrench = np.concatenate([rotation @ data.sensordata[:3], rotation @ data.sensordata[3:6]])
+        # MuJoCo reports what the hand exerts on the arm; a wrench on the TCP points the other way.
+        wrench = -np.concatenate([rotation @ data.sensordata[:3], rotation @ data.sensordata[3:6]])
         return RobotState(
             T_base_tcp=T_base_tcp,
             twist=np.concatenate([velocity[3:], velocity[:3]]),

@@ -93,7 +93,6 @@ class Renderer:
             model.vis.global_.offwidth, model.vis.global_.offheight = width, height
             model.vis.quality.offsamples = samples
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
-            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
             self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._finalizer = weakref.finalize(self, _free, self._context, os.getpid())
         self._finalizer.atexit = False  # by then the platform has closed its display
@@ -106,6 +105,8 @@ class Renderer:
         """
         with _lock:
             _shared_context().make_current()
+            # Each renderer has its own frame buffer; another renderer's may be bound.
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
             self._camera.fixedcamid = camera_id
             mujoco.mjv_updateScene(
                 self._model, data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
@@ -113,8 +114,11 @@ class Renderer:
             mujoco.mjr_render(self._rect, self._scene, self._context)
             mujoco.mjr_readPixels(self._rgb, self._depth if depth else None, self._rect, self._context)
         rgb = np.ascontiguousarray(self._rgb[::-1])
-        if not rgb.any():
-            raise HardwareFault("The renderer returned a black image: its GL context was lost; restart the process.")
+        if (rgb == rgb[0, 0]).all():
+            raise HardwareFault(
+                f"Camera {self._model.camera(camera_id).name} rendered one flat colour, {rgb[0, 0].tolist()}: "
+                "the GL context was lost, or the camera looks at nothing; restart the process."
+            )
         return rgb, self._linear_depth() if depth else np.empty((0, 0), np.float32)
 
     def _linear_depth(self) -> npt.NDArray[np.float32]:

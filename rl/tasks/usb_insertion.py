@@ -20,6 +20,8 @@ _HANDLE_CENTRE_M = 0.006
 """Its centre below the TCP, [m]: the fingers hold its upper part."""
 _PORT_DEPTH_M = 0.013
 """Depth of the port, [m]."""
+_FLOOR_M = 0.003
+"""Thickness below it, [m]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,11 +171,11 @@ class UsbInsertion(Task):
             for name, (rgba, specular) in _MATERIALS.items()
         )
         x, y, z = self.port_position
-        board_z = z - _PORT_DEPTH_M - 0.003
+        board_z = z - _PORT_DEPTH_M - _FLOOR_M
         world = (
-            '<light name="key" directional="true" pos=".9 .5 1.6" dir="-.35 -.3 -1" diffuse=".55 .55 .53" '
-            'specular=".25 .25 .25" castshadow="true"/>'
-            '<light name="fill" directional="true" pos=".2 -.8 1.2" dir=".4 .6 -1" diffuse=".22 .22 .24" '
+            '<light name="key" directional="true" pos=".9 .5 1.6" dir="-.35 -.3 -1" diffuse=".50 .50 .48" '
+            'specular=".2 .2 .2" castshadow="true"/>'
+            '<light name="fill" directional="true" pos=".2 -.8 1.2" dir=".4 .6 -1" diffuse=".18 .18 .20" '
             'specular="0 0 0" castshadow="false"/>'
             '<geom name="table" type="box" size=".45 .6 .02" pos=".45 0 -.02" material="table" '
             'contype="4" conaffinity="2"/>'
@@ -190,8 +192,8 @@ class UsbInsertion(Task):
         outer = mouth + self.rim_width_m
         bottom = -_PORT_DEPTH_M
         geoms = [
-            _box("port_floor", (0, 0, bottom - 0.0015), (*outer, 0.0015), "cavity"),
-            *_frame("rim", mouth, outer, bottom, 0.0, "rim"),
+            _box("port_floor", (0, 0, bottom - _FLOOR_M / 2), (*(outer - 0.001), _FLOOR_M / 2), "cavity"),
+            *_frame("rim", mouth, outer, bottom - _FLOOR_M, 0.0, "rim"),
         ]
         if self.lead_in_m > 0.0:
             geoms += _frame("wall", inner, outer - 0.001, bottom, -self.lead_in_m, "cavity")
@@ -209,9 +211,9 @@ _RIGID = 'contype="4" conaffinity="2" solref=".004 1" solimp=".95 .99 .0005" fri
 """Stiff contacts: the default solref sinks in by half a millimetre under 15 N and lets false insertions pass."""
 
 _MATERIALS = {
-    "table": (".52 .47 .42 1", 0.1),
-    "housing": (".07 .07 .08 1", 0.15),
-    "rim": (".82 .83 .85 1", 0.5),
+    "table": (".55 .50 .44 1", 0.1),
+    "housing": (".10 .10 .11 1", 0.15),
+    "rim": (".74 .75 .77 1", 0.3),
     "cavity": (".02 .02 .02 1", 0.0),
     "shell": (".75 .76 .78 1", 0.6),
     "handle": (".10 .22 .50 1", 0.2),
