@@ -43,14 +43,16 @@ def project_action(
 class GuidanceConfig:
     """When a waypoint counts as reached, touched or dropped into."""
 
-    position_tolerance_m: float = 0.002
-    """A free waypoint is reached within this distance, [m]."""
+    position_tolerance_m: float = 0.001
+    """A free waypoint is reached within this distance, [m]..."""
+    rest_speed_m_s: float = 0.015
+    """...once the TCP is slower than this, [m/s]: an arm that passes through is a millimetre elsewhere one step later."""
     rotation_tolerance_rad: float = 0.05
     """A free waypoint is reached within this angle, [rad]."""
     contact_n: float = 4.0
     """Vertical force that ends a guarded move, [N]: above what acceleration reads, below what hurts a plug."""
-    drop_m: float = 0.0018
-    """A search ends when the TCP is this far below the height of contact, [m] (lead-in plus a millimetre of depth)."""
+    drop_m: float = 0.0003
+    """A search ends when the TCP is this far below the height of contact, [m]: twice a lead-in, less than the push."""
     blocked_steps: int = 12
     """A free or guarded waypoint that comes no closer for this many steps ends the guidance."""
 
@@ -119,6 +121,7 @@ class WaypointFollower:
             self._stuck_steps += 1
         return (
             distance < self._config.position_tolerance_m
+            and float(np.linalg.norm(robot.twist[:3])) < self._config.rest_speed_m_s
             and float(np.linalg.norm(error[3:])) < self._config.rotation_tolerance_rad
         )
 
