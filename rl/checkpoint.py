@@ -51,7 +51,7 @@ def save_checkpoint(path: Path, algorithm: DrQ, extra: dict[str, Any]) -> None:
         AgpsError: If the disk is full or not writable; the earlier checkpoint is still there.
     """
     path = Path(path)
-    new = path.with_name(f".{path.name}.new")
+    new = _new(path)
     try:
         shutil.rmtree(new, ignore_errors=True)
         (new / EPISODES).mkdir(parents=True)
@@ -98,14 +98,26 @@ def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
     return extra
 
 
+def latest_checkpoint(folder: Path) -> Path:
+    """Return the newest checkpoint in a folder of checkpoints.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    # The manifest is written last: where there is one, the checkpoint is whole.
+    manifests = sorted(Path(folder).glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime)
+    if not manifests:
+        raise ConfigError(f"There is no checkpoint in {folder}; the run has not saved one yet, so start it anew.")
+    return manifests[-1].parent
+
+
 def find_checkpoint(path: Path) -> Path:
     """Return the folder to read for the checkpoint at `path`.
 
     Raises:
         ConfigError: If there is none.
     """
-    previous = _previous(path)
-    for folder in (path, previous):  # a crash between the two renames of `_swap` leaves only the second
+    for folder in (path, _new(path), _previous(path)):  # a crash between the two renames of `_swap` leaves the others
         if (folder / MANIFEST).is_file():
             return folder
     raise ConfigError(
@@ -168,6 +180,10 @@ def _swap(new: Path, path: Path) -> None:
     finally:
         os.close(folder)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def _new(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def _previous(path: Path) -> Path:

@@ -46,8 +46,8 @@ class EvaluationResult:
         return self.success_count / self.episodes
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the success rate."""
+    def interval_95(self) -> tuple[float, float]:
+        """Wilson interval of the success rate, 95 %."""
         return wilson_interval(self.success_count, self.episodes)
 
     @property

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+import torch
+
 from rl.errors import AgpsError
 
 if TYPE_CHECKING:  # the algorithm owns its learner; at run time the import goes only that way
@@ -39,7 +41,6 @@ class LockstepLearner:
 
     def start(self) -> None:
         """Start the heartbeat."""
-        keep_freed_memory()
         self._last_update = time.monotonic()
 
     def advance(self) -> None:
@@ -95,7 +96,6 @@ class ThreadedLearner:
 
     def start(self) -> None:
         """Publish the present weights and start the thread."""
-        keep_freed_memory()
         self._stopping.clear()
         self._budget, self._seen_steps = 0.0, self._algorithm.num_timesteps
         self._last_sign = time.monotonic()
@@ -166,6 +166,17 @@ class ThreadedLearner:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def prepare_process(threads: int = 0) -> None:
+    """Set up this process for learning.
+
+    Args:
+        threads: Torch threads; 0 for torch's own choice, one per physical core.
+    """
+    if threads > 0:
+        torch.set_num_threads(threads)
+    keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:

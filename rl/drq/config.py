@@ -26,10 +26,6 @@ class DrQConfig:
     """Demo buffers below this many transitions are small: half a batch would repeat each too often. Measured."""
     small_demo_fraction: float = 0.25
     """Share of a batch from a small demo buffer. Measured."""
-    store_guided: StoreGuided = "online"
-    """Where steps that followed the agent's waypoints go. `online`: as any other step (AGPS, Algorithm 1). `both`: also
-    into the demo buffer (HIL-SERL). `success`: also into the demo buffer, from the first guided step on, if the episode
-    succeeds; needed without demonstrations."""
     buffer_capacity: int = 50_000
     """Observations kept, demonstrations included. HIL-SERL: 200k + 200k."""
 

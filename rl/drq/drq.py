@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from rl.buffers import STATE, Episode, FrameStore, IndexBuffer
 from rl.drq.batch import Batch, make_batch, sample_slots
-from rl.drq.config import DrQConfig
+from rl.drq.config import DrQConfig, StoreGuided
 from rl.drq.policies import DrQPolicy, choose_precision
 from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
@@ -58,6 +58,7 @@ class DrQ(OffPolicyAlgorithm):
         supervisor: Supervisor | None = None,
         guidance: GuidanceConfig | None = None,
         rate_hz: float | None = None,
+        store_guided: StoreGuided = "success",
         seed: int | None = None,
         device: torch.device | str = "auto",
         stats_window_size: int = 20,
@@ -74,6 +75,9 @@ class DrQ(OffPolicyAlgorithm):
             supervisor: Who watches rollouts; None for nobody.
             guidance: How interventions become actions.
             rate_hz: Control rate to keep; None for as fast as possible.
+            store_guided: Where steps that followed the agent's waypoints go. `online`: as any other step (AGPS,
+                Algorithm 1). `both`: into the demo buffer too (HIL-SERL). `success`: into the demo buffer too, from
+                the first guided step on, if the episode succeeds; needed without demonstrations.
             seed: Fixes networks, exploration, sampling and environment.
             device: Where networks live; `auto` takes a GPU if there is one.
             stats_window_size: Episodes over which rollout/success_rate is averaged.
@@ -103,6 +107,7 @@ class DrQ(OffPolicyAlgorithm):
         self.supervisor: Supervisor = supervisor or NullSupervisor()
         self.guidance = guidance
         self.rate_hz = rate_hz
+        self.store_guided = store_guided
         self.learner: Learner = LockstepLearner(self)
         self.published: DrQPolicy | None = None
         """Weights to act with while another thread changes `policy`; None when nobody does."""
@@ -297,14 +302,18 @@ class DrQ(OffPolicyAlgorithm):
                 guided=transition.guided,
             )
             self.online.add(slot)
-            mode = self.config.store_guided
-            if mode == "both" and transition.guided:
+            if self.store_guided == "both" and transition.guided:
                 self.demo.add(slot)
-            elif mode == "success" and step.outcome is not None and step.outcome.success:
+            elif self.store_guided == "success" and step.outcome is not None and step.outcome.success:
                 slots = self.store.slots_of(int(self.store.episode_of(np.array([slot]))[0]))[:-1]
                 guided = np.flatnonzero(self.store.guided(slots))
                 if len(guided) > 0:
                     self.demo.add(slots[guided[0] :])
+
+    @property
+    def n_updates(self) -> int:
+        """Critic updates so far."""
+        return self._n_updates
 
     # --- learning -------------------------------------------------------------------------------------------
 
