@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import median
 
 from agps_agent.report import figures, html
-from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of, wilson_interval
+from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of
 from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
+from rl.evaluation import wilson_interval
 
 TABLE_HEAD = (
     "method",
@@ -138,7 +139,7 @@ def _row(results: Sequence[RunResult]) -> tuple[str, ...]:
     finished = [r.summary for r in results if r.summary.get("success_rate") is not None]
     wins = [round(s["success_rate"] * s["eval_episodes"]) for s in finished]
     trials = [int(s["eval_episodes"]) for s in finished]
-    low, high = wilson_interval(sum(wins), sum(trials))
+    low, high = wilson_interval(sum(wins), sum(trials)) if trials else (0.0, 1.0)
     first = results[0]
     return (
         first.method.upper(),

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Literal
 
 from agps_agent.runs import Row
@@ -73,20 +72,6 @@ def per_ten_rollouts(episodes: Sequence[Row], key: str) -> list[float]:
         chunk = episodes[start : start + ROLLOUTS_PER_BIN]
         bins.append(sum(float(row.get(key) or 0) for row in chunk) * ROLLOUTS_PER_BIN / len(chunk))
     return bins
-
-
-def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a proportion (Wilson, 1927).
-
-    centre = (p + z^2 / 2n) / (1 + z^2 / n), half = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2)
-    """
-    if trials < 1:
-        return 0.0, 1.0
-    p = successes / trials
-    shrink = 1 + z**2 / trials
-    centre = (p + z**2 / (2 * trials)) / shrink
-    half = z / shrink * sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _curve(rows: Sequence[Row], success: list[float]) -> Curve:

@@ -13,10 +13,10 @@ from agps_agent.report.curves import (
     per_ten_rollouts,
     steps_to,
     training_curve,
-    wilson_interval,
 )
 from agps_agent.report.interventions import InterventionView, read_interventions
 from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
+from rl.evaluation import wilson_interval
 
 FIRST_CARDS = 9
 """Interventions shown at once; the others unfold."""
@@ -82,6 +82,8 @@ def _final_success(summary: Row, evaluations: Sequence[Row]) -> tuple[str, str]:
     elif evaluations:
         rate, episodes = evaluations[-1]["success_rate"], evaluations[-1].get("episodes", 0)
     else:
+        rate, episodes = 0.0, 0
+    if episodes < 1:
         return "-", "the policy was not evaluated"
     wins = round(rate * episodes)
     low, high = wilson_interval(wins, episodes)

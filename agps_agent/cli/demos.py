@@ -1,0 +1,126 @@
+"""`agps demos record|list|show`: demonstrations of the scripted expert, on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.tasks import check_task
+from agps_agent.runs import read_json_object
+from rl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """Record successful episodes of the scripted expert."""
+
+    task: tyro.conf.Positional[str]
+    """Task to demonstrate."""
+    n: int = 20
+    """Demonstrations."""
+    seed: int = 0
+    """Seed of the first start; each demonstration has its own."""
+    image_size: Literal[64, 128, 256] = 64
+    """Edge of the policy's images, [px]."""
+    out: Path | None = None
+    """Folder to write. None: demos/TASK."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Read a folder of demonstrations."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder that `agps demos record` wrote, or the demos/ of a run."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run `agps demos`."""
+    commands = {
+        "record": (_record, "record the scripted expert"),
+        "list": (_list, "list the demonstrations in a folder"),
+        "show": (_show, "draw the demonstrations in a folder, one strip of images each"),
+    }
+    return run_subcommand("agps demos", "Demonstrations.", commands, argv)
+
+
+def _record(argv: Sequence[str]) -> int:
+    options = parse_options(RecordOptions, argv, prog="agps demos record")
+    check_task(options.task)
+    folder = options.out or Path("demos") / options.task
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
+    from rl.tasks.demos import record_demos, save_demos
+
+    from agps_agent.build import build_env
+    from agps_agent.config import RunConfig
+
+    env = build_env(RunConfig(task=options.task, image_size=options.image_size))
+    try:
+        episodes = record_demos(env, n=options.n, seed=options.seed)
+        save_demos(folder, episodes, env=env, seed=options.seed)
+    finally:
+        env.close()
+    return _print_summary(folder, as_json=options.json)
+
+
+def _list(argv: Sequence[str]) -> int:
+    options = parse_options(FolderOptions, argv, prog="agps demos list")
+    return _print_summary(options.folder, as_json=options.json)
+
+
+def _show(argv: Sequence[str]) -> int:
+    from agps_agent.report.strips import write_strips
+
+    options = parse_options(FolderOptions, argv, prog="agps demos show")
+    _read_manifest(options.folder)
+    pictures = [str(path) for path in write_strips(options.folder)]
+    with json_only_on_stdout(options.json) as show:
+        show({"pictures": pictures})
+    if not options.json:
+        print("\n".join(pictures))
+    return 0
+
+
+def _print_summary(folder: Path, *, as_json: bool) -> int:
+    summary = summarise(folder)
+    with json_only_on_stdout(as_json) as show:
+        show(summary)
+    if not as_json:
+        print(f"{summary['count']} demonstrations of {summary['task']} in {folder}")
+        for episode in summary["episodes"]:
+            outcome = "success" if episode["success"] else "failure"
+            print(f"  {episode['file']}  {episode['steps']:>4} steps  {outcome}")
+    return 0
+
+
+def summarise(folder: Path) -> dict[str, Any]:
+    """Return what is in a folder of demonstrations.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    import numpy as np
+
+    manifest = _read_manifest(folder)
+    episodes = []
+    for path in sorted(folder.glob("episode_*.npz")):
+        with np.load(path, allow_pickle=False) as arrays:
+            reward = arrays["reward"]
+            episodes.append({"file": path.name, "steps": len(reward), "success": bool(len(reward) and reward[-1] > 0)})
+    return {"folder": str(folder), "task": manifest.get("task"), "count": len(episodes), "episodes": episodes}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not (folder / "demos.json").is_file():
+        raise ConfigError(
+            f"There are no demonstrations in {folder}; `agps demos record TASK --out {folder}` makes some."
+        )
+    return read_json_object(folder / "demos.json")

@@ -1,0 +1,69 @@
+"""`agps sweep TASK`: the same training over methods, demonstrations and seeds, and one table about all."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from agps_agent.cli.options import UsageError, parse_options
+from agps_agent.cli.tasks import check_task
+from rl.errors import AgpsError
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Train every combination, each in a process of its own; options after `--` go to `agps train`.
+
+    A sweep that was interrupted goes on where it stopped when it is called again.
+    """
+
+    task: tyro.conf.Positional[str]
+    """Task to learn."""
+    methods: tuple[Literal["agps", "serl"], ...] = ("agps", "serl")
+    """Methods to compare."""
+    demos: tuple[int, ...] = (20, 5, 1, 0)
+    """Numbers of demonstrations."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds."""
+    jobs: int = 2
+    """Trainings at a time; the processor's cores are shared out among them."""
+    out: Path | None = None
+    """Folder of all runs. None: runs/TASK-sweep."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run `agps sweep`."""
+    from agps_agent.report.experiments import Cell, Sweep, cells, run_sweep, write_tables
+
+    own, passed_on = list(argv), []
+    if "--" in own:
+        split = own.index("--")
+        own, passed_on = own[:split], own[split + 1 :]
+    options = parse_options(SweepOptions, own, prog="agps sweep")
+    check_task(options.task)
+    if options.jobs < 1:
+        raise UsageError(f"--jobs is {options.jobs}; ask for at least 1.")
+    sweep = Sweep(
+        task=options.task,
+        cells=cells(options.methods, options.demos, options.seeds),
+        directory=options.out or Path("runs") / f"{options.task}-sweep",
+        jobs=options.jobs,
+        arguments=tuple(passed_on),
+    )
+
+    def tell(cell: Cell, change: str) -> None:
+        print(f"{change:>8}  {cell.name}", file=sys.stderr, flush=True)
+
+    failed = run_sweep(sweep, tell)
+    page = write_tables(sweep)
+    print((sweep.directory / "table.md").read_text(), end="")
+    print(page)
+    if failed:
+        names = ", ".join(cell.name for cell in failed)
+        raise AgpsError(
+            f"{len(failed)} of {len(sweep.cells)} trainings failed: {names}; see {sweep.directory / 'logs'}."
+        )
+    return 0
