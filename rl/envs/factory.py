@@ -1,16 +1,17 @@
 """Build an environment by task name, for `gymnasium.make`, tests and scripts."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from rl.envs.manipulation import ManipulationEnv, Reference
 from rl.robots.base import Backend
 from rl.robots.fake import FakeBackend
 from rl.robots.mujoco import MujocoBackend
-from rl.tasks import get_task
+from rl.tasks import Task, get_task
 
 
 def make_env(
-    task: str,
+    task: str | Task,
     *,
     image_size: int = 64,
     robot: Literal["mujoco", "fake"] = "mujoco",
@@ -22,7 +23,7 @@ def make_env(
     """Return a task on a simulated arm.
 
     Args:
-        task: One of `rl.tasks.TASK_NAMES`.
+        task: One of `rl.tasks.TASK_NAMES`, or a task.
         image_size: Side of the policy images, [px].
         robot: Physics, or an arm that obeys at once.
         reference: Pose that actions are added to.
@@ -33,6 +34,6 @@ def make_env(
     Raises:
         ConfigError: If there is no such task or field.
     """
-    config = get_task(task, **task_overrides)
+    config = get_task(task, **task_overrides) if isinstance(task, str) else replace(task, **task_overrides)
     backend: Backend = FakeBackend(config) if robot == "fake" else MujocoBackend(config, timestep_s=timestep_s)
     return ManipulationEnv(config, backend, image_size=image_size, reference=reference, render_mode=render_mode)
