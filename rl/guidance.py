@@ -46,7 +46,7 @@ class GuidanceConfig:
     position_tolerance_m: float = 0.001
     """A free waypoint is reached within this distance, [m]..."""
     rest_speed_m_s: float = 0.015
-    """...once the TCP is slower than this, [m/s]: an arm that passes through is a millimetre elsewhere one step later."""
+    """...once the TCP is slower than this, [m/s]: an arm that passes through is a millimetre elsewhere a step later."""
     rotation_tolerance_rad: float = 0.05
     """A free waypoint is reached within this angle, [rad]."""
     contact_n: float = 4.0
@@ -105,6 +105,8 @@ class WaypointFollower:
         while (waypoint := self._waypoint(self._index)) is not None and self._is_done(waypoint, observation):
             self._index += 1
             self._closest, self._stuck_steps = np.inf, 0
+            if waypoint.motion == "guarded" and self._contact_z is None:
+                self._skip_search(observation)  # nothing there to touch: the tip is in the hole already
 
     def _is_done(self, waypoint: Waypoint, observation: Observation) -> bool:
         if waypoint.motion == "search":
@@ -119,6 +121,8 @@ class WaypointFollower:
             self._closest, self._stuck_steps = distance, 0
         else:
             self._stuck_steps += 1
+        if waypoint.motion == "guarded":
+            self._contact_z = None
         return (
             distance < self._config.position_tolerance_m
             and float(np.linalg.norm(robot.twist[:3])) < self._config.rest_speed_m_s
@@ -130,10 +134,16 @@ class WaypointFollower:
         tcp = observation.robot.T_base_tcp[:3, 3]
         if self._contact_z is None or tcp[2] > self._contact_z - self._config.drop_m:
             return
+        self._skip_search(observation)
+
+    def _skip_search(self, observation: Observation) -> None:
+        """Move on past the search waypoints that come next; what comes after them is where the TCP is now."""
+        tcp = observation.robot.T_base_tcp[:3, 3]
         self._found = True
+        first = self._index
         while (waypoint := self._waypoint(self._index)) is not None and waypoint.motion == "search":
             self._index += 1
-        if waypoint is not None:
+        if waypoint is not None and (self._index > first or self._contact_z is not None):
             self._found_offset = tcp[:2] - waypoint.T_base_tcp[:2, 3]
 
     def _target(self, waypoint: Waypoint) -> FloatArray:

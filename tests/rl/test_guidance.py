@@ -128,3 +128,15 @@ def test_following_from_anywhere_reaches_the_target_pose(rng: np.random.Generato
         observation = dataclasses.replace(observation, robot=robot, T_base_ref=T)
     assert follower.status == "reached"
     np.testing.assert_allclose(observation.robot.T_base_tcp, goal, atol=0.003)
+
+
+def test_guarded_move_that_meets_nothing_skips_the_search_and_goes_on_from_there():
+    follower = follow(
+        waypoint(0.5, 0, 0.05, motion="guarded"),
+        *(waypoint(0.5 + dx, 0, 0.054, motion="search", push_m=0.001) for dx in (0.001, 0.002)),
+        waypoint(0.5, 0, 0.04),
+    )
+    follower.next_action(at(0.5, 0, 0.06))
+    action = follower.next_action(at(0.5004, 0, 0.05))
+    np.testing.assert_allclose(action[:3] * SCALE[:3], [0, 0, -0.010], atol=1e-9)
+    assert follower.status == "following"
