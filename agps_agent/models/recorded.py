@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -53,7 +53,7 @@ class RecordedModel(BaseChatModel):
         entry = self._replies.get(key)
         if entry is None:
             entry = self._ask_live(key, messages, kwargs)
-        usage = UsageMetadata(**entry["usage"]) if entry["usage"] else None
+        usage = cast(UsageMetadata, entry["usage"]) if entry["usage"] else None
         message = AIMessage(content=entry["content"], usage_metadata=usage)
         return ChatResult(generations=[ChatGeneration(message=message)])
 

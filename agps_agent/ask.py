@@ -1,0 +1,190 @@
+"""One question to the agent: a scene in, an intervention or a counted reason out; saved so that it can be replayed."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from PIL import Image
+
+from agps_agent.graph import Graph
+from agps_agent.nodes import GUIDANCE, PLAN_PROMPTS
+from agps_agent.state import (
+    AgentContext,
+    Exchange,
+    GraphState,
+    ModeRequest,
+    NoGuidance,
+    Reason,
+    Trigger,
+    guidance_to_intervention,
+)
+from prompts.loader import load_prompt, load_task_prompt
+from rl.errors import ConfigError
+from rl.types import ByteArray, Cost, Intervention
+from tools.scene import Scene, load_scene, save_scene
+
+__all__ = ["USER_TRIGGER", "Answer", "ask", "load_scene", "save_answer"]
+
+USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)
+"""A person asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the agent answered, what it cost, and how it came about."""
+
+    intervention: Intervention | None
+    """None lets the policy act; the reason says why."""
+    reason_key: Reason
+    """`answered`, or why there is no intervention: a closed set, to be counted."""
+    reason: str
+    """One sentence for people."""
+    cost: Cost
+    state: GraphState
+    """The graph's last state; keypoints, plan, guidance as plain values."""
+    transcript: tuple[Exchange, ...]
+    """Chat model calls in order; empty when memory answered."""
+    annotated: ByteArray | None
+    """The image with labelled keypoints that the model was shown. Shape (H, W, 3), uint8."""
+    record_id: str | None
+    """Memory record that the answer came from, or went to: `EpisodicMemory.mark` it when the episode has ended."""
+
+
+async def ask(
+    graph: Graph, context: AgentContext, *, mode: ModeRequest = "auto", trigger: Trigger = USER_TRIGGER
+) -> Answer:
+    """Return what the agent advises for a scene.
+
+    Never raises for what the agent does wrong: silence, nonsense, a tool that fails or a model that raises each give
+    no intervention and their reason.
+
+    Args:
+        graph: From `build_graph`.
+        context: Scene, model, memory and limits.
+        mode: `auto` lets memory or the model decide.
+        trigger: What woke the agent.
+
+    Raises:
+        ConfigError: If the settings name a camera that the scene lacks.
+    """
+    camera = context.settings.camera
+    if camera is not None and camera not in context.scene.frames:
+        raise ConfigError(f"The scene has no camera {camera!r}; it has {', '.join(context.scene.frames)}.")
+    run = replace(context, transcript=[], annotated=[])  # two questions must not share a transcript
+    started = time.monotonic()
+    state: GraphState = {"mode_request": mode, "trigger": trigger}
+    try:
+        result = await asyncio.wait_for(
+            graph.ainvoke(state, config=_trace_config(run, mode, trigger), context=run),
+            timeout=context.settings.wall_budget_s,
+        )
+        state = cast(GraphState, result)
+        guidance = GUIDANCE.validate_python(state["guidance"])
+    except TimeoutError:
+        message = f"The agent took longer than its wall budget of {context.settings.wall_budget_s:g} s."
+        guidance = NoGuidance(reason="timeout", message=message)
+    cost = Cost(
+        model_calls=len(run.transcript),
+        latency_s=time.monotonic() - started,
+        prompt_tokens=sum(exchange.prompt_tokens for exchange in run.transcript),
+        completion_tokens=sum(exchange.completion_tokens for exchange in run.transcript),
+        memory_hit=bool(state.get("recalled", False)),
+    )
+    intervention = guidance_to_intervention(guidance)
+    return Answer(
+        intervention=None if intervention is None else replace(intervention, cost=cost),
+        reason_key=guidance.reason if isinstance(guidance, NoGuidance) else "answered",
+        reason=guidance.message if isinstance(guidance, NoGuidance) else state.get("reason", ""),
+        cost=cost,
+        state=state,
+        transcript=tuple(run.transcript),
+        annotated=run.annotated[-1] if run.annotated else None,
+        record_id=state.get("record_id"),
+    )
+
+
+def save_answer(folder: Path, answer: Answer, scene: Scene) -> None:
+    """Write `prompt.md`, `reply.json`, `intervention.json`, `annotated.png` and `scene/` into a folder.
+
+    Args:
+        folder: Made if missing.
+        answer: What the agent said.
+        scene: What it was asked about; `load_scene(folder / "scene")` gives it back.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "prompt.md").write_text(_prompts_markdown(answer), encoding="utf-8")
+    _write_json(folder / "reply.json", [_exchange_json(exchange) for exchange in answer.transcript])
+    _write_json(folder / "intervention.json", describe_answer(answer))
+    if answer.annotated is not None:
+        Image.fromarray(answer.annotated).save(folder / "annotated.png")
+    save_scene(scene, folder / "scene")
+
+
+def describe_answer(answer: Answer) -> dict[str, Any]:
+    """Return an answer as plain values: intervention, reason, cost, and what was perceived and planned."""
+    return {
+        "kind": answer.state.get("guidance", {}).get("kind", "none"),
+        "reason_key": answer.reason_key,
+        "reason": answer.reason,
+        "guidance": answer.state.get("guidance"),
+        "mode": answer.state.get("mode"),
+        "failure_mode": answer.state.get("failure_mode", ""),
+        "trigger": answer.state.get("trigger"),
+        "keypoints": answer.state.get("keypoints", []),
+        "plan": answer.state.get("plan"),
+        "tool_results": answer.state.get("tool_results", ""),
+        "record_id": answer.record_id,
+        "cost": vars(answer.cost),
+    }
+
+
+def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger) -> Any:
+    """Return what a trace says of a run, if `LANGSMITH_TRACING` is on: task, prompts with versions, model, trigger."""
+    names = ("decide_mode", "perceive", *PLAN_PROMPTS.values(), "repair")
+    prompts = {f"prompt/{prompt.tag}": prompt.sha for prompt in map(load_prompt, names)}
+    task, model = context.scene.task, str(getattr(context.model, "model_name", context.model._llm_type))
+    metadata = {
+        "task": task,
+        "task_prompt_sha": load_task_prompt(task).sha,
+        "model": model,
+        "profile": context.profile.name,
+        "mode": mode,
+        **{f"trigger_{key}": value for key, value in trigger.items()},
+        **prompts,
+    }
+    return {"run_name": "ask", "tags": [task, model, trigger["kind"]], "metadata": metadata}
+
+
+def _prompts_markdown(answer: Answer) -> str:
+    """Return the prompts and replies of an answer for people; images are named, not shown."""
+    if not answer.transcript:
+        return f"No model was asked. {answer.reason}\n"
+    parts = []
+    for number, exchange in enumerate(answer.transcript, start=1):
+        parts.append(f"# {number}. {exchange.node} ({exchange.latency_s:.2f} s)")
+        for message in exchange.messages:
+            blocks = (b["text"] if b["type"] == "text" else f"[{b['type']}]" for b in message.content_blocks)
+            parts.append(f"## {message.type}\n\n" + "\n\n".join(blocks))
+        parts.append(f"## reply\n\n```json\n{exchange.reply}\n```")
+        if exchange.error:
+            parts.append(f"## refused\n\n{exchange.error}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _exchange_json(exchange: Exchange) -> dict[str, Any]:
+    return {
+        "node": exchange.node,
+        "schema": exchange.schema_name,
+        "reply": exchange.reply,
+        "error": exchange.error,
+        "prompt_tokens": exchange.prompt_tokens,
+        "completion_tokens": exchange.completion_tokens,
+        "latency_s": round(exchange.latency_s, 4),
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")

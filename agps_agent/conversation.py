@@ -1,0 +1,119 @@
+"""One question to a chat model: send, wait at most so long, parse, and ask once more when the answer is of no use."""
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import cv2
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from pydantic import BaseModel
+
+from agps_agent.models.parsing import ReplyError, parse_answer
+from agps_agent.models.profiles import OutsideImage
+from agps_agent.state import AgentContext, AgentFault, Exchange, Reason
+from prompts.loader import load_prompt
+from rl.types import ByteArray
+from tools.errors import ToolRetry
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+ResultT = TypeVar("ResultT")
+
+NodeName = Literal["decide_mode", "perceive", "plan"]
+
+
+def compose(system: str, user: str, image: ByteArray) -> list[BaseMessage]:
+    """Return the messages of a question: the text first, since most of it never changes, then the image.
+
+    Args:
+        system: System message.
+        user: User message.
+        image: Colour image at full resolution. Shape (H, W, 3), uint8.
+    """
+    # PNG: JPEG smears the edges that sub-pixel grounding lives on.
+    ok, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert ok
+    picture = {"type": "image", "base64": base64.b64encode(png.tobytes()).decode(), "mime_type": "image/png"}
+    return [SystemMessage(system), HumanMessage(content=[{"type": "text", "text": user}, picture])]
+
+
+async def converse(
+    context: AgentContext,
+    node: NodeName,
+    messages: list[BaseMessage],
+    answer: type[AnswerT],
+    check: Callable[[AnswerT], ResultT],
+) -> ResultT:
+    """Return what `check` makes of the model's answer; an answer that it refuses may be corrected.
+
+    Args:
+        context: Model, limits and the transcript, to which every call is added.
+        node: Who asks. Its repairs are counted together.
+        messages: The question.
+        answer: Schema of the answer.
+        check: Turns the answer into what the node needs; its `ToolRetry`, `OutsideImage` and `ReplyError` go back to
+            the model.
+
+    Raises:
+        AgentFault: If the model fails, times out, or its last allowed answer is of no use either.
+    """
+    while True:
+        reply = await _call(context, node, messages, answer)
+        try:
+            return check(parse_answer(reply, answer))
+        except (ReplyError, OutsideImage, ToolRetry) as error:
+            reason: Reason = "outside_image" if isinstance(error, OutsideImage) else error.reason
+            context.transcript[-1].refused(str(error))
+            if not may_repair(context, node):
+                raise AgentFault(reason, str(error)) from error
+            messages = repaired(context, str(error))
+
+
+def may_repair(context: AgentContext, node: NodeName) -> bool:
+    """Return whether a node has calls left to correct its answer."""
+    return sum(exchange.node == node for exchange in context.transcript) <= context.settings.max_repairs
+
+
+def repaired(context: AgentContext, error: str) -> list[BaseMessage]:
+    """Return the last question, its reply and what is wrong with it, as the messages of a new question."""
+    last = context.transcript[-1]
+    _, user = load_prompt("repair").render(error=error)
+    return [*last.messages, AIMessage(last.reply), HumanMessage(user)]
+
+
+async def _call(context: AgentContext, node: NodeName, messages: list[BaseMessage], answer: type[BaseModel]) -> str:
+    """Return the text of the model's reply; the call is in the transcript whatever happens."""
+    exchange = Exchange(node=node, messages=messages, schema_name=answer.__name__)
+    context.transcript.append(exchange)
+    started = time.monotonic()
+    try:
+        reply = await asyncio.wait_for(
+            context.model.ainvoke(messages, response_format=_response_format(answer)),
+            timeout=context.settings.call_timeout_s,
+        )
+    except Exception as error:  # whatever a client library raises: the policy goes on
+        late = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
+        message = (
+            f"{node}: the model did not answer within {context.settings.call_timeout_s:g} s."
+            if late
+            else f"{node}: the model failed with {type(error).__name__}: {str(error)[:300]}"
+        )
+        exchange.refused(message)
+        raise AgentFault("timeout" if late else "model_error", message) from error
+    finally:
+        exchange.latency_s = time.monotonic() - started
+    exchange.reply = reply.text
+    if isinstance(reply, AIMessage) and reply.usage_metadata is not None:
+        exchange.prompt_tokens = reply.usage_metadata["input_tokens"]
+        exchange.completion_tokens = reply.usage_metadata["output_tokens"]
+    return exchange.reply
+
+
+def _response_format(answer: type[BaseModel]) -> dict[str, Any]:
+    """Return the schema as OpenAI-compatible servers take it.
+
+    Not strict: strict mode forbids free-form tool arguments, and every reply is validated here anyway.
+    """
+    named = {"name": answer.__name__, "schema": answer.model_json_schema(), "strict": False}
+    return {"type": "json_schema", "json_schema": named}

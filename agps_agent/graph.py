@@ -1,0 +1,95 @@
+"""The supervisor as a state machine (AGPS, arXiv:2602.11978, Algorithm 1, lines 16-32): nodes and edges, nothing else.
+
+The picture is written by `python -m agps_agent.graph`.
+
+```mermaid
+graph TD
+__start__ --> decide_mode;
+call_tools -. stale .-> perceive;
+call_tools -. repair .-> plan;
+call_tools -. done .-> validate;
+decide_mode --> recall;
+perceive --> plan;
+plan --> call_tools;
+recall -. plan .-> call_tools;
+recall -. miss .-> perceive;
+recall -. box .-> validate;
+validate --> remember;
+remember --> __end__;
+```
+"""
+
+import re
+from pathlib import Path
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from agps_agent import nodes
+from agps_agent.state import AgentContext, AgentSettings, GraphState
+from prompts.loader import load_task_prompt
+
+Graph = CompiledStateGraph[GraphState, AgentContext, GraphState, GraphState]
+
+
+def build_graph(task: str, settings: AgentSettings | None = None) -> Graph:
+    """Return the compiled graph of a task.
+
+    Args:
+        task: Task that the agent has words for, e.g. `usb_insertion`.
+        settings: Limits that are fixed when the graph is built: no node runs longer than the wall budget.
+
+    Raises:
+        ConfigError: If the agent has no prompt for the task.
+    """
+    load_task_prompt(task)
+    builder = StateGraph(GraphState, context_schema=AgentContext)
+    # The stubs know no handler with a NodeError, which the library documents and passes.
+    builder.set_node_defaults(
+        timeout=(settings or AgentSettings()).wall_budget_s,
+        error_handler=nodes.give_up,  # type: ignore[arg-type]
+    )
+
+    builder.add_node("decide_mode", nodes.decide_mode)
+    builder.add_node("recall", nodes.recall)
+    builder.add_node("perceive", nodes.perceive)
+    builder.add_node("plan", nodes.plan)
+    builder.add_node("call_tools", nodes.call_tools)
+    builder.add_node("validate", nodes.validate)
+    builder.add_node("remember", nodes.remember)
+
+    builder.add_edge(START, "decide_mode")
+    builder.add_edge("decide_mode", "recall")
+    builder.add_conditional_edges(
+        "recall", nodes.after_recall, {"box": "validate", "plan": "call_tools", "miss": "perceive"}
+    )
+    builder.add_edge("perceive", "plan")
+    builder.add_edge("plan", "call_tools")
+    builder.add_conditional_edges(
+        "call_tools", nodes.after_tools, {"done": "validate", "repair": "plan", "stale": "perceive"}
+    )
+    builder.add_edge("validate", "remember")
+    builder.add_edge("remember", END)
+    return builder.compile(name=task)
+
+
+def usb_insertion() -> Graph:
+    """Return the graph of USB insertion, for `langgraph.json`."""
+    return build_graph("usb_insertion")
+
+
+def picture() -> str:
+    """Return the graph as a Mermaid diagram: its edges, without the colours."""
+    lines = build_graph("usb_insertion").get_graph().draw_mermaid().replace("&nbsp;", "").splitlines()
+    return "\n".join(["graph TD", *(line.strip() for line in lines if "->" in line)])
+
+
+def update_picture() -> None:
+    """Write the picture into this module's docstring."""
+    path = Path(__file__)
+    text = re.sub(r"(?<=```mermaid\n).*?(?=\n```)", lambda _: picture(), path.read_text(), count=1, flags=re.DOTALL)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    update_picture()

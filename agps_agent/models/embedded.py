@@ -1,0 +1,189 @@
+"""A vision-language model that needs no download: it reads the prompt by its structure, the image by classical vision.
+
+It is sent what any other model is sent, and answers in the same form. It sees pixels only: there is no way for anything
+else to reach it.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from agps_agent.models.grounding import Grounding, find_port
+from agps_agent.models.profiles import PROFILES
+from rl.types import ByteArray
+
+NAME = "embedded"
+
+_KEYPOINT = re.compile(r"^- (\w+): (.+)$", re.MULTILINE)
+_TOOL = re.compile(r"^- (\w+): ", re.MULTILINE)
+_FINDERS: dict[str, Callable[[ByteArray], Grounding | None]] = {"port": find_port}
+"""What it can ground: by the first word of a keypoint's label."""
+
+EARLY_STEPS = 8
+"""A rollout that drifts within so many steps has not come near anything yet: a box is enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """What a chat was about."""
+
+    text: str
+    """Text of the last question and all before it."""
+    image: ByteArray | None
+    """The newest image. Shape (H, W, 3), uint8."""
+
+
+class EmbeddedVLM(BaseChatModel):
+    """Answers decide-mode, perceive and plan questions offline, in tens of milliseconds, always in the same way.
+
+    Decide: waypoints, unless the failure detector fired in the first steps, when the arm wanders: then a box. Perceive:
+    classical vision, see `grounding`. Plan: the shortest plan that the offered tools allow.
+    """
+
+    @property
+    def _llm_type(self) -> str:
+        return NAME
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model": NAME}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return LangSmithParams(ls_provider="agps", ls_model_name=NAME, ls_model_type="chat")
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        question = _read(messages)
+        text = json.dumps(_answer(question, kwargs.get("response_format")))
+        message = AIMessage(content=text, usage_metadata=_usage(question, text), response_metadata={"model_name": NAME})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _answer(question: _Question, response_format: Any) -> dict[str, Any]:
+    """Return the answer that the schema asks for."""
+    answers: dict[str, Callable[[_Question], dict[str, Any]]] = {
+        "DecideModeAnswer": _decide,
+        "PerceiveAnswer": _perceive,
+        "PlanAnswer": _plan,
+    }
+    name = _schema_name(response_format)
+    if name not in answers:
+        return {"error": f"The embedded model answers {', '.join(answers)} only, not {name or 'free text'}."}
+    return answers[name](question)
+
+
+def _schema_name(response_format: Any) -> str:
+    if not isinstance(response_format, dict):
+        return ""
+    schema = response_format.get("json_schema") or {}
+    return str(schema.get("name") or schema.get("schema", {}).get("title", ""))
+
+
+def _decide(question: _Question) -> dict[str, Any]:
+    step = re.search(r"at step (\d+)", question.text)
+    drifted_early = "failure detector's index" in question.text and step is not None and int(step[1]) < EARLY_STEPS
+    if drifted_early:
+        return {
+            "mode": "prune",
+            "failure_mode": "wandering from the start",
+            "reason": "The attempt left the usual way at once; a box keeps it where the task happens.",
+        }
+    return {
+        "mode": "guide",
+        "failure_mode": "does not get to the goal by itself",
+        "reason": "The attempt has had its time; waypoints show the way.",
+    }
+
+
+def _perceive(question: _Question) -> dict[str, Any]:
+    labels = [match[1] for match in _KEYPOINT.finditer(_after(question.text, "Requested keypoints:"))]
+    found: dict[str, Grounding | None] = {}
+    keypoints = []
+    for label in labels:
+        thing = label.split("_")[0]
+        if thing not in found:
+            finder = _FINDERS.get(thing)
+            found[thing] = None if finder is None or question.image is None else finder(question.image)
+        grounding = found[thing]
+        if grounding is None or question.image is None or label not in grounding.points:
+            keypoints.append({"label": label, "point_2d": None, "visible": False})
+            continue
+        height, width = question.image.shape[:2]
+        point = PROFILES[NAME].from_pixel(grounding.points[label], width=width, height=height)
+        confidence = grounding.confidence
+        keypoints.append({"label": label, "point_2d": list(point), "visible": True, "confidence": confidence})
+    return {"keypoints": keypoints}
+
+
+def _plan(question: _Question) -> dict[str, Any]:
+    tools = [match[1] for match in _TOOL.finditer(_after(question.text, "Tools:\n"))]
+    labels = [match[1] for match in _KEYPOINT.finditer(_after(question.text, "Their measured positions:"))]
+    target = next((label for label in labels if not label.endswith(("_left", "_right"))), labels[0] if labels else "")
+    pair = [label for label in labels if label.endswith(("_left", "_right"))][:2]
+    if "exploration_bbox" in tools and len(pair) == 2:
+        sides = {"x_neg": 0.015, "x_pos": 0.015, "y_neg": 0.012, "y_pos": 0.012, "z_neg": 0.02, "z_pos": 0.04}
+        arguments = {"mode": "two_keypoint_union", "keypoints": pair, "margins": sides}
+        return {
+            "calls": [{"name": "exploration_bbox", "arguments": arguments}],
+            "reason": f"A box around {pair[0]} and {pair[1]} keeps the tool where the task happens.",
+        }
+    calls = []
+    if "translate" in tools:
+        calls.append({"name": "translate", "arguments": {"target": target, "height_m": 0.006}})
+    if "search" in tools:
+        calls.append({"name": "search", "arguments": {"target": target, "depth_m": 0.013}})
+    elif "descend" in tools:
+        calls.append({"name": "descend", "arguments": {"target": target}})
+    return {"calls": calls, "reason": f"Above {target}, down to contact, and in."}
+
+
+def _after(text: str, mark: str) -> str:
+    """Return the lines of the list that follows a mark for the last time, up to the first empty line."""
+    return text.rpartition(mark)[2].strip("\n").partition("\n\n")[0]
+
+
+def _read(messages: list[BaseMessage]) -> _Question:
+    """Return text and newest image of a chat, whichever way the image is written."""
+    texts, image = [], None
+    for message in messages:
+        for block in message.content_blocks:
+            if block["type"] == "text":
+                texts.append(block["text"])
+            elif block["type"] == "image" and "base64" in block:
+                image = _decode(block["base64"])
+    return _Question(text="\n\n".join(texts), image=image)
+
+
+def _decode(data: str) -> ByteArray:
+    """Return the image (H, W, 3), uint8, in base64 of a PNG or JPEG file."""
+    encoded = np.frombuffer(base64.b64decode(data), dtype=np.uint8)
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"The image of {len(encoded)} bytes is neither PNG nor JPEG.")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _usage(question: _Question, reply: str) -> UsageMetadata:
+    """Return what the question would cost a model of the Qwen3-VL kind: 4 characters, or 32x32 pixels, per token."""
+    prompt = len(question.text) // 4
+    if question.image is not None:
+        height, width = question.image.shape[:2]
+        prompt += -(-width // 32) * -(-height // 32)
+    completion = len(reply) // 4
+    return UsageMetadata(input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion)

@@ -1,0 +1,208 @@
+"""Find parts in an image by classical vision: brightness, contours and sub-pixel edges. Knows pixels and nothing else.
+
+The knowledge is that of an eye, not of a simulator: a port is a pale, neutral frame around a dark opening, on something
+darker, and the frame has the proportions of the connector.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rl.types import ByteArray
+
+Array = npt.NDArray[np.floating[Any]]
+
+FRAME_MIDDLE = 0.5 * (1.0 + 21.6 / 13.6)
+"""From the port's centre to the middle of the frame's short side, over half the opening's length (USB-A: an opening
+of 13.6 mm in a frame of 21.6 mm)."""
+ASPECT = (1.4, 6.0)
+"""Length over width of the opening in the image, looked at from above to aslant."""
+LEVELS = (35, 50, 70, 95, 125)
+"""Grey values at which pale is told from dark."""
+MAX_SATURATION = 0.25
+"""Largest (max - min) / max of a metal frame's colour."""
+MIN_CONTRAST = 40.0
+"""Smallest step in grey value from the opening to its frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grounding:
+    """A part in the image."""
+
+    points: dict[str, tuple[float, float]]
+    """Visible keypoints by name: (u, v), the first pixel's centre at 0, [px]."""
+    confidence: float
+    """0 a guess, 1 certain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opening:
+    """A dark opening in a pale frame."""
+
+    left: Array
+    """Middle of the left short side of the opening. Shape (2,), [px]."""
+    right: Array
+    centre: Array
+    """Where its diagonals cross: the centre, whatever the perspective. Shape (2,), [px]."""
+    score: float
+
+
+def find_port(rgb: ByteArray) -> Grounding | None:
+    """Return the middles of the left and right short sides of a port's frame, or None where no port is seen.
+
+    Args:
+        rgb: Colour image. Shape (H, W, 3), uint8.
+    """
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    opening = max(_openings(rgb, grey), key=lambda found: found.score, default=None)
+    if opening is None:
+        return None
+    points = {}
+    for name, side in (("port_left", opening.left), ("port_right", opening.right)):
+        point = opening.centre + FRAME_MIDDLE * (side - opening.centre)
+        points[name] = (float(point[0]), float(point[1]))
+    return Grounding(points=points, confidence=round(opening.score, 3))
+
+
+def _openings(rgb: ByteArray, grey: Array) -> Iterator[_Opening]:
+    """Yield openings found at any of several brightness levels."""
+    for level in LEVELS:
+        mask = (grey > level).astype(np.uint8)
+        contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        for index, contour in enumerate(contours):
+            is_hole = hierarchy[0][index][3] >= 0
+            if is_hole and 16 <= cv2.contourArea(contour) <= 0.01 * grey.size:
+                opening = _check_opening(rgb, grey, contour)
+                if opening is not None:
+                    yield opening
+
+
+def _check_opening(rgb: ByteArray, grey: Array, contour: Any) -> _Opening | None:
+    """Return the opening that a hole's contour encloses, or None if it does not look like a port's."""
+    (_, (a, b), _) = rectangle = cv2.minAreaRect(contour)
+    longer, shorter = max(a, b), min(a, b)
+    if shorter < 2.0 or not ASPECT[0] <= longer / shorter <= ASPECT[1]:
+        return None
+    corners = _order(cv2.boxPoints(rectangle).astype(np.float64))
+    if corners is None:
+        return None
+    quad = _refine(grey, corners)
+    if quad is None:
+        return None
+    upper_left, upper_right, lower_right, lower_left = quad
+    centre = _cross(_line(upper_left, lower_right), _line(upper_right, lower_left))
+    left, right = (upper_left + lower_left) / 2, (upper_right + lower_right) / 2
+    score = _frame_score(rgb, grey, centre, left, right, (lower_left + lower_right - upper_left - upper_right) / 4)
+    return None if score <= 0.0 else _Opening(left=left, right=right, centre=centre, score=score)
+
+
+def _order(corners: Array) -> Array | None:
+    """Return upper left, upper right, lower right, lower left of a wide rectangle; None for an upright one."""
+    by_u = corners[np.argsort(corners[:, 0])]
+    (ul, ll), (ur, lr) = (pair[np.argsort(pair[:, 1])] for pair in (by_u[:2], by_u[2:]))
+    if np.linalg.norm(ur - ul) < np.linalg.norm(ll - ul):
+        return None
+    return np.array([ul, ur, lr, ll])
+
+
+def _refine(grey: Array, corners: Array) -> Array | None:
+    """Return the corners moved to the crossings of four sub-pixel edges, or None where an edge is missing."""
+    middle = corners.mean(axis=0)
+    lines = []
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        line = _edge_line(grey, start, end, middle)
+        if line is None:
+            return None
+        lines.append(line)
+    quad = np.array([_cross(lines[i - 1], lines[i]) for i in range(4)])
+    moved = np.linalg.norm(quad - corners, axis=1)
+    return quad if np.all(moved < 4.0) else None
+
+
+def _edge_line(grey: Array, start: Array, end: Array, inside: Array) -> Array | None:
+    """Return the line (a, b, c), a u + b v + c = 0, of the dark-to-pale edge near a segment, or None."""
+    along = (end - start) / np.linalg.norm(end - start)
+    normal = np.array([along[1], -along[0]])
+    if normal @ ((start + end) / 2 - inside) < 0:
+        normal = -normal
+    length = float(np.linalg.norm(end - start))
+    count = max(5, round(length))
+    stations = start + np.linspace(0.15, 0.85, count)[:, np.newaxis] * (end - start)
+    reach = min(3.0, 0.45 * 2 * float(abs(normal @ ((start + end) / 2 - inside))) + 1.0)
+    offsets = np.arange(-reach, 3.01, 0.25)
+    profiles = _sample(grey, stations[:, np.newaxis] + offsets[:, np.newaxis] * normal)  # (count, offsets)
+    found = [_crossing(profile, offsets) for profile in profiles]
+    points = np.array([s + o * normal for s, o in zip(stations, found, strict=True) if o is not None])
+    if len(points) < max(3, count // 2):
+        return None
+    return _fit_line(points)
+
+
+def _crossing(profile: Array, offsets: Array) -> float | None:
+    """Return where a profile from dark to pale passes half of its step, or None without a clear step."""
+    steepest = int(np.argmax(profile[4:] - profile[:-4]))  # over 1 px
+    low = float(profile[max(0, steepest - 2) : steepest + 1].min())
+    high = float(profile[steepest + 4 : steepest + 7].max())
+    if high - low < MIN_CONTRAST / 2:
+        return None
+    part = profile[steepest : steepest + 5]
+    half = (low + high) / 2
+    above = np.flatnonzero((part[1:] >= half) & (part[:-1] < half))
+    if above.size == 0:
+        return None
+    i = int(above[0])
+    share = (half - part[i]) / (part[i + 1] - part[i])
+    return float(offsets[steepest + i] + share * (offsets[1] - offsets[0]))
+
+
+def _fit_line(points: Array) -> Array:
+    """Return the least-squares line (a, b, c) through points (n, 2), without those far from the median."""
+    for _ in range(3):
+        centre = points.mean(axis=0)
+        direction = np.linalg.svd(points - centre)[2][0]
+        normal = np.array([-direction[1], direction[0]])
+        distance = np.abs((points - centre) @ normal)
+        keep = distance <= max(0.3, 2.5 * float(np.median(distance)))
+        if keep.all() or keep.sum() < 3:
+            break
+        points = points[keep]
+    return np.array([*normal, -normal @ centre])
+
+
+def _line(p: Array, q: Array) -> Array:
+    line: Array = np.cross([*p, 1.0], [*q, 1.0])
+    return line
+
+
+def _cross(first: Array, second: Array) -> Array:
+    """Return where two lines cross. Shape (2,), [px]."""
+    u, v, w = np.cross(first, second)
+    return np.array([u / w, v / w]) if w else np.array([np.inf, np.inf])
+
+
+def _sample(image: Array, points: Array) -> Array:
+    """Return an image interpolated at points (..., 2), [px]; the border is repeated."""
+    maps = points.astype(np.float32)
+    flat = maps.reshape(-1, 1, 2)
+    values = cv2.remap(image, flat, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(values, dtype=np.float64).reshape(*maps.shape[:-1], *values.shape[2:])
+
+
+def _frame_score(rgb: ByteArray, grey: Array, centre: Array, left: Array, right: Array, down: Array) -> float:
+    """Return how much the surroundings look like a port's frame, 0 to 1: pale and neutral around, darker beyond."""
+    ring = np.array(
+        [centre + FRAME_MIDDLE * (side - centre) + s * down for side in (left, right) for s in (-0.5, 0, 0.5)]
+    )
+    colours = _sample(rgb.astype(np.float32), ring)
+    if np.median((colours.max(axis=1) - colours.min(axis=1)) / (colours.max(axis=1) + 1e-6)) > MAX_SATURATION:
+        return 0.0
+    pale, dark = _sample(grey, ring), float(_sample(grey, centre[np.newaxis])[0])
+    beyond = _sample(grey, np.array([centre + 2.0 * (side - centre) for side in (left, right)]))
+    contrast = float(np.median(pale)) - max(dark, float(np.median(beyond)))
+    if contrast < MIN_CONTRAST:
+        return 0.0
+    return float(np.mean(pale > dark + MIN_CONTRAST / 2)) * min(1.0, contrast / 100.0)

@@ -1,0 +1,348 @@
+"""The nodes of the graph: one short function each. They return updates; frames and model come from the context."""
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from langgraph.errors import NodeError, NodeTimeoutError
+from langgraph.graph import END
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+from pydantic import TypeAdapter
+
+from agps_agent.conversation import compose, converse, may_repair, repaired
+from agps_agent.models.parsing import ReplyError
+from agps_agent.state import (
+    AgentContext,
+    AgentFault,
+    GraphState,
+    Guidance,
+    GuideGuidance,
+    KeypointState,
+    NoGuidance,
+    PruneGuidance,
+    Reason,
+    Trigger,
+    intervention_to_guidance,
+)
+from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
+from rl.types import Box, Guide, Prune
+from tools.answers import DecideModeAnswer, Mode, PerceiveAnswer, PlanAnswer
+from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
+from tools.errors import MemoryUnavailable, ToolError, ToolRetry
+from tools.memory import MemoryRecord
+from tools.perception import Point, annotate, locate_keypoint
+from tools.scene import Scene, calibration_hash
+from tools.schemas import resolve_target, run_plan, tip_to_tcp
+
+log = logging.getLogger(__name__)
+
+GUIDANCE: TypeAdapter[PruneGuidance | GuideGuidance | NoGuidance] = TypeAdapter(Guidance)
+PLAN_PROMPTS: dict[Mode, str] = {"prune": "exploration_pruning", "guide": "action_guidance"}
+
+
+async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
+    """Choose between box and waypoints: as requested, as what worked in a like scene, or as the model says."""
+    context = runtime.context
+    if state["mode_request"] != "auto":
+        return {"mode": state["mode_request"], "reason": f"{state['mode_request']} was requested."}
+    record = _recall(context, mode=None)
+    if record is not None:
+        return {"mode": record.mode, "reason": f"{record.mode} worked in a like scene: {record.id}."}
+    prompt, task = load_prompt("decide_mode"), load_task_prompt(context.scene.task)
+    system, user = prompt.render(
+        task_description=task.description,
+        available_tools=describe_tools(task.tools["prune"] + task.tools["guide"]),
+        allowed_primitive=", ".join(task.tools["guide"]),
+        global_xyz_bounds=describe_bounds(context.scene),
+        situation=_situation(state["trigger"], context.scene),
+    )
+    messages = compose(system, user, context.frame.rgb)
+    answer = await converse(context, "decide_mode", messages, DecideModeAnswer, lambda answer: answer)
+    return {"mode": answer.mode, "failure_mode": answer.failure_mode, "reason": answer.reason}
+
+
+async def recall(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
+    """Reuse what worked in a like scene: the box as it was, the plan towards the best known target."""
+    context = runtime.context
+    record = _recall(context, mode=state["mode"])
+    if record is None:
+        return {"recalled": False, "record_id": None}
+    hit: GraphState = {"recalled": True, "record_id": record.id, "reason": f"Recalled {record.id}."}
+    if record.box is not None:
+        return {**hit, "guidance": intervention_to_guidance(Prune(box=record.box)).model_dump()}
+    if record.aim is None or not record.plan:
+        return {"recalled": False, "record_id": None}
+    return {**hit, "plan": json.loads(record.plan), "keypoints": [_recalled_keypoint(record)]}
+
+
+def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
+    """Where to go on: a recalled box, a recalled plan, or nothing recalled."""
+    if not state["recalled"]:
+        return "miss"
+    return "box" if "guidance" in state else "plan"
+
+
+async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
+    """Ask the model for the task's keypoints and measure them with depth."""
+    context = runtime.context
+    prompt, task = load_prompt("perceive"), load_task_prompt(context.scene.task)
+    height, width = context.frame.rgb.shape[:2]
+    system, user = prompt.render(
+        task_description=task.description,
+        point_format=context.profile.instructions(width=width, height=height),
+        image_size=f"{width} pixels wide, {height} high",
+        requested_keypoints=task.requested_keypoints,
+    )
+    messages = compose(system, user, context.frame.rgb)
+
+    def to_pixels(answer: PerceiveAnswer) -> dict[str, tuple[float, float]]:
+        return _requested_pixels(answer, task, context)
+
+    pixels = await converse(context, "perceive", messages, PerceiveAnswer, to_pixels)
+    points = {label: locate_keypoint(context.scene, context.frame.name, label, uv) for label, uv in pixels.items()}
+    _check_plausible(points, task, context)
+    return {"keypoints": [_to_state(point) for point in points.values()]}
+
+
+async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
+    """Ask the model for tool calls, given the labelled image; or for corrected ones when a tool refused them."""
+    context = runtime.context
+    if state.get("tool_error"):
+        messages = repaired(context, state["tool_error"] or "")
+    else:
+        task, mode = load_task_prompt(context.scene.task), state["mode"]
+        points = _from_state(state["keypoints"])
+        image = annotate(context.frame.rgb, points)
+        context.annotated.append(image)
+        system, user = load_prompt(PLAN_PROMPTS[mode]).render(
+            task_description=task.description,
+            heuristics=task.heuristics[mode],
+            available_tools=describe_tools(task.tools[mode]),
+            allowed_primitive=", ".join(task.tools["guide"]),
+            global_xyz_bounds=describe_bounds(context.scene),
+            situation=_situation(state["trigger"], context.scene),
+            keypoints=describe_keypoints(points),
+        )
+        messages = compose(system, user, image)
+    answer = await converse(context, "plan", messages, PlanAnswer, lambda answer: answer)
+    return {"plan": answer.model_dump(), "tool_error": None, "reason": answer.reason}
+
+
+async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
+    """Run the planned calls: they come to a box or to waypoints, and move nothing."""
+    context, mode = runtime.context, state["mode"]
+    allowed = load_task_prompt(context.scene.task).tools[mode]
+    points = _from_state(state["keypoints"])
+    calls = PlanAnswer.model_validate(state["plan"]).calls
+    try:
+        result = run_plan(calls, context.scene, points, mode=mode, allowed=allowed)
+    except ToolRetry as error:
+        if state["recalled"]:
+            return {"recalled": False, "record_id": None, "keypoints": []}
+        if not may_repair(context, "plan"):
+            raise
+        context.transcript[-1].refused(str(error))
+        return {"tool_error": str(error)}
+    guidance: PruneGuidance | GuideGuidance
+    if result.box is not None:
+        guidance = intervention_to_guidance(Prune(box=result.box))
+    elif result.waypoints:
+        guide = Guide(waypoints=result.waypoints, max_steps=context.settings.guide_max_steps)
+        guidance = intervention_to_guidance(guide)
+    else:
+        raise AgentFault("no_intervention", "The plan's tools gave neither a box nor waypoints.")
+    return {"guidance": guidance.model_dump(), "tool_results": result.text, "tool_error": None}
+
+
+def after_tools(state: GraphState) -> Literal["done", "repair", "stale"]:
+    """Where to go on: the calls were run, the model shall correct them, or a recalled plan does not fit this scene."""
+    if not state["keypoints"]:
+        return "stale"
+    return "repair" if state.get("tool_error") else "done"
+
+
+async def validate(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
+    """Refuse what would leave the workspace or is not finite, wherever it comes from."""
+    guidance = GUIDANCE.validate_python(state["guidance"])
+    workspace = runtime.context.scene.workspace
+    if isinstance(guidance, PruneGuidance):
+        box = Box(lower=np.array(guidance.lower), upper=np.array(guidance.upper))
+        if not (np.all(box.lower < box.upper) and workspace.contains(box.lower) and workspace.contains(box.upper)):
+            raise AgentFault(
+                "box_misses_workspace", f"Box {guidance.lower} to {guidance.upper} m is not inside the workspace."
+            )
+    elif isinstance(guidance, GuideGuidance):
+        for index, waypoint in enumerate(guidance.waypoints):
+            position = np.array(waypoint.T_base_tcp)[:3, 3]
+            if not workspace.contains(position):
+                raise AgentFault(
+                    "outside_workspace",
+                    f"Waypoint {index} at {np.round(position, 3).tolist()} m is outside of the workspace.",
+                )
+    return {}
+
+
+async def remember(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
+    """Store a new answer; the supervisor marks later what came of it. A recalled one is in memory already."""
+    context = runtime.context
+    if state["recalled"] or context.memory is None or context.embedding is None:
+        return {}
+    record = _record(state, context)
+    if record is None:
+        return {}
+    try:
+        return {"record_id": context.memory.remember(record)}
+    except MemoryUnavailable as error:
+        log.warning("The answer is used, but not remembered: %s", error)
+        return {}
+
+
+async def give_up(state: GraphState, error: NodeError) -> Command[Any]:
+    """End with no intervention and the reason, whatever failed: the policy goes on."""
+    reason: Reason
+    match error.error:
+        case AgentFault() | ReplyError() | ToolError() as fault:
+            reason, message = fault.reason, str(fault)
+        case NodeTimeoutError():
+            reason, message = "timeout", f"{error.node} took longer than the wall budget."
+        case fault:
+            reason, message = "internal_error", f"{error.node}: {type(fault).__name__}: {fault}"
+            log.error("The agent failed in %s.", error.node, exc_info=fault)
+    nothing = NoGuidance(reason=reason, message=message)
+    return Command(goto=END, update={"guidance": nothing.model_dump(), "reason": message})
+
+
+def _recall(context: AgentContext, *, mode: Mode | None) -> MemoryRecord | None:
+    """Return what worked in a like scene under this calibration, or None."""
+    if context.memory is None or context.embedding is None:
+        return None
+    try:
+        return context.memory.recall(
+            context.embedding,
+            calibration_hash=calibration_hash(context.scene, context.frame.name),
+            min_similarity=context.settings.recall_similarity,
+            mode=mode,
+        )
+    except MemoryUnavailable as error:
+        log.warning("Nothing is recalled: %s", error)
+        return None
+
+
+def _record(state: GraphState, context: AgentContext) -> MemoryRecord | None:
+    """Return what to remember of an answer; None for a plan that cannot be carried over to another start."""
+    assert context.embedding is not None
+    points = _from_state(state["keypoints"])
+    guidance = GUIDANCE.validate_python(state["guidance"])
+    record = MemoryRecord(
+        task=context.scene.task,
+        mode=state["mode"],
+        embedding=context.embedding,
+        calibration_hash=calibration_hash(context.scene, context.frame.name),
+        p_tcp_tool=np.asarray(context.scene.p_tcp_tool),
+        prompt_hash=load_prompt(PLAN_PROMPTS[state["mode"]]).sha,
+    )
+    if isinstance(guidance, PruneGuidance):
+        return replace(record, box=Box(lower=np.array(guidance.lower), upper=np.array(guidance.upper)))
+    targets = [call["arguments"]["target"] for call in state["plan"]["calls"] if "target" in call["arguments"]]
+    if not targets or any(target != targets[0] or not isinstance(target, str) for target in targets):
+        return None  # towards several points, or none: one refined target would not correct them
+    return replace(
+        record,
+        target=resolve_target(targets[0], points),
+        target_label=targets[0],
+        plan=json.dumps(state["plan"]),
+    )
+
+
+def _recalled_keypoint(record: MemoryRecord) -> KeypointState:
+    assert record.aim is not None
+    return KeypointState(label=record.target_label, camera="", uv=[], xyz=record.aim.tolist(), depth_spread_m=0.0)
+
+
+def _situation(trigger: Trigger, scene: Scene) -> str:
+    """Return what woke the agent and where the arm is, as prompt text."""
+    why = {
+        "float": f"The failure detector's index {trigger['index']:.3f} exceeds its limit {trigger['threshold']:.3f}",
+        "stall": "The attempt makes no progress (stall)",
+        "user": "A person asks for help",
+    }[trigger["kind"]]
+    return f"{why}, at step {trigger['step']} of the attempt. {describe_robot(scene)}"
+
+
+def _requested_pixels(
+    answer: PerceiveAnswer, task: TaskPrompt, context: AgentContext
+) -> dict[str, tuple[float, float]]:
+    """Return the pixel of every keypoint of the task.
+
+    Raises:
+        ReplyError: If a label is missing: the model may correct it.
+        OutsideImage: If a point is not in the image: the model may correct it.
+        AgentFault: If the model says that a keypoint is not visible: that is an answer.
+    """
+    found = {keypoint.label: keypoint for keypoint in answer.keypoints}
+    missing = [label for label in task.keypoints if label not in found]
+    if missing:
+        raise ReplyError("wrong_schema", f"The reply lacks {', '.join(missing)}. Give every requested keypoint.")
+    hidden = [label for label in task.keypoints if not found[label].visible]
+    if hidden:
+        raise AgentFault("not_visible", f"The model does not see {', '.join(hidden)}.")
+    height, width = context.frame.rgb.shape[:2]
+    pixels = {}
+    for label in task.keypoints:
+        point = found[label].point_2d
+        assert point is not None  # the schema: what is visible has a point
+        pixels[label] = context.profile.to_pixel(point, width=width, height=height)
+    return pixels
+
+
+def _check_plausible(points: dict[str, Point], task: TaskPrompt, context: AgentContext) -> None:
+    """Refuse keypoints that the tool cannot go to, or that are not as far apart as they must be.
+
+    Raises:
+        AgentFault: With the first that is refused.
+    """
+    workspace, margin = context.scene.workspace, context.settings.workspace_margin_m
+    shift = tip_to_tcp(context.scene)
+    for point in points.values():
+        outside = float(np.max(np.abs(point.xyz + shift - workspace.project(point.xyz + shift))))
+        if outside > margin:
+            raise AgentFault(
+                "outside_workspace",
+                f"{point.label} at {np.round(point.xyz, 3).tolist()} m is {outside:.3f} m outside of what the tool "
+                f"can reach; the limit is {margin:.3f} m.",
+            )
+    for distance in task.distances:
+        first, second = (points[label] for label in distance.between)
+        length = float(np.linalg.norm(first.xyz - second.xyz))
+        if not distance.min_m <= length <= distance.max_m:
+            raise AgentFault(
+                "implausible_keypoints",
+                f"{first.label} and {second.label} are {length:.3f} m apart; {distance.min_m:.3f} to "
+                f"{distance.max_m:.3f} m is possible.",
+            )
+
+
+def _to_state(point: Point) -> KeypointState:
+    return KeypointState(
+        label=point.label,
+        camera=point.camera,
+        uv=[float(value) for value in point.uv],
+        xyz=[float(value) for value in point.xyz],
+        depth_spread_m=point.depth_spread_m,
+    )
+
+
+def _from_state(keypoints: list[KeypointState]) -> dict[str, Point]:
+    return {
+        keypoint["label"]: Point(
+            label=keypoint["label"],
+            camera=keypoint["camera"],
+            uv=np.array(keypoint["uv"]),
+            xyz=np.array(keypoint["xyz"]),
+            depth_spread_m=keypoint["depth_spread_m"],
+        )
+        for keypoint in keypoints
+    }

@@ -1,0 +1,237 @@
+"""What flows through the graph (plain floats, strings, lists) and what its nodes hold (frames, memory, model).
+
+Frames stay in the context: a VGA frame in the state costs 5.5 MB per checkpoint and 0.2 s per trace.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+from agps_agent.models.profiles import ModelProfile
+from rl.errors import AgpsError
+from rl.types import Box, ByteArray, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
+from tools.answers import Mode
+from tools.errors import ToolReason
+from tools.memory import EpisodicMemory
+from tools.scene import Scene
+
+ModeRequest = Literal["auto", "prune", "guide"]
+Reason = (
+    ToolReason
+    | Literal[
+        "answered",
+        "timeout",
+        "model_error",
+        "not_json",
+        "wrong_schema",
+        "not_visible",
+        "implausible_keypoints",
+        "no_intervention",
+        "internal_error",
+    ]
+)
+"""Why an answer is what it is: a closed set, so that it can be counted."""
+
+
+class AgentFault(AgpsError):
+    """The agent cannot answer: the policy goes on, and the reason is counted."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+class AgentSettings(BaseModel):
+    """Limits of one question to the agent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call_timeout_s: float = Field(30.0, gt=0, description="Limit of one chat model call, seconds.")
+    wall_budget_s: float = Field(60.0, gt=0, description="Limit of a whole question, seconds; the arm holds still.")
+    max_repairs: int = Field(1, ge=0, le=3, description="Times the model may correct one answer after an error.")
+    recall_similarity: float = Field(
+        0.90, ge=-1, le=1, description="Least cosine similarity at which a remembered record is reused."
+    )
+    camera: str | None = Field(None, description="Camera that the agent is shown; None takes the scene's first.")
+    guide_max_steps: int = Field(36, ge=1, description="Control steps after which the policy acts again.")
+    workspace_margin_m: float = Field(
+        0.02, ge=0, description="How far outside of the workspace a keypoint may lie, metres: the TCP stays inside."
+    )
+
+
+class Trigger(TypedDict):
+    """What woke the agent."""
+
+    kind: Literal["float", "stall", "user"]
+    index: float
+    """FLOAT's index when it fired; 0 for the other kinds."""
+    threshold: float
+    step: int
+    """Control step of the rollout."""
+
+
+class KeypointState(TypedDict):
+    """One keypoint as it was perceived."""
+
+    label: str
+    camera: str
+    uv: list[float]
+    """Pixel in the camera's image, [px]."""
+    xyz: list[float]
+    """In the base frame, [m]."""
+    depth_spread_m: float
+
+
+class PruneGuidance(BaseModel):
+    """Confine exploration to a box."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    kind: Literal["prune"] = "prune"
+    lower: list[float] = Field(min_length=3, max_length=3)
+    upper: list[float] = Field(min_length=3, max_length=3)
+
+
+class WaypointState(BaseModel):
+    """A waypoint as plain numbers."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    T_base_tcp: list[list[float]] = Field(min_length=4, max_length=4)
+    gripper_opening: float
+    motion: Motion = "free"
+    max_step_m: float = 0.010
+    push_m: float = 0.0
+
+
+class GuideGuidance(BaseModel):
+    """Follow waypoints."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    kind: Literal["guide"] = "guide"
+    waypoints: list[WaypointState] = Field(min_length=1)
+    max_steps: int = Field(ge=1)
+
+
+class NoGuidance(BaseModel):
+    """Let the policy act."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["none"] = "none"
+    reason: Reason
+    message: str
+
+
+Guidance = Annotated[PruneGuidance | GuideGuidance | NoGuidance, Field(discriminator="kind")]
+"""The graph's answer."""
+
+
+class GraphState(TypedDict, total=False):
+    """Channels of the graph; every value survives a JSON round trip."""
+
+    mode_request: ModeRequest
+    trigger: Trigger
+    mode: Mode
+    failure_mode: str
+    """What goes wrong in the rollout, as the model named it; empty when nobody was asked."""
+    reason: str
+    """One sentence: why this answer."""
+    recalled: bool
+    """The answer comes from memory."""
+    record_id: str | None
+    """Memory record that the answer came from, or went to."""
+    keypoints: list[KeypointState]
+    plan: dict[str, Any]
+    """A `PlanAnswer` as JSON: the tool calls that the model asked for."""
+    tool_error: str | None
+    """Why a tool refused its call; the model may correct it."""
+    tool_results: str
+    """What the tool calls came to, one line each."""
+    guidance: dict[str, Any]
+    """A `Guidance` as JSON."""
+
+
+@dataclass
+class Exchange:
+    """One chat model call: what was sent and what came back. Filled in as it happens, so that none is lost."""
+
+    node: str
+    messages: list[BaseMessage]
+    schema_name: str
+    reply: str = ""
+    """Text of the reply; empty when there was none."""
+    error: str = ""
+    """Why there was no reply, or why it was refused; empty when it was fine."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latency_s: float = 0.0
+
+    def refused(self, error: str) -> None:
+        """Note why the reply was of no use."""
+        self.error = error
+
+
+@dataclass(frozen=True)
+class AgentContext:
+    """What the nodes of one run hold: live objects, never traced and never checkpointed."""
+
+    scene: Scene
+    model: BaseChatModel
+    profile: ModelProfile
+    memory: EpisodicMemory | None = None
+    """None: nothing is recalled and nothing remembered."""
+    embedding: FloatArray | None = None
+    """Feature of the scene by which memory is searched. Shape (k,)."""
+    settings: AgentSettings = field(default_factory=AgentSettings)
+    transcript: list[Exchange] = field(default_factory=list)
+    """Chat model calls of this run, in order; `ask` hands each run an empty one."""
+    annotated: list[ByteArray] = field(default_factory=list)
+    """Images with labelled keypoints that the model was shown. Shape (H, W, 3), uint8."""
+
+    @property
+    def frame(self) -> RGBDFrame:
+        """What the agent is shown."""
+        return self.scene.frames[self.settings.camera or next(iter(self.scene.frames))]
+
+
+def guidance_to_intervention(guidance: PruneGuidance | GuideGuidance | NoGuidance) -> Intervention | None:
+    """Return the intervention that the control loop carries out."""
+    if isinstance(guidance, PruneGuidance):
+        return Prune(box=Box(lower=np.array(guidance.lower), upper=np.array(guidance.upper)))
+    if isinstance(guidance, GuideGuidance):
+        waypoints = (
+            Waypoint(
+                T_base_tcp=np.array(w.T_base_tcp),
+                gripper_opening=w.gripper_opening,
+                motion=w.motion,
+                max_step_m=w.max_step_m,
+                push_m=w.push_m,
+            )
+            for w in guidance.waypoints
+        )
+        return Guide(waypoints=tuple(waypoints), max_steps=guidance.max_steps)
+    return None
+
+
+def intervention_to_guidance(intervention: Intervention) -> PruneGuidance | GuideGuidance:
+    """Return the plain numbers of an intervention."""
+    if isinstance(intervention, Prune):
+        return PruneGuidance(lower=intervention.box.lower.tolist(), upper=intervention.box.upper.tolist())
+    waypoints = [
+        WaypointState(
+            T_base_tcp=w.T_base_tcp.tolist(),
+            gripper_opening=w.gripper_opening,
+            motion=w.motion,
+            max_step_m=w.max_step_m,
+            push_m=w.push_m,
+        )
+        for w in intervention.waypoints
+    ]
+    return GuideGuidance(waypoints=waypoints, max_steps=intervention.max_steps)
