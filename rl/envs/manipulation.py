@@ -1,6 +1,6 @@
 """The environment: a task on a backend. Every commanded target passes `rl.guard.guard_target`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -151,11 +151,13 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
 
     def render(self) -> Any:
         """Return the agent's default camera image when `render_mode` is `rgb_array`."""
-        return self.capture()[0].rgb if self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        return self.capture([self.task.agent_cameras[0].name])[0].rgb
 
-    def capture(self) -> tuple[RGBDFrame, ...]:
-        """Return full-resolution RGB-D of the agent's cameras, the default one first."""
-        return self._backend.capture()
+    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+        """Return full-resolution RGB-D of the named agent cameras, of all if None; the default one is the first."""
+        return self._backend.capture(cameras)
 
     def truth(self) -> Mapping[str, FloatArray]:
         """Return named points that only a simulator knows, base frame, (3,), [m]: for experts, tests and benchmarks."""

@@ -1,6 +1,6 @@
 """The seam between the environment and an arm: fake, simulated or real."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,8 +33,8 @@ class Backend(Protocol):
     def policy_images(self, image_size: int) -> dict[str, ByteArray]:
         """Return the square image of each policy camera, shape (image_size, image_size, 3)."""
 
-    def capture(self) -> tuple[RGBDFrame, ...]:
-        """Return full-resolution RGB-D of each agent camera; the first is the one to show by default."""
+    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+        """Return full-resolution RGB-D of the named agent cameras, of all if None; the default one is the first."""
 
     def truth(self) -> Mapping[str, FloatArray]:
         """Return named points in the base frame that only a simulator knows, each (3,), [m]; empty on a real arm."""

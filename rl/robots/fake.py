@@ -1,5 +1,6 @@
 """An arm that obeys at once and cameras that show a flat colour: for tests of everything around it."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class FakeBackend:
         colour = (np.round(self._T[:3, 3] * 1000) % 256).astype(np.uint8)
         return {camera.name: np.tile(colour, (image_size, image_size, 1)) for camera in self._task.policy_cameras}
 
-    def capture(self) -> tuple[RGBDFrame, ...]:
+    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
         """Return grey images of a wall half a metre in front of each camera at the base."""
         return tuple(
             RGBDFrame(
@@ -51,6 +52,7 @@ class FakeBackend:
                 T_base_cam=pose(np.zeros(3)),
             )
             for camera in self._task.agent_cameras
+            if cameras is None or camera.name in cameras
         )
 
     def truth(self) -> dict[str, FloatArray]:

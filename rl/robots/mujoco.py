@@ -1,5 +1,6 @@
 """The simulated arm: MuJoCo with a native Cartesian impedance, one `mj_step` call per control step."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,7 @@ class MujocoBackend:
             task: Scene, cameras, start and home.
             timestep_s: Physics step, [s]; divides the control period. Up to 0.004 the port's walls stay stiff.
             impedance: Gains, defaults if None.
-            shadows: Draw shadows in the agent's images.
+            shadows: Draw shadows in the agent's default image.
 
         Raises:
             ConfigError: If the timestep does not divide the control period.
@@ -156,9 +157,7 @@ class MujocoBackend:
     def policy_rgbd(self, image_size: int, *, depth: bool) -> dict[str, tuple[ByteArray, npt.NDArray[np.float32]]]:
         """Return colour (H, W, 3) and depth (H, W), [m], of each policy camera, in one pass each."""
         if self._policy_renderer is None or self._policy_renderer[0] != image_size:
-            renderer = Renderer(
-                self._model, width=image_size, height=image_size, geom_groups=(0, 1), shadows=False, samples=0
-            )
+            renderer = Renderer(self._model, width=image_size, height=image_size, geom_groups=(0, 1), samples=0)
             self._policy_renderer = (image_size, renderer)
         renderer = self._policy_renderer[1]
         return {
@@ -166,18 +165,18 @@ class MujocoBackend:
             for camera in self._task.policy_cameras
         }
 
-    def capture(self) -> tuple[RGBDFrame, ...]:
-        """Return full-mesh RGB-D of each agent camera."""
+    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+        """Return full-mesh RGB-D of the named agent cameras; shadows fall in the default one, which people look at."""
         if self._agent_renderer is None:
             self._agent_renderer = Renderer(
-                self._model,
-                width=AGENT_WIDTH,
-                height=AGENT_HEIGHT,
-                geom_groups=(0, 2),
-                shadows=self._shadows,
-                samples=4,
+                self._model, width=AGENT_WIDTH, height=AGENT_HEIGHT, geom_groups=(0, 2), samples=4
             )
-        return tuple(self._frame(camera, self._agent_renderer) for camera in self._task.agent_cameras)
+        default = self._task.agent_cameras[0].name
+        return tuple(
+            self._frame(camera, self._agent_renderer, shadows=self._shadows and camera.name == default)
+            for camera in self._task.agent_cameras
+            if cameras is None or camera.name in cameras
+        )
 
     def truth(self) -> dict[str, FloatArray]:
         """Return the scene's named points, in the base frame, [m]."""
@@ -246,9 +245,9 @@ class MujocoBackend:
             turned = Rotation.from_rotvec(shift[3:]) * Rotation.from_quat(model.cam_quat[camera], scalar_first=True)
             model.cam_quat[camera] = turned.as_quat(scalar_first=True)
 
-    def _frame(self, camera: Camera, renderer: Renderer) -> RGBDFrame:
+    def _frame(self, camera: Camera, renderer: Renderer, *, shadows: bool) -> RGBDFrame:
         index = self._model.camera(camera.name).id
-        rgb, depth_m = renderer.render(self._data, index, depth=True)
+        rgb, depth_m = renderer.render(self._data, index, depth=True, shadows=shadows)
         T_base_cam = np.eye(4)
         # OpenGL cameras look along -z with y up; OpenCV's look along z with y down.
         T_base_cam[:3, :3] = self._data.cam_xmat[index].reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])

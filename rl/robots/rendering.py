@@ -61,7 +61,6 @@ class Renderer:
         width: int,
         height: int,
         geom_groups: tuple[int, ...],
-        shadows: bool,
         samples: int,
     ) -> None:
         """Upload the model to the GPU or its software stand-in.
@@ -71,13 +70,11 @@ class Renderer:
             width: Image width, [px].
             height: Image height, [px].
             geom_groups: Groups that are drawn.
-            shadows: Draw shadows: 10 to 50 ms an image in software.
             samples: Multisampling, 0 for none.
         """
         self._model = model
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = [group in geom_groups for group in range(len(self._option.geomgroup))]
         self._option.sitegroup[:] = 0
@@ -97,7 +94,9 @@ class Renderer:
         self._finalizer = weakref.finalize(self, _free, self._context, os.getpid())
         self._finalizer.atexit = False  # by then the platform has closed its display
 
-    def render(self, data: Any, camera_id: int, *, depth: bool) -> tuple[ByteArray, npt.NDArray[np.float32]]:
+    def render(
+        self, data: Any, camera_id: int, *, depth: bool, shadows: bool = False
+    ) -> tuple[ByteArray, npt.NDArray[np.float32]]:
         """Return the colour image (H, W, 3), uint8, and the depth image (H, W), float32, [m]; empty if not asked for.
 
         Raises:
@@ -107,6 +106,7 @@ class Renderer:
             _shared_context().make_current()
             # Each renderer has its own frame buffer; another renderer's may be bound.
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+            self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows  # 10 to 60 ms an image in software
             self._camera.fixedcamid = camera_id
             mujoco.mjv_updateScene(
                 self._model, data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene

@@ -173,7 +173,7 @@ class UsbInsertion(Task):
         x, y, z = self.port_position
         board_z = z - _PORT_DEPTH_M - _FLOOR_M
         world = (
-            '<light name="key" directional="true" pos=".9 .5 1.6" dir="-.35 -.3 -1" diffuse=".50 .50 .48" '
+            '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
             'specular=".2 .2 .2" castshadow="true"/>'
             '<light name="fill" directional="true" pos=".2 -.8 1.2" dir=".4 .6 -1" diffuse=".18 .18 .20" '
             'specular="0 0 0" castshadow="false"/>'
