@@ -110,7 +110,7 @@ class WaypointFollower:
 
     def _is_done(self, waypoint: Waypoint, observation: Observation) -> bool:
         if waypoint.motion == "search":
-            return False
+            return self._contact_z is None  # the guarded move before it met nothing: there is nothing to feel for
         robot = observation.robot
         if waypoint.motion == "guarded" and abs(robot.wrench[2]) > self._config.contact_n:
             self._contact_z = float(robot.T_base_tcp[2, 3])

@@ -26,12 +26,13 @@ MAX_DEPTH_M = 0.030
 
 HOVER_M = 0.006
 SEARCH_RADIUS_M = 0.004
-SEARCH_PITCH_M = 0.0016
-SEARCH_ARC_M = 0.0013
+SEARCH_PITCH_M = 0.0012
+"""Distance between turns, [m]: less than twice the 0.8 mm within which a lead-in of half a millimetre catches."""
+SEARCH_ARC_M = 0.0010
 """Way along the spiral per control step, [m]. Faster spirals pass over the hole before the plug can drop."""
 SEARCH_PUSH_M = 0.0014
 INSERT_DEPTH_M = 0.012
-GUARDED_STEP_M = 0.003
+GUARDED_STEP_M = 0.004
 INSERT_STEP_M = 0.006
 GUARDED_OVERTRAVEL_M = 0.004
 """A guarded move is commanded this far below its target, [m], so that contact ends it although depth is a bit wrong."""
@@ -132,7 +133,7 @@ def search(
     depth_m: float = INSERT_DEPTH_M,
     yaw_rad: float = 0.0,
 ) -> tuple[Waypoint, ...]:
-    """Feel for a hole near a point: down to contact, a growing spiral with a light push, then straight in.
+    """Go into a hole near a point: straight in; on contact a growing spiral with a light push, then in at the drop.
 
     The spiral is Archimedean, r = pitch / (2 pi) theta, one waypoint per `SEARCH_ARC_M` of way; whoever follows it
     stops at the drop and presses in there.
@@ -152,7 +153,8 @@ def search(
     _check("depth_m", depth_m, 0.0, MAX_DEPTH_M)
     middle = _finite("center", center)
     rotation = _tool_down(yaw_rad)
-    waypoints = list(descend(scene, middle, yaw_rad=yaw_rad))
+    reach = max(depth_m, GUARDED_OVERTRAVEL_M)
+    waypoints = [_below(scene, middle, rotation, reach, motion="guarded", max_step_m=GUARDED_STEP_M)]
     for offset in spiral(radius_m, pitch_m, SEARCH_ARC_M):
         tip = middle + np.array([offset[0], offset[1], 0.0])
         waypoints.append(_waypoint(scene, tip, rotation, motion="search", push_m=push_m))
