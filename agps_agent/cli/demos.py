@@ -57,10 +57,9 @@ def _record(argv: Sequence[str]) -> int:
     folder = options.out or Path("demos") / options.task
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
-    from rl.tasks.demos import record_demos, save_demos
-
     from agps_agent.build import build_env
     from agps_agent.config import RunConfig
+    from rl.tasks.demos import record_demos, save_demos
 
     env = build_env(RunConfig(task=options.task, image_size=options.image_size))
     try:

@@ -1,0 +1,88 @@
+"""`agps ask TASK`: one pass of the graph, saved so that it can be looked at and replayed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from agps_agent.cli.tasks import check_task
+from agps_agent.state import AgentSettings
+from rl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class AskOptions:
+    """Ask the agent once what it would do, and save what it was shown and what it answered."""
+
+    task: tyro.conf.Positional[str]
+    """Task."""
+    scene: Path | None = None
+    """Folder of a saved scene; None: the start of the episode of --seed, in simulation."""
+    seed: int = 0
+    """Seed of the episode."""
+    mode: Literal["auto", "prune", "guide"] = "auto"
+    """Intervention to ask for: what the agent decides, a box, or waypoints."""
+    vlm: str = "embedded"
+    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    vlm_model: str | None = None
+    """Model name at that server. None: the first that it lists."""
+    out: Path | None = None
+    """Folder to write. None: runs/ask/TASK-seedN-MODE, or -SCENE-MODE."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+    agent: Annotated[AgentSettings, tyro.conf.arg(name="agent")] = field(default_factory=AgentSettings)
+    """Limits of the question."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run `agps ask`."""
+    options = parse_options(AskOptions, argv, prog="agps ask")
+    check_task(options.task)
+    from agps_agent.ask import describe_answer, save_answer
+    from agps_agent.build import build_asker
+    from agps_agent.config import RunConfig
+    from tools.scene import load_scene
+
+    if options.vlm != "embedded" and not options.vlm.startswith(("http://", "https://")):
+        raise UsageError(f"--vlm is {options.vlm!r}; use `embedded` or a URL such as http://localhost:8000/v1.")
+    config = RunConfig(task=options.task, vlm=options.vlm, vlm_model=options.vlm_model, agent=options.agent)
+    folder = options.out or _default_folder(options)
+    with json_only_on_stdout(options.json) as show:
+        with build_asker(config) as asker:
+            scene = asker.scene_at(options.seed) if options.scene is None else load_scene(options.scene)
+            if scene.task != options.task:
+                raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {options.task}.")
+            answer = asker.ask(scene, mode=options.mode)
+        save_answer(folder, answer, scene)
+        described: dict[str, Any] = {
+            "task": options.task,
+            "vlm": options.vlm,
+            "folder": str(folder),
+            "annotated": str(folder / "annotated.png") if answer.annotated is not None else None,
+            **describe_answer(answer),
+        }
+        show(described)
+    if not options.json:
+        print(_in_words(described))
+    return 0
+
+
+def _default_folder(options: AskOptions) -> Path:
+    what = f"seed{options.seed}" if options.scene is None else options.scene.resolve().name
+    return Path("runs") / "ask" / f"{options.task}-{what}-{options.mode}"
+
+
+def _in_words(described: dict[str, Any]) -> str:
+    from agps_agent.report.interventions import cost_in_words, guidance_in_words
+
+    lines = [described["kind"] if described["kind"] != "none" else f"no intervention ({described['reason_key']})"]
+    lines += [described["failure_mode"], described["reason"], guidance_in_words(described["guidance"] or {})]
+    for keypoint in described["keypoints"]:
+        u, v = keypoint["pixel"]
+        x, y, z = (1000 * value for value in keypoint["position"])
+        lines.append(f"  {keypoint['name']} at pixel ({u:.0f}, {v:.0f}), base frame ({x:.1f}, {y:.1f}, {z:.1f}) mm")
+    lines += [cost_in_words(described["cost"]), f"Saved in {described['folder']}"]
+    return "\n".join(dict.fromkeys(line for line in lines if line))

@@ -1,0 +1,199 @@
+"""`agps bench env|float|agent|update`: what each part costs on this machine."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.tasks import check_task
+
+if TYPE_CHECKING:
+    from rl.envs import ManipulationEnv
+    from rl.robots.mujoco import MujocoBackend
+    from rl.tasks import Task
+
+Numbers = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EnvOptions:
+    """Control steps per second with two wrist cameras, on one core."""
+
+    task: str = "usb_insertion"
+    """Task."""
+    steps: int = 300
+    """Control steps of each measurement."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+@dataclass(frozen=True)
+class FloatOptions:
+    """Time per step of the exact index, against computing Eq. 1 anew each step."""
+
+    demos: int = 20
+    """Demonstrations."""
+    frames: int = 100
+    """Frames of each demonstration and of the rollout."""
+    dimensions: int = 768
+    """Length of an embedding."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """Time of one question to the agent, from the trigger to the answer."""
+
+    task: str = "usb_insertion"
+    """Task."""
+    vlm: str = "embedded"
+    """Chat model: `embedded`, or the base URL of an OpenAI-compatible server."""
+    vlm_model: str | None = None
+    """Model name at that server."""
+    questions: int = 10
+    """Questions, each at another start."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """Time of one update of the learner, by part."""
+
+    image_size: Literal[64, 128, 256] = 64
+    """Edge of the images, [px]."""
+    threads: int = 1
+    """Torch threads."""
+    preset: Literal["tuned", "hil-serl"] = "tuned"
+    """Learner settings."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run `agps bench`."""
+    commands = {
+        "env": (_env, "control steps per second"),
+        "float": (_float, "time per step of the failure detector"),
+        "agent": (_agent, "time of a question to the agent"),
+        "update": (_update, "time of an update of the learner"),
+    }
+    return run_subcommand("agps bench", "What each part costs on this machine.", commands, argv)
+
+
+def _env(argv: Sequence[str]) -> int:
+    options = parse_options(EnvOptions, argv, prog="agps bench env")
+    check_task(options.task)
+    return _measure(lambda: bench_env(options.task, options.steps), as_json=options.json)
+
+
+def _float(argv: Sequence[str]) -> int:
+    options = parse_options(FloatOptions, argv, prog="agps bench float")
+    from agps_agent.float_trigger.transport import bench_float
+
+    return _measure(
+        lambda: bench_float(demos=options.demos, frames=options.frames, dimensions=options.dimensions),
+        as_json=options.json,
+    )
+
+
+def _agent(argv: Sequence[str]) -> int:
+    options = parse_options(AgentOptions, argv, prog="agps bench agent")
+    check_task(options.task)
+    return _measure(lambda: bench_agent(options), as_json=options.json)
+
+
+def _update(argv: Sequence[str]) -> int:
+    options = parse_options(UpdateOptions, argv, prog="agps bench update")
+    from rl.drq.benchmark import bench_update
+    from rl.drq.config import DrQConfig
+
+    config = DrQConfig.preset(options.preset)
+    return _measure(
+        lambda: {f"{part}_ms": ms for part, ms in bench_update(
+            image_size=options.image_size, threads=options.threads, config=config
+        ).items()},
+        as_json=options.json,
+    )  # fmt: skip
+
+
+def bench_env(task: str, steps: int) -> Numbers:
+    """Return control steps per second with two wrist cameras: colour at 64 and 128 pixels, RGB-D at 128."""
+    from rl.envs import make_env
+    from rl.robots.mujoco import MujocoBackend
+    from rl.tasks import get_task
+
+    numbers: Numbers = {"task": task, "steps": steps}
+    for size in (64, 128):
+        env = make_env(task, image_size=size)
+        try:
+            env.reset(seed=0)
+            numbers[f"rgb_{size}_steps_per_s"] = _per_second(partial(_random_step, env), steps)
+        finally:
+            env.close()
+    chosen = get_task(task)
+    arm = MujocoBackend(chosen)
+    try:
+        arm.reset(chosen.home, np.random.default_rng(0))
+        numbers["rgbd_128_steps_per_s"] = _per_second(partial(_hold_and_look, arm, chosen), steps)
+    finally:
+        arm.close()
+    return numbers
+
+
+def _random_step(env: "ManipulationEnv") -> None:
+    _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+    if terminated or truncated:
+        env.reset()
+
+
+def _hold_and_look(arm: "MujocoBackend", task: "Task") -> None:
+    arm.command(task.home, task.gripper_opening)
+    arm.policy_rgbd(128, depth=True)
+
+
+def _per_second(step: Callable[[], None], count: int) -> float:
+    step()  # the first images allocate
+    started = time.perf_counter()
+    for _ in range(count):
+        step()
+    return count / (time.perf_counter() - started)
+
+
+def bench_agent(options: AgentOptions) -> Numbers:
+    """Return the latency of questions at several starts, without memory, and how many were answered."""
+    from agps_agent.build import build_asker
+    from agps_agent.config import RunConfig
+
+    config = RunConfig(task=options.task, vlm=options.vlm, vlm_model=options.vlm_model)
+    latencies, answered = [], 0
+    with build_asker(config) as asker:
+        for seed in range(options.questions):
+            answer = asker.ask(asker.scene_at(seed), mode="auto")
+            latencies.append(answer.cost.latency_s)
+            answered += answer.intervention is not None
+    return {
+        "task": options.task,
+        "vlm": options.vlm,
+        "questions": options.questions,
+        "answered": answered,
+        "median_s": statistics.median(latencies),
+        "slowest_s": max(latencies),
+    }
+
+
+def _measure(measure: Callable[[], Numbers], *, as_json: bool) -> int:
+    with json_only_on_stdout(as_json) as show:
+        numbers = measure()
+        show(numbers)
+    if not as_json:
+        width = max(len(name) for name in numbers)
+        for name, value in numbers.items():
+            print(f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+    return 0
