@@ -109,6 +109,11 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         return self.task.workspace
 
     @property
+    def robot(self) -> RobotState:
+        """What the arm measured last; valid after `reset`."""
+        return self._robot
+
+    @property
     def backend(self) -> Backend:
         """Arm, cameras and scene."""
         return self._backend
