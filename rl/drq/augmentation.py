@@ -16,9 +16,15 @@ def random_shifts(count: int, pad: int, rng: np.random.Generator) -> IntArray:
     return rng.integers(0, 2 * pad + 1, size=(count, 2))
 
 
-def shifted_images(store: FrameStore, slots: IntArray, rng: np.random.Generator) -> dict[str, ByteArray]:
-    """Return each camera's images, every one shifted on its own. Shapes (B, H, W, C)."""
-    return {key: store.crop(key, slots, random_shifts(len(slots), store.pad, rng)) for key in store.image_shapes}
+def shifted_images(
+    store: FrameStore, slots: IntArray, rng: np.random.Generator, *, together: bool = False
+) -> dict[str, ByteArray]:
+    """Return each camera's images, shifted; the cameras of one observation alike if `together`. Shapes (B, H, W, C)."""
+    common = random_shifts(len(slots), store.pad, rng)
+    return {
+        key: store.crop(key, slots, common if together else random_shifts(len(slots), store.pad, rng))
+        for key in store.image_shapes
+    }
 
 
 def patchify(images: Mapping[str, npt.NDArray[np.uint8]], patch: int) -> ByteArray:

@@ -59,8 +59,8 @@ def make_batch(
 ) -> Batch:
     """Return the transitions in these slots as tensors on the policy's device."""
     returns = store.n_step(slots, n=config.n_step, gamma=config.gamma)
-    images = shifted_images(store, slots, rng)
-    next_images = shifted_images(store, returns.last, rng)
+    images = shifted_images(store, slots, rng, together=config.shift_together)
+    next_images = shifted_images(store, returns.last, rng, together=config.shift_together)
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(policy.device)

@@ -64,6 +64,8 @@ class DrQConfig:
 
     shift_pad: int = 4
     """Largest random shift of an image, [px] (DrQ)."""
+    shift_together: bool = False
+    """Shift the cameras of one observation alike."""
     patch_size: int | None = None
     """Side of the patches of the encoder's first layer, [px]; None for a 16th of the image's height."""
     channels: int = 32

@@ -1,0 +1,304 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+
+from rl.drq import DrQ, DrQConfig
+from rl.drq.batch import make_batch, sample_slots
+from rl.errors import ConfigError
+from tests.rl.drq.reach import Reach, record
+
+SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=1_000)
+
+
+def make_model(seed: int = 0, config: DrQConfig = SMALL, demos: int = 3, **options: object) -> DrQ:
+    model = DrQ("MultiInputPolicy", Reach(**options), config=config, seed=seed, device="cpu")
+    model.add_demonstrations(record(demos))
+    return model
+
+
+def parameters(module: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def with_constant_critics(model: DrQ, values: list[float]) -> None:
+    """Let target critic i answer values[i] everywhere."""
+    last = model.policy.critic_target.layers[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor(values)[:, None, None])
+
+
+def test_target_by_hand():
+    model = make_model(demos=0)
+    model.store.start_episode(Reach().reset(seed=0)[0])
+    ends = [(False, False)] * 3 + [(True, False)]
+    rewards = [0.0, 0.25, 0.0, 0.5]
+    slots = [
+        model.store.append(np.zeros(2), reward, Reach().reset(seed=1)[0], terminated=end[0], truncated=end[1])
+        for reward, end in zip(rewards, ends, strict=True)
+    ]
+    with_constant_critics(model, [0.8, 0.4])
+    batch = make_batch(model.store, np.array(slots), model.policy, model.config, np.random.default_rng(0))
+    g = 0.92
+    expected = [0.25 * g + g**3 * 0.4, 0.25 + 0.5 * g**2, 0.5 * g, 0.5]
+    np.testing.assert_allclose(model.target(batch).numpy(), expected, atol=1e-5)
+
+
+def test_truncated_end_is_bootstrapped_and_targets_are_clamped():
+    model = make_model(demos=0)
+    model.store.start_episode(Reach().reset(seed=0)[0])
+    slot = model.store.append(np.zeros(2), 0.5, Reach().reset(seed=1)[0], terminated=False, truncated=True)
+    batch = make_batch(model.store, np.array([slot]), model.policy, model.config, np.random.default_rng(0))
+    with_constant_critics(model, [0.3, 0.4])
+    np.testing.assert_allclose(model.target(batch).numpy(), [0.5 + 0.92 * 0.3], atol=1e-5)
+    with_constant_critics(model, [0.8, 0.9])
+    np.testing.assert_allclose(model.target(batch).numpy(), [1.0], atol=1e-7)
+
+
+def test_target_takes_distinct_members_of_the_ensemble():
+    model = make_model(config=DrQConfig(critics=3, critic_subset=2, hidden_size=16, clip_target=None, n_step=1))
+    with_constant_critics(model, [3.0, 2.0, 1.0])
+    batch = model.sample(8)
+    plain = (model.target(batch) - batch.rewards)[batch.discounts > 0] / 0.92
+    seen = {round(float(model.target(batch)[0] / batch.discounts[0]), 3) for _ in range(40)}
+    assert plain.min() >= 1.0 - 1e-5
+    assert seen == {1.0, 2.0}  # with replacement, 3 would come too
+
+
+def test_critic_update_leaves_actor_and_temperature_alone_even_with_momentum():
+    model = make_model(config=DrQConfig(**{**vars(SMALL), "actor_every": 2}))
+    model.train(2)  # gives the actor's Adam momentum
+    actor, alpha = parameters(model.policy.actor), model.log_ent_coef.detach().clone()
+    critic, encoder = parameters(model.policy.critic), parameters(model.policy.encoder)
+    model.train(1)
+    assert torch.equal(parameters(model.policy.actor), actor)
+    assert torch.equal(model.log_ent_coef, alpha)
+    assert not torch.equal(parameters(model.policy.critic), critic)
+    assert not torch.equal(parameters(model.policy.encoder), encoder)
+    model.train(1)
+    assert not torch.equal(parameters(model.policy.actor), actor)
+
+
+def test_actor_update_leaves_critics_and_encoder_alone():
+    model = make_model()
+    batch = model.sample(16)
+    critic, encoder = parameters(model.policy.critic), parameters(model.policy.encoder)
+    features = model.policy.encode(batch.patches).detach()
+    model.update_actor(features, batch.states, {})
+    assert torch.equal(parameters(model.policy.critic), critic)
+    assert torch.equal(parameters(model.policy.encoder), encoder)
+    assert all(p.grad is None for p in model.policy.critic.parameters())
+
+
+def test_target_critic_follows_by_tau():
+    model = make_model()
+    before = parameters(model.policy.critic_target)
+    model.update_critic(model.sample(16), {})
+    critic = parameters(model.policy.critic)
+    model.update_target()
+    np.testing.assert_allclose(
+        parameters(model.policy.critic_target).numpy(), (0.99 * before + 0.01 * critic).numpy(), atol=1e-7
+    )
+
+
+def test_temperature_falls_while_entropy_is_above_target():
+    model = make_model()
+    model.train(1)
+    assert model.train_metrics["entropy"] > model.target_entropy
+    assert float(model.log_ent_coef.detach().exp()) < 0.01
+
+
+def test_half_of_a_batch_is_demonstrations():
+    model = make_model(demos=30)
+    model.learn(8)
+    slots = sample_slots(model.online, model.demo, 16, model.config, np.random.default_rng(0))
+    assert np.isin(slots[:8], model.demo.slots).all()
+    assert np.isin(slots[8:], model.online.slots).all()
+
+
+def test_executed_action_is_stored():
+    model = make_model(demos=0, executed_scale=0.5)
+    sent: list[np.ndarray] = []
+
+    class Listen(BaseCallback):
+        def _on_step(self) -> bool:
+            sent.append(self.locals["step"].transition.action)
+            return True
+
+    model.learn(5, callback=Listen())
+    stored = model.store.actions(model.online.slots)
+    np.testing.assert_allclose(stored, np.stack(sent), atol=0)
+    assert np.abs(stored).max() <= 0.5
+
+
+def test_time_limit_is_stored_as_truncation_with_its_own_last_frame():
+    model = make_model(demos=0, horizon=3)
+    model.learn(12)
+    store = model.store
+    slots = model.online.slots
+    ends = slots[[i for i, s in enumerate(store.locate(slots)[1]) if s == 2]]
+    returns = store.n_step(ends, n=1, gamma=0.5)
+    timed_out = returns.rewards == 0.0
+    assert timed_out.any()
+    np.testing.assert_allclose(returns.discounts[timed_out], 0.5, atol=0)
+    moved = np.abs(store.states(returns.last) - store.states(ends)).max(1)
+    assert (moved <= 0.3 + 1e-6).all()  # one step away: not the first observation after the reset
+
+
+def test_same_seed_gives_the_same_parameters_after_20_updates():
+    first, second, other = (make_model(seed=seed).learn(50) for seed in (0, 0, 1))
+    assert first.n_updates == 20
+    assert torch.equal(parameters(first.policy), parameters(second.policy))
+    assert not torch.equal(parameters(first.policy), parameters(other.policy))
+
+
+def test_lockstep_ratio_is_half_an_update_per_step():
+    assert make_model().learn(60).n_updates == (60 - 10) // 2
+
+
+def test_save_and_load_predict_bit_equal(tmp_path: Path):
+    model = make_model().learn(40)
+    model.save(tmp_path / "policy.zip")
+    loaded = DrQ.load(tmp_path / "policy.zip", device="cpu")
+    observation, _ = Reach().reset(seed=3)
+    np.testing.assert_array_equal(
+        model.predict(observation, deterministic=True)[0], loaded.predict(observation, deterministic=True)[0]
+    )
+    assert loaded.config == model.config
+    assert loaded.num_timesteps == 40
+    assert torch.equal(loaded.log_ent_coef, model.log_ent_coef)
+
+
+def test_loaded_algorithm_goes_on_learning(tmp_path: Path):
+    make_model().learn(40).save(tmp_path / "policy.zip")
+    loaded = DrQ.load(tmp_path / "policy.zip", env=Reach(), device="cpu")
+    loaded.learn(20, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 60
+
+
+def test_predict_takes_one_observation_or_a_batch():
+    model = make_model()
+    observation, _ = Reach().reset(seed=3)
+    batch = {key: np.stack([value, value]) for key, value in observation.items()}
+    single, _ = model.predict(observation, deterministic=True)
+    double, _ = model.predict(batch, deterministic=True)
+    assert single.shape == (2,)
+    np.testing.assert_allclose(double, np.stack([single, single]), atol=1e-6)
+    stochastic = [model.predict(observation)[0] for _ in range(2)]
+    assert not np.array_equal(*stochastic)
+
+
+def test_act_agrees_with_predict():
+    model = make_model()
+    observation, _ = Reach().reset(seed=3)
+    np.testing.assert_allclose(
+        model.act(observation, deterministic=True), model.predict(observation, deterministic=True)[0], atol=1e-6
+    )
+
+
+def test_stable_baselines_tools_work(tmp_path: Path):
+    model = make_model()
+    callback = EvalCallback(
+        Monitor(Reach()), eval_freq=20, n_eval_episodes=2, best_model_save_path=str(tmp_path), verbose=0
+    )
+    model.learn(40, callback=callback)
+    assert (tmp_path / "best_model.zip").is_file()
+    mean, _ = evaluate_policy(model, Monitor(Reach()), n_eval_episodes=2)
+    assert 0.0 <= mean <= 1.0
+
+
+def test_log_keys():
+    model = make_model(horizon=4)
+    seen: dict[str, float] = {}
+
+    class Listen(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_end(self) -> None:
+            seen.update(self.logger.name_to_value)
+
+    model.dump_logs = lambda: DrQ.dump_logs(model)  # type: ignore[method-assign]
+    model.learn(60, callback=Listen(), log_interval=1)
+    model.logger.dump = lambda step=0: seen.update(model.logger.name_to_value)  # type: ignore[method-assign]
+    model.dump_logs()
+    assert {
+        "train/critic_loss",
+        "train/actor_loss",
+        "train/ent_coef",
+        "train/q_mean",
+        "train/n_updates",
+        "rollout/success_rate",
+        "rollout/ep_len_mean",
+        "time/fps",
+    } <= seen.keys()
+
+
+def test_hil_serl_preset_is_literal():
+    config = DrQConfig.preset("hil-serl")
+    assert (config.batch_size, config.demo_fraction, config.gamma, config.tau) == (256, 0.5, 0.97, 0.005)
+    assert (config.learning_rate, config.critics, config.critic_subset, config.n_step) == (3e-4, 2, None, 1)
+    assert (config.initial_temperature, config.target_entropy_per_action) == (0.01, -0.5)
+    assert (config.actor_every, config.learning_starts, config.clip_target) == (2, 100, None)
+    assert config.actor_q == "mean"
+
+
+def test_preset_with_a_change_and_an_unknown_one():
+    assert DrQConfig.preset("tuned", gamma=0.9).gamma == 0.9
+    with pytest.raises(ConfigError, match="no preset 'best'"):
+        DrQConfig.preset("best")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no setting gama"):
+        DrQConfig.preset("tuned", gama=0.9)
+
+
+@pytest.mark.parametrize("change", [{"gamma": 1.5}, {"batch_size": 0}, {"critic_subset": 3}])
+def test_impossible_settings_are_refused(change: dict[str, float]):
+    with pytest.raises(ConfigError, match="ask for"):
+        DrQConfig(**change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["online", "both", "success"])
+def test_guided_steps_go_where_asked(mode: str):
+    model = make_model(demos=0)
+    model.store_guided = mode  # type: ignore[assignment]
+    model.learn(1)
+    step = model.loop.step()
+    start = len(model.online)
+    for guided, success in ((False, None), (True, None), (False, True)):
+        transition = type(step.transition)(**{**vars(step.transition), "guided": guided, "terminated": bool(success)})
+        model.remember(type(step)(transition=transition, info={}, outcome=outcome(success)))
+    assert len(model.demo) == {"online": 0, "both": 1, "success": 2}[mode]
+    assert len(model.online) == start + 3
+
+
+def outcome(success: bool | None) -> object:
+    from rl.types import EpisodeOutcome
+
+    if success is None:
+        return None
+    return EpisodeOutcome(
+        episode=0,
+        success=success,
+        terminated=True,
+        truncated=False,
+        steps=3,
+        guided_steps=1,
+        pruned_steps=0,
+        final_robot=None,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.timeout(120)
+def test_learns_to_reach():
+    torch.set_num_threads(1)
+    model = make_model(
+        config=DrQConfig(batch_size=64, learning_starts=100, hidden_size=64, channels=16, feature_size=32), demos=10
+    )
+    model.learn(1_500)
+    mean, _ = evaluate_policy(model, Monitor(Reach()), n_eval_episodes=30)
+    assert mean >= 0.7  # 0 untrained

@@ -1,0 +1,232 @@
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from rl.buffers import FrameStore, IndexBuffer, demo_count
+from rl.errors import ConfigError
+
+SPACE = spaces.Dict(
+    {
+        "left": spaces.Box(0, 255, (8, 8, 3), np.uint8),
+        "right": spaces.Box(0, 255, (8, 8, 3), np.uint8),
+        "state": spaces.Box(-1.0, 1.0, (1,), np.float32),
+    }
+)
+
+
+def observe(value: int) -> dict[str, np.ndarray]:
+    """An observation that can be told from every other: its number is in each pixel and in the state."""
+    left = np.full((8, 8, 3), value, np.uint8)
+    left[0, 0] = 255 - value
+    return {"left": left, "right": np.full((8, 8, 3), value + 100, np.uint8), "state": np.array([value], np.float32)}
+
+
+def make_store(capacity: int = 100, pad: int = 2) -> FrameStore:
+    return FrameStore(SPACE, 2, capacity=capacity, pad=pad)
+
+
+def roll(
+    store: FrameStore, first: int, steps: int, *, terminated: bool = False, truncated: bool = False, reward: float = 0.0
+) -> list[int]:
+    """Store an episode with observations first, first + 1, ...; the last transition ends it as asked."""
+    store.start_episode(observe(first))
+    return [
+        store.append(
+            np.full(2, 0.1 * (first + t)),
+            reward if t == steps - 1 else float(t),
+            observe(first + t + 1),
+            terminated=terminated and t == steps - 1,
+            truncated=truncated and t == steps - 1,
+        )
+        for t in range(steps)
+    ]
+
+
+def next_values(store: FrameStore, slots: list[int], n: int = 1) -> list[float]:
+    return store.states(store.n_step(np.array(slots), n=n, gamma=0.5).last)[:, 0].tolist()
+
+
+def test_each_frame_is_stored_once():
+    store = make_store()
+    roll(store, 0, 5, terminated=True)
+    roll(store, 10, 3, truncated=True)
+    assert store.observations == (5 + 1) + (3 + 1)
+
+
+def test_memory_is_what_padded_frames_take():
+    assert make_store(capacity=10, pad=2).bytes_reserved == 10 * 2 * 12 * 12 * 3
+
+
+def test_frames_come_back_as_they_were_stored():
+    store = make_store()
+    slots = np.array(roll(store, 3, 2, terminated=True))
+    np.testing.assert_array_equal(store.images("left", slots)[1], observe(4)["left"])
+    np.testing.assert_array_equal(store.images("right", slots)[0], observe(3)["right"])
+    np.testing.assert_allclose(store.actions(slots)[1], [0.4, 0.4], atol=1e-7)
+
+
+def test_shifted_window_is_the_edge_padded_image_moved():
+    store = make_store(pad=2)
+    image = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    store.start_episode({**observe(0), "left": image})
+    slot = store.append(np.zeros(2), 0.0, observe(1), terminated=True, truncated=False)
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
+    crop = store.crop("left", np.array([slot]), np.array([[4, 1]]))[0]
+    np.testing.assert_array_equal(crop, padded[4:12, 1:9])
+
+
+def test_next_observation_of_the_last_step_is_the_terminal_one():
+    store = make_store()
+    slots = roll(store, 0, 3, terminated=True)
+    roll(store, 50, 3, terminated=True)
+    assert next_values(store, slots) == [1.0, 2.0, 3.0]
+
+
+def test_next_observation_never_comes_from_the_next_segment():
+    store = make_store()
+    first = roll(store, 10, 3)  # ends without terminated or truncated
+    second = roll(store, 30, 3)
+    demo = IndexBuffer(store)
+    demo.add(first)
+    demo.add(second)
+    assert next_values(store, [first[-1], second[0]]) == [13.0, 31.0]
+    assert next_values(store, [first[-1]], n=5) == [13.0]
+    np.testing.assert_array_equal(store.images("left", np.array([second[0]]))[0], observe(30)["left"])
+
+
+def test_n_step_return_by_hand():
+    store = make_store()
+    slots = roll(store, 0, 5, terminated=True, reward=8.0)  # rewards 0, 1, 2, 3, 8
+    returns = store.n_step(np.array(slots), n=3, gamma=0.5)
+    np.testing.assert_allclose(returns.rewards, [0 + 0.5 + 0.5, 1 + 1 + 0.75, 2 + 1.5 + 2, 3 + 4, 8], atol=1e-6)
+    np.testing.assert_allclose(returns.discounts, [0.125, 0.125, 0, 0, 0], atol=1e-7)
+
+
+def test_truncated_end_bootstraps_with_the_shorter_discount():
+    store = make_store()
+    slots = roll(store, 0, 4, truncated=True, reward=3.0)
+    returns = store.n_step(np.array(slots), n=3, gamma=0.5)
+    np.testing.assert_allclose(returns.discounts, [0.125, 0.125, 0.25, 0.5], atol=1e-7)
+    np.testing.assert_allclose(store.states(returns.last)[:, 0], [3, 4, 4, 4], atol=0)
+
+
+def test_running_episode_bootstraps_from_its_newest_observation():
+    store = make_store()
+    slots = roll(store, 0, 2)
+    returns = store.n_step(np.array(slots), n=3, gamma=0.5)
+    np.testing.assert_allclose(returns.discounts, [0.25, 0.5], atol=1e-7)
+    np.testing.assert_allclose(store.states(returns.last)[:, 0], [2, 2], atol=0)
+
+
+def test_eviction_frees_the_oldest_episode_and_leaves_index_sets_right():
+    store = make_store(capacity=12)
+    online = IndexBuffer(store)
+    for first in (0, 20, 40, 60):
+        online.add(roll(store, first, 3, terminated=True))
+    values = sorted(store.states(online.slots)[:, 0].tolist())
+    assert values == [20, 21, 22, 40, 41, 42, 60, 61, 62]
+    assert next_values(store, [int(s) for s in online.slots if store.states(np.array([s]))[0, 0] == 62]) == [63.0]
+
+
+def test_demonstrations_outlive_eviction():
+    store = make_store(capacity=12)
+    online, demo = IndexBuffer(store), IndexBuffer(store, keep=True)
+    demo.add(roll(store, 0, 3, terminated=True))
+    for first in (20, 40, 60):
+        online.add(roll(store, first, 3, terminated=True))
+    assert sorted(store.states(demo.slots)[:, 0].tolist()) == [0, 1, 2]
+    assert sorted(store.states(online.slots)[:, 0].tolist()) == [40, 41, 42, 60, 61, 62]
+
+
+def test_store_full_of_demonstrations_says_what_to_do():
+    store = make_store(capacity=8)
+    demo = IndexBuffer(store, keep=True)
+    demo.add(roll(store, 0, 3, terminated=True))
+    demo.add(roll(store, 10, 3, terminated=True))
+    with pytest.raises(ConfigError, match="larger buffer_capacity"):
+        store.start_episode(observe(20))
+
+
+def test_transition_in_two_sets_stays_in_the_other():
+    store = make_store()
+    slots = roll(store, 0, 3, terminated=True)
+    online, demo = IndexBuffer(store), IndexBuffer(store)
+    online.add(slots)
+    demo.add(slots[1:])
+    demo.add(slots[1])
+    demo.discard([slots[1]])
+    assert (len(online), len(demo)) == (3, 1)
+    assert demo.slots.tolist() == [slots[2]]
+
+
+def test_sampling_covers_the_set_and_nothing_else():
+    store = make_store()
+    buffer = IndexBuffer(store)
+    slots = roll(store, 0, 6, terminated=True)[::2]
+    buffer.add(slots)
+    drawn = buffer.sample(200, np.random.default_rng(0))
+    assert set(drawn.tolist()) == set(slots)
+
+
+@pytest.mark.parametrize(
+    ("online", "demo", "expected"), [(500, 400, 64), (500, 40, 32), (500, 60, 64), (500, 0, 0), (0, 40, 128)]
+)
+def test_share_of_demonstrations_in_a_batch(online: int, demo: int, expected: int):
+    assert demo_count(128, online, demo, fraction=0.5, small_count=60, small_fraction=0.25) == expected
+
+
+def test_episode_comes_back_in_the_layout_of_demonstrations():
+    store = make_store()
+    roll(store, 5, 3, truncated=True, reward=1.0)
+    episode = store.episode(0)
+    copy = make_store()
+    slots = copy.add_episode(episode)
+    assert {key: value.shape for key, value in episode.items()} == {
+        "left": (4, 8, 8, 3),
+        "right": (4, 8, 8, 3),
+        "state": (4, 1),
+        "action": (3, 2),
+        "reward": (3,),
+        "terminated": (3,),
+        "truncated": (3,),
+        "guided": (3,),
+    }
+    for key, value in copy.episode(0).items():
+        np.testing.assert_array_equal(value, episode[key])
+    assert next_values(copy, slots.tolist()) == [6.0, 7.0, 8.0]
+
+
+def test_located_slots_are_found_in_a_restored_store():
+    store = make_store(capacity=12)
+    for first in (0, 20, 40, 60):
+        slots = roll(store, first, 3, terminated=True)
+    episodes, steps = store.locate(np.array(slots)[[2, 0]])
+    assert (episodes.tolist(), steps.tolist()) == ([3, 3], [2, 0])
+    copy = make_store()
+    for number in store.episodes:
+        copy.restore_episode(number, store.episode(number))
+    assert copy.states(copy.slots_at(episodes, steps))[:, 0].tolist() == [62, 60]
+
+
+@pytest.mark.parametrize("key", ["left", "action", "reward"])
+def test_episode_of_another_task_is_refused(key: str):
+    store = make_store()
+    roll(store, 0, 2, terminated=True)
+    episode = store.episode(0)
+    with pytest.raises(ConfigError, match=f"'{key}'"):
+        make_store().add_episode(
+            {**episode, key: episode[key][..., :1]} if key != "reward" else {**episode, key: np.zeros(9)}
+        )
+    with pytest.raises(ConfigError, match=f"no '{key}'"):
+        make_store().add_episode({name: value for name, value in episode.items() if name != key})
+
+
+def test_append_without_an_episode_is_refused():
+    with pytest.raises(ConfigError, match="start_episode"):
+        make_store().append(np.zeros(2), 0.0, observe(0), terminated=False, truncated=False)
+
+
+def test_channels_first_images_are_refused():
+    space = spaces.Dict({"left": spaces.Box(0, 255, (3, 8, 8), np.uint8), "state": SPACE["state"]})
+    with pytest.raises(ConfigError, match="channels last"):
+        FrameStore(space, 2, capacity=10)
