@@ -5,18 +5,20 @@ import concurrent.futures
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from tools.memory import EpisodicMemory
 
 from agps_agent.ask import Answer
 from agps_agent.float_trigger import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos, StallRule
 from agps_agent.float_trigger.encoder import Encoder
 from agps_agent.state import Trigger
+from rl.buffers import Episode
 from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation
+from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
@@ -72,11 +74,17 @@ class AgentSupervisor:
         self._counts: Counter[str] = Counter()
         self._seconds = 0.0
         self._worker = _EventLoopThread()
+        self.last_episode: dict[str, Any] = {}
+        """What FLOAT and the agent did in the last finished rollout, for the run's log."""
 
-    def calibrate(self, rollouts: list[list[Any]]) -> None:
-        """Fit FLOAT on the image sequences of successful rollouts: per rollout a list of `images` mappings."""
-        for images in rollouts:
-            self._references.append(self._encoder.encode_batch(images))
+    def calibrate(self, demos: Sequence[Episode]) -> None:
+        """Fit FLOAT on demonstrations: per camera (T + 1, H, W, 3) uint8, beside what else an episode holds."""
+        for demo in demos:
+            # The last frame is seen by no rollout: there is no decision left to review.
+            steps = range(len(demo["action"]))
+            self._references.append(
+                self._encoder.encode_batch([{name: demo[name][t] for name in self._encoder.cameras} for t in steps])
+            )
         self._fit()
 
     def start_episode(self, episode: int, observation: Observation) -> None:
@@ -84,7 +92,7 @@ class AgentSupervisor:
         self._episode = episode
         self._embeddings: list[FloatArray] = []
         self._queries = 0
-        self._triggered = False
+        self._trigger: Trigger | None = None
         self._trace: list[float] = []
         self._record_ids: list[str] = []
         self._stall_rule.reset()
@@ -100,8 +108,8 @@ class AgentSupervisor:
         trigger = self._watch(embedding, observation)
         if trigger is None or active is not None:
             return None
-        if not self._triggered:
-            self._triggered = True
+        if self._trigger is None:
+            self._trigger = trigger
             self._counts["triggers"] += 1
         if self._queries >= self._config.max_queries or not self._may_help:
             return None
@@ -114,18 +122,19 @@ class AgentSupervisor:
             final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
             self._memory.mark(record_id, success=outcome.success, T_base_tcp_final=final)
         self._unaided.append(outcome.success and not outcome.intervention_ids)
+        self.last_episode = {
+            "triggered": self._trigger is not None,
+            "trigger_kind": None if self._trigger is None else self._trigger["kind"],
+            "trigger_step": None if self._trigger is None else self._trigger["step"],
+            "may_help": self._may_help,
+            "float_trace": self._trace,
+            "float_max": max(self._trace, default=None),
+            "float_threshold": None if self.reading is None else self.reading.threshold,
+        }
         needs_references = len(self._references) < self._config.max_references
         if outcome.success and needs_references and self._embeddings:
             self._references.append(np.stack(self._embeddings))
             self._fit()
-
-    def episode_summary(self) -> dict[str, Any]:
-        """Return what the run's log keeps of the running episode."""
-        return {
-            "triggered": self._triggered,
-            "float_trace": self._trace,
-            "float_threshold": None if self.reading is None else self.reading.threshold,
-        }
 
     def metrics(self) -> dict[str, float]:
         """Return cumulative counters of the run."""
@@ -177,8 +186,9 @@ class AgentSupervisor:
         self._counts["agent_calls"] += answer.cost.model_calls
         self._counts["memory_hits"] += answer.cost.memory_hit
         self._counts["tokens"] += answer.cost.prompt_tokens + answer.cost.completion_tokens
+        question_id = f"{self._counts['questions']:04d}"
         if self._save_answer is not None:
-            self._save_answer(f"{self._counts['questions']:04d}", answer, scene)
+            self._save_answer(question_id, answer, scene)
         if answer.intervention is None:
             self._counts[f"declined/{answer.reason_key}"] += 1
             return None
@@ -186,7 +196,7 @@ class AgentSupervisor:
             self._record_ids.append(answer.record_id)
         if self._detector is not None:
             self._detector.rearm()
-        return answer.intervention
+        return replace(answer.intervention, id=question_id)
 
     def _fit(self) -> None:
         """Calibrate FLOAT on the references when there are enough of them."""

@@ -1,0 +1,238 @@
+"""The only file that builds and wires objects from a configuration. Everybody else is handed what they need."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from langchain_core.language_models import BaseChatModel
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agps_agent.ask import Answer, ask, save_answer
+from agps_agent.config import RunConfig
+from agps_agent.float_trigger import Encoder, StallRule, default_encoder
+from agps_agent.graph import Graph, build_graph
+from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
+from agps_agent.models.profiles import ModelProfile, find_profile
+from agps_agent.report.recording import Recorder
+from agps_agent.runs import RunDirectory
+from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
+from agps_agent.supervisor import AgentSupervisor
+from rl.buffers import Episode
+from rl.checkpoint import ALGORITHM, latest_checkpoint
+from rl.drq import DrQ
+from rl.envs.factory import make_env
+from rl.envs.manipulation import ManipulationEnv
+from rl.learner import ThreadedLearner, prepare_process
+from rl.supervisor import NullSupervisor, Supervisor
+from rl.tasks.demos import load_demos, record_demos, save_demos
+from rl.types import FloatArray
+from tools.memory import EpisodicMemory
+from tools.scene import Scene
+
+DEMO_SEED, EVAL_SEED, SUPERVISOR_SEED = 1_000_000, 2_000_000, 3_000_000
+"""Offsets that keep the random numbers of the parts of one run apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatModel:
+    """A chat model and the coordinate frame it speaks."""
+
+    model: BaseChatModel
+    profile: ModelProfile
+    name: str
+
+
+@dataclass(kw_only=True)
+class Session:
+    """Every live object of one training run; a context manager that releases them."""
+
+    config: RunConfig
+    run: RunDirectory
+    env: ManipulationEnv
+    eval_env: ManipulationEnv
+    algorithm: DrQ
+    supervisor: Supervisor
+    recorder: Recorder
+    rate_hz: float = 10.0
+    _closers: list[Any] = field(default_factory=list)
+
+    def demonstrations(self) -> Sequence[Episode]:
+        """Return this run's demonstrations, recorded by the scripted expert the first time."""
+        if self.config.demos == 0:
+            return []
+        if not self.run.demos.exists():
+            episodes = record_demos(self.eval_env, n=self.config.demos, seed=self.config.seed + DEMO_SEED)
+            save_demos(self.run.demos, episodes, env=self.eval_env, seed=self.config.seed + DEMO_SEED)
+        return load_demos(self.run.demos, env=self.eval_env)
+
+    def __enter__(self) -> Self:
+        """Return the session."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release threads, files and simulators."""
+        self.supervisor.close()
+        self.recorder.close()
+        self.env.close()
+        self.eval_env.close()
+
+
+def build_session(config: RunConfig, run: RunDirectory) -> Session:
+    """Return everything that a training run needs, wired."""
+    prepare_process(config.threads)
+    env, eval_env = build_env(config), build_env(config)
+    supervisor = build_supervisor(config, run, env)
+    algorithm = DrQ(
+        "MultiInputPolicy",
+        DummyVecEnv([lambda: env]),
+        config=config.drq,
+        supervisor=supervisor,
+        guidance=config.guidance,
+        seed=config.seed,
+        tensorboard_log=str(run.path / "tensorboard"),
+    )
+    if config.learner == "threaded":
+        algorithm.learner = ThreadedLearner(algorithm)
+    return Session(
+        config=config,
+        run=run,
+        env=env,
+        eval_env=eval_env,
+        algorithm=algorithm,
+        supervisor=supervisor,
+        recorder=Recorder(run.recording, workspace=env.workspace),
+    )
+
+
+def build_env(config: RunConfig) -> ManipulationEnv:
+    """Return the task's environment on the chosen robot."""
+    return make_env(config.task, image_size=config.image_size, **config.task_options.overrides())
+
+
+def build_encoder() -> Encoder:
+    """Return the encoder that FLOAT and the memory share."""
+    return default_encoder()
+
+
+def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> ChatModel:
+    """Return the embedded model, or the one behind an OpenAI-compatible URL.
+
+    Raises:
+        ConfigError: If the URL does not answer or does not serve the model.
+    """
+    if vlm == "embedded":
+        return ChatModel(model=EmbeddedVLM(), profile=find_profile("embedded"), name="embedded")
+    model = open_chat_model(OpenAICompatConfig(url=vlm, model=name, timeout_s=settings.call_timeout_s))
+    served = str(getattr(model, "model_name", name))
+    return ChatModel(model=model, profile=find_profile(served), name=served)
+
+
+def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv) -> Supervisor:
+    """Return who watches: the agent, or nobody."""
+    if config.method == "serl":
+        return NullSupervisor()
+    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
+    encoder = build_encoder()
+    memory = EpisodicMemory(run.memory, dim=encoder.dim, task=config.task)
+    graph = build_graph(config.task)
+
+    async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
+        context = AgentContext(
+            scene=scene,
+            model=chat.model,
+            profile=chat.profile,
+            memory=memory,
+            embedding=embedding,
+            settings=config.agent,
+        )
+        return await ask(graph, context, mode=config.mode, trigger=trigger)
+
+    def save(answer_id: str, answer: Answer, scene: Scene) -> None:
+        save_answer(run.intervention(answer_id), answer, scene)
+
+    return AgentSupervisor(
+        capture=lambda: capture_scene(env),
+        ask=ask_agent,
+        encoder=encoder,
+        float_config=config.detector,
+        stall_rule=StallRule(env.task.horizon, config.stall),
+        memory=memory,
+        config=config.supervisor,
+        seed=config.seed + SUPERVISOR_SEED,
+        save_answer=save,
+    )
+
+
+def capture_scene(env: ManipulationEnv) -> Scene:
+    """Return a snapshot of cameras and arm for the agent."""
+    frames = env.capture()
+    robot = env.robot
+    return Scene(
+        task=env.task.name,
+        frames={frame.name: frame for frame in frames},
+        T_base_tcp=robot.T_base_tcp,
+        gripper_opening=robot.gripper_opening,
+        workspace=env.workspace,
+        p_tcp_tool=np.asarray(env.task.p_tcp_tool),
+    )
+
+
+@dataclass(kw_only=True)
+class Asker:
+    """The agent, asked by a person: one pass of the graph at a time, without memory. A context manager."""
+
+    config: RunConfig
+    chat: ChatModel
+    graph: Graph
+    _env: ManipulationEnv | None = None
+
+    def scene_at(self, seed: int) -> Scene:
+        """Return what the agent's cameras see at the start of the episode of a seed."""
+        if self._env is None:
+            self._env = build_env(self.config)
+        self._env.reset(seed=seed)
+        return capture_scene(self._env)
+
+    def ask(self, scene: Scene, *, mode: ModeRequest) -> Answer:
+        """Return what the agent advises."""
+        context = AgentContext(
+            scene=scene, model=self.chat.model, profile=self.chat.profile, settings=self.config.agent
+        )
+        return asyncio.run(ask(self.graph, context, mode=mode))
+
+    def __enter__(self) -> Self:
+        """Return the asker."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the simulator, if one was opened."""
+        if self._env is not None:
+            self._env.close()
+
+
+def build_asker(config: RunConfig) -> Asker:
+    """Return the agent for questions outside of a run.
+
+    Raises:
+        ConfigError: If the task has no prompt, or the URL does not answer.
+    """
+    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
+    return Asker(config=config, chat=chat, graph=build_graph(config.task))
+
+
+def load_policy(run: RunDirectory) -> DrQ:
+    """Return the policy of a run's newest checkpoint, without its replay memory.
+
+    Raises:
+        ConfigError: If the run has saved none.
+    """
+    policy: DrQ = DrQ.load(latest_checkpoint(run.checkpoints) / ALGORITHM)
+    return policy
