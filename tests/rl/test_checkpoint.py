@@ -1,0 +1,145 @@
+import resource
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rl.checkpoint import MANIFEST, latest_checkpoint, load_checkpoint, save_checkpoint
+from rl.drq import DrQ, DrQConfig
+from rl.errors import AgpsError, ConfigError
+from tests.rl.drq.reach import Reach, record
+
+SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=60)
+
+
+def make_model(config: DrQConfig = SMALL, demos: int = 3, seed: int = 0) -> DrQ:
+    model = DrQ("MultiInputPolicy", Reach(), config=config, seed=seed, device="cpu")
+    model.add_demonstrations(record(demos))
+    return model
+
+
+def everything(model: DrQ) -> torch.Tensor:
+    adam = [value for state in model.critic_optimizer.state.values() for value in state.values()]
+    parts = [*model.policy.parameters(), model.log_ent_coef, *adam]
+    return torch.cat([part.detach().float().flatten() for part in parts])
+
+
+@pytest.fixture
+def trained() -> DrQ:
+    return make_model().learn(70)  # the memory holds 60 observations: some were evicted
+
+
+def test_resumed_run_makes_bit_equal_updates(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    resumed = make_model(demos=0, seed=7)
+    load_checkpoint(tmp_path / "last", resumed)
+    assert torch.equal(everything(resumed), everything(trained))
+    for _ in range(3):
+        batches = [model.sample(16) for model in (trained, resumed)]
+        assert torch.equal(batches[0].next_patches, batches[1].next_patches)
+        trained.train(1)
+        resumed.train(1)
+    assert torch.equal(everything(resumed), everything(trained))
+    assert resumed.n_updates == trained.n_updates
+    observation, _ = Reach().reset(seed=0)
+    np.testing.assert_array_equal(resumed.act(observation), trained.act(observation))
+
+
+def test_resumed_run_goes_on(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    resumed = make_model(demos=0)
+    load_checkpoint(tmp_path / "last", resumed)
+    resumed.learn(20, reset_num_timesteps=False)
+    assert resumed.num_timesteps == 90
+    assert resumed.n_updates > trained.n_updates
+
+
+def test_state_of_others_comes_back(trained: DrQ, tmp_path: Path):
+    extra = {"supervisor": {"triggers": 3, "index": np.arange(4.0), "names": ["a"]}}
+    save_checkpoint(tmp_path / "last", trained, extra)
+    loaded = load_checkpoint(tmp_path / "last", make_model(demos=0))
+    assert loaded["supervisor"]["triggers"] == 3
+    np.testing.assert_array_equal(loaded["supervisor"]["index"], np.arange(4.0))
+
+
+def test_policy_of_a_checkpoint_loads_alone(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    policy = DrQ.load(tmp_path / "last" / "algorithm.zip", device="cpu")
+    observation, _ = Reach().reset(seed=0)
+    np.testing.assert_array_equal(
+        policy.predict(observation, deterministic=True)[0], trained.predict(observation, deterministic=True)[0]
+    )
+
+
+def test_only_new_episodes_are_written(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    before = {file.name: file.stat().st_ino for file in (tmp_path / "last" / "episodes").iterdir()}
+    trained.learn(15, reset_num_timesteps=False)
+    save_checkpoint(tmp_path / "last", trained, {})
+    after = {file.name: file.stat().st_ino for file in (tmp_path / "last" / "episodes").iterdir()}
+    kept = before.keys() & after.keys()
+    assert len(kept) >= 3
+    assert all(before[name] == after[name] for name in kept)
+    assert after.keys() - before.keys()
+
+
+def test_full_disk_leaves_the_earlier_checkpoint(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {"try": 1})
+    trained.train(1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(AgpsError, match="the earlier checkpoint is kept"):
+            save_checkpoint(tmp_path / "last", trained, {"try": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert load_checkpoint(tmp_path / "last", make_model(demos=0)) == {"try": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
+def test_truncated_checkpoint_is_refused(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    file = tmp_path / "last" / "algorithm.zip"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="incomplete: algorithm.zip has 1000 of"):
+        load_checkpoint(tmp_path / "last", make_model(demos=0))
+
+
+def test_damaged_checkpoint_is_refused(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    file = tmp_path / "last" / "state.pt"
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(ConfigError, match="damaged"):
+        load_checkpoint(tmp_path / "last", make_model(demos=0))
+
+
+def test_missing_checkpoint_is_said(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no checkpoint at"):
+        load_checkpoint(tmp_path / "last", make_model(demos=0))
+    with pytest.raises(ConfigError, match="no checkpoint in"):
+        latest_checkpoint(tmp_path)
+
+
+def test_checkpoint_of_another_configuration_is_refused(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    other = DrQConfig(**{**vars(SMALL), "gamma": 0.5})
+    with pytest.raises(ConfigError, match="gamma = 0.92, not 0.5"):
+        load_checkpoint(tmp_path / "last", make_model(config=other, demos=0))
+
+
+def test_crash_between_the_renames_loses_nothing(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {"try": 1})
+    (tmp_path / "last").rename(tmp_path / ".last.previous")
+    assert load_checkpoint(latest_checkpoint(tmp_path), make_model(demos=0)) == {"try": 1}
+    assert load_checkpoint(tmp_path / "last", make_model(demos=0)) == {"try": 1}
+
+
+def test_latest_of_several_checkpoints(trained: DrQ, tmp_path: Path):
+    for name in ("b", "a"):
+        save_checkpoint(tmp_path / name, trained, {})
+    assert latest_checkpoint(tmp_path) == tmp_path / "a"
+    assert (latest_checkpoint(tmp_path) / MANIFEST).is_file()

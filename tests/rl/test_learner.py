@@ -1,0 +1,143 @@
+import copy
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+
+from rl.drq import DrQ, DrQConfig
+from rl.errors import AgpsError
+from rl.learner import LockstepLearner, ThreadedLearner, keep_freed_memory, prepare_process
+from tests.rl.drq.reach import Reach, record
+
+SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=1_000)
+
+
+def make_model() -> DrQ:
+    model = DrQ("MultiInputPolicy", Reach(), config=SMALL, seed=0, device="cpu")
+    model.add_demonstrations(record(3))
+    return model
+
+
+class Pace(BaseCallback):
+    """Gives the learner thread time, as a robot does."""
+
+    def __init__(self, pause_s: float = 0.02) -> None:
+        super().__init__()
+        self._pause_s = pause_s
+
+    def _on_step(self) -> bool:
+        time.sleep(self._pause_s)
+        return True
+
+
+def test_lockstep_waits_for_learning_starts():
+    model = make_model()
+    learner = LockstepLearner(model)
+    model.num_timesteps = 10
+    learner.advance()
+    assert model.n_updates == 0
+    model.num_timesteps = 11
+    learner.advance()
+    assert model.n_updates == 1
+
+
+def test_threaded_learner_updates_beside_the_loop_within_its_ratio():
+    model = make_model()
+    model.learner = ThreadedLearner(model, publish_every=2)
+    model.learn(50, callback=Pace())
+    assert 0 < model.n_updates <= 0.5 * (50 - 10)
+    assert not any(thread.name == "learner" for thread in threading.enumerate())
+
+
+def test_unbounded_thread_exceeds_the_lockstep_ratio():
+    model = make_model()
+    model.learner = ThreadedLearner(model, max_updates_per_step=math.inf)
+    model.learn(25, callback=Pace(0.1))
+    assert model.n_updates > 0.5 * (25 - 10)
+
+
+def test_loop_acts_with_published_weights_until_new_ones_come():
+    model = make_model()
+    model.learner = ThreadedLearner(model, publish_every=10_000)
+    model.learner.start()
+    observation, _ = Reach().reset(seed=0)
+    before = model.act(observation, deterministic=True)
+    with torch.no_grad():
+        model.policy.actor.mean.bias.add_(1.0)
+    np.testing.assert_array_equal(model.act(observation, deterministic=True), before)
+    model.learner.stop()
+    assert not np.array_equal(model.act(observation, deterministic=True), before)
+
+
+def test_error_in_the_thread_reaches_the_loop():
+    model = make_model()
+
+    def fail(gradient_steps: int, batch_size: int | None = None) -> None:
+        raise RuntimeError("the update failed")
+
+    model.train = fail  # type: ignore[method-assign]
+    model.learner = ThreadedLearner(model)
+    with pytest.raises(RuntimeError, match="the update failed"):
+        model.learn(200, callback=Pace())
+    assert not any(thread.name == "learner" for thread in threading.enumerate())
+
+
+def test_error_in_the_loop_stops_the_thread():
+    class Fail(BaseCallback):
+        def _on_step(self) -> bool:
+            raise ValueError("the robot failed")
+
+    model = make_model()
+    model.learner = ThreadedLearner(model)
+    with pytest.raises(ValueError, match="the robot failed"):
+        model.learn(10, callback=Fail())
+    assert model.published is None
+    assert not any(thread.name == "learner" for thread in threading.enumerate())
+
+
+def test_silent_learner_is_noticed():
+    model = make_model()
+    release = threading.Event()
+    model.train = lambda *args: release.wait(20)  # type: ignore[method-assign]
+    model.learner = ThreadedLearner(model, max_updates_per_step=1.0, stall_timeout_s=0.3)
+    try:
+        with pytest.raises(AgpsError, match="no sign"):
+            model.learner.start()
+            model.num_timesteps = 20
+            time.sleep(0.05)
+            model.num_timesteps = 30
+            time.sleep(0.6)
+            model.learner.advance()
+    finally:
+        release.set()
+        model.learner.stop()
+
+
+def test_heartbeat_counts_from_the_last_update():
+    model = make_model()
+    learner = LockstepLearner(model)
+    time.sleep(0.05)
+    assert learner.idle_s >= 0.05
+    model.num_timesteps = 11
+    learner.advance()
+    assert learner.idle_s < 0.05
+
+
+def test_published_copy_is_not_the_policy():
+    model = make_model()
+    model.published = copy.deepcopy(model.policy)
+    assert model.acting_policy is model.published
+    model.published = None
+    assert model.acting_policy is model.policy
+
+
+def test_process_is_prepared():
+    threads = torch.get_num_threads()
+    prepare_process(1)
+    assert torch.get_num_threads() == 1
+    assert isinstance(keep_freed_memory(), bool)
+    torch.set_num_threads(threads)
