@@ -118,11 +118,6 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         """Arm, cameras and scene."""
         return self._backend
 
-    @property
-    def robot(self) -> RobotState:
-        """What the arm measured last."""
-        return self._robot
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
