@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from langchain_core.language_models import BaseChatModel
@@ -58,7 +58,6 @@ class Session:
     supervisor: Supervisor
     recorder: Recorder
     rate_hz: float = 10.0
-    _closers: list[Any] = field(default_factory=list)
 
     def demonstrations(self) -> Sequence[Episode]:
         """Return this run's demonstrations, recorded by the scripted expert the first time."""
@@ -140,7 +139,7 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder()
     memory = EpisodicMemory(run.memory, dim=encoder.dim, task=config.task)
-    graph = build_graph(config.task)
+    graph = build_graph(config.task, config.agent)
 
     async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
         context = AgentContext(
@@ -225,7 +224,7 @@ def build_asker(config: RunConfig) -> Asker:
         ConfigError: If the task has no prompt, or the URL does not answer.
     """
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    return Asker(config=config, chat=chat, graph=build_graph(config.task))
+    return Asker(config=config, chat=chat, graph=build_graph(config.task, config.agent))
 
 
 def load_policy(run: RunDirectory) -> DrQ:
