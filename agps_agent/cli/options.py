@@ -15,7 +15,7 @@ from rl.errors import ConfigError
 
 OptionsT = TypeVar("OptionsT")
 
-_STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
+_STYLE = (tyro.conf.PositionalMetavarFromFieldName,)
 _FRAME = re.compile(r"^[│╭╰|+]|[│╮╯|+]$")
 _PYDANTIC_HEAD = re.compile(r"\d+ validation errors? for \w+ ")
 _PYDANTIC_TAIL = re.compile(r" ?\[type=\w+, input_value=(.+?), input_type=\w+\]( For further information visit \S+)?")
@@ -76,9 +76,11 @@ def complaint_line(box: str) -> str:
     said: list[str] = []
     hint = ""
     for line in lines[1:]:
-        if line.startswith(("──", "--------")):
+        is_rule = len(line) > 5 and set(line) <= {"─", "-"}
+        if is_rule and any(said):
             break
-        said.append(line)
+        if not is_rule:
+            said.append(line)
     for index, line in enumerate(lines):
         if line.startswith("Perhaps you meant") and index + 1 < len(lines):
             hint = f" Did you mean {lines[index + 1].split(' ')[0]}?"

@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from agps_agent.cli.main import COMMANDS, main
+from agps_agent.cli.options import complaint_line, one_line
+from tests.agps_agent.report.synthetic import make_run
+
+
+def stderr_of(argv: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(argv) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("agps: ") and err.count("\n") == 1, err
+    return err
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    page = capsys.readouterr().out
+    assert all(f"  {name} " in page for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert f"agps {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["trian"], "did you mean `agps train`?"),
+        (["train"], "Missing from agps train: TASK"),
+        (["train", "knitting"], "There is no task 'knitting'; Tasks: usb_insertion."),
+        (["train", "usb_insert"], "did you mean usb_insertion?"),
+        (["train", "usb_insertion", "--seed", "x"], "--seed: invalid literal for int()"),
+        (["train", "usb_insertion", "--seed", "-1"], "--seed: Input should be greater than or equal to 0, got -1"),
+        (["train", "usb_insertion", "--method", "conrft"], "invalid choice 'conrft' for argument '--method'"),
+        (["train", "usb_insertion", "--methd", "serl"], "Did you mean --method?"),
+        (["train", "usb_insertion", "--vlm", "gpt"], "--vlm: use `embedded` or a URL"),
+        (["train", "usb_insertion", "--drq.gamma", "2"], "gamma is 2.0"),
+        (["train", "usb_insertion", "--resume"], "name it with --run-dir"),
+        (["eval", "nowhere"], "There is no run directory nowhere"),
+        (["report", "nowhere"], "There is no run directory nowhere"),
+        (["report"], "needs a run directory"),
+        (["view", "nowhere"], "There is no run directory nowhere"),
+        (["ask", "knitting"], "There is no task 'knitting'"),
+        (["ask", "usb_insertion", "--vlm", "gpt"], "use `embedded` or a URL"),
+        (["bench", "bread"], "has no command 'bread'; use one of env, float, agent, update."),
+        (["demos", "record", "knitting"], "There is no task 'knitting'"),
+        (["demos", "list", "nowhere"], "There are no demonstrations in nowhere"),
+        (["prompts", "show", "knitting"], "There is no prompt 'knitting'"),
+        (["sweep", "usb_insertion", "--jobs", "0"], "--jobs is 0"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(
+    argv: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in stderr_of(argv, 2, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_run_is_refused_before_anything_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run", episodes=3)
+    assert "add --resume" in stderr_of(["train", "usb_insertion", "--run-dir", str(run.path)], 2, capsys)
+
+
+def test_damaged_run_fails_with_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text("{")
+    assert "config.json is not JSON" in stderr_of(["report", str(tmp_path)], 1, capsys)
+
+
+def test_run_without_checkpoint_cannot_be_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run", episodes=3)
+    run.config.write_text(json.dumps({"config": {"task": "usb_insertion"}}))
+    assert "There is no checkpoint" in stderr_of(["eval", str(run.path)], 2, capsys)
+
+
+def test_report_prints_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    assert main(["report", str(run.path)]) == 0
+    assert capsys.readouterr().out == f"{run.report}\n"
+    assert run.report.is_file()
+
+
+def test_json_is_the_only_thing_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [str(make_run(tmp_path / name, episodes=12, method=name).path) for name in ("agps", "serl")]
+    assert main(["report", *runs, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["report"] == str(tmp_path / "comparison.html") and len(said["table"]) == 2
+
+
+def test_folder_full_of_runs_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / f"seed{seed}", seed=seed, episodes=12)
+    assert main(["report", str(tmp_path)]) == 0
+    assert (tmp_path / "comparison.html").is_file()
+
+
+def test_prompts_are_listed_with_version_and_hash(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompts", "list"]) == 0
+    assert "decide_mode@v1" in capsys.readouterr().out
+
+
+def test_complaint_in_a_box_becomes_one_line() -> None:
+    box = "╭─ Value error ─╮\n│ Error parsing --n: bad │\n│ value . │\n│ ─────── │\n│ Argument helptext: │\n╰───────╯\n"
+    assert complaint_line(box) == "Error parsing --n: bad value."
+
+
+def test_line_breaks_and_runs_of_blanks_are_joined() -> None:
+    assert one_line("a\n  b , c .") == "a b, c."
