@@ -105,7 +105,7 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
         eval_env=eval_env,
         algorithm=algorithm,
         supervisor=supervisor,
-        recorder=Recorder(run.recording, workspace=env.workspace),
+        recorder=Recorder(run.recording, workspace=env.workspace, every=config.record_every),
     )
 
 
