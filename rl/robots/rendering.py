@@ -3,6 +3,8 @@
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mujoco
@@ -36,18 +38,46 @@ def _shared_context() -> Any:
                 from mujoco.glfw import GLContext
             _contexts[pid] = GLContext(64, 64)
         except Exception as error:  # the platforms raise ImportError, AttributeError, RuntimeError, GLError
-            raise ConfigError(
-                f"Cannot render with MUJOCO_GL={platform}: {error}. Without a display, run "
-                "`apt-get install --no-install-recommends libegl1 libgl1-mesa-dri`."
-            ) from error
+            raise _cannot_render(error) from error
     return _contexts[pid]
+
+
+def _cannot_render(error: Exception) -> ConfigError:
+    return ConfigError(
+        f"Cannot render with MUJOCO_GL={os.environ['MUJOCO_GL']}: {error}. Without a display, unset MUJOCO_GL and run "
+        "`apt-get install --no-install-recommends libegl1 libgl1-mesa-dri`."
+    )
+
+
+@contextmanager
+def _current_context() -> Iterator[None]:
+    """Make this process's GL context current in this thread, and in none afterwards, so that any thread may render."""
+    with _lock:
+        _shared_context().make_current()
+        try:
+            yield
+        finally:
+            _release_context()
+
+
+def _release_context() -> None:
+    """Leave this thread without a current context; costs 10 us. OSMesa's is not bound to a thread."""
+    platform = os.environ["MUJOCO_GL"].lower().strip()
+    if platform == "egl":
+        from mujoco import egl
+
+        none = egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_CONTEXT
+        egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, *none)
+    elif platform != "osmesa":
+        import glfw
+
+        glfw.make_context_current(None)  # type: ignore[arg-type]  # documented: detaches
 
 
 def _free(context: Any, pid: int) -> None:
     """Free a model's GL objects in the context that owns them."""
-    with _lock:
-        if pid == os.getpid() and pid in _contexts:
-            _contexts[pid].make_current()
+    if pid == os.getpid() and pid in _contexts:
+        with _current_context():
             context.free()
 
 
@@ -84,12 +114,14 @@ class Renderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._rgb = np.empty((height, width, 3), np.uint8)
         self._depth = np.empty((height, width), np.float32)
-        with _lock:
-            _shared_context().make_current()
+        with _current_context():
             # Sizes and sampling of the offscreen buffer are read from the model when the context is made.
             model.vis.global_.offwidth, model.vis.global_.offheight = width, height
             model.vis.quality.offsamples = samples
-            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
+            try:
+                self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
+            except mujoco.FatalError as error:
+                raise _cannot_render(error) from error
             self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._finalizer = weakref.finalize(self, _free, self._context, os.getpid())
         self._finalizer.atexit = False  # by then the platform has closed its display
@@ -102,8 +134,7 @@ class Renderer:
         Raises:
             HardwareFault: If the image came out in one colour: the GL context is broken.
         """
-        with _lock:
-            _shared_context().make_current()
+        with _current_context():
             # Each renderer has its own frame buffer; another renderer's may be bound.
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows  # 10 to 60 ms an image in software

@@ -1,4 +1,5 @@
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -100,6 +101,14 @@ def test_side_camera_sees_port_and_plug_over_the_whole_start_region(backend):
             u, v, _ = _pixel(frame, point)
             assert 10 < u < 630
             assert 10 < v < 470
+
+
+def test_any_thread_may_render(backend):
+    expected = backend.policy_images(64)["wrist_1"]
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(backend.policy_images, 64).result()["wrist_1"]
+    np.testing.assert_array_equal(elsewhere, expected)
+    np.testing.assert_array_equal(backend.policy_images(64)["wrist_1"], expected)
 
 
 def test_flat_image_is_a_fault():
