@@ -44,35 +44,40 @@ async def converse(
     messages: list[BaseMessage],
     answer: type[AnswerT],
     check: Callable[[AnswerT], ResultT],
+    *,
+    repairs: int | None = None,
 ) -> ResultT:
     """Return what `check` makes of the model's answer; an answer that it refuses may be corrected.
 
     Args:
         context: Model, limits and the transcript, to which every call is added.
-        node: Who asks. Its repairs are counted together.
+        node: Who asks.
         messages: The question.
         answer: Schema of the answer.
         check: Turns the answer into what the node needs; its `ToolRetry`, `OutsideImage` and `ReplyError` go back to
             the model.
+        repairs: How often the model may correct its answer; None for as often as the settings say.
 
     Raises:
         AgentFault: If the model fails, times out, or its last allowed answer is of no use either.
     """
-    while True:
+    allowed = context.settings.max_repairs if repairs is None else repairs
+    for left in range(allowed, -1, -1):
         reply = await _call(context, node, messages, answer)
         try:
             return check(parse_answer(reply, answer))
         except (ReplyError, OutsideImage, ToolRetry) as error:
             reason: Reason = "outside_image" if isinstance(error, OutsideImage) else error.reason
             context.transcript[-1].refused(str(error))
-            if not may_repair(context, node):
+            if left == 0:
                 raise AgentFault(reason, str(error)) from error
             messages = repaired(context, str(error))
+    raise AssertionError("the last round returns or raises")
 
 
-def may_repair(context: AgentContext, node: NodeName) -> bool:
-    """Return whether a node has calls left to correct its answer."""
-    return sum(exchange.node == node for exchange in context.transcript) <= context.settings.max_repairs
+def calls_left(context: AgentContext, node: NodeName) -> int:
+    """Return how often a node may still ask the model: once, and once more per repair."""
+    return 1 + context.settings.max_repairs - sum(exchange.node == node for exchange in context.transcript)
 
 
 def repaired(context: AgentContext, error: str) -> list[BaseMessage]:

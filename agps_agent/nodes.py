@@ -12,8 +12,9 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import TypeAdapter
 
-from agps_agent.conversation import compose, converse, may_repair, repaired
+from agps_agent.conversation import calls_left, compose, converse, repaired
 from agps_agent.models.parsing import ReplyError
+from agps_agent.models.profiles import ModelProfile
 from agps_agent.state import (
     AgentContext,
     AgentFault,
@@ -28,10 +29,10 @@ from agps_agent.state import (
     intervention_to_guidance,
 )
 from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
-from rl.types import Box, Guide, Prune
+from rl.types import Box, Guide, Prune, RGBDFrame
 from tools.answers import DecideModeAnswer, Mode, PerceiveAnswer, PlanAnswer
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
-from tools.errors import MemoryUnavailable, ToolError, ToolRetry
+from tools.errors import MemoryUnavailable, ToolError, ToolFailed, ToolRetry
 from tools.memory import MemoryRecord
 from tools.perception import Point, annotate, locate_keypoint
 from tools.scene import Scene, calibration_hash
@@ -40,6 +41,10 @@ from tools.schemas import resolve_target, run_plan, tip_to_tcp
 log = logging.getLogger(__name__)
 
 GUIDANCE: TypeAdapter[PruneGuidance | GuideGuidance | NoGuidance] = TypeAdapter(Guidance)
+ANOTHER_VIEW_HELPS: frozenset[Reason] = frozenset(
+    {"not_visible", "no_depth", "implausible_keypoints", "outside_workspace", "outside_image"}
+)
+"""Faults of one image: the gripper hides a keypoint from one camera, not from all."""
 PLAN_PROMPTS: dict[Mode, str] = {"prune": "exploration_pruning", "guide": "action_guidance"}
 
 
@@ -86,24 +91,18 @@ def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
 
 
 async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
-    """Ask the model for the task's keypoints and measure them with depth."""
+    """Ask the model for the task's keypoints and measure them with depth; another view where one does not show them."""
     context = runtime.context
-    prompt, task = load_prompt("perceive"), load_task_prompt(context.scene.task)
-    height, width = context.frame.rgb.shape[:2]
-    system, user = prompt.render(
-        task_description=task.description,
-        point_format=context.profile.instructions(width=width, height=height),
-        image_size=f"{width} pixels wide, {height} high",
-        requested_keypoints=task.requested_keypoints,
-    )
-    messages = compose(system, user, context.frame.rgb)
-
-    def to_pixels(answer: PerceiveAnswer) -> dict[str, tuple[float, float]]:
-        return _requested_pixels(answer, task, context)
-
-    pixels = await converse(context, "perceive", messages, PerceiveAnswer, to_pixels)
-    points = {label: locate_keypoint(context.scene, context.frame.name, label, uv) for label, uv in pixels.items()}
-    _check_plausible(points, task, context)
+    views = _views(context)
+    for last, frame in enumerate(views, start=1 - len(views)):
+        try:
+            points = await _keypoints(context, frame)
+        except (AgentFault, ToolFailed) as error:
+            if last == 0 or error.reason not in ANOTHER_VIEW_HELPS:
+                raise
+            context.transcript[-1].refused(str(error))
+        else:
+            break
     return {"keypoints": [_to_state(point) for point in points.values()]}
 
 
@@ -115,7 +114,8 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     else:
         task, mode = load_task_prompt(context.scene.task), state["mode"]
         points = _from_state(state["keypoints"])
-        image = annotate(context.frame.rgb, points)
+        camera = next(iter(points.values())).camera
+        image = annotate(context.scene.frames[camera].rgb, points)
         context.annotated.append(image)
         system, user = load_prompt(PLAN_PROMPTS[mode]).render(
             task_description=task.description,
@@ -127,7 +127,8 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
             keypoints=describe_keypoints(points),
         )
         messages = compose(system, user, image)
-    answer = await converse(context, "plan", messages, PlanAnswer, lambda answer: answer)
+    repairs = calls_left(context, "plan") - 1
+    answer = await converse(context, "plan", messages, PlanAnswer, lambda answer: answer, repairs=repairs)
     return {"plan": answer.model_dump(), "tool_error": None, "reason": answer.reason}
 
 
@@ -142,7 +143,7 @@ async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> Graph
     except ToolRetry as error:
         if state["recalled"]:
             return {"recalled": False, "record_id": None, "keypoints": []}
-        if not may_repair(context, "plan"):
+        if calls_left(context, "plan") == 0:
             raise
         context.transcript[-1].refused(str(error))
         return {"tool_error": str(error)}
@@ -272,8 +273,45 @@ def _situation(trigger: Trigger, scene: Scene) -> str:
     return f"{why}, at step {trigger['step']} of the attempt. {describe_robot(scene)}"
 
 
+def _views(context: AgentContext) -> list[RGBDFrame]:
+    """Return the images to look at: the default one, then those that look from elsewhere the most."""
+    first = context.frame
+    others = [frame for frame in context.scene.frames.values() if frame.name != first.name]
+    others.sort(key=lambda frame: float(frame.T_base_cam[:3, 2] @ first.T_base_cam[:3, 2]))
+    return [first, *others][: context.settings.max_views]
+
+
+async def _keypoints(context: AgentContext, frame: RGBDFrame) -> dict[str, Point]:
+    """Return the task's keypoints as the model finds them in an image, measured with depth and checked.
+
+    Raises:
+        AgentFault: If the model does not see them or gives no useful answer, or they cannot be where it says.
+        ToolFailed: If there is no depth at one.
+    """
+    prompt, task = load_prompt("perceive"), load_task_prompt(context.scene.task)
+    height, width = frame.rgb.shape[:2]
+    system, user = prompt.render(
+        task_description=task.description,
+        point_format=context.profile.instructions(width=width, height=height),
+        image_size=f"{width} pixels wide, {height} high",
+        requested_keypoints=task.requested_keypoints,
+    )
+    messages = compose(system, user, frame.rgb)
+
+    def to_pixels(answer: PerceiveAnswer) -> dict[str, tuple[float, float]]:
+        return _requested_pixels(answer, task, context.profile, frame)
+
+    pixels = await converse(context, "perceive", messages, PerceiveAnswer, to_pixels)
+    radius = context.settings.depth_radius_px
+    points = {
+        label: locate_keypoint(context.scene, frame.name, label, uv, radius=radius) for label, uv in pixels.items()
+    }
+    _check_plausible(points, task, context)
+    return points
+
+
 def _requested_pixels(
-    answer: PerceiveAnswer, task: TaskPrompt, context: AgentContext
+    answer: PerceiveAnswer, task: TaskPrompt, profile: ModelProfile, frame: RGBDFrame
 ) -> dict[str, tuple[float, float]]:
     """Return the pixel of every keypoint of the task.
 
@@ -289,12 +327,12 @@ def _requested_pixels(
     hidden = [label for label in task.keypoints if not found[label].visible]
     if hidden:
         raise AgentFault("not_visible", f"The model does not see {', '.join(hidden)}.")
-    height, width = context.frame.rgb.shape[:2]
+    height, width = frame.rgb.shape[:2]
     pixels = {}
     for label in task.keypoints:
         point = found[label].point_2d
         assert point is not None  # the schema: what is visible has a point
-        pixels[label] = context.profile.to_pixel(point, width=width, height=height)
+        pixels[label] = profile.to_pixel(point, width=width, height=height)
     return pixels
 
 

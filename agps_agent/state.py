@@ -58,6 +58,10 @@ class AgentSettings(BaseModel):
         0.90, ge=-1, le=1, description="Least cosine similarity at which a remembered record is reused."
     )
     camera: str | None = Field(None, description="Camera that the agent is shown; None takes the scene's first.")
+    max_views: int = Field(2, ge=1, description="Images that are tried when a keypoint is hidden: one call each.")
+    depth_radius_px: int = Field(
+        1, ge=0, description="Depth of a keypoint: median over this many pixels around it; a rim is few pixels wide."
+    )
     guide_max_steps: int = Field(36, ge=1, description="Control steps after which the policy acts again.")
     workspace_margin_m: float = Field(
         0.02, ge=0, description="How far outside of the workspace a keypoint may lie, metres: the TCP stays inside."

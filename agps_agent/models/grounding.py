@@ -19,12 +19,18 @@ Array = npt.NDArray[np.floating[Any]]
 FRAME_MIDDLE = 0.5 * (1.0 + 21.6 / 13.6)
 """From the port's centre to the middle of the frame's short side, over half the opening's length (USB-A: an opening
 of 13.6 mm in a frame of 21.6 mm)."""
-ASPECT = (1.4, 6.0)
+ASPECT = (1.6, 4.0)
 """Length over width of the opening in the image, looked at from above to aslant."""
-LEVELS = (35, 50, 70, 95, 125)
-"""Grey values at which pale is told from dark."""
-MAX_SATURATION = 0.25
-"""Largest (max - min) / max of a metal frame's colour."""
+LEVELS = (80, 38, 115, 55, 25, 16, 10)
+"""Grey values at which pale is told from dark, the most useful first."""
+CERTAIN = 0.99
+"""No other level is tried after an opening of this score."""
+FRAME_END = (1.4, 1.85)
+"""Where the frame ends, over half the opening's length: 1.59, less or more in perspective."""
+MAX_SATURATION = 0.55
+"""Largest (max - min) / max of the frame's colour: metal, also in coloured light."""
+MAX_HUE_SPREAD = 0.06
+"""Largest difference of a colour's share between points of the frame."""
 MIN_CONTRAST = 40.0
 """Smallest step in grey value from the opening to its frame."""
 
@@ -58,7 +64,12 @@ def find_port(rgb: ByteArray) -> Grounding | None:
         rgb: Colour image. Shape (H, W, 3), uint8.
     """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    opening = max(_openings(rgb, grey), key=lambda found: found.score, default=None)
+    opening: _Opening | None = None
+    for found in _openings(rgb, grey):
+        if opening is None or found.score > opening.score:
+            opening = found
+        if opening.score >= CERTAIN:
+            break
     if opening is None:
         return None
     points = {}
@@ -83,15 +94,11 @@ def _openings(rgb: ByteArray, grey: Array) -> Iterator[_Opening]:
 
 def _check_opening(rgb: ByteArray, grey: Array, contour: Any) -> _Opening | None:
     """Return the opening that a hole's contour encloses, or None if it does not look like a port's."""
-    (_, (a, b), _) = rectangle = cv2.minAreaRect(contour)
-    longer, shorter = max(a, b), min(a, b)
-    if shorter < 2.0 or not ASPECT[0] <= longer / shorter <= ASPECT[1]:
-        return None
-    corners = _order(cv2.boxPoints(rectangle).astype(np.float64))
+    corners = _parallelogram(contour)
     if corners is None:
         return None
-    quad = _refine(grey, corners)
-    if quad is None:
+    quad = _refine(grey, _order(corners))
+    if quad is None or not _is_wide(quad):
         return None
     upper_left, upper_right, lower_right, lower_left = quad
     centre = _cross(_line(upper_left, lower_right), _line(upper_right, lower_left))
@@ -100,13 +107,37 @@ def _check_opening(rgb: ByteArray, grey: Array, contour: Any) -> _Opening | None
     return None if score <= 0.0 else _Opening(left=left, right=right, centre=centre, score=score)
 
 
-def _order(corners: Array) -> Array | None:
-    """Return upper left, upper right, lower right, lower left of a wide rectangle; None for an upright one."""
+def _parallelogram(contour: Any) -> Array | None:
+    """Return the corners of the parallelogram that a contour fills best, or None for a sliver.
+
+    Whitened by its second moments a parallelogram is a square, and the smallest rectangle around a square is easy.
+    """
+    moments = cv2.moments(contour)
+    if moments["m00"] < 8.0:
+        return None
+    covariance = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / moments["m00"]
+    values, axes = np.linalg.eigh(covariance)
+    if values[0] < 0.3:
+        return None
+    centre = np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+    whiten = axes / np.sqrt(values)
+    square = cv2.boxPoints(cv2.minAreaRect(((contour[:, 0] - centre) @ whiten).astype(np.float32)))
+    return np.asarray(square @ np.linalg.inv(whiten) + centre)
+
+
+def _order(corners: Array) -> Array:
+    """Return the corners as upper left, upper right, lower right, lower left."""
     by_u = corners[np.argsort(corners[:, 0])]
     (ul, ll), (ur, lr) = (pair[np.argsort(pair[:, 1])] for pair in (by_u[:2], by_u[2:]))
-    if np.linalg.norm(ur - ul) < np.linalg.norm(ll - ul):
-        return None
     return np.array([ul, ur, lr, ll])
+
+
+def _is_wide(quad: Array) -> bool:
+    """Return whether a quadrilateral is as much longer than wide as an opening looks."""
+    ul, ur, lr, ll = quad
+    along, across = (ur + lr - ul - ll) / 2, (ll + lr - ul - ur) / 2
+    area = abs(float(along[0] * across[1] - along[1] * across[0]))
+    return ASPECT[0] <= float(along @ along) / area <= ASPECT[1]
 
 
 def _refine(grey: Array, corners: Array) -> Array | None:
@@ -135,28 +166,28 @@ def _edge_line(grey: Array, start: Array, end: Array, inside: Array) -> Array | 
     reach = min(3.0, 0.45 * 2 * float(abs(normal @ ((start + end) / 2 - inside))) + 1.0)
     offsets = np.arange(-reach, 3.01, 0.25)
     profiles = _sample(grey, stations[:, np.newaxis] + offsets[:, np.newaxis] * normal)  # (count, offsets)
-    found = [_crossing(profile, offsets) for profile in profiles]
-    points = np.array([s + o * normal for s, o in zip(stations, found, strict=True) if o is not None])
-    if len(points) < max(3, count // 2):
+    found = np.array([_crossing(profile, offsets) for profile in profiles], dtype=np.float64)  # NaN without an edge
+    if np.isnan(found).all():
         return None
-    return _fit_line(points)
+    # What is in front of the opening shows as an edge further inside: the outermost edges are the opening's own.
+    own = np.abs(found - np.nanpercentile(found, 80)) < 0.8
+    if own.sum() < max(3, 0.3 * count):
+        return None
+    return _fit_line((stations + found[:, np.newaxis] * normal)[own])
 
 
-def _crossing(profile: Array, offsets: Array) -> float | None:
-    """Return where a profile from dark to pale passes half of its step, or None without a clear step."""
-    steepest = int(np.argmax(profile[4:] - profile[:-4]))  # over 1 px
-    low = float(profile[max(0, steepest - 2) : steepest + 1].min())
-    high = float(profile[steepest + 4 : steepest + 7].max())
+def _crossing(profile: Array, offsets: Array) -> float:
+    """Return where a profile in quarter pixels, from dark to pale, passes half of its step; NaN if nowhere."""
+    # By ratio, not difference: a shadow's border on the frame is a larger step, but not out of the dark.
+    steepest = int(np.argmax((profile[4:] + 30.0) / (profile[:-4] + 30.0)))  # over 1 px
+    first, last = max(0, steepest - 3), min(len(profile), steepest + 8)
+    low, high = float(profile[first : steepest + 1].min()), float(profile[steepest + 4 : last].max())
     if high - low < MIN_CONTRAST / 2:
-        return None
-    part = profile[steepest : steepest + 5]
-    half = (low + high) / 2
-    above = np.flatnonzero((part[1:] >= half) & (part[:-1] < half))
-    if above.size == 0:
-        return None
-    i = int(above[0])
+        return float("nan")
+    part, half = profile[first:last], (low + high) / 2
+    i = int(np.flatnonzero((part[1:] >= half) & (part[:-1] < half))[0])
     share = (half - part[i]) / (part[i + 1] - part[i])
-    return float(offsets[steepest + i] + share * (offsets[1] - offsets[0]))
+    return float(offsets[first + i] + share * (offsets[1] - offsets[0]))
 
 
 def _fit_line(points: Array) -> Array:
@@ -193,16 +224,36 @@ def _sample(image: Array, points: Array) -> Array:
 
 
 def _frame_score(rgb: ByteArray, grey: Array, centre: Array, left: Array, right: Array, down: Array) -> float:
-    """Return how much the surroundings look like a port's frame, 0 to 1: pale and neutral around, darker beyond."""
-    ring = np.array(
-        [centre + FRAME_MIDDLE * (side - centre) + s * down for side in (left, right) for s in (-0.5, 0, 0.5)]
+    """Return how much the surroundings look like a port's frame, 0 (not at all) to 1.
+
+    Along the long axis: dark, then the frame as wide as it must be, then dark again, on both sides. Across: pale on
+    both sides. The frame's points have one colour, however bright.
+    """
+    dark = float(
+        np.median(_sample(grey, centre + np.array([[0.0, 0.0], 0.4 * (left - centre), 0.4 * (right - centre)])))
     )
-    colours = _sample(rgb.astype(np.float32), ring)
-    if np.median((colours.max(axis=1) - colours.min(axis=1)) / (colours.max(axis=1) + 1e-6)) > MAX_SATURATION:
+    reach = np.linspace(1.0, 2.2, 61)
+    for side in (left, right):
+        profile = _sample(grey, centre + reach[:, np.newaxis] * (side - centre))
+        middle = float(profile[np.argmin(np.abs(reach - FRAME_MIDDLE))])
+        if middle - dark < MIN_CONTRAST:
+            return 0.0
+        on_frame = profile[(reach > 1.1) & (reach < FRAME_END[0])]
+        # Where the frame ends there may be its own flank, less bright, before the dark.
+        behind = profile[(reach > FRAME_END[0]) & (reach < FRAME_END[1])]
+        if on_frame.min() < (middle + dark) / 3 or behind.min() > 0.85 * middle:
+            return 0.0
+    sides = np.array([centre + FRAME_MIDDLE * (side - centre) for side in (left, right)])
+    across = np.array([centre + s * 1.5 * down + t * (right - centre) for s in (-1.0, 1.0) for t in (-0.5, 0.0, 0.5)])
+    pale = _sample(grey, across) - dark > MIN_CONTRAST / 2
+    if np.mean(pale[:3]) < 0.5 or np.mean(pale[3:]) < 0.5:
         return 0.0
-    pale, dark = _sample(grey, ring), float(_sample(grey, centre[np.newaxis])[0])
-    beyond = _sample(grey, np.array([centre + 2.0 * (side - centre) for side in (left, right)]))
-    contrast = float(np.median(pale)) - max(dark, float(np.median(beyond)))
-    if contrast < MIN_CONTRAST:
+    colours = _sample(rgb.astype(np.float32), np.concatenate([sides, across[3:]])) + 1.0
+    hues = colours / colours.sum(axis=1, keepdims=True)
+    if (
+        np.ptp(hues, axis=0).max() > MAX_HUE_SPREAD
+        or (1.0 - hues.min(axis=1) / hues.max(axis=1)).max() > MAX_SATURATION
+    ):
         return 0.0
-    return float(np.mean(pale > dark + MIN_CONTRAST / 2)) * min(1.0, contrast / 100.0)
+    contrast = float(_sample(grey, sides).min()) - dark
+    return float(np.mean(pale)) * min(1.0, contrast / 100.0)
