@@ -13,10 +13,10 @@
 Metrics are appended and survive a crash; everything else is replaced in one step.
 """
 
+import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,17 +57,16 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         AgpsError: If it cannot be written; the old file is untouched.
     """
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise AgpsError(f"Cannot write {path}: {error.strerror}; what was there before is unchanged.") from error
 
 

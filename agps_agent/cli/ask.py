@@ -81,8 +81,8 @@ def _in_words(described: dict[str, Any]) -> str:
     lines = [described["kind"] if described["kind"] != "none" else f"no intervention ({described['reason_key']})"]
     lines += [described["failure_mode"], described["reason"], guidance_in_words(described["guidance"] or {})]
     for keypoint in described["keypoints"]:
-        u, v = keypoint["pixel"]
-        x, y, z = (1000 * value for value in keypoint["position"])
-        lines.append(f"  {keypoint['name']} at pixel ({u:.0f}, {v:.0f}), base frame ({x:.1f}, {y:.1f}, {z:.1f}) mm")
+        u, v = keypoint["uv"]
+        x, y, z = (1000 * value for value in keypoint["xyz"])
+        lines.append(f"  {keypoint['label']} at pixel ({u:.0f}, {v:.0f}), base frame ({x:.1f}, {y:.1f}, {z:.1f}) mm")
     lines += [cost_in_words(described["cost"]), f"Saved in {described['folder']}"]
     return "\n".join(dict.fromkeys(line for line in lines if line))

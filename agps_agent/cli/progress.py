@@ -31,7 +31,7 @@ class ProgressDisplay:
         self._line_every_s = line_every_s
         self._last_line_s = -float("inf")
         self._last: Progress | None = None
-        self._printed_phase: str | None = None
+        self._printed: Progress | None = None
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class ProgressDisplay:
         """Leave the last snapshot on the screen."""
         if self._live is not None:
             self._live.stop()
-        elif self._last is not None:
+        elif self._last is not None and self._last is not self._printed:
             self._print_line(self._last)
 
     def update(self, progress: Progress) -> None:
@@ -58,11 +58,11 @@ class ProgressDisplay:
         if self._live is not None:
             return
         is_due = time.monotonic() - self._last_line_s >= self._line_every_s
-        if is_due or progress.phase != self._printed_phase:
+        if is_due or self._printed is None or progress.phase != self._printed.phase:
             self._print_line(progress)
 
     def _print_line(self, progress: Progress) -> None:
-        self._last_line_s, self._printed_phase = time.monotonic(), progress.phase
+        self._last_line_s, self._printed = time.monotonic(), progress
         self._console.print(status_line(progress, max_s=self._max_s), soft_wrap=True, markup=False)
 
     def _render(self) -> RenderableType:
