@@ -7,7 +7,6 @@ from typing import Any
 import mujoco
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
 
 from rl.errors import ConfigError
 from rl.robots import panda
@@ -18,6 +17,8 @@ from rl.transforms import matrix_to_rotvec
 from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
 
 AGENT_WIDTH, AGENT_HEIGHT = 640, 480
+MAX_DEPTH_M = 3.0
+"""Range of the agent's depth cameras; beyond it there is no data, [m]."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _MODEL_ARRAYS = ("cam_pos", "cam_quat", "light_diffuse", "light_dir", "mat_rgba")
 """What a scene variation changes in the model, not in the state."""
@@ -242,12 +243,12 @@ class MujocoBackend:
         for name, shift in (variation.camera_shift or {}).items():
             camera = model.camera(name).id
             model.cam_pos[camera] += shift[:3]
-            turned = Rotation.from_rotvec(shift[3:]) * Rotation.from_quat(model.cam_quat[camera], scalar_first=True)
-            model.cam_quat[camera] = turned.as_quat(scalar_first=True)
+            mujoco.mju_quatIntegrate(model.cam_quat[camera], shift[3:], 1.0)
 
     def _frame(self, camera: Camera, renderer: Renderer, *, shadows: bool) -> RGBDFrame:
         index = self._model.camera(camera.name).id
         rgb, depth_m = renderer.render(self._data, index, depth=True, shadows=shadows)
+        depth_m[depth_m > MAX_DEPTH_M] = 0.0
         T_base_cam = np.eye(4)
         # OpenGL cameras look along -z with y up; OpenCV's look along z with y down.
         T_base_cam[:3, :3] = self._data.cam_xmat[index].reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])

@@ -52,7 +52,7 @@ class SceneVariation:
     colour_gain: Mapping[str, FloatArray] | None = None
     """Per material, a factor (3,) on its colour."""
     camera_shift: Mapping[str, FloatArray] | None = None
-    """Per camera, translation [m] and rotation vector [rad] in its mount's frame. Shape (6,)."""
+    """Per camera, translation in its mount's frame, [m], and rotation vector in its own, [rad]. Shape (6,)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,13 @@ def test_depth_at_the_rim_gives_the_rim_back(backend):
             assert depth == pytest.approx(z, abs=1e-3)
 
 
+def test_sky_has_no_depth(backend):
+    frame = backend.capture(["side"])[0]
+    assert frame.depth_m[0, 0] == 0.0
+    assert 0.1 < frame.depth_m[frame.depth_m > 0].min()
+    assert frame.depth_m.max() <= 3.0
+
+
 def test_rim_is_bright_and_the_opening_is_dark(backend):
     frame = backend.capture(["side"])[0]
 
