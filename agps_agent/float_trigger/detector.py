@@ -1,9 +1,16 @@
 """FLOAT: watches a rollout frame by frame and says when it has drifted from the demonstrations.
 
-The index lambda_t is the paper's (AGPS, arXiv:2602.11978, Eq. 1). The paper's threshold, one number from whole
-demonstrations, is kept as `threshold="global95"`; it fires at the first frame of nearly every rollout, since a short
-prefix is far from a whole demonstration. The default compares lambda_t with what demonstrations show *at step t*, and
-adds a local term that sees at once what the average over the whole prefix sees late.
+The paper's detector (AGPS, arXiv:2602.11978, Eq. 1) is `FloatConfig.paper()`: lambda_t of the prefix against one
+threshold from whole demonstrations. It fires at the first frame of nearly every rollout, since a short prefix is far
+from a whole demonstration. The default compares lambda_t with what demonstrations show *at step t*, leaves the frames
+that are still to come free, and centres the embeddings. On held-out rollouts of USB insertion (20 | 5 demonstrations):
+
+| index, threshold | area under the ROC curve | good flagged | bad found |
+|---|---|---|---|
+| prefix, global95 (the paper) | 0.64 | 1.00 | 1.00, at frame 1 |
+| prefix, band | 0.99, 0.95 | 0.11, 0.12 | 0.98, 0.52 |
+| prefix, band, local term | 0.99 | 0.29 | 0.99 |
+| partial, band (the default) | 1.00, 1.00 | 0.11, 0.10 | 1.00, 1.00 |
 """
 
 import json
@@ -36,18 +43,21 @@ class NotEnoughDemos(AgpsError):
 class FloatConfig:
     """How FLOAT compares, when it fires, and how often."""
 
-    index: Index = "prefix"
+    index: Index = "partial"
     """`prefix`: Eq. 1. `partial`: the frames still to come are free; starts near 0 and never falls (ARMADA's code)."""
     threshold: Literal["band", "global95"] = "band"
     """`band`: one threshold per step from leave-one-out prefixes. `global95`: the paper's single 95th percentile."""
-    local: bool = True
-    """Also watch the mean distance of the newest frames to the most similar demonstration frames. Needs `band`."""
+    horizon: int | None = None
+    """Frames of a whole rollout, for `partial`. None: twice the longest demonstration."""
+    center: bool = True
+    """Subtract the demonstrations' mean embedding first, so that what all frames share does not count."""
+    local: bool = False
+    """Also watch the distance of the newest frames to the most similar demonstration frames; needs `band`. Sees drift
+    2 steps earlier, but flags 3 of 10 good rollouts, since a policy's way differs from the expert's."""
     local_window: int = 5
     """Newest frames that the local term averages over."""
     alpha: float | None = None
     """Share of good rollouts that may be flagged. None: 0.05, or the smallest that so few demonstrations allow."""
-    center: bool = False
-    """Subtract the demonstrations' mean embedding first, so that what all frames share does not count."""
     warmup_steps: int = 3
     """No trigger before this many frames: the arm has hardly moved."""
     cooldown_steps: int = 10
@@ -67,9 +77,16 @@ class FloatConfig:
             )
         if self.alpha is not None and not 0.0 < self.alpha < 1.0:
             raise ConfigError(f"alpha = {self.alpha} is not between 0 and 1; 0.05 flags one good rollout in twenty.")
+        if self.horizon is not None and self.horizon < 1:
+            raise ConfigError(f"horizon = {self.horizon} is below 1; give the frames of a whole rollout.")
         for name in ("local_window", "smoothing", "max_queries", "min_demos"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} is below 1; give 1 or more.")
+
+    @classmethod
+    def paper(cls) -> Self:
+        """Return the detector as AGPS writes it: Eq. 1 against the 95th percentile, raw embeddings, from frame 1 on."""
+        return cls(index="prefix", threshold="global95", center=False, local=False, warmup_steps=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +162,7 @@ class FloatDetector:
     def _use(self, demos: list[npt.NDArray[np.float64]], calibration: Calibration) -> Self:
         self._demos, self._calibration = demos, calibration
         self._center = _mean_embedding(demos) if self.config.center else None
-        self._transport = _transport(demos, self._center, self.config)
+        self._transport = _transport(demos, self._center, self.config, _horizon(demos, self.config))
         self.reset()
         return self
 
@@ -279,9 +296,10 @@ class FloatDetector:
 def leave_one_out_curves(demos: Sequence[npt.NDArray[np.float64]], config: FloatConfig) -> list[Curves]:
     """Return for each demonstration its (index, local) per step against all others. Shapes (2, n_d)."""
     center = _mean_embedding(demos) if config.center else None
+    horizon = _horizon(demos, config)
     curves = []
     for left_out, demo in enumerate(demos):
-        transport = _transport([d for n, d in enumerate(demos) if n != left_out], center, config)
+        transport = _transport([d for n, d in enumerate(demos) if n != left_out], center, config, horizon)
         steps = [transport.append(_centered(frame, center)) for frame in demo]
         nearest = np.array([step.nearest for step in steps])
         curves.append(np.array([[step.index for step in steps], _moving_mean(nearest, config.local_window)]))
@@ -310,7 +328,7 @@ def calibrate(curves: Sequence[Curves], config: FloatConfig) -> Calibration:
     scores = []
     for left_out in range(n):
         mean, sd = _band(np.delete(watched, left_out, axis=0), config.smoothing)
-        scores.append(float(((watched[left_out] - mean) / sd)[:, config.warmup_steps :].max()))
+        scores.append(float(((watched[left_out] - mean) / sd)[:, min(config.warmup_steps, length - 1) :].max()))
     rank = min(math.ceil((n + 1) * (1.0 - alpha) - 1e-9), n)
     mean, sd = _band(padded, config.smoothing)
     finals = [curve[0, -1] for curve in curves]
@@ -342,6 +360,10 @@ def _moving_mean(values: npt.NDArray[np.float64], window: int) -> npt.NDArray[np
     return np.asarray((total[ends] - total[starts]) / (ends - starts))
 
 
+def _horizon(demos: Sequence[npt.NDArray[np.float64]], config: FloatConfig) -> int:
+    return 2 * max(len(demo) for demo in demos) if config.horizon is None else config.horizon
+
+
 def _mean_embedding(demos: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
     return np.asarray(np.concatenate(demos).mean(axis=0))
 
@@ -359,9 +381,14 @@ def _centered(embedding: npt.ArrayLike, center: npt.NDArray[np.float64] | None) 
 
 
 def _transport(
-    demos: Sequence[npt.NDArray[np.float64]], center: npt.NDArray[np.float64] | None, config: FloatConfig
+    demos: Sequence[npt.NDArray[np.float64]],
+    center: npt.NDArray[np.float64] | None,
+    config: FloatConfig,
+    horizon: int,
 ) -> IncrementalFloatIndex:
-    return IncrementalFloatIndex([np.asarray(_centered(demo, center)) for demo in demos], index=config.index)
+    return IncrementalFloatIndex(
+        [np.asarray(_centered(demo, center)) for demo in demos], index=config.index, horizon=horizon
+    )
 
 
 def _without_trigger(reading: FloatReading) -> FloatReading:

@@ -22,12 +22,17 @@ _IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 class Encoder(Protocol):
     """Turns the images of one step into one vector, one unit vector per camera, concatenated."""
 
-    name: str
-    """What made the embeddings, for files and logs."""
-    cameras: tuple[str, ...]
-    """The views that are read, in the order of the embedding."""
-    dim: int
-    """Length k of an embedding."""
+    @property
+    def name(self) -> str:
+        """What makes the embeddings, for files and logs."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The views that are read, in the order of the embedding."""
+
+    @property
+    def dim(self) -> int:
+        """Length k of an embedding."""
 
     def encode(self, images: Mapping[str, ByteArray]) -> Embedding:
         """Return the embedding, shape (k,), of images (H, W, 3) uint8 by camera name."""
@@ -184,5 +189,11 @@ def concatenate_views(features: Sequence[npt.NDArray[np.float32]]) -> Embedding:
 
 
 def default_encoder(cameras: Sequence[str] = ("wrist_1", "wrist_2")) -> Encoder:
-    """Return the encoder that needs no download: of those measured, the best at telling bad rollouts from good."""
+    """Return the encoder that needs no download.
+
+    Measured on USB insertion (20 demonstrations, 160 good and 140 bad held-out rollouts): thumbnails of 8, 16 and 32
+    pixels, grey or colour, histograms of gradients and random convolutions all reach 1.00 area under the ROC curve
+    over whole rollouts and 0.91-0.96 over the first 19 frames. 16 pixels in colour raises the fewest false alarms and
+    costs 0.02 ms; the cameras' position relative to the port, which is what matters here, is in the coarse picture.
+    """
     return ThumbnailEncoder(cameras=tuple(cameras))

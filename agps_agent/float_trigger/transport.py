@@ -275,7 +275,6 @@ class IncrementalFloatIndex:
             rows[0] = float(columns * (whole - t))
             u[0] = -self._v[demo].max()
         cost = self._costs[n][1 - free : 1 + t]
-        log: dict[str, Any]
         cost_scaled, log = ot.emd2(
             rows,
             np.full(columns, float(whole)),
