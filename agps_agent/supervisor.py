@@ -34,7 +34,7 @@ class SupervisorConfig(BaseModel):
     fade_window: int = Field(
         20, ge=1, description="Help fades: its probability is 1 - unaided success over this many rollouts."
     )
-    stall: Literal["until_float", "always", "never"] = Field(
+    stall: Literal["always", "until_float", "never"] = Field(
         "until_float",
         description="When the stall rule may wake the agent: until FLOAT is calibrated, always, never.",
     )
@@ -70,6 +70,8 @@ class AgentSupervisor:
         self._rng = np.random.default_rng(seed)
         self._save_answer = save_answer
         self._references: deque[FloatArray] = deque(maxlen=config.max_references)
+        self._learns_references = True
+        self._since_fit = 0
         self._unaided: deque[bool] = deque(maxlen=config.fade_window)
         self._counts: Counter[str] = Counter()
         self._seconds = 0.0
@@ -85,7 +87,9 @@ class AgentSupervisor:
             self._references.append(
                 self._encoder.encode_batch([{name: demo[name][t] for name in self._encoder.cameras} for t in steps])
             )
+        # Enough demonstrations stay the yardstick; otherwise the newest successes are, and they get better.
         self._fit()
+        self._learns_references = self._detector is None
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""
@@ -131,10 +135,11 @@ class AgentSupervisor:
             "float_max": max(self._trace, default=None),
             "float_threshold": None if self.reading is None else self.reading.threshold,
         }
-        needs_references = len(self._references) < self._config.max_references
-        if outcome.success and needs_references and self._embeddings:
+        if outcome.success and self._learns_references and self._embeddings:
             self._references.append(np.stack(self._embeddings))
-            self._fit()
+            self._since_fit += 1
+            if self._since_fit >= max(self._float_config.min_demos, len(self._references) // 2):
+                self._fit()
 
     def metrics(self) -> dict[str, float]:
         """Return cumulative counters of the run."""
@@ -143,6 +148,7 @@ class AgentSupervisor:
     def state_dict(self) -> dict[str, Any]:
         """Return counters, references of FLOAT and the random state."""
         return {
+            "learns_references": self._learns_references,
             "references": [np.asarray(reference) for reference in self._references],
             "unaided": list(self._unaided),
             "counts": dict(self._counts),
@@ -154,6 +160,7 @@ class AgentSupervisor:
         """Continue from `state_dict`."""
         self._references.clear()
         self._references.extend(state["references"])
+        self._learns_references = state["learns_references"]
         self._unaided.clear()
         self._unaided.extend(state["unaided"])
         self._counts = Counter(state["counts"])
@@ -200,6 +207,7 @@ class AgentSupervisor:
 
     def _fit(self) -> None:
         """Calibrate FLOAT on the references when there are enough of them."""
+        self._since_fit = 0
         try:
             self._detector = FloatDetector(self._float_config).fit(list(self._references))
         except NotEnoughDemos:

@@ -1,0 +1,162 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agps_agent.ask import Answer
+from agps_agent.float_trigger import FloatConfig, StallConfig, StallRule
+from agps_agent.supervisor import AgentSupervisor, SupervisorConfig
+from rl.transforms import pose
+from rl.types import Box, Cost, EpisodeOutcome, Guide, Intervention, Observation, Prune, RobotState, Waypoint
+from tools.memory import EpisodicMemory
+from tools.scene import Scene
+
+DOWN = np.diag([1.0, -1.0, -1.0])
+HERE = pose(np.array([0.5, 0.0, 0.1]), DOWN)
+BOX = Box(lower=np.array([0.4, -0.1, 0.0]), upper=np.array([0.6, 0.1, 0.2]))
+GUIDE = Guide(waypoints=(Waypoint(T_base_tcp=HERE, gripper_opening=0.0),), max_steps=5)
+STALL = StallConfig(window_steps=3, min_motion_m=0.001, horizon_fraction=2.0)
+
+
+class OneHot:
+    """An encoder whose embedding is the first pixel of its one camera."""
+
+    name, cameras, dim = "one-hot", ("wrist",), 4
+
+    def encode(self, images) -> np.ndarray:
+        return np.eye(4, dtype=np.float32)[int(images["wrist"][0, 0, 0])]
+
+    def encode_batch(self, steps) -> np.ndarray:
+        return np.stack([self.encode(images) for images in steps])
+
+
+def seen(step: int, look: int = 0) -> Observation:
+    robot = RobotState(T_base_tcp=HERE, twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.0)
+    image = np.full((2, 2, 3), look, np.uint8)
+    return Observation(images={"wrist": image}, state=np.zeros(19, np.float32), robot=robot, T_base_ref=HERE, step=step)
+
+
+def ended(success: bool, *, helped: bool = False, episode: int = 0) -> EpisodeOutcome:
+    return EpisodeOutcome(
+        episode=episode,
+        success=success,
+        terminated=success,
+        truncated=not success,
+        steps=4,
+        guided_steps=0,
+        pruned_steps=0,
+        final_robot=seen(0).robot,
+        intervention_ids=("0001",) if helped else (),
+    )
+
+
+def says(intervention: Intervention | None, reason: str = "answered") -> Answer:
+    return Answer(
+        intervention=intervention,
+        reason_key=reason,
+        reason="because",
+        cost=Cost(model_calls=3, latency_s=0.0),
+        state={},
+        transcript=(),
+        annotated=None,
+        record_id=None,
+    )
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
+    made: list[AgentSupervisor] = []
+
+    def build(answer: Answer, **config) -> AgentSupervisor:
+        async def ask(scene, embedding, trigger) -> Answer:
+            return answer
+
+        scene = Scene(
+            task="usb_insertion", frames={}, T_base_tcp=HERE, gripper_opening=0.0, workspace=BOX, p_tcp_tool=np.zeros(3)
+        )
+        supervisor = AgentSupervisor(
+            capture=lambda: scene,
+            ask=ask,
+            encoder=OneHot(),
+            float_config=FloatConfig(min_demos=5, alpha=0.3),
+            stall_rule=StallRule(45, STALL),
+            memory=EpisodicMemory(tmp_path / f"memory{len(made)}", dim=4, task="usb_insertion"),
+            config=SupervisorConfig(**config),
+            seed=0,
+        )
+        made.append(supervisor)
+        return supervisor
+
+    yield build
+    for supervisor in made:
+        supervisor.close()
+
+
+def run_rollout(supervisor: AgentSupervisor, steps: int = 8, episode: int = 0) -> list[Intervention]:
+    supervisor.start_episode(episode, seen(0))
+    answers = [supervisor.review(seen(step)) for step in range(steps)]
+    return [answer for answer in answers if answer is not None]
+
+
+def test_stalled_rollout_without_references_asks_the_agent_once(make):
+    supervisor = make(says(GUIDE))
+    answers = run_rollout(supervisor)
+    assert answers == [replace(GUIDE, id="0001")]
+    counts = supervisor.metrics()
+    assert (counts["triggers"], counts["questions"], counts["agent_calls"]) == (1, 1, 3)
+
+
+def test_nothing_is_asked_while_waypoints_are_followed(make):
+    supervisor = make(says(GUIDE))
+    supervisor.start_episode(0, seen(0))
+    assert [supervisor.review(seen(step), active=GUIDE) for step in range(8)] == [None] * 8
+    assert supervisor.metrics().get("questions", 0) == 0
+
+
+def test_answer_without_intervention_lets_the_policy_go_on_and_is_counted(make):
+    supervisor = make(says(None, "not_json"))
+    assert run_rollout(supervisor) == []
+    assert supervisor.metrics()["declined/not_json"] == 1
+
+
+def test_help_stops_when_the_policy_succeeds_alone(make):
+    supervisor = make(says(Prune(box=BOX)), fade_window=4)
+    for episode in range(4):
+        supervisor.start_episode(episode, seen(0))
+        supervisor.finish_episode(ended(success=True, episode=episode))
+    assert all(run_rollout(supervisor, episode=episode) == [] for episode in range(4, 14))
+
+
+def test_help_comes_always_while_the_policy_never_succeeds_alone(make):
+    supervisor = make(says(Prune(box=BOX)), fade_window=4)
+    for episode in range(10):
+        assert len(run_rollout(supervisor, episode=episode)) == 1
+        supervisor.finish_episode(ended(success=True, helped=True, episode=episode))
+
+
+def test_float_takes_over_once_there_are_enough_successes(make):
+    supervisor = make(says(GUIDE))
+    for episode in range(5):
+        supervisor.start_episode(episode, seen(0))
+        for step in range(2):
+            supervisor.review(seen(step, look=step))
+        assert supervisor.reading is None
+        supervisor.finish_episode(ended(success=True, episode=episode))
+    supervisor.start_episode(5, seen(0))
+    supervisor.review(seen(0))
+    assert supervisor.reading is not None
+
+
+def test_resumed_supervisor_continues_with_counts_references_and_random_state(make):
+    first, second = make(says(GUIDE), fade_window=10), make(says(GUIDE), fade_window=10)
+    for episode in range(6):
+        run_rollout(first, steps=2, episode=episode)
+        first.finish_episode(ended(success=True, episode=episode))
+    second.load_state_dict(first.state_dict())
+    follow_ups = []
+    for supervisor in (first, second):
+        follow_ups.append([len(run_rollout(supervisor, episode=episode)) for episode in range(6, 30)])
+    assert follow_ups[0] == follow_ups[1]
+    assert first.metrics() | {"agent_pause_s": 0} == second.metrics() | {"agent_pause_s": 0}
