@@ -38,7 +38,7 @@ class SupervisorConfig(BaseModel):
         "until_float",
         description="When the stall rule may wake the agent: until FLOAT is calibrated, always, never.",
     )
-    max_references: int = Field(20, ge=2, description="Successful rollouts kept to calibrate FLOAT on, demos included.")
+    max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate FLOAT.")
 
 
 class AgentSupervisor:

@@ -130,7 +130,7 @@ def test_help_stops_when_the_policy_succeeds_alone(make):
 
 
 def test_help_comes_always_while_the_policy_never_succeeds_alone(make):
-    supervisor = make(says(Prune(box=BOX)), fade_window=4)
+    supervisor = make(says(Prune(box=BOX)), fade_window=4, stall="always")
     for episode in range(10):
         assert len(run_rollout(supervisor, episode=episode)) == 1
         supervisor.finish_episode(ended(success=True, helped=True, episode=episode))
