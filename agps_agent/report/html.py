@@ -5,7 +5,6 @@ import importlib.resources
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from string import Template
 
 from PIL import Image
@@ -42,16 +41,12 @@ def figure(svg: str, description: str) -> str:
     return f'<figure><img alt="{escape(description)}" src="data:image/svg+xml;base64,{encoded}"></figure>'
 
 
-def picture(path: Path, *, width_px: int = 480) -> str:
-    """Return an image file, scaled down, inside the page; a placeholder when it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-            small.thumbnail((width_px, width_px))
-            buffer = io.BytesIO()
-            small.save(buffer, format="JPEG", quality=82)
-    except OSError:
-        return '<div class="noimage">no image</div>'
+def picture(image: Image.Image, *, width_px: int = 520) -> str:
+    """Return an image, scaled down, inside the page."""
+    small = image.convert("RGB")
+    small.thumbnail((width_px, width_px))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=82)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="What the agent was shown" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from agps_agent.report.overlay import draw_answer
 from agps_agent.runs import Row, RunDirectory
 
 
@@ -27,20 +30,31 @@ class InterventionView:
     cost: str
     """Calls, latency, tokens, in words."""
     from_memory: bool
-    images: tuple[Path, ...]
+    image: Image.Image | None
+    """What the agent saw with its answer drawn on it."""
     prompt: str
     reply: str
     episode: Row | None
     """Line of the episode that it acted in; None when it cannot be told."""
 
 
-def read_interventions(run: RunDirectory, episodes: Sequence[Row]) -> list[InterventionView]:
-    """Return every question of a run, oldest first. Files that are missing or damaged are left out of the view."""
+def read_interventions(
+    run: RunDirectory, episodes: Sequence[Row], *, camera: str | None = None, limit: int | None = None
+) -> list[InterventionView]:
+    """Return the questions of a run, oldest first. Files that are missing or damaged are left out of the view.
+
+    Args:
+        run: Where they are.
+        episodes: Lines of the training episodes, to tell what came of each.
+        camera: Camera that the agent was shown; None: the first of each scene.
+        limit: Most that are read.
+    """
     episode_of = {name: row for row in episodes for name in row.get("intervention_ids") or []}
-    return [_read(run.intervention(name), episode_of.get(name)) for name in run.intervention_ids()]
+    names = run.intervention_ids()[:limit]
+    return [_read(run.intervention(name), episode_of.get(name), camera) for name in names]
 
 
-def _read(folder: Path, episode: Row | None) -> InterventionView:
+def _read(folder: Path, episode: Row | None, camera: str | None) -> InterventionView:
     record = _json(folder / "intervention.json")
     guidance = _mapping(record.get("guidance"))
     cost = _mapping(record.get("cost"))
@@ -53,7 +67,7 @@ def _read(folder: Path, episode: Row | None) -> InterventionView:
         effect=guidance_in_words(guidance),
         cost=cost_in_words(cost),
         from_memory=bool(cost.get("memory_hit") or record.get("recalled")),
-        images=tuple(sorted(folder.glob("*.png"))),
+        image=draw_answer(folder, guidance, camera),
         prompt=_text(folder, "prompt"),
         reply=_text(folder, "reply"),
         episode=episode,

@@ -36,16 +36,18 @@ def write_report(run: RunDirectory) -> Path:
     saved = read_json_object(run.config)
     config: Mapping[str, Any] = saved.get("config", {})
     summary = run.read_summary()
-    views = read_interventions(run, episodes)
+    camera = (config.get("agent") or {}).get("camera")
+    views = read_interventions(run, episodes, camera=camera, limit=MAX_CARDS)
+    questions = len(run.intervention_ids())
     title = f"{config.get('task', 'run')} with {_method(config)}"
     demos = config.get("demos", "?")
     subtitle = f"{demos} demonstration{'' if demos == 1 else 's'}, seed {config.get('seed', '?')}, {run.path}"
     sections = [
         html.header(title, subtitle),
-        _headline(summary, episodes, evaluations, len(views)),
+        _headline(summary, episodes, evaluations, questions),
         *_learning(episodes, evaluations, final),
         *_detector(episodes),
-        *_gallery(views),
+        *_gallery(views, questions),
         _configuration(config, saved.get("versions", {})),
     ]
     write_atomically(run.report, html.page(title, sections))
@@ -135,23 +137,26 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
     return sections
 
 
-def _gallery(views: Sequence[InterventionView]) -> list[str]:
+def _gallery(views: Sequence[InterventionView], questions: int) -> list[str]:
     if not views:
         return []
-    cards = [_card(view) for view in views[:MAX_CARDS]]
+    cards = [_card(view) for view in views]
     content = f'<div class="gallery">{"".join(cards[:FIRST_CARDS])}</div>'
     if rest := cards[FIRST_CARDS:]:
         content += (
             f'<details class="more"><summary>{len(rest)} more</summary>'
             f'<div class="gallery">{"".join(rest)}</div></details>'
         )
-    left_out = f" The first {MAX_CARDS} of {len(views)} are shown." if len(views) > MAX_CARDS else ""
-    note = "What the agent was shown, what it answered, and how the rollout ended." + left_out
-    return [html.section(f"Interventions ({len(views)})", note, content)]
+    left_out = f" The first {len(views)} are shown." if questions > len(views) else ""
+    note = (
+        "What the agent saw, with the keypoints that it found, the way that it sends the tip of the tool (orange, from "
+        "the ring to the larger ring) or the box that confines it (violet), and how the rollout ended."
+    )
+    return [html.section(f"Interventions ({questions})", note + left_out, content)]
 
 
 def _card(view: InterventionView) -> str:
-    image = html.picture(view.images[0]) if view.images else '<div class="noimage">answered without an image</div>'
+    image = '<div class="noimage">no image</div>' if view.image is None else html.picture(view.image)
     badges = [html.badge(view.kind if view.kind != "none" else "no intervention", view.kind)]
     if view.from_memory:
         badges.append(html.badge("from memory", "memory"))
