@@ -97,7 +97,7 @@ class AgentSupervisor:
         self._embeddings: list[FloatArray] = []
         self._queries = 0
         self._trigger: Trigger | None = None
-        self._trace: list[float] = []
+        self._readings: list[FloatReading] = []
         self._record_ids: list[str] = []
         self._stall_rule.reset()
         if self._detector is not None:
@@ -131,8 +131,10 @@ class AgentSupervisor:
             "trigger_kind": None if self._trigger is None else self._trigger["kind"],
             "trigger_step": None if self._trigger is None else self._trigger["step"],
             "may_help": self._may_help,
-            "float_trace": self._trace,
-            "float_max": max(self._trace, default=None),
+            "float_trace": [round(reading.index, 5) for reading in self._readings],
+            "float_thresholds": [round(reading.threshold, 5) for reading in self._readings],
+            "float_scores": [round(reading.score, 4) for reading in self._readings],
+            "float_max": max((reading.index for reading in self._readings), default=None),
             "float_threshold": None if self.reading is None else self.reading.threshold,
         }
         if outcome.success and self._learns_references and self._embeddings:
@@ -176,7 +178,7 @@ class AgentSupervisor:
     def _watch(self, embedding: FloatArray, observation: Observation) -> Trigger | None:
         if self._detector is not None:
             self.reading = reading = self._detector.update(embedding)
-            self._trace.append(reading.index)
+            self._readings.append(reading)
             if reading.triggered:
                 return Trigger(kind="float", index=reading.index, threshold=reading.threshold, step=observation.step)
         stall_counts = self._config.stall == "always" or (self._config.stall == "until_float" and not self._detector)
