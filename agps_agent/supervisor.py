@@ -31,8 +31,14 @@ class SupervisorConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_queries: int = Field(1, ge=1, description="Questions to the agent per rollout (paper, Fig. 3d: at most one).")
+    help_share: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="Share of rollouts that may get help at first; the others show what the policy can.",
+    )
     fade_window: int = Field(
-        20, ge=1, description="Help fades: its probability is 1 - unaided success over this many rollouts."
+        20, ge=1, description="Help fades: help_share x (1 - success over this many newest rollouts without help)."
     )
     stall: Literal["always", "until_float", "never"] = Field(
         "until_float",
@@ -103,7 +109,7 @@ class AgentSupervisor:
         if self._detector is not None:
             self._detector.reset()
         unaided_success = sum(self._unaided) / self._config.fade_window
-        self._may_help = bool(self._rng.random() < 1.0 - unaided_success)
+        self._may_help = bool(self._rng.random() < self._config.help_share * (1.0 - unaided_success))
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Update FLOAT with this step; on the first drift of a rollout ask the agent while the arm holds still."""
@@ -125,7 +131,8 @@ class AgentSupervisor:
         for record_id in self._record_ids:
             final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
             self._memory.mark(record_id, success=outcome.success, T_base_tcp_final=final)
-        self._unaided.append(outcome.success and not outcome.intervention_ids)
+        if not outcome.intervention_ids:
+            self._unaided.append(outcome.success)
         self.last_episode = {
             "triggered": self._trigger is not None,
             "trigger_kind": None if self._trigger is None else self._trigger["kind"],

@@ -83,7 +83,7 @@ def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
             float_config=FloatConfig(min_demos=5, alpha=0.3),
             stall_rule=StallRule(45, STALL),
             memory=EpisodicMemory(tmp_path / f"memory{len(made)}", dim=4, task="usb_insertion"),
-            config=SupervisorConfig(**config),
+            config=SupervisorConfig(**{"help_share": 1.0, **config}),
             seed=0,
         )
         made.append(supervisor)
@@ -134,6 +134,12 @@ def test_help_comes_always_while_the_policy_never_succeeds_alone(make):
     for episode in range(10):
         assert len(run_rollout(supervisor, episode=episode)) == 1
         supervisor.finish_episode(ended(success=True, helped=True, episode=episode))
+
+
+def test_a_share_of_rollouts_is_left_alone_so_that_the_policy_can_show_what_it_can(make):
+    supervisor = make(says(Prune(box=BOX)), help_share=0.5, stall="always")
+    helped = sum(len(run_rollout(supervisor, episode=episode)) for episode in range(100))
+    assert 35 <= helped <= 65
 
 
 def test_float_takes_over_once_there_are_enough_successes(make):
