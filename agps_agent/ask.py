@@ -12,6 +12,7 @@ from PIL import Image
 from agps_agent.graph import Graph
 from agps_agent.nodes import GUIDANCE, PLAN_PROMPTS
 from agps_agent.state import (
+    USER_TRIGGER,
     AgentContext,
     Exchange,
     GraphState,
@@ -26,10 +27,7 @@ from rl.errors import ConfigError
 from rl.types import ByteArray, Cost, Intervention
 from tools.scene import Scene, load_scene, save_scene
 
-__all__ = ["USER_TRIGGER", "Answer", "ask", "load_scene", "save_answer"]
-
-USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)
-"""A person asked."""
+__all__ = ["USER_TRIGGER", "Answer", "ask", "describe_answer", "load_scene", "save_answer"]
 
 
 @dataclass(frozen=True, kw_only=True)

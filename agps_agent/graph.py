@@ -21,6 +21,7 @@ remember --> __end__;
 
 import re
 from pathlib import Path
+from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -32,18 +33,19 @@ from prompts.loader import load_task_prompt
 Graph = CompiledStateGraph[GraphState, AgentContext, GraphState, GraphState]
 
 
-def build_graph(task: str, settings: AgentSettings | None = None) -> Graph:
+def build_graph(task: str, settings: AgentSettings | None = None, *, context_schema: type[Any] = AgentContext) -> Graph:
     """Return the compiled graph of a task.
 
     Args:
         task: Task that the agent has words for, e.g. `usb_insertion`.
         settings: Limits that are fixed when the graph is built: no node runs longer than the wall budget.
+        context_schema: What the graph is run with, if not an `AgentContext` itself then something that looks like one.
 
     Raises:
         ConfigError: If the agent has no prompt for the task.
     """
     load_task_prompt(task)
-    builder = StateGraph(GraphState, context_schema=AgentContext)
+    builder = StateGraph(GraphState, context_schema=context_schema)
     # The stubs know no handler with a NodeError, which the library documents and passes.
     builder.set_node_defaults(
         timeout=(settings or AgentSettings()).wall_budget_s,
@@ -71,11 +73,6 @@ def build_graph(task: str, settings: AgentSettings | None = None) -> Graph:
     builder.add_edge("validate", "remember")
     builder.add_edge("remember", END)
     return builder.compile(name=task)
-
-
-def usb_insertion() -> Graph:
-    """Return the graph of USB insertion, for `langgraph.json`."""
-    return build_graph("usb_insertion")
 
 
 def picture() -> str:

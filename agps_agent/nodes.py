@@ -16,6 +16,7 @@ from agps_agent.conversation import calls_left, compose, converse, repaired
 from agps_agent.models.parsing import ReplyError
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.state import (
+    USER_TRIGGER,
     AgentContext,
     AgentFault,
     GraphState,
@@ -51,8 +52,9 @@ PLAN_PROMPTS: dict[Mode, str] = {"prune": "exploration_pruning", "guide": "actio
 async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     """Choose between box and waypoints: as requested, as what worked in a like scene, or as the model says."""
     context = runtime.context
-    if state["mode_request"] != "auto":
-        return {"mode": state["mode_request"], "reason": f"{state['mode_request']} was requested."}
+    requested = state.get("mode_request", "auto")
+    if requested != "auto":
+        return {"mode": requested, "reason": f"{requested} was requested."}
     record = _recall(context, mode=None)
     if record is not None:
         return {"mode": record.mode, "reason": f"{record.mode} worked in a like scene: {record.id}."}
@@ -62,7 +64,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
         available_tools=describe_tools(task.tools["prune"] + task.tools["guide"]),
         allowed_primitive=", ".join(task.tools["guide"]),
         global_xyz_bounds=describe_bounds(context.scene),
-        situation=_situation(state["trigger"], context.scene),
+        situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
     )
     messages = compose(system, user, context.frame.rgb)
     answer = await converse(context, "decide_mode", messages, DecideModeAnswer, lambda answer: answer)
@@ -123,7 +125,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
             available_tools=describe_tools(task.tools[mode]),
             allowed_primitive=", ".join(task.tools["guide"]),
             global_xyz_bounds=describe_bounds(context.scene),
-            situation=_situation(state["trigger"], context.scene),
+            situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
             keypoints=describe_keypoints(points),
         )
         messages = compose(system, user, image)

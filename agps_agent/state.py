@@ -79,6 +79,10 @@ class Trigger(TypedDict):
     """Control step of the rollout."""
 
 
+USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)
+"""A person asked."""
+
+
 class KeypointState(TypedDict):
     """One keypoint as it was perceived."""
 

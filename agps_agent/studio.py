@@ -1,0 +1,45 @@
+"""The graph for `langgraph dev` and LangGraph Studio: it runs on scenes that `agps ask` saved."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from langchain_core.language_models import BaseChatModel
+
+from agps_agent.graph import Graph, build_graph
+from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
+from agps_agent.models.profiles import ModelProfile, find_profile
+from agps_agent.state import AgentContext, AgentSettings
+from tools.scene import load_scene
+
+
+@dataclass
+class SavedSceneContext:
+    """An `AgentContext` that is read from a folder, given as JSON: `{"scene_folder": "interventions/0001/scene"}`."""
+
+    scene_folder: str
+    """Folder that `save_scene` wrote."""
+    vlm: str = "embedded"
+    """`embedded`, or the base URL of an OpenAI-compatible server."""
+    settings: AgentSettings = field(default_factory=AgentSettings)
+
+    @cached_property
+    def opened(self) -> AgentContext:
+        """The live objects, made at the first use."""
+        model: BaseChatModel = EmbeddedVLM()
+        if self.vlm != "embedded":
+            model = open_chat_model(OpenAICompatConfig(url=self.vlm))
+        profile: ModelProfile = find_profile(str(getattr(model, "model_name", self.vlm)))
+        return AgentContext(scene=load_scene(Path(self.scene_folder)), model=model, profile=profile)
+
+    def __getattr__(self, name: str) -> object:
+        """Return what an `AgentContext` has and this lacks."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.opened, name)
+
+
+def usb_insertion() -> Graph:
+    """Return the graph of USB insertion; run it with a `SavedSceneContext` and e.g. `{"mode_request": "guide"}`."""
+    return build_graph("usb_insertion", context_schema=SavedSceneContext)

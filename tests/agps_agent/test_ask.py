@@ -1,0 +1,209 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agps_agent.ask import ask, describe_answer, load_scene, save_answer
+from agps_agent.graph import Graph, build_graph
+from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.profiles import PROFILES
+from agps_agent.state import AgentContext, AgentSettings, Trigger
+from rl.errors import ConfigError
+from rl.types import Guide, Prune
+from tests.agps_agent.scenes import PORT, scene
+from tests.agps_agent.scripted import GUIDE, HIDDEN, PRUNE, context, seen
+from tools.memory import EpisodicMemory
+
+TOOL = np.array([0, 0, 0.032])
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return build_graph("usb_insertion")
+
+
+def embedded(**fields: object) -> AgentContext:
+    return AgentContext(**{"scene": scene(), "model": EmbeddedVLM(), "profile": PROFILES["embedded"], **fields})
+
+
+async def test_embedded_model_guides_to_the_port(graph: Graph) -> None:
+    answer = await ask(graph, embedded(), mode="guide")
+    assert isinstance(answer.intervention, Guide)
+    assert answer.reason_key == "answered"
+    last = answer.intervention.waypoints[-1].T_base_tcp[:3, 3]
+    np.testing.assert_allclose(last[:2], PORT[:2], atol=0.0005)
+    assert answer.cost.model_calls == 2
+    assert answer.intervention.cost == answer.cost
+
+
+async def test_embedded_model_confines_to_the_port(graph: Graph) -> None:
+    answer = await ask(graph, embedded(), mode="prune")
+    assert isinstance(answer.intervention, Prune)
+    box = answer.intervention.box
+    assert box.contains(PORT + TOOL) and box.contains(PORT + TOOL + [0, 0, 0.03])
+    assert not box.contains(PORT + TOOL + [0.03, 0, 0])
+    assert np.all(box.lower >= scene().workspace.lower)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "kind"),
+    [
+        (Trigger(kind="stall", index=0.0, threshold=0.0, step=10), "guide"),
+        (Trigger(kind="float", index=0.3, threshold=0.2, step=25), "guide"),
+        (Trigger(kind="float", index=0.3, threshold=0.2, step=3), "prune"),
+    ],
+)
+async def test_embedded_model_decides_by_what_woke_it(graph: Graph, trigger: Trigger, kind: str) -> None:
+    answer = await ask(graph, embedded(), trigger=trigger)
+    assert answer.state["mode"] == kind
+    assert answer.cost.model_calls == 3
+
+
+async def test_another_camera_shows_what_the_gripper_hides(graph: Graph) -> None:
+    cover = PORT + [0.012, 0.0, 0.012]
+    answer = await ask(graph, embedded(scene=scene(cover=cover, views=(0.0, np.pi))), mode="guide")
+    assert answer.reason_key == "answered"
+    assert {point["camera"] for point in answer.state["keypoints"]} == {"view_1"}
+    assert answer.cost.model_calls == 3
+
+
+async def test_missing_port_is_not_visible(graph: Graph) -> None:
+    answer = await ask(graph, embedded(scene=scene(with_port=False)), mode="guide")
+    assert (answer.intervention, answer.reason_key) == (None, "not_visible")
+
+
+async def test_good_record_answers_without_a_model_call(graph: Graph, tmp_path: Path) -> None:
+    with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
+        first = await ask(graph, embedded(memory=memory, embedding=np.ones(4)), mode="guide")
+        assert first.record_id is not None and not first.cost.memory_hit
+        final = np.eye(4)
+        final[:3, :3] = np.diag([1.0, -1.0, -1.0])
+        final[:3, 3] = PORT + TOOL + [0.001, 0.0, -0.01]
+        memory.mark(first.record_id, success=True, T_base_tcp_final=final)
+        again = await ask(graph, embedded(memory=memory, embedding=np.ones(4)), mode="auto")
+    assert again.cost.model_calls == 0
+    assert again.cost.memory_hit
+    assert again.record_id == first.record_id
+    assert isinstance(again.intervention, Guide)
+    # It aims where the arm succeeded, not where the camera saw the port.
+    np.testing.assert_allclose(again.intervention.waypoints[-1].T_base_tcp[0, 3], PORT[0] + 0.001, atol=1e-6)
+
+
+async def test_failed_record_is_not_recalled(graph: Graph, tmp_path: Path) -> None:
+    with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
+        first = await ask(graph, embedded(memory=memory, embedding=np.ones(4)), mode="prune")
+        assert first.record_id is not None
+        memory.mark(first.record_id, success=False)
+        again = await ask(graph, embedded(memory=memory, embedding=np.ones(4)), mode="prune")
+    assert again.cost.model_calls == 2
+    assert again.record_id != first.record_id
+
+
+async def test_recalled_box_outside_of_the_workspace_is_refused(graph: Graph, tmp_path: Path) -> None:
+    with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
+        first = await ask(graph, embedded(memory=memory, embedding=np.ones(4)), mode="prune")
+        assert first.record_id is not None
+        memory.mark(first.record_id, success=True)
+        moved = scene()
+        moved.workspace.lower[0] += 0.15
+        again = await ask(graph, embedded(scene=moved, memory=memory, embedding=np.ones(4)), mode="prune")
+    assert (again.intervention, again.reason_key) == (None, "box_misses_workspace")
+
+
+UNKNOWN_TOOL = {"calls": [{"name": "jump", "arguments": {}}], "reason": "Up."}
+BAD_ARGUMENT = {"calls": [{"name": "search", "arguments": {"target": "port", "radius_m": 1.0}}], "reason": "Wide."}
+FAR_BOX = {
+    "calls": [
+        {
+            "name": "exploration_bbox",
+            "arguments": {"mode": "direct_bbox3d", "lower": [1.5, 0.0, 0.1], "upper": [1.6, 0.1, 0.2]},
+        }
+    ],
+    "reason": "Over there.",
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (["I see a port.", "Really."], "not_json"),
+        (['{"keypoints": [{"label": "port_left", "point_2d": [NaN, 1]}]}'] * 2, "not_json"),
+        ([{"points": []}] * 2, "wrong_schema"),
+        ([{"keypoints": seen()["keypoints"][:1]}] * 2, "wrong_schema"),
+        ([seen(left=[900.0, 200.0])] * 2, "outside_image"),
+        ([HIDDEN], "not_visible"),
+        ([seen(left=[10.0, 10.0])], "outside_workspace"),
+        ([seen(left=[310.0, 300.0])], "implausible_keypoints"),
+        ([seen(), UNKNOWN_TOOL, UNKNOWN_TOOL], "unknown_tool"),
+        ([seen(), BAD_ARGUMENT, BAD_ARGUMENT], "bad_arguments"),
+        ([ConnectionError("refused")], "model_error"),
+        ([5.0], "timeout"),
+    ],
+)
+async def test_fault_of_the_agent_lets_the_policy_go_on(graph: Graph, script: list[object], reason: str) -> None:
+    asking = context(*script, call_timeout_s=0.2)
+    answer = await ask(graph, asking, mode="guide")
+    assert (answer.intervention, answer.reason_key) == (None, reason)
+    assert answer.reason
+    assert answer.cost.model_calls == len(script)
+
+
+async def test_box_that_misses_the_workspace_is_refused(graph: Graph) -> None:
+    answer = await ask(graph, context(seen(), FAR_BOX, FAR_BOX), mode="prune")
+    assert (answer.intervention, answer.reason_key) == (None, "box_misses_workspace")
+
+
+async def test_keypoint_without_depth_is_refused(graph: Graph) -> None:
+    blind = scene()
+    blind.frames["side"].depth_m[:] = 0.0
+    answer = await ask(graph, context(seen(), at=blind), mode="guide")
+    assert (answer.intervention, answer.reason_key) == (None, "no_depth")
+
+
+async def test_wall_budget_ends_a_question(graph: Graph) -> None:
+    answer = await ask(graph, context(5.0, wall_budget_s=0.2), mode="guide")
+    assert (answer.intervention, answer.reason_key) == (None, "timeout")
+    assert answer.cost.latency_s < 2.0
+
+
+async def test_model_corrects_a_refused_tool_call(graph: Graph) -> None:
+    asking = context(seen(), BAD_ARGUMENT, GUIDE)
+    answer = await ask(graph, asking, mode="guide")
+    assert isinstance(answer.intervention, Guide)
+    assert answer.cost.model_calls == 3
+    assert "radius_m" in asking.model.asked[-1][-1].text
+
+
+async def test_one_correction_is_all_a_node_gets(graph: Graph) -> None:
+    answer = await ask(graph, context(seen(), BAD_ARGUMENT, "sorry", GUIDE), mode="guide")
+    assert (answer.reason_key, answer.cost.model_calls) == ("not_json", 3)
+
+
+async def test_model_corrects_a_reply_that_is_not_json(graph: Graph) -> None:
+    answer = await ask(graph, context("Let me see.", seen(), PRUNE), mode="prune")
+    assert isinstance(answer.intervention, Prune)
+
+
+async def test_unknown_camera_is_the_callers_mistake(graph: Graph) -> None:
+    with pytest.raises(ConfigError, match="it has side"):
+        await ask(graph, embedded(settings=AgentSettings(camera="top")))
+
+
+async def test_saved_question_can_be_asked_again(graph: Graph, tmp_path: Path) -> None:
+    answer = await ask(graph, embedded(), mode="guide")
+    save_answer(tmp_path, answer, scene())
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "annotated.png",
+        "intervention.json",
+        "prompt.md",
+        "reply.json",
+        "scene",
+    }
+    again = await ask(graph, embedded(scene=load_scene(tmp_path / "scene")), mode="guide")
+    assert again.state == answer.state
+    saved = json.loads((tmp_path / "intervention.json").read_text())
+    assert saved["kind"] == "guide"
+    assert saved["guidance"] == describe_answer(again)["guidance"]
+    prompt = (tmp_path / "prompt.md").read_text()
+    assert "port_left" in prompt and "base64" not in prompt

@@ -1,0 +1,48 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+import agps_agent.graph
+from agps_agent.ask import ask
+from agps_agent.graph import build_graph, picture
+from agps_agent.studio import usb_insertion
+from rl.errors import ConfigError
+from tests.agps_agent.scenes import scene
+from tests.agps_agent.scripted import GUIDE, context, seen
+from tools.scene import save_scene
+
+
+def test_picture_in_the_docstring_is_the_graph() -> None:
+    """`python -m agps_agent.graph` writes it."""
+    assert picture() in (agps_agent.graph.__doc__ or "")
+
+
+def test_unknown_task_is_refused() -> None:
+    with pytest.raises(ConfigError, match="usb_insertion"):
+        build_graph("tea_making")
+
+
+async def test_graph_costs_little_beside_a_model() -> None:
+    graph, at = build_graph("usb_insertion"), scene()
+    seconds = []
+    for _ in range(5):
+        asking = context(seen(), GUIDE, at=at)
+        started = time.process_time()
+        await ask(graph, asking, mode="guide")
+        seconds.append(time.process_time() - started)
+    assert min(seconds) < 0.25
+
+
+async def test_state_is_plain_and_holds_no_image() -> None:
+    answer = await ask(build_graph("usb_insertion"), context(seen(), GUIDE), mode="guide")
+    assert len(json.dumps(answer.state)) < 50_000
+
+
+async def test_langgraph_json_names_a_graph_that_runs_on_a_saved_scene(tmp_path: Path) -> None:
+    listed = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())["graphs"]["usb_insertion"]
+    assert listed == "./agps_agent/studio.py:usb_insertion"
+    save_scene(scene(), tmp_path)
+    state = await usb_insertion().ainvoke({"mode_request": "guide"}, context={"scene_folder": str(tmp_path)})
+    assert state["guidance"]["kind"] == "guide"
