@@ -129,8 +129,9 @@ class EpisodicMemory:
             ConfigError: If the record does not belong here.
         """
         with self._mutex:
-            record = replace(record, id=record.id or f"{self.task}-{len(self._records):06d}")
             self._check(record)
+            record_id = record.id or f"{self.task}-{len(self._records):06d}"
+            record = replace(record, id=record_id, embedding=self._vector(record.embedding))
             self._log.append({"event": "remember", **_to_json(record)})
             self._put(record)
             return record.id
@@ -266,7 +267,6 @@ class EpisodicMemory:
             )
 
     def _check(self, record: MemoryRecord) -> None:
-        self._vector(record.embedding)
         if record.task != self.task:
             raise ConfigError(f"A record of task {record.task!r} does not belong into the memory of {self.task!r}.")
         if record.id in self._records:

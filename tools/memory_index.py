@@ -1,5 +1,8 @@
 """The index of the memory: a Chroma collection that can be thrown away and built again from the log."""
 
+import contextlib
+import hashlib
+import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -28,8 +31,10 @@ class VectorIndex:
         self._parent = directory
         """Holds the index in a folder of its own: Chroma does not open a path again in a process where it failed."""
         self._collection_name = collection
-        self._dirty = directory / "open"
-        """Exists while the index is open: after a crash the index is built again and its files are never trusted."""
+        self._seal = directory / "closed.json"
+        """Checksums of a closed index's files. Chroma crashes the process on damaged ones, so that it is never shown
+        files that are not exactly as they were left; after a crash there is no seal."""
+        self._folder: Path | None = None
         self._client: Any = None
         self._collection: Any = None
 
@@ -41,8 +46,9 @@ class VectorIndex:
         """
         expected = list(entries)
         folders = [entry for entry in self._parent.glob("*") if entry.is_dir()]
-        if len(folders) == 1 and not self._dirty.exists():
+        if len(folders) == 1 and self._is_sealed(folders[0]):
             try:
+                self._seal.unlink()
                 self._connect(folders[0])
                 if self._holds(expected):
                     return
@@ -87,8 +93,17 @@ class VectorIndex:
 
     def close(self) -> None:
         """Close the collection: the next `open` may trust its files."""
+        folder = self._folder
         self._disconnect()
-        self._dirty.unlink(missing_ok=True)
+        if folder is not None:
+            with contextlib.suppress(OSError):  # without a seal the index is built again
+                self._seal.write_text(json.dumps(_checksums(folder)), encoding="utf-8")
+
+    def _is_sealed(self, folder: Path) -> bool:
+        try:
+            return bool(json.loads(self._seal.read_text(encoding="utf-8")) == _checksums(folder))
+        except (OSError, ValueError):
+            return False
 
     def _attempt(self, operation: Callable[[], list[tuple[str, float]]]) -> list[tuple[str, float]] | None:
         try:
@@ -100,7 +115,7 @@ class VectorIndex:
         import chromadb
         from chromadb.config import Settings
 
-        self._dirty.touch()
+        self._folder = folder
         self._client = chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
         self._collection = self._client.get_or_create_collection(
             self._collection_name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
@@ -109,7 +124,7 @@ class VectorIndex:
     def _disconnect(self) -> None:
         if self._client is not None:
             self._client.close()
-        self._client = self._collection = None
+        self._client = self._collection = self._folder = None
 
     def _holds(self, expected: list[Entry]) -> bool:
         """Return whether the collection has exactly these ids with this metadata, and its graph answers a query."""
@@ -138,6 +153,12 @@ class VectorIndex:
             include=["distances"],
         )
         return [(id, 1.0 - float(d)) for id, d in zip(found["ids"][0], found["distances"][0], strict=True)]
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file under a folder, by its path in it."""
+    files = sorted(entry for entry in folder.rglob("*") if entry.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def _index_errors() -> tuple[type[Exception], ...]:

@@ -112,7 +112,7 @@ class PreGraspArgs(Args):
 
 
 class SearchArgs(Args):
-    """Insert into a hole: down to contact, feel for the hole in a growing spiral with a light push, then press in."""
+    """Insert into a hole: straight in; on contact feel for it in a growing spiral with a light push, then press in."""
 
     target: Target = _target("The middle of the hole's rim.")
     radius_m: float = Field(

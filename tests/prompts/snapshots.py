@@ -1,0 +1,41 @@
+"""Every prompt as the model gets it, with fixed values; `python -m tests.prompts.snapshots` writes them anew."""
+
+from pathlib import Path
+
+from prompts.loader import load_prompt, load_task_prompt, prompt_names, task_names
+from tests.tools.scenes import PORT, scene
+from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
+
+FOLDER = Path(__file__).parent / "snapshots"
+
+
+def rendered() -> dict[str, str]:
+    """Return the text of each prompt for each task by file name."""
+    texts = {}
+    for task_name in task_names():
+        task = load_task_prompt(task_name)
+        for name in prompt_names():
+            prompt = load_prompt(name)
+            mode = "prune" if name == "exploration_pruning" else "guide"
+            values = {
+                "task_description": task.description,
+                "heuristics": task.heuristics[mode],
+                "available_tools": describe_tools(task.tools[mode]),
+                "allowed_primitive": ", ".join(task.tools["guide"]),
+                "global_xyz_bounds": describe_bounds(scene()),
+                "situation": describe_robot(scene()),
+                "keypoints": describe_keypoints(PORT),
+                "requested_keypoints": task.requested_keypoints,
+                "point_format": "Points are [x, y], relative to the image, from 0 to 1000: x to the right, y down.",
+                "image_size": "640 pixels wide, 480 high",
+                "error": "search: radius_m = 0.5: Input should be less than or equal to 0.01.",
+            }
+            system, user = prompt.render(**{key: values[key] for key in prompt.variables})
+            texts[f"{task_name}-{name}.txt"] = f"[system]\n{system}\n\n[user]\n{user}\n"
+    return texts
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for file_name, text in rendered().items():
+        (FOLDER / file_name).write_text(text, encoding="utf-8")

@@ -1,0 +1,125 @@
+import json
+import re
+
+import pytest
+
+from prompts.loader import load_prompt, load_task_prompt, parse_prompt, prompt_names, prompt_versions, task_names
+from rl.errors import ConfigError
+from tests.prompts.snapshots import FOLDER, rendered
+from tools.answers import DecideModeAnswer, PerceiveAnswer, PlanAnswer
+from tools.schemas import TOOLS, Margins
+
+TEXT = """---
+name: greet
+version: 1
+schema: PlanAnswer
+variables: [who]
+---
+# system
+Be kind.
+
+# user
+Hello {{who}}.
+"""
+
+
+def test_prompts_and_their_answers():
+    answers = {name: load_prompt(name).answer for name in prompt_names()}
+    assert answers == {
+        "decide_mode": DecideModeAnswer,
+        "perceive": PerceiveAnswer,
+        "exploration_pruning": PlanAnswer,
+        "action_guidance": PlanAnswer,
+        "repair": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["exploration_pruning", "action_guidance"])
+def test_prompts_take_the_papers_inputs(name: str):
+    paper = {"task_description", "keypoints", "available_tools", "allowed_primitive", "global_xyz_bounds"}
+    assert paper <= set(load_prompt(name).variables)
+
+
+@pytest.mark.parametrize("name", prompt_names())
+def test_file_says_the_name_and_version_that_it_is_filed_under(name: str):
+    for version in prompt_versions(name):
+        prompt = load_prompt(name, version)
+        assert (prompt.name, prompt.version, prompt.tag) == (name, version, f"{name}@v{version}")
+    assert load_prompt(name) == load_prompt(name, prompt_versions(name)[-1])
+
+
+@pytest.mark.parametrize("name", [n for n in prompt_names() if n != "repair"])
+def test_example_answer_in_a_prompt_is_a_valid_answer(name: str):
+    prompt = load_prompt(name)
+    assert prompt.answer is not None
+    (example,) = (text for text in re.findall(r"^\{\"[\s\S]*?\}$", prompt.user, re.MULTILINE))
+    prompt.answer.model_validate(json.loads(example.replace("\n", " ")))
+
+
+@pytest.mark.parametrize("name", prompt_names())
+def test_what_changes_from_query_to_query_comes_last(name: str):
+    user = load_prompt(name).user
+    places = {key: user.find("{{" + key + "}}") for key in ("situation", "keypoints", "requested_keypoints")}
+    after = user[min([place for place in places.values() if place >= 0], default=len(user)) :]
+    assert after.count("\n") <= 3
+
+
+def test_rendering_fills_in_every_variable_once():
+    assert parse_prompt(TEXT, source="x").render(who="{{who}}") == ("Be kind.", "Hello {{who}}.")
+
+
+def test_missing_and_unknown_variables_are_refused():
+    with pytest.raises(ConfigError, match="greet@v1 lacks who and has no whom; it takes who"):
+        parse_prompt(TEXT, source="x").render(whom="you")
+
+
+def test_hash_changes_with_words_and_with_the_answers_schema():
+    shas = {
+        parse_prompt(text, source="x").sha
+        for text in (TEXT, TEXT.replace("kind", "brief"), TEXT.replace("PlanAnswer", "PerceiveAnswer"))
+    }
+    assert len(shas) == 3 and all(re.fullmatch("[0-9a-f]{8}", sha) for sha in shas)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (("variables: [who]", "variables: []"), r"declares \[\] but uses \['who'\]"),
+        (("# user", "# you"), "has no section '# user'"),
+        (("PlanAnswer", "Essay"), "names schema 'Essay'; choose one of DecideModeAnswer"),
+        (("name: greet\n", ""), "has no 'name'"),
+        (("---\nname", "name"), "has no front matter"),
+    ],
+)
+def test_prompt_file_that_contradicts_itself_is_refused(damage: tuple[str, str], complaint: str):
+    with pytest.raises(ConfigError, match=complaint):
+        parse_prompt(TEXT.replace(*damage), source="greet/v1.md")
+
+
+def test_unknown_prompt_version_or_task_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="choose one of action_guidance"):
+        load_prompt("poem")
+    with pytest.raises(ConfigError, match="There is no prompt"):
+        load_prompt("../tools")
+    with pytest.raises(ConfigError, match="perceive has no version 99; it has 1"):
+        load_prompt("perceive", 99)
+    with pytest.raises(ConfigError, match="has no prompt for task 'juggling'; it has .*usb_insertion"):
+        load_task_prompt("juggling")
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_task_names_tools_that_exist_in_their_mode_and_keypoints_one_a_line(task: str):
+    words = load_task_prompt(task)
+    assert set(words.tools) == set(words.heuristics) == {"prune", "guide"}
+    for mode, names in words.tools.items():
+        assert all(mode in TOOLS[name].modes for name in names)
+    Margins.model_validate(dict(words.margins))
+    lines = words.requested_keypoints.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"- {label}" for label in words.keypoints]
+    for distance in words.distances:
+        assert set(distance.between) <= set(words.keypoints) and 0 <= distance.min_m < distance.max_m
+
+
+def test_rendered_prompts_are_as_last_reviewed():
+    written = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.txt")}
+    assert rendered() == written, "If the change is meant, run: python -m tests.prompts.snapshots"
