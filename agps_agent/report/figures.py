@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from agps_agent.report.curves import ROLLOUTS_PER_BIN, Axis, Curve, is_unaided, per_ten_rollouts
 from agps_agent.runs import Row
@@ -49,6 +49,9 @@ _STYLE: dict[Any, Any] = {
 _MAX_TRACES = 60
 """Lambda traces drawn; more only make a smear and a large page."""
 
+_HIGHEST_SCORE = 5.0
+"""Scores above are drawn here: how far beyond the threshold a lost rollout ends says nothing."""
+
 
 def success_over_steps(training: Curve, evaluation: Curve, final: Curve, episodes: Sequence[Row]) -> str:
     """Draw success over environment steps, with a tick wherever the agent was asked."""
@@ -87,6 +90,7 @@ def triggers_per_ten(episodes: Sequence[Row]) -> str:
         axes.bar(starts, triggered, width=width, align="edge", color="#f6d9bd", label="rollouts that triggered")
         axes.bar(starts, helped, width=width, align="edge", color=AGENT, label="rollouts that the agent helped in")
         axes.set_ylim(0, max([10.0, *triggered]))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("training rollout")
         axes.set_ylabel("per 10 rollouts")
         axes.grid(visible=False, axis="x")
@@ -95,13 +99,13 @@ def triggers_per_ten(episodes: Sequence[Row]) -> str:
 
 
 def float_traces(episodes: Sequence[Row]) -> str:
-    """Draw lambda within good and bad rollouts, and its largest value in each rollout, against the threshold."""
-    traced = [row for row in episodes if row.get("float_trace")]
+    """Draw lambda within good and bad rollouts against its threshold, and each rollout's largest score against 1."""
+    traced = [row for row in episodes if row.get("float_scores")]
     with rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 3.2), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
+        left, right = figure.subplots(1, 2)
         _draw_traces(left, traced)
-        _draw_maxima(right, traced)
+        _draw_scores(right, traced)
         return _svg(figure)
 
 
@@ -166,38 +170,29 @@ def _draw_traces(axes: Axes, traced: Sequence[Row]) -> None:
         success = bool(row["success"])
         label = None if success in labelled else ("good rollouts" if success else "bad rollouts")
         labelled.add(success)
-        trace = [float(value) for value in row["float_trace"]]
-        axes.plot(range(len(trace)), trace, color=GOOD if success else BAD, alpha=0.4, linewidth=1.0, label=label)
-    threshold = next(
-        (row["float_threshold"] for row in reversed(traced) if row.get("float_threshold") is not None), None
-    )
-    if threshold is not None:
-        axes.axhline(threshold, color=INK, linestyle="--", linewidth=1.4, label="threshold")
+        steps = range(1, len(row["float_trace"]) + 1)
+        axes.plot(steps, row["float_trace"], color=GOOD if success else BAD, alpha=0.4, lw=1.0, label=label)
+    # Each recalibration moves the threshold; the last one belongs to most of the rollouts that are drawn.
+    thresholds = max((row["float_thresholds"] for row in traced[-_MAX_TRACES:]), key=len)
+    axes.plot(range(1, len(thresholds) + 1), thresholds, "--", color=INK, lw=1.4, label="threshold")
     axes.set_xlabel("step of the rollout")
     axes.set_ylabel("λ")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=3, columnspacing=1.2)
 
 
-def _draw_maxima(axes: Axes, traced: Sequence[Row]) -> None:
-    for success, color in ((True, GOOD), (False, BAD)):
-        chosen = [row for row in traced if bool(row["success"]) == success]
-        x = [row["episode"] for row in chosen]
-        axes.plot(x, [max(row["float_trace"]) for row in chosen], "o", color=color, markersize=3.5, alpha=0.8)
-        helped = [row for row in chosen if not is_unaided(row)]
-        ringed = [max(row["float_trace"]) for row in helped]
-        axes.plot([row["episode"] for row in helped], ringed, "o", markersize=7, mfc="none", mec=AGENT, mew=1.2)
-    known = [row for row in traced if row.get("float_threshold") is not None]
-    axes.step(
-        [row["episode"] for row in known],
-        [row["float_threshold"] for row in known],
-        "--",
-        color=INK,
-        where="post",
-        lw=1.4,
-    )
-    axes.plot([], [], "o", markersize=7, mfc="none", mec=AGENT, mew=1.2, label="agent helped")
+def _draw_scores(axes: Axes, traced: Sequence[Row]) -> None:
+    rollouts = np.array([row["episode"] for row in traced])
+    highest = np.clip([max(row["float_scores"]) for row in traced], 0.0, _HIGHEST_SCORE)
+    good = np.array([bool(row["success"]) for row in traced])
+    helped = np.array([not is_unaided(row) for row in traced])
+    for chosen, color in ((good, GOOD), (~good, BAD)):
+        axes.plot(rollouts[chosen], highest[chosen], "o", color=color, markersize=3.5, alpha=0.8)
+    axes.plot(rollouts[helped], highest[helped], "o", ms=7, mfc="none", mec=AGENT, mew=1.2, label="agent helped")
+    axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.4)
+    axes.set_ylim(-0.1, max(2.0, 1.08 * float(highest.max())))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("training rollout")
-    axes.set_title("largest λ of each rollout", fontsize=9, color=MUTED, loc="right")
+    axes.set_ylabel("largest score")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16))
 
 

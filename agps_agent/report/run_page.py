@@ -125,12 +125,13 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
                 html.figure(figures.triggers_per_ten(episodes), "Triggers per 10 rollouts"),
             )
         )
-    if any(row.get("float_trace") for row in episodes):
+    if any(row.get("float_scores") for row in episodes):
         sections.append(
             html.section(
                 "λ of good and bad rollouts",
-                "FLOAT's distance from the demonstrations. Left: within rollouts. Right: the largest value of each, "
-                "with a ring around rollouts that the agent helped in.",
+                "Left: FLOAT's distance from the demonstrations within rollouts, against the last threshold. Right: "
+                "the largest score of each rollout, which is 1 where λ or the local term reaches its threshold; green "
+                "for good and red for bad rollouts, with a ring where the agent helped.",
                 html.figure(figures.float_traces(episodes), "Lambda of good and bad rollouts against the threshold"),
             )
         )

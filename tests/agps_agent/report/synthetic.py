@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from agps_agent.runs import RunDirectory
+from rl.types import Box, RGBDFrame
+from tools.scene import Scene, save_scene
 
 THRESHOLD = 0.21
 
@@ -40,6 +42,8 @@ def make_run(path: Path, *, method: str = "agps", demos: int = 1, seed: int = 0,
                 "truncated": not success, "steps": steps, "guided_steps": 30 if helped else 0, "pruned_steps": 0,
                 "triggered": triggered, "intervention_ids": ids, "agent_calls": calls, "memory_hits": hits,
                 "agent_pause_s": pause_s, "float_trace": trace, "float_threshold": THRESHOLD,
+                "float_thresholds": [THRESHOLD] * steps,
+                "float_scores": [(v - 0.14) / (THRESHOLD - 0.14) for v in trace],
             }
         )  # fmt: skip
         if env_steps >= next_eval:
@@ -82,11 +86,26 @@ def _intervention(run: RunDirectory, name: str, rng: np.random.Generator, episod
     (folder / "intervention.json").write_text(json.dumps(record))
     (folder / "prompt.md").write_text("You supervise a robot arm.\n\nWhere is <socket>?")
     (folder / "reply.json").write_text('{"keypoints": [{"name": "socket", "u": 312, "v": 244}]}')
-    if from_memory:
-        return
-    image = Image.fromarray(rng.integers(90, 110, (480, 640, 3), dtype=np.uint8))
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((280, 220, 350, 260), fill=(60, 60, 66))
-    draw.ellipse((308, 236, 318, 246), outline=(255, 80, 0), width=3)
-    draw.text((324, 232), "socket", fill=(255, 200, 0))
-    image.save(folder / "annotated.png")
+    scene = make_scene(rng)
+    save_scene(scene, folder / "scene")
+    if not from_memory:
+        Image.fromarray(scene.frames["side"].rgb).save(folder / "annotated.png")
+
+
+def make_scene(rng: np.random.Generator) -> Scene:
+    """Return a grey table with a dark port, seen from straight above: at 0.5 m, 0.2 m are 160 pixels."""
+    rgb = rng.integers(90, 110, (240, 320, 3), dtype=np.uint8)
+    rgb[110:130, 140:175] = 60
+    T_base_cam = np.array([[0.0, -1.0, 0.0, 0.45], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
+    K = np.array([[400.0, 0.0, 160.0], [0.0, 400.0, 120.0], [0.0, 0.0, 1.0]])
+    depth_m = np.full((240, 320), 0.5, dtype=np.float32)
+    T_base_tcp = np.diag([1.0, -1.0, -1.0, 1.0])
+    T_base_tcp[:3, 3] = (0.40, -0.05, 0.1)
+    return Scene(
+        task="usb_insertion",
+        frames={"side": RGBDFrame(name="side", rgb=rgb, depth_m=depth_m, K=K, T_base_cam=T_base_cam)},
+        T_base_tcp=T_base_tcp,
+        gripper_opening=0.0,
+        workspace=Box(lower=np.array([0.3, -0.2, 0.0]), upper=np.array([0.6, 0.2, 0.3])),
+        p_tcp_tool=np.array([0.0, 0.0, 0.03]),
+    )

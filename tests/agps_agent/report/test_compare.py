@@ -1,0 +1,48 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agps_agent.report.compare import comparison_markdown, grouped, read_result, write_comparison
+from agps_agent.report.curves import Curve
+from agps_agent.report.figures import mean_curve
+from agps_agent.runs import RunDirectory
+from tests.agps_agent.report.synthetic import make_run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[RunDirectory]:
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        make_run(folder / f"{method}{seed}", method=method, seed=seed, episodes=40)
+        for method in ("agps", "serl")
+        for seed in (0, 1)
+    ]
+
+
+def test_seeds_are_pooled_with_their_interval(runs: list[RunDirectory]) -> None:
+    table = comparison_markdown(grouped([read_result(run) for run in runs])).splitlines()
+    assert len(table) == 4
+    assert table[2].startswith("| AGPS | 1 | 0, 1 | 49/50, 49/50 | 98% | 93%-99% | 3000 |")
+
+
+def test_run_that_did_not_finish_is_a_dash(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    run.summary.unlink()
+    assert "| 0 | - | - | - | - |" in comparison_markdown(grouped([read_result(run)]))
+
+
+def test_page_overlays_the_groups_and_links_the_reports(runs: list[RunDirectory], tmp_path: Path) -> None:
+    page = write_comparison(runs, runs[0].path.parent / "comparison.html").read_text()
+    assert page.count("data:image/svg+xml") == 3
+    assert 'href="agps0/report.html"' in page
+    assert not re.findall(r'(?:src|href)="https?:', page)
+
+
+def test_mean_over_seeds_keeps_what_a_run_ended_with() -> None:
+    short = Curve([1000.0], [1.0], [1.0], [1.0])
+    long = Curve([1000.0, 2000.0], [1.0, 2.0], [1.0, 2.0], [0.0, 0.5])
+    x, y = mean_curve([short, long], "env_steps", points=3)
+    np.testing.assert_allclose(x, [1000, 1500, 2000])
+    np.testing.assert_allclose(y, [0.5, 0.625, 0.75])

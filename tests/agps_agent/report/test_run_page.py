@@ -1,0 +1,75 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from agps_agent.report import write_report
+from agps_agent.runs import RunDirectory
+from tests.agps_agent.report.synthetic import make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    run = make_run(tmp_path_factory.mktemp("runs") / "run", episodes=60)
+    write_report(run)
+    return run
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Success over environment steps",
+        "Success over both clocks",
+        "Triggers per 10 rollouts",
+        "λ of good and bad rollouts",
+        "Interventions (",
+        "Configuration",
+    ],
+)
+def test_page_has_every_section(run: RunDirectory, title: str) -> None:
+    assert f"<h2>{title}" in run.report.read_text()
+
+
+def test_page_needs_nothing_beside_it(run: RunDirectory) -> None:
+    page = run.report.read_text()
+    assert all(source.startswith("data:") for source in re.findall(r'(?:src|href)="([^"]*)"', page))
+    assert "<script" not in page and "@import" not in page and "url(" not in page
+
+
+def test_headline_says_how_the_policy_does_alone(run: RunDirectory) -> None:
+    assert "<b>49 of 50</b>" in run.report.read_text()
+
+
+def test_words_of_a_model_are_text_and_not_markup(run: RunDirectory) -> None:
+    page = run.report.read_text()
+    assert "Where is &lt;socket&gt;?" in page and "<socket>" not in page
+
+
+def test_intervention_shows_trigger_answer_and_outcome(run: RunDirectory) -> None:
+    page = run.report.read_text()
+    assert "FLOAT at step 22: λ 0.240 over 0.210" in page
+    assert "box of 40 x 40 x 60 mm around (450, 50, 30) mm" in page
+    assert "1 waypoints (1 free) to (450, 50, 30) mm" in page
+
+
+def test_long_galleries_unfold(run: RunDirectory) -> None:
+    assert re.search(r"<summary>\d+ more</summary>", run.report.read_text())
+
+
+def test_run_without_agent_has_no_gallery(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path / "run", method="serl", episodes=30)).read_text()
+    assert "Interventions (" not in page and "with SERL" in page
+
+
+def test_run_that_was_stopped_at_once_still_has_a_page(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    run.config.write_text(json.dumps({"config": {"task": "usb_insertion"}, "versions": {}}))
+    assert "No rollout was finished." in write_report(run).read_text()
+
+
+def test_damaged_intervention_keeps_the_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    (run.intervention("0001") / "intervention.json").write_text("{")
+    (run.intervention("0001") / "annotated.png").write_bytes(b"")
+    assert "no image" in write_report(run).read_text()
