@@ -16,7 +16,7 @@ class StallConfig:
     """Steps over which net motion is measured; a probe asked after 10 steps without progress."""
     min_motion_m: float = 0.010
     """Net motion of the TCP over the window below this is a stall, [m]. One full action moves 10 mm."""
-    horizon_fraction: float = 0.5
+    horizon_fraction: float = 0.4
     """Ask at this share of the horizon in any case; above 1 never."""
     max_queries: int = 1
     """Triggers per rollout; 1 is the paper's Fig. 3d."""
