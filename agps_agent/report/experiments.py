@@ -13,6 +13,9 @@ from agps_agent.report.compare import comparison_markdown, grouped, read_result,
 from agps_agent.runs import RunDirectory, write_atomically
 from rl.errors import AgpsError
 
+TRAIN = (sys.executable, "-m", "agps_agent.cli", "train")
+"""Starts one training."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -93,7 +96,7 @@ def write_tables(sweep: Sweep) -> Path:
 
 def _start(sweep: Sweep, cell: Cell) -> subprocess.Popen[bytes]:
     path = sweep.directory / cell.name
-    command = [sys.executable, "-m", "agps_agent.cli", "train", sweep.task, "--method", cell.method]
+    command = [*TRAIN, sweep.task, "--method", cell.method]
     command += ["--demos", str(cell.demos), "--seed", str(cell.seed), "--run-dir", str(path), *sweep.arguments]
     if (path / "checkpoints").is_dir() and any((path / "checkpoints").iterdir()):
         command.append("--resume")

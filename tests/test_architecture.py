@@ -1,0 +1,98 @@
+"""Imports go down only: cli -> training -> build -> agps_agent -> prompts -> tools -> rl. Read, not run."""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import agps_agent
+import rl
+import tools
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("agps_agent", "tools", "prompts", "rl")
+FILES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+
+BACKENDS = ("rl.robots", "rl.envs")
+"""What drives an arm: only the wiring and the command line may touch it from outside of `rl`."""
+MODEL_CODE = ("langchain", "langgraph", "chromadb", "openai")
+WIRING = ("agps_agent/build.py", "agps_agent/training.py")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def files_outside(*folders: str) -> list[Path]:
+    """Every source file of ours that is not in one of some folders or files."""
+    return [path for path in FILES if not relative(path).startswith(folders)]
+
+
+def layer(name: str) -> int | None:
+    """Height of a module; None for what is not ours."""
+    for prefix, height in (
+        ("agps_agent.cli", 6),
+        ("agps_agent.training", 5),
+        ("agps_agent.build", 4),
+        ("agps_agent", 3),
+        ("prompts", 2),
+        ("tools", 1),
+        ("rl", 0),
+    ):
+        if name == prefix or name.startswith(f"{prefix}."):
+            return height
+    return None
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module that a file imports, inside functions and under TYPE_CHECKING too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_no_import_goes_up(path: Path) -> None:
+    own = layer(module_name(path))
+    assert own is not None
+    upward = [name for name in imports(ast.parse(path.read_text())) if (layer(name) or 0) > own]
+    assert upward == []
+
+
+@pytest.mark.parametrize("path", files_outside("agps_agent", "tools", "prompts"), ids=relative)
+def test_learning_code_knows_no_language_model(path: Path) -> None:
+    names = imports(ast.parse(path.read_text()))
+    assert [name for name in names if name.startswith(("agps_agent", "tools", "prompts", *MODEL_CODE))] == []
+
+
+@pytest.mark.parametrize("path", files_outside("rl/", "agps_agent/cli/", *WIRING), ids=relative)
+def test_only_the_wiring_touches_backends(path: Path) -> None:
+    assert [module for module in imports(ast.parse(path.read_text())) if module.startswith(BACKENDS)] == []
+
+
+@pytest.mark.parametrize("path", files_outside("agps_agent/cli/"), ids=relative)
+def test_nothing_prints_outside_the_command_line(path: Path) -> None:
+    calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
+
+
+@pytest.mark.parametrize("module", [agps_agent, tools, rl])
+def test_generic_names_are_our_packages(module: object) -> None:
+    file = getattr(module, "__file__", None)
+    assert file is not None and Path(file).resolve().is_relative_to(REPOSITORY)
+
+
+def test_every_package_is_listed_for_installation() -> None:
+    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {module_name(path) for path in FILES if path.name == "__init__.py"}
+    assert set(listed) == found
