@@ -131,7 +131,8 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
         "mode": answer.state.get("mode"),
         "failure_mode": answer.state.get("failure_mode", ""),
         "trigger": answer.state.get("trigger"),
-        "keypoints": answer.state.get("keypoints", []),
+        # A recalled target was not seen in any image.
+        "keypoints": [point for point in answer.state.get("keypoints", []) if point["camera"]],
         "plan": answer.state.get("plan"),
         "tool_results": answer.state.get("tool_results", ""),
         "record_id": answer.record_id,

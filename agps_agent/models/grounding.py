@@ -27,6 +27,10 @@ CERTAIN = 0.99
 """No other level is tried after an opening of this score."""
 FRAME_END = (1.4, 1.85)
 """Where the frame ends, over half the opening's length: 1.59, less or more in perspective."""
+MIN_AREA = 16.0
+"""Smallest opening, [px^2]: in a smaller one no side has enough pixels for a sub-pixel edge."""
+MAX_HOLES = 100
+"""Largest holes that are looked at per level; more is texture."""
 MAX_SATURATION = 0.55
 """Largest (max - min) / max of the frame's colour: metal, also in coloured light."""
 MAX_HUE_SPREAD = 0.06
@@ -84,12 +88,12 @@ def _openings(rgb: ByteArray, grey: Array) -> Iterator[_Opening]:
     for level in LEVELS:
         mask = (grey > level).astype(np.uint8)
         contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        for index, contour in enumerate(contours):
-            is_hole = hierarchy[0][index][3] >= 0
-            if is_hole and 16 <= cv2.contourArea(contour) <= 0.01 * grey.size:
-                opening = _check_opening(rgb, grey, contour)
-                if opening is not None:
-                    yield opening
+        holes = [contour for index, contour in enumerate(contours) if hierarchy[0][index][3] >= 0]
+        holes = [hole for hole in holes if MIN_AREA <= cv2.contourArea(hole) <= 0.01 * grey.size]
+        for hole in sorted(holes, key=cv2.contourArea, reverse=True)[:MAX_HOLES]:
+            opening = _check_opening(rgb, grey, hole)
+            if opening is not None:
+                yield opening
 
 
 def _check_opening(rgb: ByteArray, grey: Array, contour: Any) -> _Opening | None:

@@ -43,7 +43,7 @@ def serve_model(model: BaseChatModel, *, name: str = "embedded", host: str = "12
         port: TCP port.
     """
     server = ModelServer(model, name=name, host=host, port=port)
-    threading.Thread(target=server.serve_forever, name="agps-serve-model", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), name="agps-serve-model", daemon=True).start()
     return server
 
 

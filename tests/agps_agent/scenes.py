@@ -1,5 +1,8 @@
 """A drawn scene for tests of the agent: a port on a dark housing, with depth, and where its points really are."""
 
+import copy
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -93,6 +96,11 @@ def _inside(corners: FloatArray) -> FloatArray:
 
 def scene(*, with_port: bool = True, cover: FloatArray | None = None, views: tuple[float, ...] = (0.0,)) -> Scene:
     """What the agent sees from cameras at these azimuths, the plug 8 cm above the port."""
+    return copy.deepcopy(_scene(with_port, None if cover is None else tuple(cover), views))
+
+
+@cache
+def _scene(with_port: bool, cover: tuple[float, ...] | None, views: tuple[float, ...]) -> Scene:
     frames = [camera(a, name="side" if i == 0 else f"view_{i}") for i, a in enumerate(views)]
     T = np.eye(4)
     T[:3, :3] = np.diag([1.0, -1.0, -1.0])
@@ -101,7 +109,10 @@ def scene(*, with_port: bool = True, cover: FloatArray | None = None, views: tup
     contact = PORT + tool
     return Scene(
         task="usb_insertion",
-        frames={frame.name: draw(frame, with_port=with_port, cover=cover) for frame in frames},
+        frames={
+            frame.name: draw(frame, with_port=with_port, cover=None if cover is None else np.array(cover))
+            for frame in frames
+        },
         T_base_tcp=T,
         gripper_opening=0.2,
         workspace=Box(lower=contact - [0.11, 0.11, 0.015], upper=contact + [0.11, 0.11, 0.16]),

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from agps_agent.ask import ask
+from agps_agent.graph import build_graph
+from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.profiles import PROFILES
+from agps_agent.models.recorded import NoRecordedReply, RecordedModel, question_key
+from agps_agent.state import AgentContext
+from tests.agps_agent.scenes import scene
+
+
+async def test_recorded_replies_answer_the_same_question_again(tmp_path: Path) -> None:
+    path, at, graph = tmp_path / "replies.jsonl", scene(), build_graph("usb_insertion")
+    recording = RecordedModel(path=path, live=EmbeddedVLM())
+    first = await ask(graph, AgentContext(scene=at, model=recording, profile=PROFILES["embedded"]), mode="prune")
+    replaying = RecordedModel(path=path)
+    again = await ask(graph, AgentContext(scene=at, model=replaying, profile=PROFILES["embedded"]), mode="prune")
+    assert first.reason_key == "answered"
+    assert again.state == first.state
+    assert again.cost.prompt_tokens == first.cost.prompt_tokens
+
+
+async def test_question_that_was_not_recorded_is_a_counted_fault(tmp_path: Path) -> None:
+    asking = AgentContext(scene=scene(), model=RecordedModel(path=tmp_path / "none"), profile=PROFILES["embedded"])
+    answer = await ask(build_graph("usb_insertion"), asking, mode="guide")
+    assert answer.reason_key == "model_error"
+    assert NoRecordedReply.__name__ in answer.reason
+
+
+def test_key_depends_on_words_and_schema_only() -> None:
+    question = HumanMessage("Where?")
+    assert question_key([question]) == question_key([HumanMessage("Where?", id="7")])
+    assert question_key([question]) != question_key([HumanMessage("When?")])
+    assert question_key([question]) != question_key([question], {"type": "json_object"})
+
+
+def test_missing_reply_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(NoRecordedReply, match="none.jsonl"):
+        RecordedModel(path=tmp_path / "none.jsonl").invoke("Where?")

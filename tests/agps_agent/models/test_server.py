@@ -1,0 +1,103 @@
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from agps_agent.ask import ask
+from agps_agent.graph import build_graph
+from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.openai_compat import OpenAICompatConfig, check_endpoint, open_chat_model
+from agps_agent.models.profiles import find_profile
+from agps_agent.models.server import ModelServer, serve_model
+from agps_agent.state import AgentContext, AgentSettings
+from rl.errors import ConfigError
+from rl.types import Guide
+from tests.agps_agent.scenes import scene
+from tests.agps_agent.scripted import ScriptedModel
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with serve_model(EmbeddedVLM()) as running:
+        yield running
+        running.shutdown()
+
+
+async def test_served_model_answers_as_in_process(server: ModelServer) -> None:
+    """The same messages, image and schema through a real client and a socket."""
+    graph, at = build_graph("usb_insertion"), scene()
+    client = open_chat_model(OpenAICompatConfig(url=server.url))
+    remote = await ask(graph, AgentContext(scene=at, model=client, profile=find_profile("embedded")), mode="guide")
+    local = await ask(
+        graph, AgentContext(scene=at, model=EmbeddedVLM(), profile=find_profile("embedded")), mode="guide"
+    )
+    assert isinstance(remote.intervention, Guide)
+    assert remote.state == local.state
+    assert remote.cost.prompt_tokens == local.cost.prompt_tokens > 0
+
+
+async def test_server_that_fails_is_a_counted_fault() -> None:
+    with serve_model(ScriptedModel(script=[])) as broken:  # has nothing to say
+        client = open_chat_model(OpenAICompatConfig(url=broken.url))
+        asking = AgentContext(scene=scene(), model=client, profile=find_profile("embedded"))
+        answer = await ask(build_graph("usb_insertion"), asking, mode="guide")
+        broken.shutdown()
+    assert (answer.intervention, answer.reason_key) == (None, "model_error")
+
+
+async def test_server_that_hangs_is_a_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        client = ChatOpenAI(model="qwen3-vl", base_url=url, api_key=SecretStr("EMPTY"), timeout=0.2, max_retries=0)
+        settings = AgentSettings(call_timeout_s=5.0)
+        asking = AgentContext(scene=scene(), model=client, profile=find_profile("qwen3-vl"), settings=settings)
+        answer = await ask(build_graph("usb_insertion"), asking, mode="guide")
+    assert (answer.intervention, answer.reason_key) == (None, "timeout")
+
+
+def test_endpoint_lists_its_models(server: ModelServer) -> None:
+    assert check_endpoint(server.url) == ["embedded"]
+
+
+def test_model_that_is_not_served_is_named(server: ModelServer) -> None:
+    with pytest.raises(ConfigError, match="it serves embedded"):
+        open_chat_model(OpenAICompatConfig(url=server.url, model="qwen3-vl"))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1:9/v1", "No model server answers at http://127.0.0.1:9/v1/models"),
+        ("127.0.0.1:8000", "is not http:// or https://"),
+    ],
+)
+def test_url_that_does_not_answer_gives_one_line(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        check_endpoint(url, timeout_s=1.0)
+    assert "\n" not in str(error.value)
+
+
+def test_url_without_v1_says_so(server: ModelServer) -> None:
+    with pytest.raises(ConfigError, match="should end in /v1"):
+        check_endpoint(server.url.removesuffix("/v1"))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/chat/completions", b"not json", 400),
+        ("/v1/chat/completions", b'{"model": "embedded"}', 400),
+        ("/v1/chat/completions", b'{"messages": [{"role": "user", "content": "hi"}], "stream": true}', 400),
+        ("/v1/embeddings", b"{}", 404),
+    ],
+)
+def test_bad_request_is_refused_with_a_reason(server: ModelServer, path: str, body: bytes, status: int) -> None:
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(server.url.removesuffix("/v1") + path, data=body, timeout=5)
+    assert error.value.code == status
+    assert json.load(error.value)["error"]["message"]

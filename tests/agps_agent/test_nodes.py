@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from langgraph.errors import NodeError, NodeTimeoutError
+from langgraph.runtime import Runtime
+
+from agps_agent import nodes
+from agps_agent.state import AgentContext, AgentFault, GraphState
+from tests.agps_agent.scenes import PORT, scene
+from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context
+from tools.errors import ToolRetry
+from tools.memory import EpisodicMemory
+from tools.scene import calibration_hash
+
+
+def keypoint(label: str, offset_y: float) -> nodes.KeypointState:
+    xyz = (PORT + [0.0, offset_y, 0.0]).tolist()
+    return {"label": label, "camera": "side", "uv": [1.0, 2.0], "xyz": xyz, "depth_spread_m": 0.0}
+
+
+def planned(plan: dict[str, object], mode: nodes.Mode) -> GraphState:
+    points = [keypoint("port_left", -0.0088), keypoint("port_right", 0.0088)]
+    return {"mode": mode, "plan": plan, "keypoints": points, "recalled": False}
+
+
+def remembering(memory: EpisodicMemory) -> Runtime[AgentContext]:
+    return Runtime(
+        context=AgentContext(
+            scene=scene(),
+            model=ScriptedModel(script=[]),
+            profile=context().profile,
+            memory=memory,
+            embedding=np.ones(4),
+        )
+    )
+
+
+async def test_tools_turn_calls_into_waypoints() -> None:
+    update = await nodes.call_tools(planned(GUIDE, "guide"), Runtime(context=context()))
+    assert update["guidance"]["kind"] == "guide"
+    assert nodes.after_tools({**planned(GUIDE, "guide"), **update}) == "done"
+
+
+async def test_recalled_plan_that_does_not_fit_leads_to_a_fresh_look() -> None:
+    state = planned({"calls": [{"name": "search", "arguments": {"target": "hook"}}], "reason": ""}, "guide")
+    state["recalled"] = True
+    update = await nodes.call_tools(state, Runtime(context=context()))
+    assert nodes.after_tools({**state, **update}) == "stale"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AgentFault("not_visible", "Nothing there."), "not_visible"),
+        (ToolRetry("No such tool.", reason="unknown_tool"), "unknown_tool"),
+        (NodeTimeoutError("plan", 60.0, kind="run", run_timeout=60.0), "timeout"),
+        (ZeroDivisionError("oops"), "internal_error"),
+    ],
+)
+async def test_every_error_ends_without_an_intervention(error: Exception, reason: str) -> None:
+    command = await nodes.give_up({}, NodeError(node="plan", error=error))
+    assert command.goto == "__end__"
+    assert command.update["guidance"]["kind"] == "none"
+    assert command.update["guidance"]["reason"] == reason
+
+
+async def test_record_keeps_box_calibration_and_prompt(tmp_path: Path) -> None:
+    with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
+        runtime = remembering(memory)
+        state = planned(PRUNE, "prune")
+        state.update(await nodes.call_tools(state, runtime))
+        update = await nodes.remember(state, runtime)
+        record = memory.get(update["record_id"] or "")
+    assert record.box is not None and record.box.contains(PORT + [0, 0, 0.032])
+    assert record.calibration_hash == calibration_hash(scene(), "side")
+    assert record.prompt_hash
+
+
+async def test_plan_towards_two_points_is_not_remembered(tmp_path: Path) -> None:
+    """One refined target could not correct both."""
+    calls = [{"name": "translate", "arguments": {"target": label}} for label in ("port_left", "port_right")]
+    with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
+        runtime = remembering(memory)
+        state = planned({"calls": calls, "reason": ""}, "guide")
+        state.update(await nodes.call_tools(state, runtime))
+        assert await nodes.remember(state, runtime) == {}
+
+
+async def test_answer_is_used_although_the_disk_is_full(tmp_path: Path) -> None:
+    with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
+        (tmp_path / "usb_insertion.jsonl").unlink(missing_ok=True)
+        (tmp_path / "usb_insertion.jsonl").mkdir()  # cannot be appended to
+        runtime = remembering(memory)
+        state = planned(PRUNE, "prune")
+        state.update(await nodes.call_tools(state, runtime))
+        assert await nodes.remember(state, runtime) == {}
+        assert len(memory) == 0
+
+
+@pytest.mark.parametrize(("offset", "reason"), [(0.5, "outside_workspace"), (0.08, "implausible_keypoints")])
+def test_keypoints_that_cannot_be_are_refused(offset: float, reason: str) -> None:
+    points = nodes._from_state([keypoint("port_left", -0.0088), keypoint("port_right", offset)])
+    with pytest.raises(AgentFault) as error:
+        nodes._check_plausible(points, nodes.load_task_prompt("usb_insertion"), context())
+    assert error.value.reason == reason
+
+
+def test_second_view_is_the_one_from_the_other_side() -> None:
+    asking = context(at=scene(views=(0.0, 0.3, np.pi)))
+    asking = AgentContext(scene=asking.scene, model=asking.model, profile=asking.profile)
+    assert [frame.name for frame in nodes._views(asking)] == ["side", "view_2"]
