@@ -41,8 +41,9 @@ class SupervisorConfig(BaseModel):
         20, ge=1, description="Help fades: help_share x (1 - success over this many newest rollouts without help)."
     )
     stall: Literal["always", "until_float", "never"] = Field(
-        "until_float",
-        description="When the stall rule may wake the agent: until FLOAT is calibrated, always, never.",
+        "always",
+        description="When the stall rule may wake the agent too: always, until FLOAT is calibrated, or never. Calibrated "
+        "on a few early successes, FLOAT takes wandering for normal and would never ask again.",
     )
     max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate FLOAT.")
 
@@ -102,6 +103,7 @@ class AgentSupervisor:
         self._episode = episode
         self._embeddings: list[FloatArray] = []
         self._queries = 0
+        self._help_step = 0
         self._trigger: Trigger | None = None
         self._readings: list[FloatReading] = []
         self._record_ids: list[str] = []
@@ -145,7 +147,8 @@ class AgentSupervisor:
             "float_threshold": None if self.reading is None else self.reading.threshold,
         }
         if outcome.success and self._learns_references and self._embeddings:
-            self._references.append(np.stack(self._embeddings))
+            # What led up to the question was no example to follow.
+            self._references.append(np.stack(self._embeddings[self._help_step :]))
             self._since_fit += 1
             if self._since_fit >= max(self._float_config.min_demos, len(self._references) // 2):
                 self._fit()
@@ -212,6 +215,7 @@ class AgentSupervisor:
             self._record_ids.append(answer.record_id)
         if self._detector is not None:
             self._detector.rearm()
+        self._help_step = len(self._embeddings) - 1
         return replace(answer.intervention, id=question_id)
 
     def _fit(self) -> None:
