@@ -42,7 +42,7 @@ class SupervisorConfig(BaseModel):
     )
     stall: Literal["always", "until_float", "never"] = Field(
         "always",
-        description="When the stall rule may wake the agent too: always, until FLOAT is calibrated, or never. Calibrated "
+        description="When the stall rule may wake the agent: always, until FLOAT is calibrated, or never. Calibrated "
         "on a few early successes, FLOAT takes wandering for normal and would never ask again.",
     )
     max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate FLOAT.")
