@@ -3,6 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
+from langchain_core.tracers.context import collect_runs
 
 import agps_agent.graph
 from agps_agent.ask import ask
@@ -46,3 +47,13 @@ async def test_langgraph_json_names_a_graph_that_runs_on_a_saved_scene(tmp_path:
     save_scene(scene(), tmp_path)
     state = await usb_insertion().ainvoke({"mode_request": "guide"}, context={"scene_folder": str(tmp_path)})
     assert state["guidance"]["kind"] == "guide"
+
+
+async def test_trace_names_task_prompts_model_and_trigger() -> None:
+    with collect_runs() as collected:
+        await ask(build_graph("usb_insertion"), context(seen(), GUIDE), mode="guide")
+    metadata = collected.traced_runs[0].metadata or {}
+    assert metadata["task"] == "usb_insertion"
+    assert metadata["trigger_kind"] == "user"
+    assert metadata["model"] == "scripted"
+    assert any(key.startswith("prompt/perceive@v") for key in metadata)
