@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,16 @@ class RunDirectory:
                 f"{path} is not a run directory: it has no config.json; name one that `agps train` wrote."
             )
         return cls(path)
+
+    @property
+    def is_unused(self) -> bool:
+        """Nothing has been trained yet: no episode, no checkpoint."""
+        return not self.metrics.is_file() and not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
+
+    def discard(self) -> None:
+        """Delete a run in which nothing was trained, so that its name is free again."""
+        if self.is_unused:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def config(self) -> Path:

@@ -79,7 +79,14 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
     try:
         with ProgressDisplay(max_minutes=config.max_minutes, stream=stream) as progress:
             return dict(train(config, directory, progress, resume=resume))
+    except AgpsError:
+        if not resume:
+            directory.discard()
+        raise
     except KeyboardInterrupt:
+        if directory.is_unused and not resume:
+            directory.discard()
+            raise AgpsError("Interrupted before anything was trained; nothing is left behind.") from None
         raise AgpsError(
             f"Interrupted. The checkpoint and the report so far are in {directory.path}; "
             f"go on with: agps train {config.task} --run-dir {directory.path} --resume"

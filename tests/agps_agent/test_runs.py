@@ -103,3 +103,14 @@ def test_atomic_write_replaces_the_content(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a.json", json.dumps([1]))
     write_atomically(tmp_path / "a.json", json.dumps([2]))
     assert json.loads((tmp_path / "a.json").read_text()) == [2]
+
+
+def test_run_without_an_episode_can_be_discarded(run: RunDirectory) -> None:
+    run.discard()
+    assert not run.path.exists()
+
+
+def test_run_with_an_episode_is_never_discarded(run: RunDirectory) -> None:
+    run.append_metrics({"episode": 0})
+    run.discard()
+    assert run.metrics.is_file()
