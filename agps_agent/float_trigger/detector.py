@@ -173,9 +173,7 @@ class FloatDetector:
         Raises:
             NotEnoughDemos: Before `fit`.
         """
-        if self._calibration is None:
-            raise NotEnoughDemos("FLOAT has no demonstrations yet; call fit first.")
-        return self._calibration
+        return self._require_fit()
 
     @property
     def demos(self) -> int:
@@ -184,7 +182,7 @@ class FloatDetector:
 
     def reset(self) -> None:
         """Begin a new rollout."""
-        self.calibration  # noqa: B018 - raises before fit
+        self._require_fit()
         self._transport.reset()
         self._nearest: list[float] = []
         self._history: list[float] = []
@@ -222,6 +220,7 @@ class FloatDetector:
         Raises:
             EmbeddingMismatch: If k is not the demonstrations', or a value is not finite.
         """
+        self._require_fit()
         if self._paused and self._last is not None:
             return self._last
         transport = self._transport.append(_centered(embedding, self._center))
@@ -233,8 +232,13 @@ class FloatDetector:
         self._last = reading if not reading.triggered else _without_trigger(reading)
         return reading
 
+    def _require_fit(self) -> Calibration:
+        if self._calibration is None:
+            raise NotEnoughDemos("FLOAT has no demonstrations yet; call fit first.")
+        return self._calibration
+
     def _judge(self, transport: FloatTransport) -> FloatReading:
-        config, calibration = self.config, self.calibration
+        config, calibration = self.config, self._require_fit()
         step = len(self._nearest)
         values = np.array([transport.index, float(np.mean(self._nearest[-config.local_window :]))])
         if config.threshold == "global95":
@@ -279,18 +283,26 @@ class FloatDetector:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(str(file["meta"]))
-            demos = np.split(file["demos"], np.cumsum(file["lengths"])[:-1])
-            calibration = Calibration(
-                mean=file["mean"],
-                sd=file["sd"],
-                limit=meta["limit"],
-                global_threshold=meta["global"],
-                alpha=meta["alpha"],
-            )
-        return cls(FloatConfig(**meta["config"]))._use(demos, calibration)
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: If the file holds something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                meta = json.loads(str(file["meta"]))
+                demos = np.split(file["demos"], np.cumsum(file["lengths"])[:-1])
+                calibration = Calibration(
+                    mean=file["mean"],
+                    sd=file["sd"],
+                    limit=meta["limit"],
+                    global_threshold=meta["global"],
+                    alpha=meta["alpha"],
+                )
+            config = FloatConfig(**meta["config"])
+        except (KeyError, ValueError, TypeError, OSError) as error:
+            raise ConfigError(f"{path} holds no saved FLOAT detector ({error}); fit one first.") from error
+        return cls(config)._use(demos, calibration)
 
 
 def leave_one_out_curves(demos: Sequence[npt.NDArray[np.float64]], config: FloatConfig) -> list[Curves]:
