@@ -44,6 +44,7 @@ def run(argv: Sequence[str]) -> int:
     from agps_agent.ask import describe_answer, save_answer
     from agps_agent.build import build_asker
     from agps_agent.config import RunConfig
+    from agps_agent.report.overlay import draw_answer
     from tools.scene import load_scene
 
     if options.vlm != "embedded" and not options.vlm.startswith(("http://", "https://")):
@@ -57,11 +58,15 @@ def run(argv: Sequence[str]) -> int:
                 raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {options.task}.")
             answer = asker.ask(scene, mode=options.mode)
         save_answer(folder, answer, scene)
+        picture = draw_answer(folder, answer.state.get("guidance", {}), options.agent.camera)
+        if picture is not None:
+            picture.save(folder / "answer.png")
         described: dict[str, Any] = {
             "task": options.task,
             "vlm": options.vlm,
             "folder": str(folder),
             "annotated": str(folder / "annotated.png") if answer.annotated is not None else None,
+            "picture": str(folder / "answer.png") if picture is not None else None,
             **describe_answer(answer),
         }
         show(described)
@@ -84,5 +89,5 @@ def _in_words(described: dict[str, Any]) -> str:
         u, v = keypoint["uv"]
         x, y, z = (1000 * value for value in keypoint["xyz"])
         lines.append(f"  {keypoint['label']} at pixel ({u:.0f}, {v:.0f}), base frame ({x:.1f}, {y:.1f}, {z:.1f}) mm")
-    lines += [cost_in_words(described["cost"]), f"Saved in {described['folder']}"]
+    lines += [cost_in_words(described["cost"]), f"Saved: {described['picture'] or described['folder']}"]
     return "\n".join(dict.fromkeys(line for line in lines if line))
