@@ -95,16 +95,23 @@ def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
 async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     """Ask the model for the task's keypoints and measure them with depth; another view where one does not show them."""
     context = runtime.context
-    views = _views(context)
-    for last, frame in enumerate(views, start=1 - len(views)):
+    found: list[dict[str, Point]] = []
+    fault: AgentFault | ToolFailed | None = None
+    for frame in _views(context):
         try:
-            points = await _keypoints(context, frame)
+            found.append(await _keypoints(context, frame))
         except (AgentFault, ToolFailed) as error:
-            if last == 0 or error.reason not in ANOTHER_VIEW_HELPS:
-                raise
             context.transcript[-1].refused(str(error))
+            fault = fault or error
+            if error.reason not in ANOTHER_VIEW_HELPS:
+                break
         else:
-            break
+            if _spread(found[-1]) <= context.settings.max_depth_spread_m:
+                break
+    if not found:
+        assert fault is not None  # there is at least one view
+        raise fault
+    points = min(found, key=_spread)
     return {"keypoints": [_to_state(point) for point in points.values()]}
 
 
@@ -272,7 +279,11 @@ def _situation(trigger: Trigger, scene: Scene) -> str:
         "stall": "The attempt makes no progress (stall)",
         "user": "A person asks for help",
     }[trigger["kind"]]
-    return f"{why}, at step {trigger['step']} of the attempt. {describe_robot(scene)}"
+    parts = [f"{why}, at step {trigger['step']} of the attempt."]
+    if "alone" in trigger:
+        successes, attempts = trigger["alone"]
+        parts.append(f"By itself the robot completed {successes} of its last {attempts} attempts.")
+    return " ".join([*parts, describe_robot(scene)])
 
 
 def _views(context: AgentContext) -> list[RGBDFrame]:
@@ -310,6 +321,11 @@ async def _keypoints(context: AgentContext, frame: RGBDFrame) -> dict[str, Point
     }
     _check_plausible(points, task, context)
     return points
+
+
+def _spread(points: dict[str, Point]) -> float:
+    """Return how much depth varies around the worst keypoint, [m]."""
+    return max(point.depth_spread_m for point in points.values())
 
 
 def _requested_pixels(

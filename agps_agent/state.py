@@ -4,7 +4,7 @@ Frames stay in the context: a VGA frame in the state costs 5.5 MB per checkpoint
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 from langchain_core.language_models import BaseChatModel
@@ -55,12 +55,17 @@ class AgentSettings(BaseModel):
     wall_budget_s: float = Field(60.0, gt=0, description="Limit of a whole question, seconds; the arm holds still.")
     max_repairs: int = Field(1, ge=0, le=3, description="Times the model may correct one answer after an error.")
     recall_similarity: float = Field(
-        0.90, ge=-1, le=1, description="Least cosine similarity at which a remembered record is reused."
+        0.60, ge=-1, le=1, description="Least cosine similarity of the wrist views at which a record is reused."
     )
     camera: str | None = Field(None, description="Camera that the agent is shown; None takes the scene's first.")
     max_views: int = Field(2, ge=1, description="Images that are tried when a keypoint is hidden: one call each.")
     depth_radius_px: int = Field(
         1, ge=0, description="Depth of a keypoint: median over this many pixels around it; a rim is few pixels wide."
+    )
+    max_depth_spread_m: float = Field(
+        0.005,
+        gt=0,
+        description="Depth that varies more around a keypoint, metres: something else is in front; look again.",
     )
     guide_max_steps: int = Field(36, ge=1, description="Control steps after which the policy acts again.")
     workspace_margin_m: float = Field(
@@ -77,6 +82,8 @@ class Trigger(TypedDict):
     threshold: float
     step: int
     """Control step of the rollout."""
+    alone: NotRequired[list[int]]
+    """Successes of the policy without help, and over how many of its newest rollouts."""
 
 
 USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)

@@ -6,8 +6,10 @@ from langgraph.errors import NodeError, NodeTimeoutError
 from langgraph.runtime import Runtime
 
 from agps_agent import nodes
+from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.profiles import PROFILES
 from agps_agent.state import AgentContext, AgentFault, GraphState
-from tests.agps_agent.scenes import PORT, scene
+from tests.agps_agent.scenes import LEFT, PORT, project, scene
 from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context
 from tools.errors import ToolRetry
 from tools.memory import EpisodicMemory
@@ -110,3 +112,13 @@ def test_second_view_is_the_one_from_the_other_side() -> None:
     asking = context(at=scene(views=(0.0, 0.3, np.pi)))
     asking = AgentContext(scene=asking.scene, model=asking.model, profile=asking.profile)
     assert [frame.name for frame in nodes._views(asking)] == ["side", "view_2"]
+
+
+async def test_keypoint_beside_something_nearer_is_looked_at_from_elsewhere() -> None:
+    """There the depth may be that of the plug, not of the rim."""
+    at = scene(views=(0.0, np.pi))
+    u, v = project(at.frames["side"], LEFT[np.newaxis])[0].round().astype(int)
+    at.frames["side"].depth_m[v - 1 : v + 2, u - 1] -= 0.02
+    asking = AgentContext(scene=at, model=EmbeddedVLM(), profile=PROFILES["embedded"])
+    update = await nodes.perceive({"mode": "guide"}, Runtime(context=asking))
+    assert [point["camera"] for point in update["keypoints"]] == ["view_1", "view_1"]
