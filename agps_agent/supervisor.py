@@ -190,11 +190,17 @@ class AgentSupervisor:
             self.reading = reading = self._detector.update(embedding)
             self._readings.append(reading)
             if reading.triggered:
-                return Trigger(kind="float", index=reading.index, threshold=reading.threshold, step=observation.step)
+                return self._woken("float", observation, index=reading.index, threshold=reading.threshold)
         stall_counts = self._config.stall == "always" or (self._config.stall == "until_float" and not self._detector)
         if stall_counts and self._stall_rule.update(observation):
-            return Trigger(kind="stall", index=0.0, threshold=0.0, step=observation.step)
+            return self._woken("stall", observation)
         return None
+
+    def _woken(
+        self, kind: Literal["float", "stall"], observation: Observation, *, index: float = 0.0, threshold: float = 0.0
+    ) -> Trigger:
+        alone = [sum(self._unaided), len(self._unaided)]
+        return Trigger(kind=kind, index=index, threshold=threshold, step=observation.step, alone=alone)
 
     def _question(self, embedding: FloatArray, trigger: Trigger) -> Intervention | None:
         started = time.monotonic()

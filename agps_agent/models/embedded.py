@@ -98,7 +98,9 @@ def _schema_name(response_format: Any) -> str:
 def _decide(question: _Question) -> dict[str, Any]:
     step = re.search(r"at step (\d+)", question.text)
     drifted_early = "failure detector's index" in question.text and step is not None and int(step[1]) < EARLY_STEPS
-    if drifted_early:
+    alone = re.search(r"completed (\d+) of its last (\d+) attempts", question.text)
+    is_able = alone is None or 2 * int(alone[1]) > int(alone[2])
+    if drifted_early and is_able:
         return {
             "mode": "prune",
             "failure_mode": "wandering from the start",
