@@ -175,6 +175,8 @@ def _draw_traces(axes: Axes, traced: Sequence[Row]) -> None:
     # Each recalibration moves the threshold; the last one belongs to most of the rollouts that are drawn.
     thresholds = max((row["float_thresholds"] for row in traced[-_MAX_TRACES:]), key=len)
     axes.plot(range(1, len(thresholds) + 1), thresholds, "--", color=INK, lw=1.4, label="threshold")
+    # One lost rollout must not press all others to the bottom.
+    axes.set_ylim(0.0, min(axes.get_ylim()[1], 3.0 * max(thresholds)))
     axes.set_xlabel("step of the rollout")
     axes.set_ylabel("λ")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=3, columnspacing=1.2)

@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from agps_agent.report.overlay import draw_answer
 from agps_agent.runs import Row, RunDirectory
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class InterventionView:
 
 
 def read_interventions(
-    run: RunDirectory, episodes: Sequence[Row], *, camera: str | None = None, limit: int | None = None
+    run: RunDirectory, episodes: Sequence[Row], *, camera: str | None = None, limit: int
 ) -> list[InterventionView]:
     """Return the questions of a run, oldest first. Files that are missing or damaged are left out of the view.
 
@@ -47,11 +49,19 @@ def read_interventions(
         run: Where they are.
         episodes: Lines of the training episodes, to tell what came of each.
         camera: Camera that the agent was shown; None: the first of each scene.
-        limit: Most that are read.
+        limit: Most that are read, spread evenly over the run.
     """
     episode_of = {name: row for row in episodes for name in row.get("intervention_ids") or []}
-    names = run.intervention_ids()[:limit]
+    names = spread(run.intervention_ids(), limit)
     return [_read(run.intervention(name), episode_of.get(name), camera) for name in names]
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Return at most `count` items in their order, evenly spaced, the first and the last among them."""
+    if len(items) <= count:
+        return list(items)
+    last = len(items) - 1
+    return [items[round(n * last / max(count - 1, 1))] for n in range(count)]
 
 
 def _read(folder: Path, episode: Row | None, camera: str | None) -> InterventionView:
@@ -112,7 +122,7 @@ def cost_in_words(cost: Mapping[str, Any]) -> str:
 
 
 def _millimetres(metres: Sequence[float]) -> str:
-    return ", ".join(f"{1000 * value:.0f}" for value in metres)
+    return ", ".join(str(round(1000 * value)) for value in metres)  # not ":.0f", which writes -0
 
 
 def _mapping(value: object) -> dict[str, Any]:

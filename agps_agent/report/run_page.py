@@ -14,7 +14,7 @@ from agps_agent.report.curves import (
     steps_to,
     training_curve,
 )
-from agps_agent.report.interventions import InterventionView, read_interventions
+from agps_agent.report.interventions import InterventionView, read_interventions, spread
 from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
 from rl.evaluation import wilson_interval
 
@@ -120,8 +120,8 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
         sections.append(
             html.section(
                 "Triggers per 10 rollouts",
-                "How often the detector saw a rollout drift, and how often the agent then stepped in. Help fades as "
-                "the policy succeeds alone.",
+                "Rollouts that FLOAT, or the stall rule before there are enough good rollouts to compare with, found "
+                "to drift, and those of them that the agent helped in. Help fades as the policy succeeds alone.",
                 html.figure(figures.triggers_per_ten(episodes), "Triggers per 10 rollouts"),
             )
         )
@@ -141,14 +141,14 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
 def _gallery(views: Sequence[InterventionView], questions: int) -> list[str]:
     if not views:
         return []
-    cards = [_card(view) for view in views]
-    content = f'<div class="gallery">{"".join(cards[:FIRST_CARDS])}</div>'
-    if rest := cards[FIRST_CARDS:]:
+    first = spread(views, FIRST_CARDS)
+    content = f'<div class="gallery">{"".join(map(_card, first))}</div>'
+    if rest := [view for view in views if view not in first]:
         content += (
             f'<details class="more"><summary>{len(rest)} more</summary>'
-            f'<div class="gallery">{"".join(rest)}</div></details>'
+            f'<div class="gallery">{"".join(map(_card, rest))}</div></details>'
         )
-    left_out = f" The first {len(views)} are shown." if questions > len(views) else ""
+    left_out = f" {len(views)} of them, spread over the run." if questions > len(views) else ""
     note = (
         "What the agent saw, with the keypoints that it found, the way that it sends the tip of the tool (orange, from "
         "the ring to the larger ring) or the box that confines it (violet), and how the rollout ended."
@@ -172,8 +172,7 @@ def _card(view: InterventionView) -> str:
         f'<div class="card">{image}<div class="body"><span class="where">{escape(where)}</span>{" ".join(badges)}'
         + "".join(f"<p>{escape(line)}</p>" for line in dict.fromkeys(lines) if line)
         + f'<p class="muted">{escape(facts)}</p>'
-        + html.folded("prompt", view.prompt)
-        + html.folded("reply", view.reply)
+        + ("" if view.from_memory else html.folded("prompt", view.prompt) + html.folded("reply", view.reply))
         + "</div></div>"
     )
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,11 @@ def test_complaint_in_a_box_becomes_one_line() -> None:
 
 def test_line_breaks_and_runs_of_blanks_are_joined() -> None:
     assert one_line("a\n  b , c .") == "a b, c."
+
+
+def test_help_loads_neither_torch_nor_the_graph() -> None:
+    code = (
+        "import sys; from agps_agent.cli.main import main; main(['--help']); "
+        "sys.exit(bool({'torch', 'langgraph', 'mujoco', 'matplotlib'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
