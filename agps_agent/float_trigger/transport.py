@@ -166,6 +166,8 @@ class IncrementalFloatIndex:
     the weights, so with u_new = min_i(C_new,i - v_i) they stay feasible when a frame comes, and
     sum_j a_j u_j + mean(v) <= OT by weak duality. Demonstrations are solved in order of these bounds, until the next
     bound is above the best exact cost: one or two of twenty at most steps.
+
+    Bounds come from costs in single precision, less the largest error these can have; what is solved is in double.
     """
 
     def __init__(self, demos: Sequence[npt.ArrayLike], *, index: Index = "prefix", horizon: int | None = None) -> None:
@@ -178,7 +180,10 @@ class IncrementalFloatIndex:
         """
         units = unit_demos(demos)
         lengths = np.array([len(demo) for demo in units])
-        self._frames = np.concatenate(units)  # (sum n_d, k)
+        self._demos = units
+        self._frames = np.concatenate(units).astype(np.float32)  # (sum n_d, k)
+        # |fl(x . y) - x . y| <= (k + 2) eps for unit vectors, both roundings of the input included.
+        self._rounding = (self._frames.shape[1] + 4) * float(np.finfo(np.float32).eps)
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])  # (N,)
         self._lengths = lengths
         self._horizon = int(lengths.max()) if horizon is None else horizon
@@ -198,12 +203,14 @@ class IncrementalFloatIndex:
     def reset(self) -> None:
         """Begin a new rollout."""
         self._t = 0
+        self._filled = np.zeros(self.demos, dtype=int)  # rows of each cost matrix that are there already
         self._v = np.zeros(len(self._frames))  # demonstration potentials, all demonstrations in a row
         self._u_sum = np.zeros(self.demos)
 
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` frames of the rollout."""
         self._t = min(max(length, 0), self._t)
+        self._filled = np.minimum(self._filled, self._t)
         self._u_sum = self._u[: self._t].sum(axis=0)
 
     def append(self, embedding: npt.ArrayLike) -> FloatTransport:
@@ -218,8 +225,8 @@ class IncrementalFloatIndex:
                 f"The embedding has shape {np.shape(embedding)} and the demonstrations {self._frames.shape[1]} "
                 "dimensions; encode both with one encoder."
             )
-        column = cosine_cost(frame, self._frames)[0]  # (sum n_d,)
-        self._store(column)
+        column = 1.0 - self._frames @ frame[0].astype(np.float32)  # (sum n_d,)
+        self._store(frame[0], column)
         bounds = self._lower_bounds()
         best, argmin, solves = np.inf, 0, 0
         for n in np.argsort(bounds, kind="stable"):
@@ -233,7 +240,7 @@ class IncrementalFloatIndex:
             index=best,
             argmin=argmin,
             phase=self._phase(column, argmin),
-            nearest=float(column.min()),
+            nearest=max(float(column.min()), 0.0),
             lower_bounds=self._lower_bounds(),
             solves=solves,
         )
@@ -241,18 +248,17 @@ class IncrementalFloatIndex:
     def _allocate(self, capacity: int) -> None:
         # Row 0 is the free source of `partial`; frame t lies in row 1 + t, so that both solve on one block.
         self._costs = [np.zeros((1 + capacity, n)) for n in self._lengths]
-        self._u = np.zeros((capacity, len(self._lengths)))
+        self._rollout = np.zeros((capacity, self._frames.shape[1]))
+        self._u = np.zeros((capacity, self.demos))
+        self._filled = np.zeros(self.demos, dtype=int)
 
-    def _store(self, column: FloatArray) -> None:
+    def _store(self, frame: FloatArray, column: FloatArray) -> None:
         if self._t == len(self._u):
-            costs, u = self._costs, self._u
+            rollout, u = self._rollout, self._u
             self._allocate(2 * len(u))
-            self._u[: len(u)] = u
-            for new, old in zip(self._costs, costs, strict=True):
-                new[: len(old)] = old
-        for cost, start, n in zip(self._costs, self._starts, self._lengths, strict=True):
-            cost[1 + self._t] = column[start : start + n]
-        self._u[self._t] = np.minimum.reduceat(column - self._v, self._starts)
+            self._rollout[: len(u)], self._u[: len(u)] = rollout, u
+        self._rollout[self._t] = frame
+        self._u[self._t] = np.minimum.reduceat(column - self._v, self._starts) - self._rounding
         self._u_sum += self._u[self._t]
         self._t += 1
 
@@ -277,7 +283,7 @@ class IncrementalFloatIndex:
         if free:
             rows[0] = float(columns * (whole - t))
             u[0] = -self._v[demo].max()
-        cost = self._costs[n][1 - free : 1 + t]
+        cost = self._cost(n)[1 - free : 1 + t]
         _, log = ot.emd(  # the plan is not needed, but emd2 spends longer around the same solver
             rows,
             np.full(columns, float(whole)),
@@ -293,6 +299,13 @@ class IncrementalFloatIndex:
         self._u[:t, n] = (cost[free:] - log["v"]).min(axis=1)
         self._u_sum[n] = self._u[:t, n].sum()
         return float(log["cost"]) / (columns * whole)
+
+    def _cost(self, n: int) -> npt.NDArray[np.float64]:
+        """Return demonstration n's cost matrix, the free source first, with the rows that were still missing."""
+        rows = slice(self._filled[n], self._t)
+        self._costs[n][1 + rows.start : 1 + rows.stop] = cosine_cost(self._rollout[rows], self._demos[n])
+        self._filled[n] = self._t
+        return self._costs[n]
 
     def _phase(self, column: FloatArray, n: int) -> float:
         start, length = int(self._starts[n]), int(self._lengths[n])
