@@ -30,12 +30,14 @@ class Batch:
     """Images at t + k."""
     next_states: torch.Tensor
     """Proprioception at t + k."""
+    from_demo: int
+    """How many of the transitions, the first ones, were drawn from the demo buffer."""
 
 
 def sample_slots(
     online: IndexBuffer, demo: IndexBuffer, batch_size: int, config: DrQConfig, rng: np.random.Generator
-) -> IntArray:
-    """Draw transitions from both buffers, demonstrations first. Shape (B,).
+) -> tuple[IntArray, int]:
+    """Draw transitions from both buffers, demonstrations first. Shape (B,); and how many are demonstrations.
 
     Raises:
         ConfigError: If both buffers are empty.
@@ -51,13 +53,19 @@ def sample_slots(
         small_fraction=config.small_demo_fraction,
     )
     parts = [buffer.sample(n, rng) for buffer, n in ((demo, from_demo), (online, batch_size - from_demo)) if n > 0]
-    return np.concatenate(parts)
+    return np.concatenate(parts), from_demo
 
 
 def make_batch(
-    store: FrameStore, slots: IntArray, policy: DrQPolicy, config: DrQConfig, rng: np.random.Generator
+    store: FrameStore,
+    slots: IntArray,
+    policy: DrQPolicy,
+    config: DrQConfig,
+    rng: np.random.Generator,
+    *,
+    from_demo: int = 0,
 ) -> Batch:
-    """Return the transitions in these slots as tensors on the policy's device."""
+    """Return the transitions in these slots, the first `from_demo` demonstrations, on the policy's device."""
     returns = store.n_step(slots, n=config.n_step, gamma=config.gamma)
     images = shifted_images(store, slots, rng, together=config.shift_together)
     next_images = shifted_images(store, returns.last, rng, together=config.shift_together)
@@ -73,4 +81,5 @@ def make_batch(
         discounts=tensor(returns.discounts),
         next_patches=policy.patches(next_images, len(slots)),
         next_states=tensor(store.states(returns.last)),
+        from_demo=from_demo,
     )

@@ -60,7 +60,7 @@ def _time_parts(model: DrQ, repeats: int) -> dict[str, float]:
         "encode": lambda: policy.encode(batch.patches, model.precision),
         "target": lambda: model.target(batch),
         "critic": lambda: model.update_critic(batch, metrics),
-        "actor": lambda: model.update_actor(features, batch.states, metrics),
+        "actor": lambda: model.update_actor(features, batch, metrics),
         "polyak": model.update_target,
         "update": lambda: model.train(1, batch_size),
         "act": lambda: model.act(observation),

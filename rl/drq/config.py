@@ -55,6 +55,11 @@ class DrQConfig:
     actor_q: Literal["mean", "min"] = "mean"
     """What the actor maximises over the ensemble. HIL-SERL: mean."""
 
+    bc_weight: float = 1.0
+    """Weight of the squared distance between the actor's mean and the actions of demonstrations, successful guidance
+    included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the
+    critic little. HIL-SERL: 0."""
+
     learning_rate: float = 1e-3
     """Adam, for critic with encoder, actor, and temperature. HIL-SERL: 3e-4."""
     initial_temperature: float = 0.01
@@ -125,6 +130,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "gamma": 0.97,
         "n_step": 1,
         "clip_target": None,
+        "bc_weight": 0.0,
         "tau": 0.005,
         "learning_rate": 3e-4,
         "target_entropy_per_action": -0.5,

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,12 @@ from torch.nn import functional as F
 from rl.buffers import STATE, Episode, FrameStore, IndexBuffer
 from rl.drq.batch import Batch, make_batch, sample_slots
 from rl.drq.config import DrQConfig, StoreGuided
-from rl.drq.policies import DrQPolicy, choose_precision
+from rl.drq.policies import DrQPolicy, choose_precision, squashed_sample
 from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
 from rl.loop import RolloutLoop, Step
 from rl.supervisor import NullSupervisor, Supervisor
-
-Self = TypeVar("Self", bound="DrQ")
 
 
 class DrQ(OffPolicyAlgorithm):
@@ -224,7 +222,7 @@ class DrQ(OffPolicyAlgorithm):
         return added
 
     def learn(
-        self: Self,
+        self,
         total_timesteps: int,
         callback: MaybeCallback = None,
         log_interval: int = 4,
@@ -326,7 +324,7 @@ class DrQ(OffPolicyAlgorithm):
                 features = self.update_critic(batch, metrics)
                 self._n_updates += 1
                 if self._n_updates % self.config.actor_every == 0:
-                    self.update_actor(features, batch.states, metrics)
+                    self.update_actor(features, batch, metrics)
                 self.update_target()
         self.train_metrics = {**self.train_metrics, **{key: float(value) for key, value in metrics.items()}}
 
@@ -340,8 +338,8 @@ class DrQ(OffPolicyAlgorithm):
     def sample(self, batch_size: int) -> Batch:
         """Draw a batch from both buffers, randomly shifted."""
         with self.store.lock:
-            slots = sample_slots(self.online, self.demo, batch_size, self.config, self.sampling_rng)
-            return make_batch(self.store, slots, self.policy, self.config, self.sampling_rng)
+            slots, from_demo = sample_slots(self.online, self.demo, batch_size, self.config, self.sampling_rng)
+            return make_batch(self.store, slots, self.policy, self.config, self.sampling_rng, from_demo=from_demo)
 
     def target(self, batch: Batch) -> torch.Tensor:
         """Return y = R + discount * min_i Q_target,i(s', a'), a' ~ pi(s'), clamped to `clip_target`. Shape (B,).
@@ -350,7 +348,8 @@ class DrQ(OffPolicyAlgorithm):
         """
         with torch.no_grad():
             features = self.policy.encode(batch.next_patches, self.precision)
-            next_actions, _ = self.policy.actor.sample(features, batch.next_states, self._noise(len(features)))
+            mean, log_std = self.policy.actor(features, batch.next_states)
+            next_actions, _ = squashed_sample(mean, log_std, self._noise(len(features)))
             q = self.policy.critic_target(features, batch.next_states, next_actions)
             if self.config.critic_subset is not None:  # distinct members (REDQ, arXiv:2101.05982)
                 members = self.sampling_rng.choice(self.config.critics, self.config.critic_subset, replace=False)
@@ -372,12 +371,21 @@ class DrQ(OffPolicyAlgorithm):
         metrics |= {"critic_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}
         return features.detach()
 
-    def update_actor(self, features: torch.Tensor, states: torch.Tensor, metrics: dict[str, torch.Tensor]) -> None:
-        """Raise E[Q(s, a) - alpha log pi(a|s)] on fixed features, then move alpha towards the target entropy."""
-        actions, log_prob = self.policy.actor.sample(features, states, self._noise(len(features)))
-        q = self.policy.critic(features, states, actions)
+    def update_actor(self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
+        """Raise E[Q(s, a) - alpha log pi(a|s)] - bc_weight * |mean action - demo action|^2, then move alpha.
+
+        Features are fixed: pixels are learned by the critics alone. Cloned are the batch's demonstrations.
+        """
+        mean, log_std = self.policy.actor(features, batch.states)
+        actions, log_prob = squashed_sample(mean, log_std, self._noise(len(features)))
+        q = self.policy.critic(features, batch.states, actions)
         value = q.mean(0) if self.config.actor_q == "mean" else q.min(0).values
         loss = (self.log_ent_coef.detach().exp() * log_prob - value).mean()
+        if self.config.bc_weight > 0.0 and batch.from_demo > 0:
+            demos = slice(0, batch.from_demo)
+            cloning_loss = F.mse_loss(torch.tanh(mean[demos]), batch.actions[demos])
+            loss = loss + self.config.bc_weight * cloning_loss
+            metrics["cloning_loss"] = cloning_loss.detach()
         self.actor_optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=list(self.policy.actor.parameters()))  # no gradient for the critics
         self.actor_optimizer.step()

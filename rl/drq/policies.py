@@ -74,16 +74,16 @@ class Actor(nn.Module):
         x = self.trunk(torch.cat((features, state), 1))
         return self.mean(x), self.log_std(x).clamp(LOG_STD_MIN, LOG_STD_MAX)
 
-    def sample(
-        self, features: torch.Tensor, state: torch.Tensor, noise: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return actions, shape (B, A), and log-probabilities, shape (B,), for standard normal noise, shape (B, A)."""
-        mean, log_std = self(features, state)
-        raw = mean + log_std.exp() * noise
-        log_normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2.0 * math.pi)
-        # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), which does not lose digits at large |u|.
-        log_slope = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))
-        return torch.tanh(raw), (log_normal - log_slope).sum(1)
+
+def squashed_sample(
+    mean: torch.Tensor, log_std: torch.Tensor, noise: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a = tanh(mean + std * noise), shape (B, A), and log pi(a), shape (B,), for standard normal noise."""
+    raw = mean + log_std.exp() * noise
+    log_normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2.0 * math.pi)
+    # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), which does not lose digits at large |u|.
+    log_slope = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))
+    return torch.tanh(raw), (log_normal - log_slope).sum(1)
 
 
 class EnsembleLinear(nn.Module):

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from stable_baselines3.common.monitor import Monitor
 
 from rl.drq import DrQ, DrQConfig
 from rl.drq.batch import make_batch, sample_slots
+from rl.drq.policies import squashed_sample
 from rl.errors import ConfigError
 from tests.rl.drq.reach import Reach, record
 
@@ -89,10 +91,29 @@ def test_actor_update_leaves_critics_and_encoder_alone():
     batch = model.sample(16)
     critic, encoder = parameters(model.policy.critic), parameters(model.policy.encoder)
     features = model.policy.encode(batch.patches).detach()
-    model.update_actor(features, batch.states, {})
+    model.update_actor(features, batch, {})
     assert torch.equal(parameters(model.policy.critic), critic)
     assert torch.equal(parameters(model.policy.encoder), encoder)
     assert all(p.grad is None for p in model.policy.critic.parameters())
+
+
+def test_cloning_pulls_the_mean_action_to_the_demonstrations_only():
+    model = make_model(demos=5, config=DrQConfig(**{**vars(SMALL), "bc_weight": 1_000.0}))
+    batch = model.sample(16)
+    features = model.policy.encode(batch.patches).detach()
+    for _ in range(300):
+        model.update_actor(features, batch, {})
+    mean = torch.tanh(model.policy.actor(features, batch.states)[0])
+    assert batch.from_demo == 16
+    assert (mean - batch.actions).abs().mean() < 0.1
+
+
+def test_log_probability_is_that_of_the_squashed_gaussian():
+    mean, log_std, noise = torch.tensor([[0.3, -0.2]]), torch.tensor([[-0.5, 0.1]]), torch.tensor([[0.7, -1.1]])
+    action, log_prob = squashed_sample(mean, log_std, noise)
+    normal = torch.distributions.Normal(mean, log_std.exp())
+    expected = (normal.log_prob(torch.atanh(action)) - torch.log(1 - action.square())).sum(1)
+    torch.testing.assert_close(log_prob, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_target_critic_follows_by_tau():
@@ -116,7 +137,8 @@ def test_temperature_falls_while_entropy_is_above_target():
 def test_half_of_a_batch_is_demonstrations():
     model = make_model(demos=30)
     model.learn(8)
-    slots = sample_slots(model.online, model.demo, 16, model.config, np.random.default_rng(0))
+    slots, from_demo = sample_slots(model.online, model.demo, 16, model.config, np.random.default_rng(0))
+    assert from_demo == 8
     assert np.isin(slots[:8], model.demo.slots).all()
     assert np.isin(slots[8:], model.online.slots).all()
 
@@ -245,7 +267,7 @@ def test_hil_serl_preset_is_literal():
     assert (config.learning_rate, config.critics, config.critic_subset, config.n_step) == (3e-4, 2, None, 1)
     assert (config.initial_temperature, config.target_entropy_per_action) == (0.01, -0.5)
     assert (config.actor_every, config.learning_starts, config.clip_target) == (2, 100, None)
-    assert config.actor_q == "mean"
+    assert (config.actor_q, config.bc_weight) == ("mean", 0.0)
 
 
 def test_preset_with_a_change_and_an_unknown_one():
@@ -302,3 +324,22 @@ def test_learns_to_reach():
     model.learn(1_500)
     mean, _ = evaluate_policy(model, Monitor(Reach()), n_eval_episodes=30)
     assert mean >= 0.7  # 0 untrained
+
+
+def test_cloning_pulls_the_mean_action_to_the_demonstrations_and_only_to_them():
+    model = make_model(config=dataclasses.replace(SMALL, bc_weight=1e3))
+    batch = dataclasses.replace(model.sample(16), from_demo=8)
+    features = model.policy.encode(batch.patches)
+
+    def distances() -> tuple[float, float]:
+        with torch.no_grad():
+            mean, _ = model.policy.actor(features, batch.states)
+        errors = (torch.tanh(mean) - batch.actions).square().mean(1)
+        return float(errors[:8].mean()), float(errors[8:].mean())
+
+    before = distances()
+    for _ in range(20):
+        model.update_actor(features.detach(), batch, {})
+    after = distances()
+    assert after[0] < 0.5 * before[0]
+    assert after[0] < after[1]
