@@ -43,9 +43,9 @@ def project_action(
 class GuidanceConfig:
     """When a waypoint counts as reached, touched or dropped into."""
 
-    position_tolerance_m: float = 0.001
+    position_tolerance_m: float = 0.0015
     """A free waypoint is reached within this distance, [m]..."""
-    rest_speed_m_s: float = 0.015
+    rest_speed_m_s: float = 0.06
     """...once the TCP is slower than this, [m/s]: an arm that passes through is a millimetre elsewhere a step later."""
     rotation_tolerance_rad: float = 0.05
     """A free waypoint is reached within this angle, [rad]."""

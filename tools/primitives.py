@@ -32,8 +32,8 @@ SEARCH_ARC_M = 0.0010
 """Way along the spiral per control step, [m]. Faster spirals pass over the hole before the plug can drop."""
 SEARCH_PUSH_M = 0.0014
 INSERT_DEPTH_M = 0.012
-GUARDED_STEP_M = 0.004
-INSERT_STEP_M = 0.006
+GUARDED_STEP_M = 0.008
+INSERT_STEP_M = 0.010
 GUARDED_OVERTRAVEL_M = 0.004
 """A guarded move is commanded this far below its target, [m], so that contact ends it although depth is a bit wrong."""
 CLEAR_M = 0.004

@@ -31,20 +31,20 @@ class UsbExpert:
     """Goes above the port, aligns, goes in slowly, pushes home.
 
     Its target always lies on the reference's straight way to: above the port while the tip is off its axis, else down
-    the axis. Near the rim it moves at most 2.5 mm a step: faster descents drag the tip sideways by a millimetre.
+    the axis, briskly: of waiting demonstrations a policy learns to wait (20 of 50 against 49 of 50 after 8,000 steps).
     """
 
     hover_m = 0.004
     """Height of the tip above the rim where it aligns, [m]."""
-    gate_m = 0.0004
-    """Off-axis distance of the tip below which it goes in, [m]."""
-    slow_m = 0.0025
-    """Longest vertical step near the rim, [m]."""
-    push_m = 0.006
+    push_m = 0.010
     """Longest vertical step inside, [m]."""
 
     def __init__(self, task: UsbInsertion) -> None:
         self._task = task
+        self.gate_m = task.clearance_m + task.lead_in_m
+        """Off-axis distance of the tip below which it goes in, [m]: what the rim forgives."""
+        self.slow_m = 10.0 * self.gate_m
+        """Longest vertical step near the rim, [m]: 8 mm with the default rim, 3 mm without a lead-in."""
 
     def __call__(self, observation: Observation, truth: Mapping[str, FloatArray]) -> npt.NDArray[np.float32]:
         """Return the next action, shape (6,), in [-1, 1]."""
