@@ -82,6 +82,8 @@ class Trigger(TypedDict):
     threshold: float
     step: int
     """Control step of the rollout."""
+    episode: NotRequired[int]
+    """Number of the rollout in its run."""
     alone: NotRequired[list[int]]
     """Successes of the policy without help, and over how many of its newest rollouts."""
 

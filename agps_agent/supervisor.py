@@ -200,7 +200,9 @@ class AgentSupervisor:
         self, kind: Literal["float", "stall"], observation: Observation, *, index: float = 0.0, threshold: float = 0.0
     ) -> Trigger:
         alone = [sum(self._unaided), len(self._unaided)]
-        return Trigger(kind=kind, index=index, threshold=threshold, step=observation.step, alone=alone)
+        return Trigger(
+            kind=kind, index=index, threshold=threshold, step=observation.step, episode=self._episode, alone=alone
+        )
 
     def _question(self, embedding: FloatArray, trigger: Trigger) -> Intervention | None:
         started = time.monotonic()

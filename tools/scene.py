@@ -14,6 +14,10 @@ from rl.errors import ConfigError
 from rl.types import Box, FloatArray, RGBDFrame
 
 
+DEPTH_UNIT_M = 1e-4
+"""Unit of saved depth images, [m]."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """RGB-D frames, calibration and arm pose of one moment."""
@@ -45,12 +49,17 @@ def calibration_hash(scene: Scene, camera: str) -> str:
 
 
 def save_scene(scene: Scene, directory: Path) -> None:
-    """Write a scene to a folder: `scene.json`, and per camera `<name>.png` and `<name>_depth.npy`."""
+    """Write a scene to a folder: `scene.json`, and per camera `<name>.png` and `<name>_depth.png`.
+
+    Depth is a 16-bit image in units of 0.1 mm, as depth cameras give it: a tenth of the size of floats. Beyond 6.5 m it
+    is stored as no data.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     cameras = {}
     for name, frame in scene.frames.items():
         Image.fromarray(frame.rgb).save(directory / f"{name}.png")
-        np.save(directory / f"{name}_depth.npy", np.asarray(frame.depth_m, dtype=np.float32))
+        units = np.round(frame.depth_m / DEPTH_UNIT_M)
+        Image.fromarray(np.where(units <= 65_535, units, 0).astype(np.uint16)).save(directory / f"{name}_depth.png")
         cameras[name] = {"K": frame.K.tolist(), "T_base_cam": frame.T_base_cam.tolist()}
     described = {
         "version": 1,
@@ -76,7 +85,8 @@ def load_scene(directory: Path) -> Scene:
         for name, camera in described["cameras"].items():
             with Image.open(directory / f"{name}.png") as image:
                 rgb = np.asarray(image.convert("RGB"), dtype=np.uint8)
-            depth_m = np.load(directory / f"{name}_depth.npy", allow_pickle=False).astype(np.float32)
+            with Image.open(directory / f"{name}_depth.png") as image:
+                depth_m = (np.asarray(image) * DEPTH_UNIT_M).astype(np.float32)
             if depth_m.shape != rgb.shape[:2]:
                 raise ValueError(f"depth of {name} has shape {depth_m.shape}, its image {rgb.shape[:2]}")
             K, T_base_cam = _matrix(camera["K"], 3), _matrix(camera["T_base_cam"], 4)
