@@ -253,7 +253,7 @@ def _record(state: GraphState, context: AgentContext) -> MemoryRecord | None:
         calibration_hash=calibration_hash(context.scene, context.frame.name),
         p_tcp_tool=np.asarray(context.scene.p_tcp_tool),
         prompt_hash=load_prompt(PLAN_PROMPTS[state["mode"]]).sha,
-        episode=state["trigger"].get("episode", 0),
+        episode=state.get("trigger", USER_TRIGGER).get("episode", 0),
     )
     if isinstance(guidance, PruneGuidance):
         return replace(record, box=Box(lower=np.array(guidance.lower), upper=np.array(guidance.upper)))

@@ -13,7 +13,6 @@ from PIL import Image
 from rl.errors import ConfigError
 from rl.types import Box, FloatArray, RGBDFrame
 
-
 DEPTH_UNIT_M = 1e-4
 """Unit of saved depth images, [m]."""
 
