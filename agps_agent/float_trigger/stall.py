@@ -15,7 +15,8 @@ class StallConfig:
     window_steps: int = 10
     """Steps over which net motion is measured; a probe asked after 10 steps without progress."""
     min_motion_m: float = 0.010
-    """Net motion of the TCP over the window below this is a stall, [m]. One full action moves 10 mm."""
+    """Net motion of the TCP over the window below this is a stall, [m]. One full action moves 10 mm. On USB insertion
+    this flags no rollout of the expert, and all that stall or press on the wrong place."""
     horizon_fraction: float = 0.4
     """Ask at this share of the horizon in any case; above 1 never."""
     max_queries: int = 1
