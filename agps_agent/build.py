@@ -1,6 +1,7 @@
 """The only file that builds and wires objects from a configuration. Everybody else is handed what they need."""
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agps_agent.ask import Answer, ask, save_answer
 from agps_agent.config import RunConfig
-from agps_agent.float_trigger import Encoder, StallRule, default_encoder
+from agps_agent.float_trigger import Encoder, FloatConfig, StallRule, default_encoder
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
@@ -159,13 +160,18 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
         capture=lambda: capture_scene(env),
         ask=ask_agent,
         encoder=encoder,
-        float_config=config.detector,
+        float_config=_bounded(config.detector, env.task.horizon),
         stall_rule=StallRule(env.task.horizon, config.stall),
         memory=memory,
         config=config.supervisor,
         seed=config.seed + SUPERVISOR_SEED,
         save_answer=save,
     )
+
+
+def _bounded(config: FloatConfig, horizon: int) -> FloatConfig:
+    """Return the detector's settings with the task's horizon: references that contain help may be as long as that."""
+    return config if config.horizon is not None else dataclasses.replace(config, horizon=horizon + 1)
 
 
 def capture_scene(env: ManipulationEnv) -> Scene:
