@@ -82,10 +82,10 @@ def picture() -> str:
 
 
 def update_picture() -> None:
-    """Write the picture into this module's docstring."""
-    path = Path(__file__)
-    text = re.sub(r"(?<=```mermaid\n).*?(?=\n```)", lambda _: picture(), path.read_text(), count=1, flags=re.DOTALL)
-    path.write_text(text)
+    """Write the picture into this module's docstring and into the README of the checkout."""
+    for path in (Path(__file__), Path(__file__).parents[1] / "README.md"):
+        text = path.read_text()
+        path.write_text(re.sub(r"(?<=```mermaid\n).*?(?=\n```)", lambda _: picture(), text, count=1, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ from tests.agps_agent.scripted import GUIDE, context, seen
 from tools.scene import save_scene
 
 
+def test_picture_in_the_readme_is_the_graph() -> None:
+    assert picture() in (Path(agps_agent.graph.__file__).parents[1] / "README.md").read_text()
+
+
 def test_picture_in_the_docstring_is_the_graph() -> None:
     """`python -m agps_agent.graph` writes it."""
     assert picture() in (agps_agent.graph.__doc__ or "")
