@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -20,6 +21,8 @@ from rl.buffers import Episode
 from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
+
+_log = logging.getLogger(__name__)
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
 """One pass of the graph over a scene, with the embedding for the memory and what woke the agent."""
@@ -214,8 +217,7 @@ class AgentSupervisor:
         self._counts["memory_hits"] += answer.cost.memory_hit
         self._counts["tokens"] += answer.cost.prompt_tokens + answer.cost.completion_tokens
         question_id = f"{self._counts['questions']:04d}"
-        if self._save_answer is not None:
-            self._save_answer(question_id, answer, scene)
+        self._save(question_id, answer, scene)
         if answer.intervention is None:
             self._counts[f"declined/{answer.reason_key}"] += 1
             return None
@@ -225,6 +227,16 @@ class AgentSupervisor:
             self._detector.rearm()
         self._help_step = len(self._embeddings) - 1
         return replace(answer.intervention, id=question_id)
+
+    def _save(self, question_id: str, answer: Answer, scene: Scene) -> None:
+        """Keep a question for people; a full disk costs its record, not the run."""
+        if self._save_answer is None:
+            return
+        try:
+            self._save_answer(question_id, answer, scene)
+        except OSError as error:
+            self._counts["unsaved_questions"] += 1
+            _log.warning("Question %s was not saved (%s); the answer is used all the same.", question_id, error.strerror)
 
     def _fit(self) -> None:
         """Calibrate FLOAT on the references when there are enough of them."""

@@ -69,7 +69,7 @@ def says(intervention: Intervention | None, reason: str = "answered") -> Answer:
 def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
     made: list[AgentSupervisor] = []
 
-    def build(answer: Answer, **config) -> AgentSupervisor:
+    def build(answer: Answer, save_answer=None, **config) -> AgentSupervisor:
         async def ask(scene, embedding, trigger) -> Answer:
             return answer
 
@@ -85,6 +85,7 @@ def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
             memory=EpisodicMemory(tmp_path / f"memory{len(made)}", dim=4, task="usb_insertion"),
             config=SupervisorConfig(**{"help_share": 1.0, **config}),
             seed=0,
+            save_answer=save_answer,
         )
         made.append(supervisor)
         return supervisor
@@ -119,6 +120,15 @@ def test_answer_without_intervention_lets_the_policy_go_on_and_is_counted(make):
     supervisor = make(says(None, "not_json"))
     assert run_rollout(supervisor) == []
     assert supervisor.metrics()["declined/not_json"] == 1
+
+
+def test_question_that_cannot_be_saved_is_counted_and_its_answer_used(make):
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    supervisor = make(says(GUIDE), save_answer=full_disk)
+    assert len(run_rollout(supervisor)) == 1
+    assert supervisor.metrics()["unsaved_questions"] == 1
 
 
 def test_help_stops_when_the_policy_succeeds_alone(make):
