@@ -236,7 +236,7 @@ class AgentSupervisor:
             self._save_answer(question_id, answer, scene)
         except OSError as error:
             self._counts["unsaved_questions"] += 1
-            _log.warning("Question %s was not saved (%s); the answer is used all the same.", question_id, error.strerror)
+            _log.warning("Question %s was not saved (%s); its answer is used all the same.", question_id, error)
 
     def _fit(self) -> None:
         """Calibrate FLOAT on the references when there are enough of them."""
