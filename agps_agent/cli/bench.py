@@ -1,33 +1,29 @@
 """`agps bench env|float|agent|update`: what each part costs on this machine."""
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
 
 if TYPE_CHECKING:
-    from rl.envs import ManipulationEnv
-    from rl.robots.mujoco import MujocoBackend
-    from rl.tasks import Task
+    pass
 
 Numbers = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class EnvOptions:
-    """Control steps per second with two wrist cameras, on one core."""
+    """Control steps per second of one core's time, with RGB and depth of two wrist cameras."""
 
     task: str = "usb_insertion"
     """Task."""
+    image_size: int = 128
+    """Edge of the images, [px]."""
     steps: int = 300
-    """Control steps of each measurement."""
+    """Control steps to time."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -90,7 +86,11 @@ def run(argv: Sequence[str]) -> int:
 def _env(argv: Sequence[str]) -> int:
     options = parse_options(EnvOptions, argv, prog="agps bench env")
     check_task(options.task)
-    return _measure(lambda: bench_env(options.task, options.steps), as_json=options.json)
+    from rl.envs.benchmark import bench_env
+
+    return _measure(
+        lambda: bench_env(options.task, image_size=options.image_size, steps=options.steps), as_json=options.json
+    )
 
 
 def _float(argv: Sequence[str]) -> int:
@@ -121,49 +121,6 @@ def _update(argv: Sequence[str]) -> int:
         ).items()},
         as_json=options.json,
     )  # fmt: skip
-
-
-def bench_env(task: str, steps: int) -> Numbers:
-    """Return control steps per second with two wrist cameras: colour at 64 and 128 pixels, RGB-D at 128."""
-    from rl.envs import make_env
-    from rl.robots.mujoco import MujocoBackend
-    from rl.tasks import get_task
-
-    numbers: Numbers = {"task": task, "steps": steps}
-    for size in (64, 128):
-        env = make_env(task, image_size=size)
-        try:
-            env.reset(seed=0)
-            numbers[f"rgb_{size}_steps_per_s"] = _per_second(partial(_random_step, env), steps)
-        finally:
-            env.close()
-    chosen = get_task(task)
-    arm = MujocoBackend(chosen)
-    try:
-        arm.reset(chosen.home, np.random.default_rng(0))
-        numbers["rgbd_128_steps_per_s"] = _per_second(partial(_hold_and_look, arm, chosen), steps)
-    finally:
-        arm.close()
-    return numbers
-
-
-def _random_step(env: "ManipulationEnv") -> None:
-    _, _, terminated, truncated, _ = env.step(env.action_space.sample())
-    if terminated or truncated:
-        env.reset()
-
-
-def _hold_and_look(arm: "MujocoBackend", task: "Task") -> None:
-    arm.command(task.home, task.gripper_opening)
-    arm.policy_rgbd(128, depth=True)
-
-
-def _per_second(step: Callable[[], None], count: int) -> float:
-    step()  # the first images allocate
-    started = time.perf_counter()
-    for _ in range(count):
-        step()
-    return count / (time.perf_counter() - started)
 
 
 def bench_agent(options: AgentOptions) -> Numbers:
