@@ -55,6 +55,9 @@ class DrQConfig:
     actor_q: Literal["mean", "min"] = "mean"
     """What the actor maximises over the ensemble. HIL-SERL: mean."""
 
+    average_rate: float = 0.005
+    """Share of actor and encoder mixed per update into the averaged copies that act deterministically; the newest
+    weights alone swing by tens of percent of success from one evaluation to the next. HIL-SERL: 0, none."""
     bc_weight: float = 1.0
     """Weight of the squared distance between the actor's mean and the actions of demonstrations, successful guidance
     included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the
@@ -96,7 +99,7 @@ class DrQConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; ask for at least 1.")
-        for name in ("demo_fraction", "small_demo_fraction", "gamma", "tau"):
+        for name in ("demo_fraction", "small_demo_fraction", "gamma", "tau", "average_rate"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; ask for a value in [0, 1].")
         if self.critic_subset is not None and not 1 <= self.critic_subset <= self.critics:
@@ -130,6 +133,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "gamma": 0.97,
         "n_step": 1,
         "clip_target": None,
+        "average_rate": 0.0,
         "bc_weight": 0.0,
         "tau": 0.005,
         "learning_rate": 3e-4,

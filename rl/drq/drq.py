@@ -183,8 +183,8 @@ class DrQ(OffPolicyAlgorithm):
         with torch.inference_mode():
             tensors, _ = policy.obs_to_tensor(observation)
             assert isinstance(tensors, dict)
-            mean, log_std = policy.actor(policy.encode(tensors["patches"]), tensors[STATE])
-            mean, std = mean[0].cpu().numpy(), log_std[0].exp().cpu().numpy()
+            means, log_stds = policy.distribution(tensors["patches"], tensors[STATE], deterministic=deterministic)
+            mean, std = means[0].cpu().numpy(), log_stds[0].exp().cpu().numpy()
         if not deterministic:
             mean = mean + std * self.acting_rng.standard_normal(mean.shape, np.float32)
         action: npt.NDArray[np.float32] = np.tanh(mean)
@@ -404,6 +404,8 @@ class DrQ(OffPolicyAlgorithm):
             targets: list[torch.Tensor] = list(self.policy.critic_target.parameters())
             sources: list[torch.Tensor] = list(self.policy.critic.parameters())
             torch._foreach_lerp_(targets, sources, self.config.tau)
+        if self.config.average_rate > 0.0:
+            self.policy.average()
 
     def _noise(self, count: int) -> torch.Tensor:
         size = (count, self.action_space.shape[0])  # type: ignore[index]

@@ -1,5 +1,6 @@
 """Networks of DrQ: one encoder, a squashed Gaussian actor, and an ensemble of critics computed at once."""
 
+import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -180,14 +181,41 @@ class DrQPolicy(BasePolicy):
         self.critic_target = Critics(inputs + action_size, config.hidden_size, config.critics)
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.critic_target.requires_grad_(False)
+        self.smooth_encoder, self.smooth_actor = copy.deepcopy(self.encoder), copy.deepcopy(self.actor)
+        """Moving averages of the weights: what deterministic actions come from."""
+        for network in (self.smooth_encoder, self.smooth_actor):
+            if network is not None:
+                network.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
-    def encode(self, patches: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
-        """Return image features. Shape (B, feature_size), or (B, 0) without cameras."""
-        if self.encoder is None:
+    def encode(
+        self, patches: torch.Tensor, precision: torch.dtype = torch.float32, *, smooth: bool = False
+    ) -> torch.Tensor:
+        """Return image features, of the averaged encoder if `smooth`. (B, feature_size), or (B, 0) without cameras."""
+        encoder = self.smooth_encoder if smooth else self.encoder
+        if encoder is None:
             return patches.new_zeros((len(patches), 0), dtype=torch.float32)
-        features: torch.Tensor = self.encoder(patches, precision)
+        features: torch.Tensor = encoder(patches, precision)
         return features
+
+    def distribution(
+        self, patches: torch.Tensor, states: torch.Tensor, *, deterministic: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and log standard deviation before squashing, (B, A); averaged weights if deterministic."""
+        smooth = deterministic and self.config.average_rate > 0.0
+        actor = self.smooth_actor if smooth else self.actor
+        mean, log_std = actor(self.encode(patches, smooth=smooth), states)
+        return mean, log_std
+
+    def average(self) -> None:
+        """Mix the weights into their moving averages, by `average_rate`."""
+        averages: list[torch.Tensor] = list(self.smooth_actor.parameters())
+        weights: list[torch.Tensor] = list(self.actor.parameters())
+        if self.encoder is not None and self.smooth_encoder is not None:
+            averages += self.smooth_encoder.parameters()
+            weights += self.encoder.parameters()
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, weights, self.config.average_rate)
 
     def patches(self, images: Mapping[str, npt.NDArray[np.uint8]], batch_size: int) -> torch.Tensor:
         """Return batched images per camera, (B, H, W, C), as the encoder wants them."""
@@ -208,7 +236,7 @@ class DrQPolicy(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> torch.Tensor:
         assert isinstance(observation, dict)
-        mean, log_std = self.actor(self.encode(observation["patches"]), observation[STATE])
+        mean, log_std = self.distribution(observation["patches"], observation[STATE], deterministic=deterministic)
         if deterministic:
             return torch.tanh(mean)
         return torch.tanh(mean + log_std.exp() * torch.randn_like(mean))

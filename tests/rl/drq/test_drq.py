@@ -319,7 +319,10 @@ def outcome(success: bool | None) -> object:
 def test_learns_to_reach():
     torch.set_num_threads(1)
     model = make_model(
-        config=DrQConfig(batch_size=64, learning_starts=100, hidden_size=64, channels=16, feature_size=32), demos=10
+        config=DrQConfig(
+            batch_size=64, learning_starts=100, hidden_size=64, channels=16, feature_size=32, average_rate=0.02
+        ),
+        demos=10,
     )
     model.learn(1_500)
     mean, _ = evaluate_policy(model, Monitor(Reach()), n_eval_episodes=30)
@@ -343,3 +346,22 @@ def test_cloning_pulls_the_mean_action_to_the_demonstrations_and_only_to_them():
     after = distances()
     assert after[0] < 0.5 * before[0]
     assert after[0] < after[1]
+
+
+def test_deterministic_actions_come_from_the_averaged_weights():
+    model = make_model(config=dataclasses.replace(SMALL, average_rate=0.1))
+    observation = Reach().reset(seed=0)[0]
+    before, _ = model.predict(observation, deterministic=True)
+    with torch.no_grad():
+        model.policy.actor.mean.bias.add_(1.0)
+    np.testing.assert_array_equal(model.predict(observation, deterministic=True)[0], before)
+    for _ in range(100):
+        model.policy.average()
+    raw = model.policy.distribution(*tensors_of(model, observation), deterministic=False)[0]
+    smooth = model.policy.distribution(*tensors_of(model, observation), deterministic=True)[0]
+    np.testing.assert_allclose(smooth.detach(), raw.detach(), atol=1e-3)
+
+
+def tensors_of(model: DrQ, observation: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    tensors, _ = model.policy.obs_to_tensor(observation)
+    return tensors["patches"], tensors["state"]
