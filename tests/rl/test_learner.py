@@ -67,7 +67,7 @@ def test_loop_acts_with_published_weights_until_new_ones_come():
     observation, _ = Reach().reset(seed=0)
     before = model.act(observation, deterministic=True)
     with torch.no_grad():
-        model.policy.actor.mean.bias.add_(1.0)
+        model.policy.smooth_actor.mean.bias.add_(1.0)
     np.testing.assert_array_equal(model.act(observation, deterministic=True), before)
     model.learner.stop()
     assert not np.array_equal(model.act(observation, deterministic=True), before)
