@@ -10,6 +10,7 @@ Timelines: `env_step` and `episode`. Series are logged at every step; images and
 while an intervention is under way, so that a run of 10,000 steps stays at some ten megabytes.
 """
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +20,16 @@ import numpy as np
 import rerun as rr
 import rerun.blueprint as rrb
 
+from agps_agent.runs import write_atomically
+from rl.errors import AgpsError
 from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune
 
+_log = logging.getLogger(__name__)
+
 APPLICATION = "agps"
+
+FLUSH_TIMEOUT_S = 20.0
+"""Longest wait for what was logged to be encoded."""
 
 _POLICY, _AGENT, _MUTED, _GOOD, _BAD = (31, 111, 235), (217, 115, 13), (150, 160, 170), (42, 157, 111), (200, 69, 60)
 
@@ -35,15 +43,20 @@ class Drift:
 
 
 class Recorder:
-    """Writes a `.rrd` file while a run goes on; `every=0` writes nothing."""
+    """Records a run and writes it to a `.rrd` file at the end; `every=0` records nothing.
+
+    Until then it is in memory, about 1 MB per 1,000 steps: Rerun's own file writer hangs the process on a full disk.
+    """
 
     def __init__(self, path: Path, *, workspace: Box | None = None, every: int = 10) -> None:
         self._every = every
+        self._path = path
         self._path_so_far: list[np.ndarray] = []
         self._shown: Intervention | None = None
         self._stream: rr.RecordingStream | None = None
         if every > 0:
             self._stream = _open_stream(path)
+            self._encoded = rr.binary_stream(self._stream)
             if workspace is not None:
                 self._log_box("world/workspace", workspace, _MUTED)
 
@@ -86,11 +99,15 @@ class Recorder:
         self._log_intervention(None)
 
     def close(self) -> None:
-        """Write everything out; afterwards nothing is logged."""
-        if self._stream is not None:
-            self._stream.flush()
-            self._stream.disconnect()
-            self._stream = None
+        """Write the next free file of the run; a disk that is full costs the recording and a warning, not the run."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        try:
+            content = self._encoded.read(flush=True, flush_timeout_sec=FLUSH_TIMEOUT_S)
+            write_atomically(_next_file(self._path), content or b"")
+        except (AgpsError, RuntimeError) as error:
+            _log.warning("The recording is lost: %s", error)
 
     def _log_scene(self, observation: Observation) -> None:
         assert self._stream is not None
@@ -128,22 +145,32 @@ def recordings_of(path: Path) -> list[Path]:
 
 
 def contents(path: Path) -> list[tuple[str, int]]:
-    """Return the entities of a recording and how many times each was logged, by name."""
+    """Return the entities of a recording and how many times each was logged, by name.
+
+    Raises:
+        AgpsError: If the recording is damaged.
+    """
     from rerun.chunk import RrdReader
 
     rows: dict[str, int] = {}
-    for chunk in RrdReader(path).stream():
-        rows[chunk.entity_path] = rows.get(chunk.entity_path, 0) + chunk.num_rows
+    try:
+        for chunk in RrdReader(path).stream():
+            rows[chunk.entity_path] = rows.get(chunk.entity_path, 0) + chunk.num_rows
+    except RuntimeError as error:
+        raise AgpsError(f"{path} is damaged ({error}).") from error
     return sorted(rows.items())
 
 
+def _next_file(path: Path) -> Path:
+    earlier = len(recordings_of(path))
+    return path if earlier == 0 else path.with_name(f"{path.stem}-{earlier + 1}{path.suffix}")
+
+
 def _open_stream(path: Path) -> rr.RecordingStream:
-    """Open the next free file of a run. All files of one run share their identity, so that the viewer joins them."""
+    """Begin a recording. All recordings of one run share their identity, so that the viewer joins them."""
     identity = uuid.uuid5(uuid.NAMESPACE_URL, path.resolve().as_uri())
     stream = rr.RecordingStream(APPLICATION, recording_id=identity)
-    earlier = len(recordings_of(path))
-    file = path if earlier == 0 else path.with_name(f"{path.stem}-{earlier + 1}{path.suffix}")
-    stream.save(file, default_blueprint=_blueprint())
+    stream.send_blueprint(_blueprint(), make_active=False)
     stream.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     for name, color, text in (("index", _POLICY, "λ"), ("threshold", _BAD, "threshold")):
         stream.log(f"float/{name}", rr.SeriesLines(colors=[color], names=[text]), static=True)
