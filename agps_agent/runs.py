@@ -52,16 +52,16 @@ SUMMARY_KEYS = (
 _INTERVENTION_ID = re.compile(r"\d{4,}")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a crash or a full disk leaves either the old content or the new, never half.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a crash or a full disk leaves either the old content or the new, never half.
 
     Raises:
         AgpsError: If it cannot be written; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -113,12 +113,18 @@ class RunDirectory:
         return cls(path)
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Something was saved that a run can be resumed from."""
+        return _has_entries(self.checkpoints)
+
+    @property
     def is_unused(self) -> bool:
-        """Nothing has been trained yet: no episode, no checkpoint."""
-        return not self.metrics.is_file() and not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
+        """There is nothing in it that took time to make: no demonstration, question, episode or checkpoint."""
+        folders = (self.demos, self.interventions, self.checkpoints)
+        return not self.metrics.is_file() and not any(_has_entries(folder) for folder in folders)
 
     def discard(self) -> None:
-        """Delete a run in which nothing was trained, so that its name is free again."""
+        """Delete a run that could not start, so that its name is free again; one that holds data is kept."""
         if self.is_unused:
             shutil.rmtree(self.path, ignore_errors=True)
 
@@ -226,6 +232,10 @@ class RunDirectory:
     def read_summary(self) -> Row:
         """Return summary.json, or an empty object when the run has not finished."""
         return read_json_object(self.summary) if self.summary.is_file() else {}
+
+
+def _has_entries(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def read_json_object(path: Path) -> Row:

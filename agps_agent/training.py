@@ -9,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agps_agent.build import Session, build_session
-from agps_agent.config import RunConfig
+from agps_agent.config import RunConfig, save_config
 from agps_agent.progress import Phase, Progress, ProgressListener
 from agps_agent.report.recording import Drift
 from agps_agent.report.run_page import write_report
@@ -31,13 +31,14 @@ CURVE_SEED, FINAL_SEED = 10_000, 20_000
 def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool = False) -> dict[str, Any]:
     """Train, evaluate the policy alone, write the report, and return the summary.
 
-    Ctrl-C saves a checkpoint and the report of what there is, then raises KeyboardInterrupt again.
+    Once the training has begun, Ctrl-C saves a checkpoint and the report of what there is, then raises
+    KeyboardInterrupt again. Before that there is nothing to save, and a checkpoint to resume from must stay as it is.
     """
     with build_session(config, run) as session:
         log = TrainingLog(config, run, session, progress)
+        _prepare(session, log, resume=resume)
         interrupted = False
         try:
-            _prepare(session, log, resume=resume)
             session.algorithm.learn(
                 total_timesteps=config.max_env_steps - session.algorithm.num_timesteps,
                 callback=RunCallback(log),
@@ -58,13 +59,16 @@ def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, r
 
 
 def _prepare(session: Session, log: "TrainingLog", *, resume: bool) -> None:
-    """Fill the demo buffer and calibrate FLOAT, or continue from the last checkpoint."""
+    """Save the configuration, fill the demo buffer and calibrate FLOAT; or continue from the last checkpoint."""
+    if not resume:
+        save_config(log.config, log.run)
     log.announce("demos")
     demos = session.demonstrations()
     if resume:
         extra = load_checkpoint(latest_checkpoint(log.run.checkpoints), session.algorithm)
         session.supervisor.load_state_dict(extra["supervisor"])
         log.load_state_dict(extra["log"])
+        save_config(log.config, log.run)  # only now: options that cannot be resumed with must not stay in the run
         return
     session.algorithm.add_demonstrations(demos)
     if isinstance(session.supervisor, AgentSupervisor):

@@ -11,7 +11,7 @@ import tyro
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
 from agps_agent.cli.progress import ProgressDisplay
 from agps_agent.cli.tasks import check_task
-from agps_agent.config import RunConfig, load_config, preset_values, save_config
+from agps_agent.config import RunConfig, load_config, preset_values
 from agps_agent.runs import RunDirectory
 from rl.errors import AgpsError
 
@@ -49,7 +49,6 @@ def run(argv: Sequence[str]) -> int:
         _refuse_another_run(config, load_config(directory))
     else:
         directory = RunDirectory.create(path)
-    save_config(config, directory)
     with json_only_on_stdout(options.json) as show:
         summary = _train(config, directory, resume=options.resume)
         show(summary)
@@ -84,9 +83,12 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
             directory.discard()
         raise
     except KeyboardInterrupt:
-        if directory.is_unused and not resume:
-            directory.discard()
-            raise AgpsError("Interrupted before anything was trained; nothing is left behind.") from None
+        if not directory.has_checkpoint:
+            if not resume:
+                directory.discard()
+            path = directory.path
+            left = f"what was recorded is in {path}" if path.exists() else "nothing is left behind"
+            raise AgpsError(f"Interrupted before anything was trained; {left}.") from None
         raise AgpsError(
             f"Interrupted. The checkpoint and the report so far are in {directory.path}; "
             f"go on with: agps train {config.task} --run-dir {directory.path} --resume"

@@ -14,6 +14,7 @@ that are still to come free, and centres the embeddings. On the 365 rollouts of 
 | partial, band (the default) | 1.00, 1.00 | 0.07, 0.05 | 1.00, 1.00 | 26, 28 |
 """
 
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from agps_agent.float_trigger.transport import (
     IncrementalFloatIndex,
     Index,
 )
+from agps_agent.runs import write_atomically
 from rl.errors import AgpsError, ConfigError
 
 Statistic = Literal["index", "local"]
@@ -270,17 +272,23 @@ class FloatDetector:
         )
 
     def save(self, path: Path) -> None:
-        """Write demonstrations, calibration and configuration to an npz file."""
+        """Write demonstrations, calibration and configuration to an npz file, in one step.
+
+        Raises:
+            AgpsError: If it cannot be written; the old file is untouched.
+        """
         c = self.calibration
         meta = {"config": asdict(self.config), "limit": c.limit, "global": c.global_threshold, "alpha": c.alpha}
+        content = io.BytesIO()
         np.savez(
-            path,
+            content,
             meta=np.array(json.dumps(meta)),
             mean=c.mean,
             sd=c.sd,
             lengths=np.array([len(demo) for demo in self._demos]),
             demos=np.concatenate(self._demos),
         )
+        write_atomically(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agps_agent.build import load_policy
-from agps_agent.config import RunConfig, load_config, save_config
+from agps_agent.config import RunConfig, load_config
 from agps_agent.progress import Progress
 from agps_agent.runs import SUMMARY_KEYS, RunDirectory
 from agps_agent.training import train
@@ -37,9 +37,7 @@ def configure(path: Path, **changes) -> tuple[RunConfig, RunDirectory]:
         "threads": 1,
     }
     config = RunConfig(**{**values, "drq": SMALL, "record_every": 1, **changes})
-    run = RunDirectory.create(path)
-    save_config(config, run)
-    return config, run
+    return config, RunDirectory.create(path)
 
 
 @pytest.fixture(scope="module")
