@@ -22,8 +22,8 @@ from agps_agent.report.recording import Recorder
 from agps_agent.runs import RunDirectory
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor
+from rl import checkpoint
 from rl.buffers import Episode
-from rl.checkpoint import ALGORITHM, latest_checkpoint
 from rl.drq import DrQ
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
@@ -237,7 +237,6 @@ def load_policy(run: RunDirectory) -> DrQ:
     """Return the policy of a run's newest checkpoint, without its replay memory.
 
     Raises:
-        ConfigError: If the run has saved none.
+        ConfigError: If the run has saved none, or it is damaged.
     """
-    policy: DrQ = DrQ.load(latest_checkpoint(run.checkpoints) / ALGORITHM)
-    return policy
+    return checkpoint.load_policy(checkpoint.latest_checkpoint(run.checkpoints))

@@ -14,6 +14,7 @@ import pickle
 import random
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,17 @@ from rl.drq.drq import DrQ
 from rl.errors import AgpsError, ConfigError
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
+DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+)
+"""What reading a damaged file raises, found by damaging them."""
 COUNTERS = (
     "num_timesteps",
     "_n_updates",
@@ -61,7 +73,8 @@ def save_checkpoint(path: Path, algorithm: DrQ, extra: dict[str, Any]) -> None:
     except OSError as error:
         shutil.rmtree(new, ignore_errors=True)
         reason = error.strerror or str(error)
-        raise AgpsError(f"Cannot save {path}: {reason}; the earlier checkpoint is kept, make room there.") from error
+        advice = "the earlier checkpoint is kept; make room and resume from it" if path.exists() else "make room there"
+        raise AgpsError(f"Cannot save {path}: {reason}; {advice}.") from error
 
 
 def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
@@ -88,7 +101,7 @@ def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
         for name in COUNTERS:
             setattr(algorithm, name, data[name])
         _restore_memory(folder, algorithm, state)
-    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except DAMAGE as error:
         raise ConfigError(f"Checkpoint {folder} is damaged ({error}); resume from another one.") from error
     if algorithm.env is not None and algorithm.seed is not None:
         # The start states of a resumed run must not be those of its beginning again.
@@ -96,6 +109,21 @@ def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
     _set_random_states(algorithm, state["random"])
     extra: dict[str, Any] = state["extra"]
     return extra
+
+
+def load_policy(path: Path) -> DrQ:
+    """Return the policy of a checkpoint, without its replay memory.
+
+    Raises:
+        ConfigError: If there is no checkpoint, or it is incomplete or damaged.
+    """
+    folder = find_checkpoint(Path(path))
+    _read_manifest(folder)
+    try:
+        policy: DrQ = DrQ.load(folder / ALGORITHM)
+    except DAMAGE as error:
+        raise ConfigError(f"Checkpoint {folder} is damaged ({error}); use another one.") from error
+    return policy
 
 
 def latest_checkpoint(folder: Path) -> Path:

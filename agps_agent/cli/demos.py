@@ -36,7 +36,7 @@ class FolderOptions:
     """Read a folder of demonstrations."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder that `agps demos record` wrote, or the demos/ of a run."""
+    """Task whose demonstrations `agps demos record` wrote to demos/TASK, or any folder of them."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -54,7 +54,7 @@ def run(argv: Sequence[str]) -> int:
 def _record(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps demos record")
     check_task(options.task)
-    folder = options.out or Path("demos") / options.task
+    folder = options.out or _default_folder(options.task)
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
     from agps_agent.build import build_env
@@ -72,20 +72,32 @@ def _record(argv: Sequence[str]) -> int:
 
 def _list(argv: Sequence[str]) -> int:
     options = parse_options(FolderOptions, argv, prog="agps demos list")
-    return _print_summary(options.folder, as_json=options.json)
+    return _print_summary(_folder_of(options.folder), as_json=options.json)
 
 
 def _show(argv: Sequence[str]) -> int:
     from agps_agent.report.strips import write_strips
 
     options = parse_options(FolderOptions, argv, prog="agps demos show")
-    _read_manifest(options.folder)
-    pictures = [str(path) for path in write_strips(options.folder)]
+    folder = _folder_of(options.folder)
+    _read_manifest(folder)
+    pictures = [str(path) for path in write_strips(folder)]
     with json_only_on_stdout(options.json) as show:
         show({"pictures": pictures})
     if not options.json:
         print("\n".join(pictures))
     return 0
+
+
+def _folder_of(named: Path) -> Path:
+    """Return the folder of demonstrations that was named, or the default one of the task that was."""
+    from rl.tasks import TASK_NAMES
+
+    return _default_folder(str(named)) if str(named) in TASK_NAMES and not named.is_dir() else named
+
+
+def _default_folder(task: str) -> Path:
+    return Path("demos") / task
 
 
 def _print_summary(folder: Path, *, as_json: bool) -> int:
@@ -104,16 +116,17 @@ def summarise(folder: Path) -> dict[str, Any]:
     """Return what is in a folder of demonstrations.
 
     Raises:
-        ConfigError: If there are none.
+        ConfigError: If there are none, or one is damaged.
     """
     import numpy as np
+
+    from rl.tasks.demos import read_episode
 
     manifest = _read_manifest(folder)
     episodes = []
     for path in sorted(folder.glob("episode_*.npz")):
-        with np.load(path, allow_pickle=False) as arrays:
-            reward = arrays["reward"]
-            episodes.append({"file": path.name, "steps": len(reward), "success": bool(len(reward) and reward[-1] > 0)})
+        reward = read_episode(path).get("reward", np.zeros(0))
+        episodes.append({"file": path.name, "steps": len(reward), "success": bool(len(reward) and reward[-1] > 0)})
     return {"folder": str(folder), "task": manifest.get("task"), "count": len(episodes), "episodes": episodes}
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.buffers import Episode
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 from rl.tasks.expert import Expert, make_expert
 
 if TYPE_CHECKING:  # environments are built on tasks
@@ -84,7 +85,8 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationE
         seed: Seed they were recorded with.
 
     Raises:
-        ConfigError: If the folder is in use or the disk refuses.
+        ConfigError: If the folder is in use.
+        AgpsError: If the disk refuses.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -106,9 +108,8 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationE
         unfinished.rename(folder)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise ConfigError(
-            f"Cannot save demonstrations in {folder}: {error}; free some space or name another."
-        ) from error
+        reason = error.strerror or str(error)
+        raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another folder.") from error
 
 
 def load_demos(folder: Path, *, env: "ManipulationEnv") -> list[Episode]:
@@ -130,7 +131,7 @@ def load_demos(folder: Path, *, env: "ManipulationEnv") -> list[Episode]:
         raise ConfigError(
             f"{folder} has {len(files)} episodes, its {MANIFEST} says {manifest.get('count')}; record anew."
         )
-    return [_read_episode(path, env) for path in files]
+    return [_read_fitting(path, env) for path in files]
 
 
 def _read_manifest(folder: Path) -> Mapping[str, Any]:
@@ -145,12 +146,23 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
     return manifest
 
 
-def _read_episode(path: Path, env: "ManipulationEnv") -> Episode:
+def read_episode(path: Path) -> Episode:
+    """Return the arrays of one recorded episode, by name.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             episode: dict[str, npt.NDArray[Any]] = {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise ConfigError(f"{path} is damaged ({error}); record the demonstrations anew.") from error
+    return episode
+
+
+def _read_fitting(path: Path, env: "ManipulationEnv") -> Episode:
+    """Return a recorded episode that has this environment's cameras and state."""
+    episode = read_episode(path)
     steps = len(episode.get("action", ()))
     for key, space in env.observation_space.spaces.items():
         expected = (steps + 1, *(space.shape or ()))

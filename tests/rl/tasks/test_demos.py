@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rl.envs import make_env
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 from rl.tasks.demos import load_demos, record_demos, save_demos
 
 
@@ -71,7 +71,7 @@ def test_full_disk_leaves_nothing_behind_and_says_so(env, episodes, tmp_path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", refuse)
-    with pytest.raises(ConfigError, match="No space left"):
+    with pytest.raises(AgpsError, match="demos: No space left on device; make room"):
         save_demos(tmp_path / "demos", episodes, env=env, seed=7)
     assert list(tmp_path.iterdir()) == []
 
