@@ -106,6 +106,8 @@ class VectorIndex:
             return False
 
     def _attempt(self, operation: Callable[[], list[tuple[str, float]]]) -> list[tuple[str, float]] | None:
+        if self._collection is None:  # the last attempt to build it failed
+            return None
         try:
             return operation()
         except _index_errors():

@@ -10,7 +10,7 @@ import tyro
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.state import AgentSettings
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,14 @@ def run(argv: Sequence[str]) -> int:
             if scene.task != options.task:
                 raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {options.task}.")
             answer = asker.ask(scene, mode=options.mode)
-        save_answer(folder, answer, scene)
-        picture = draw_answer(folder, answer.state.get("guidance", {}), options.agent.camera)
-        if picture is not None:
-            picture.save(folder / "answer.png")
+        try:
+            save_answer(folder, answer, scene)
+            picture = draw_answer(folder, answer.state.get("guidance", {}), options.agent.camera)
+            if picture is not None:
+                picture.save(folder / "answer.png")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another --out.") from error
         described: dict[str, Any] = {
             "task": options.task,
             "vlm": options.vlm,
