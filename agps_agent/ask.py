@@ -118,6 +118,8 @@ def save_answer(folder: Path, answer: Answer, scene: Scene) -> None:
     _write_json(folder / "intervention.json", describe_answer(answer))
     if answer.annotated is not None:
         Image.fromarray(answer.annotated).save(folder / "annotated.png")
+    else:
+        (folder / "annotated.png").unlink(missing_ok=True)  # of an earlier question in the same folder
     save_scene(scene, folder / "scene")
 
 

@@ -21,17 +21,17 @@ def draw_answer(folder: Path, guidance: Mapping[str, Any], camera: str | None = 
     Args:
         folder: Folder of the question: `annotated.png` if the model was shown one, and `scene/`.
         guidance: The answer in plain numbers.
-        camera: Camera that the agent was shown; None: the scene's first.
+        camera: Camera that the agent was shown first; None: the scene's first.
     """
     try:
         scene = json.loads((folder / "scene" / "scene.json").read_text())
-        name = camera or next(iter(scene["cameras"]))
         shown = folder / "annotated.png"
+        name = (shown.is_file() and _camera_of_keypoints(folder)) or camera or next(iter(scene["cameras"]))
         image = Image.open(shown if shown.is_file() else folder / "scene" / f"{name}.png").convert("RGB")
         K, T_base_cam = (np.array(scene["cameras"][name][key]) for key in ("K", "T_base_cam"))
         tip = np.array(scene["p_tcp_tool"])
         T_base_tcp = np.array(scene["T_base_tcp"])
-    except (OSError, ValueError, KeyError, StopIteration):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return None
     draw = ImageDraw.Draw(image)
     if guidance.get("kind") == "guide":
@@ -44,6 +44,13 @@ def draw_answer(folder: Path, guidance: Mapping[str, Any], camera: str | None = 
         limits = (np.array(guidance["lower"]) + offset, np.array(guidance["upper"]) + offset)
         _draw_box(draw, limits, K, T_base_cam)
     return image
+
+
+def _camera_of_keypoints(folder: Path) -> str | None:
+    """Return the camera in whose image the keypoints were found; it is another one where the gripper hid them."""
+    keypoints = json.loads((folder / "intervention.json").read_text()).get("keypoints") or [{}]
+    camera: str | None = keypoints[0].get("camera")
+    return camera
 
 
 def project(points: FloatArray, K: FloatArray, T_base_cam: FloatArray) -> FloatArray:
