@@ -1,7 +1,7 @@
 """The run directory: every file that a run leaves behind, by name, and how each is written and read.
 
     config.json          complete configuration, package versions, seed
-    metrics.jsonl        one object per episode, and one per evaluation (`"kind": "eval"`)
+    metrics.jsonl        one object per episode, and one per evaluation (`"kind": "eval"`) or resumption (`"resume"`)
     summary.json         headline numbers of the finished run
     demos/               demonstrations that the run used
     checkpoints/         learner and supervisor state
@@ -208,7 +208,7 @@ class RunDirectory:
             ) from error
 
     def read_metrics(self) -> list[Row]:
-        """Return every whole line of metrics.jsonl; lines torn by a crash are left out."""
+        """Return the lines of metrics.jsonl, without those torn by a crash and those that a resumed run did over."""
         if not self.metrics.is_file():
             return []
         rows: list[Row] = []
@@ -217,7 +217,11 @@ class RunDirectory:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if isinstance(row, dict):
+            if not isinstance(row, dict):
+                continue
+            if row.get("kind") == "resume":
+                rows = [earlier for earlier in rows if earlier.get("env_steps", 0) <= row["env_steps"]]
+            else:
                 rows.append(row)
         return rows
 

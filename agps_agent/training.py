@@ -69,6 +69,7 @@ def _prepare(session: Session, log: "TrainingLog", *, resume: bool) -> None:
         session.supervisor.load_state_dict(extra["supervisor"])
         log.load_state_dict(extra["log"])
         save_config(log.config, log.run)  # only now: options that cannot be resumed with must not stay in the run
+        log.run.append_metrics({"kind": "resume", "env_steps": session.algorithm.num_timesteps})
         return
     session.algorithm.add_demonstrations(demos)
     if isinstance(session.supervisor, AgentSupervisor):

@@ -63,6 +63,13 @@ def test_line_torn_by_a_crash_is_left_out_and_does_not_swallow_the_next(run: Run
     assert [row["episode"] for row in run.read_metrics()] == [0, 2]
 
 
+def test_what_a_resumed_run_did_over_counts_once(run: RunDirectory) -> None:
+    for row in ({"episode": 0, "env_steps": 44}, {"episode": 1, "env_steps": 84}, {"kind": "resume", "env_steps": 60}):
+        run.append_metrics(row)
+    run.append_metrics({"episode": 1, "env_steps": 97})
+    assert [row["env_steps"] for row in run.read_metrics()] == [44, 97]
+
+
 def test_run_without_metrics_has_none(run: RunDirectory) -> None:
     assert run.read_metrics() == [] and run.read_summary() == {}
 
