@@ -27,6 +27,7 @@ from rl.buffers import Episode
 from rl.drq import DrQ
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
+from rl.errors import ConfigError
 from rl.learner import ThreadedLearner, prepare_process
 from rl.supervisor import NullSupervisor, Supervisor
 from rl.tasks.demos import load_demos, record_demos, save_demos
@@ -137,6 +138,7 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
     """Return who watches: the agent, or nobody."""
     if config.method == "serl":
         return NullSupervisor()
+    _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder()
     memory = EpisodicMemory(run.memory, dim=encoder.dim, task=config.task)
@@ -167,6 +169,12 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
         seed=config.seed + SUPERVISOR_SEED,
         save_answer=save,
     )
+
+
+def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:
+    names = [camera.name for camera in env.task.agent_cameras]
+    if settings.camera is not None and settings.camera not in names:
+        raise ConfigError(f"The task has no camera {settings.camera!r} for the agent; it has {', '.join(names)}.")
 
 
 def _bounded(config: FloatConfig, horizon: int) -> FloatConfig:

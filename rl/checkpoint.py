@@ -13,6 +13,7 @@ import os
 import pickle
 import random
 import shutil
+import textwrap
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -102,7 +103,7 @@ def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
             setattr(algorithm, name, data[name])
         _restore_memory(folder, algorithm, state)
     except DAMAGE as error:
-        raise ConfigError(f"Checkpoint {folder} is damaged ({error}); resume from another one.") from error
+        raise _unreadable(folder, error) from error
     if algorithm.env is not None and algorithm.seed is not None:
         # The start states of a resumed run must not be those of its beginning again.
         algorithm.env.seed(algorithm.seed + algorithm.num_timesteps)
@@ -122,7 +123,7 @@ def load_policy(path: Path) -> DrQ:
     try:
         policy: DrQ = DrQ.load(folder / ALGORITHM)
     except DAMAGE as error:
-        raise ConfigError(f"Checkpoint {folder} is damaged ({error}); use another one.") from error
+        raise _unreadable(folder, error) from error
     return policy
 
 
@@ -230,6 +231,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError) as error:
         raise ConfigError(f"Checkpoint {folder} is incomplete: {MANIFEST} is not readable.") from error
     return manifest
+
+
+def _unreadable(folder: Path, error: Exception) -> ConfigError:
+    reason = textwrap.shorten(str(error), 160, placeholder=" ...")  # torch names every parameter that does not fit
+    return ConfigError(f"Checkpoint {folder} is damaged, or of another version ({reason}); use another one.")
 
 
 def _setup(algorithm: DrQ) -> dict[str, Any]:

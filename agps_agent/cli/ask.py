@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.state import AgentSettings
 from rl.errors import AgpsError, ConfigError
@@ -41,14 +41,14 @@ def run(argv: Sequence[str]) -> int:
     """Run `agps ask`."""
     options = parse_options(AskOptions, argv, prog="agps ask")
     check_task(options.task)
+    check_vlm(options.vlm)
+    check_at_least(0, seed=options.seed)
     from agps_agent.ask import describe_answer, save_answer
     from agps_agent.build import build_asker
     from agps_agent.config import RunConfig
     from agps_agent.report.overlay import draw_answer
     from tools.scene import load_scene
 
-    if options.vlm != "embedded" and not options.vlm.startswith(("http://", "https://")):
-        raise UsageError(f"--vlm is {options.vlm!r}; use `embedded` or a URL such as http://localhost:8000/v1.")
     config = RunConfig(task=options.task, vlm=options.vlm, vlm_model=options.vlm_model, agent=options.agent)
     folder = options.out or _default_folder(options)
     with json_only_on_stdout(options.json) as show:

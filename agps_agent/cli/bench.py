@@ -3,13 +3,10 @@
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
-
-if TYPE_CHECKING:
-    pass
 
 Numbers = dict[str, Any]
 
@@ -86,6 +83,7 @@ def run(argv: Sequence[str]) -> int:
 def _env(argv: Sequence[str]) -> int:
     options = parse_options(EnvOptions, argv, prog="agps bench env")
     check_task(options.task)
+    check_at_least(1, image_size=options.image_size, steps=options.steps)
     from rl.envs.benchmark import bench_env
 
     return _measure(
@@ -95,6 +93,7 @@ def _env(argv: Sequence[str]) -> int:
 
 def _float(argv: Sequence[str]) -> int:
     options = parse_options(FloatOptions, argv, prog="agps bench float")
+    check_at_least(1, demos=options.demos, frames=options.frames, dimensions=options.dimensions)
     from agps_agent.float_trigger.transport import bench_float
 
     return _measure(
@@ -106,11 +105,14 @@ def _float(argv: Sequence[str]) -> int:
 def _agent(argv: Sequence[str]) -> int:
     options = parse_options(AgentOptions, argv, prog="agps bench agent")
     check_task(options.task)
+    check_vlm(options.vlm)
+    check_at_least(1, questions=options.questions)
     return _measure(lambda: bench_agent(options), as_json=options.json)
 
 
 def _update(argv: Sequence[str]) -> int:
     options = parse_options(UpdateOptions, argv, prog="agps bench update")
+    check_at_least(0, threads=options.threads)
     from rl.drq.benchmark import bench_update
     from rl.drq.config import DrQConfig
 

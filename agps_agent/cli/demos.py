@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
 from agps_agent.runs import read_json_object
 from rl.errors import ConfigError
@@ -54,6 +54,8 @@ def run(argv: Sequence[str]) -> int:
 def _record(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps demos record")
     check_task(options.task)
+    check_at_least(1, n=options.n)
+    check_at_least(0, seed=options.seed)
     folder = options.out or _default_folder(options.task)
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options
 from agps_agent.runs import RunDirectory
 
 
@@ -29,8 +29,8 @@ class EvalOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps eval`."""
     options = parse_options(EvalOptions, argv, prog="agps eval")
-    if options.episodes < 1:
-        raise UsageError(f"--episodes is {options.episodes}; ask for at least 1.")
+    check_at_least(1, episodes=options.episodes)
+    check_at_least(0, seed=options.seed, threads=options.threads)
     directory = RunDirectory.open(options.run_dir)
     from agps_agent.build import build_env, load_policy
     from agps_agent.config import load_config

@@ -70,6 +70,27 @@ def _complaints_as_usage_errors(prog: str) -> Iterator[None]:
         raise UsageError(f"--{option}: {reason}, got {first['input']}. See `{prog} --help`.") from None
 
 
+def check_at_least(least: int, **values: int) -> None:
+    """Refuse counts and seeds that are too small.
+
+    Raises:
+        UsageError: Naming the option, its value and the limit.
+    """
+    for name, value in values.items():
+        if value < least:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; ask for at least {least}.")
+
+
+def check_vlm(vlm: str) -> None:
+    """Refuse a chat model that is neither the embedded one nor a URL.
+
+    Raises:
+        UsageError: Saying what would be.
+    """
+    if vlm != "embedded" and not vlm.startswith(("http://", "https://")):
+        raise UsageError(f"--vlm is {vlm!r}; use `embedded` or a URL such as http://localhost:8000/v1.")
+
+
 def complaint_line(box: str) -> str:
     """Return what tyro says in its framed box as one line, without the frame, the title and the repeated help."""
     lines = [_FRAME.sub("", line).strip() for line in box.splitlines()]

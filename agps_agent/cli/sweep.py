@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from agps_agent.cli.options import UsageError, parse_options
+from agps_agent.cli.options import check_at_least, parse_options
 from agps_agent.cli.tasks import check_task
 from rl.errors import AgpsError
 
@@ -44,8 +44,7 @@ def run(argv: Sequence[str]) -> int:
         own, passed_on = own[:split], own[split + 1 :]
     options = parse_options(SweepOptions, own, prog="agps sweep")
     check_task(options.task)
-    if options.jobs < 1:
-        raise UsageError(f"--jobs is {options.jobs}; ask for at least 1.")
+    check_at_least(1, jobs=options.jobs)
     sweep = Sweep(
         task=options.task,
         cells=cells(options.methods, options.demos, options.seeds),
