@@ -30,7 +30,8 @@ def run(argv: Sequence[str]) -> int:
     from agps_agent.report.compare import TABLE_HEAD, comparison_rows, grouped, read_result, write_comparison
 
     options = parse_options(ReportOptions, argv, prog="agps report")
-    runs = [run for path in options.run_dirs for run in find_runs(path)]
+    named = [run for path in options.run_dirs for run in find_runs(path)]
+    runs = list({run.path.resolve(): run for run in named}.values())  # a run named twice counts once
     if not runs:
         raise ConfigError("agps report needs a run directory; `agps train` makes one.")
     if len(runs) == 1:
