@@ -20,7 +20,7 @@ class EvalOptions:
     """Episodes."""
     seed: int = 20_000
     """Seed of the first start; episode k starts from seed + k. The default repeats the final evaluation of training."""
-    threads: int = 0
+    threads: int = 1
     """Torch threads; 0: one per physical core."""
     json: bool = False
     """Print one JSON object on stdout."""
