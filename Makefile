@@ -3,7 +3,7 @@
 .PHONY: setup demo test lint slow clean
 
 AGPS := .venv/bin/agps
-# One run per machine has both cores; tests run beside other things, where two threads stall each other.
+# Two threads beside another busy process are ten times slower than one.
 TEST_ENV := OMP_NUM_THREADS=1
 
 setup:
