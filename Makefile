@@ -1,6 +1,6 @@
-# `make demo` trains USB insertion in simulation and opens the story in runs/demo/report.html; `make test` passes the checks.
+# `make demo` trains USB insertion in simulation and leaves its story in runs/demo/report.html; `make test` passes the checks.
 # Both install what they need first; a second run reuses it.
-.PHONY: setup demo test lint slow clean
+.PHONY: setup demo test lint slow
 
 AGPS := .venv/bin/agps
 # Two threads beside another busy process are ten times slower than one.
