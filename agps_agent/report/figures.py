@@ -61,6 +61,7 @@ def success_over_steps(training: Curve, evaluation: Curve, final: Curve, episode
         asked = [row["env_steps"] for row in episodes if row.get("intervention_ids")]
         if asked:
             axes.plot(asked, [-0.045] * len(asked), "|", color=AGENT, markersize=7, label="agent helped", clip_on=False)
+            axes.set_xlim(0, max(axes.get_xlim()[1], 1.04 * max(asked)))  # a short run has no curve yet
         axes.set_xlabel("environment steps")
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=4)
         return _svg(figure)

@@ -68,6 +68,16 @@ def test_run_that_was_stopped_at_once_still_has_a_page(tmp_path: Path) -> None:
     assert "No rollout was finished." in write_report(run).read_text()
 
 
+@pytest.mark.filterwarnings("error")
+def test_run_that_was_only_helped_so_far_is_drawn(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    run.config.write_text('{"config": {"task": "usb_insertion", "method": "agps"}}')
+    for episode in range(3):
+        row = {"kind": "episode", "episode": episode, "env_steps": 100 * (episode + 1), "success": True}
+        run.append_metrics({**row, "guided_steps": 20, "intervention_ids": [f"{episode:04d}"]})
+    assert "agent helped" in write_report(run).read_text()
+
+
 def test_damaged_intervention_keeps_the_page(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", episodes=12)
     (run.intervention("0001") / "intervention.json").write_text("{")
