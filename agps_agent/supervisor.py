@@ -18,6 +18,7 @@ from agps_agent.float_trigger import FloatConfig, FloatDetector, FloatReading, N
 from agps_agent.float_trigger.encoder import Encoder
 from agps_agent.state import Trigger
 from rl.buffers import Episode
+from rl.errors import AgpsError
 from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
@@ -135,7 +136,11 @@ class AgentSupervisor:
         """Tell the memory what came of its records, and let FLOAT learn from a success."""
         for record_id in self._record_ids:
             final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
-            self._memory.mark(record_id, success=outcome.success, T_base_tcp_final=final)
+            try:
+                self._memory.mark(record_id, success=outcome.success, T_base_tcp_final=final)
+            except (OSError, AgpsError) as error:
+                self._counts["unmarked_records"] += 1
+                _log.warning("What came of %s was not remembered (%s); the run goes on.", record_id, error)
         if not outcome.intervention_ids:
             self._unaided.append(outcome.success)
         self.last_episode = {

@@ -131,6 +131,13 @@ def test_question_that_cannot_be_saved_is_counted_and_its_answer_used(make):
     assert supervisor.metrics()["unsaved_questions"] == 1
 
 
+def test_outcome_that_cannot_be_remembered_is_counted_and_the_run_goes_on(make):
+    supervisor = make(replace(says(GUIDE), record_id="no such record"))
+    run_rollout(supervisor)
+    supervisor.finish_episode(ended(success=True, helped=True))
+    assert supervisor.metrics()["unmarked_records"] == 1
+
+
 def test_help_stops_when_the_policy_succeeds_alone(make):
     supervisor = make(says(Prune(box=BOX)), fade_window=4)
     for episode in range(4):
