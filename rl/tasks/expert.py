@@ -28,7 +28,7 @@ def make_expert(task: Task) -> Expert:
 
 
 class UsbExpert:
-    """Goes above the port, aligns, goes in slowly, pushes home.
+    """Goes above the port, aligns, goes in, pushes home.
 
     Its target always lies on the reference's straight way to: above the port while the tip is off its axis, else down
     the axis, briskly: of a teacher that waits to be aligned, a policy learns to wait.

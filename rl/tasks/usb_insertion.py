@@ -35,7 +35,7 @@ class UsbInsertion(Task):
     instruction: ClassVar[str] = "Insert the USB plug held by the gripper into the USB port."
 
     horizon: int = 50
-    """Control steps until truncation; the scripted expert needs 18 on average, 24 at most, so that help which begins
+    """Control steps until truncation; the scripted expert needs 14 on average, 20 at most, so that help which begins
     after 20 still has the time to finish."""
     gripper_opening: float = 0.2
     """The fingers stay closed on the handle, which is 16 mm wide."""
