@@ -55,15 +55,32 @@ class GuidanceConfig:
     """A search ends when the TCP is this far below the height of contact, [m]: twice a lead-in, less than the push."""
     blocked_steps: int = 12
     """A free or guarded waypoint that comes no closer for this many steps ends the guidance."""
+    gripper_tolerance: float = 0.05
+    """The gripper has obeyed within this of the commanded opening..."""
+    gripper_still: float = 0.01
+    """...or once it is on the command's side and moves less than this per step: something is between the fingers."""
+    gripper_steps: int = 10
+    """Control steps after which a waypoint waits for the gripper no longer."""
 
 
 class WaypointFollower:
     """Turns the waypoints of one `Guide` into one action per control step, until reached, blocked or out of budget."""
 
-    def __init__(self, guide: Guide, *, action_scale: FloatArray, config: GuidanceConfig | None = None) -> None:
+    def __init__(
+        self, guide: Guide, *, action_scale: FloatArray, actions: int = 6, config: GuidanceConfig | None = None
+    ) -> None:
+        """Start at the first waypoint.
+
+        Args:
+            guide: Waypoints and step budget.
+            action_scale: Translation [m] and rotation [rad] of a unit action. Shape (6,).
+            actions: Size of the action: 6, or 7 with a gripper command, which waypoints then wait for.
+            config: When a waypoint is reached.
+        """
         self.status: GuideStatus = "following"
         self._guide = guide
         self._scale = np.asarray(action_scale, dtype=np.float64)
+        self._actions = actions
         self._config = config or GuidanceConfig()
         self._index = 0
         self._steps = 0
@@ -74,6 +91,10 @@ class WaypointFollower:
         """What a search found: xy of the drop minus xy that was aimed at, [m]; applied to every later waypoint."""
         self._closest = np.inf
         self._stuck_steps = 0
+        self._gripper_steps = 0
+        """Steps for which the present waypoint has waited for nothing but the gripper."""
+        self._opening: float | None = None
+        """Gripper opening at the step before."""
 
     def next_action(self, observation: Observation) -> FloatArray | None:
         """Return the next action, shape (A,), or None when the guidance is over (`status` says why)."""
@@ -81,6 +102,7 @@ class WaypointFollower:
             self.status = "budget"
             return None
         self._advance(observation)
+        self._opening = observation.robot.gripper_opening
         waypoint = self._waypoint(self._index)
         searched_in_vain = not self._found and (waypoint is None or waypoint.motion != "search")
         if searched_in_vain or self._stuck_steps >= self._config.blocked_steps:
@@ -102,32 +124,52 @@ class WaypointFollower:
         """Move on past every waypoint that is done."""
         if not self._found:
             self._end_search_after_drop(observation)
-        while (waypoint := self._waypoint(self._index)) is not None and self._is_done(waypoint, observation):
+        while (
+            (waypoint := self._waypoint(self._index)) is not None
+            and waypoint.motion != "search"
+            and self._is_done(waypoint, observation)
+        ):
             self._index += 1
-            self._closest, self._stuck_steps = np.inf, 0
+            self._closest, self._stuck_steps, self._gripper_steps = np.inf, 0, 0
             if waypoint.motion == "guarded" and self._contact_z is None:
                 self._skip_search(observation)  # nothing there to touch: the tip is in the hole already
 
     def _is_done(self, waypoint: Waypoint, observation: Observation) -> bool:
-        if waypoint.motion == "search":
-            return self._contact_z is None  # the guarded move before it met nothing: there is nothing to feel for
+        """Return whether a free or guarded waypoint has been reached or touched, and the gripper has obeyed."""
         robot = observation.robot
         if waypoint.motion == "guarded" and abs(robot.wrench[2]) > self._config.contact_n:
             self._contact_z = float(robot.T_base_tcp[2, 3])
             return True
-        error = pose_difference(robot.T_base_tcp, self._target(waypoint))
-        distance = float(np.linalg.norm(error[:3]))
-        if distance < self._closest - 2e-4:
-            self._closest, self._stuck_steps = distance, 0
-        else:
-            self._stuck_steps += 1
         if waypoint.motion == "guarded":
             self._contact_z = None
-        return (
+        error = pose_difference(robot.T_base_tcp, self._target(waypoint))
+        distance = float(np.linalg.norm(error[:3]))
+        arrived = (
             distance < self._config.position_tolerance_m
             and float(np.linalg.norm(robot.twist[:3])) < self._config.rest_speed_m_s
             and float(np.linalg.norm(error[3:])) < self._config.rotation_tolerance_rad
         )
+        if arrived:
+            return self._gripper_has_obeyed(waypoint, robot.gripper_opening)
+        if distance < self._closest - 2e-4:
+            self._closest, self._stuck_steps = distance, 0
+        else:
+            self._stuck_steps += 1
+        return False
+
+    def _gripper_has_obeyed(self, waypoint: Waypoint, opening: float) -> bool:
+        """Return whether the opening is the commanded one, or has come to rest on its side, or was waited for enough.
+
+        Nothing on the other side of half open counts as rest: there the gripper has not begun to move yet.
+        """
+        command = waypoint.gripper_opening
+        if self._actions == 6 or abs(opening - command) < self._config.gripper_tolerance:
+            return True
+        still = self._opening is not None and abs(opening - self._opening) < self._config.gripper_still
+        if still and (opening > 0.5) == (command > 0.5):
+            return True
+        self._gripper_steps += 1
+        return self._gripper_steps > self._config.gripper_steps
 
     def _end_search_after_drop(self, observation: Observation) -> None:
         """Skip the rest of the search once the TCP is below the height of contact, and keep where that was."""
@@ -160,11 +202,11 @@ class WaypointFollower:
         length = float(np.linalg.norm(delta[:3]))
         if length > waypoint.max_step_m:
             delta[:3] *= waypoint.max_step_m / length
-        action = np.zeros(len(self._scale))
+        action = np.zeros(self._actions)
         action[:6] = delta / self._scale[:6]
         largest = float(np.max(np.abs(action[:6])))
         if largest > 1.0:  # keep the direction: clipping each axis alone would bend the path
             action[:6] /= largest
-        if len(action) == 7:
+        if self._actions == 7:
             action[6] = 1.0 if waypoint.gripper_opening > 0.5 else -1.0
         return action

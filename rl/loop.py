@@ -1,9 +1,9 @@
 """The control loop: observe, review, act, step. Read this file first.
 
-    observation --> supervisor.review --> Prune | Guide | None
+    observation --> supervisor.review --> Prune | Guide | Takeover | None
          |                                      |
          v                                      v
-    policy action ------------------> guidance (project / follow) --> environment (guard) --> transition
+    policy action --------> guidance (project / follow / replace) --> environment (guard) --> transition
 
 AGPS, SERL and HIL-SERL run this same loop with different supervisors. The action that is stored is the one that the
 environment executed, after box, waypoint and guard.
@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig, WaypointFollower, project_action
 from rl.supervisor import NullSupervisor, Supervisor
-from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune, Transition
+from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune, Takeover, Transition
 
 Policy = Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]
 """From an observation, as the environment gives it, to an action of shape (A,) in [-1, 1]."""
@@ -65,6 +65,7 @@ class RolloutLoop:
         self._follower: WaypointFollower | None = None
         self._guide: Guide | None = None
         self._prune: Prune | None = None
+        self._takeover: Takeover | None = None
 
     def reset(self) -> None:
         """Reset the environment and start an episode."""
@@ -106,7 +107,7 @@ class RolloutLoop:
         self.episode += 1
         self._obs = _unbatch(batched_obs)
         self._observation = info.get("observation")
-        self._follower = self._guide = self._prune = None
+        self._follower = self._guide = self._prune = self._takeover = None
         self._steps = self._guided_steps = self._pruned_steps = 0
         self._intervention_ids: list[str] = []
         if self._observation is not None:
@@ -115,8 +116,8 @@ class RolloutLoop:
 
     @property
     def active(self) -> Intervention | None:
-        """The intervention under way: waypoints being followed, else the episode's box."""
-        return self._guide or self._prune
+        """The intervention under way: a human's action of this step, waypoints being followed, the episode's box."""
+        return self._takeover or self._guide or self._prune
 
     def _review(self) -> None:
         """Ask the supervisor; a new answer replaces the one of its kind."""
@@ -125,19 +126,28 @@ class RolloutLoop:
         asked_at = time.monotonic()
         answer = self.supervisor.review(self._observation, active=self.active)
         self._deadline_s += time.monotonic() - asked_at  # the arm holds still while the agent thinks
+        self._takeover = None
         if answer is None:
             return
-        self._intervention_ids.append(answer.id)
-        if isinstance(answer, Prune):
+        if answer.id not in self._intervention_ids:  # each step of a stretch answers under the same name
+            self._intervention_ids.append(answer.id)
+        if isinstance(answer, Takeover):
+            self._takeover, self._follower, self._guide = answer, None, None
+        elif isinstance(answer, Prune):
             self._prune = answer
         else:
             self._guide = answer
             self._follower = WaypointFollower(
-                answer, action_scale=self._env.get_attr("action_scale")[0], config=self._guidance
+                answer,
+                action_scale=self._env.get_attr("action_scale")[0],
+                actions=self._env.action_space.shape[0],  # type: ignore[index]  # a Box, as every policy here needs
+                config=self._guidance,
             )
 
     def _choose_action(self) -> tuple[FloatArray, bool]:
-        """Return the action to send, and whether a waypoint gave it."""
+        """Return the action to send, and whether a human or a waypoint gave it."""
+        if self._takeover is not None:
+            return np.asarray(self._takeover.action, dtype=np.float32), True
         if self._follower is not None and self._observation is not None:
             waypoint_action = self._follower.next_action(self._observation)
             if waypoint_action is not None:

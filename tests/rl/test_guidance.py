@@ -11,22 +11,30 @@ SCALE = np.array([0.01, 0.01, 0.01, 0.06, 0.06, 0.06])
 BOX = Box(lower=np.array([0.4, -0.1, 0.0]), upper=np.array([0.6, 0.1, 0.2]))
 
 
-def at(x: float, y: float, z: float, *, force_z: float = 0.0) -> Observation:
+def at(x: float, y: float, z: float, *, force_z: float = 0.0, opening: float = 0.0) -> Observation:
     T = pose(np.array([x, y, z]), DOWN)
     robot = RobotState(
-        T_base_tcp=T, twist=np.zeros(6), wrench=np.array([0, 0, force_z, 0, 0, 0.0]), gripper_opening=0.0
+        T_base_tcp=T, twist=np.zeros(6), wrench=np.array([0, 0, force_z, 0, 0, 0.0]), gripper_opening=opening
     )
     return Observation(images={}, state=np.zeros(19, np.float32), robot=robot, T_base_ref=T, step=0)
 
 
-def waypoint(x: float, y: float, z: float, **kwargs) -> Waypoint:
-    return Waypoint(T_base_tcp=pose(np.array([x, y, z]), DOWN), gripper_opening=0.0, **kwargs)
+def waypoint(x: float, y: float, z: float, *, opening: float = 0.0, **kwargs) -> Waypoint:
+    return Waypoint(T_base_tcp=pose(np.array([x, y, z]), DOWN), gripper_opening=opening, **kwargs)
 
 
-def follow(*waypoints: Waypoint, max_steps: int = 50, **config) -> WaypointFollower:
-    return WaypointFollower(
-        Guide(waypoints=waypoints, max_steps=max_steps), action_scale=SCALE, config=GuidanceConfig(**config)
-    )
+def follow(*waypoints: Waypoint, max_steps: int = 50, actions: int = 6, **config) -> WaypointFollower:
+    guide = Guide(waypoints=waypoints, max_steps=max_steps)
+    return WaypointFollower(guide, action_scale=SCALE, actions=actions, config=GuidanceConfig(**config))
+
+
+def gripper_commands(follower: WaypointFollower, openings: list[float]) -> list[float | None]:
+    """The seventh entry of the action at each measured opening of an arm that stays at (0.5, 0, 0.1)."""
+    actions = [follower.next_action(at(0.5, 0, 0.1, opening=opening)) for opening in openings]
+    return [None if action is None else float(action[6]) for action in actions]
+
+
+HERE = (0.5, 0, 0.1)
 
 
 def project(action: list[float], position: list[float], box: Box = BOX) -> tuple[np.ndarray, bool]:
@@ -140,3 +148,36 @@ def test_guarded_move_that_meets_nothing_skips_the_search_and_goes_on_from_there
     action = follower.next_action(at(0.5004, 0, 0.05))
     np.testing.assert_allclose(action[:3] * SCALE[:3], [0, 0, -0.010], atol=1e-9)
     assert follower.status == "following"
+
+
+def test_grasp_in_place_waits_until_the_gripper_is_closed():
+    follower = follow(waypoint(*HERE), actions=7)
+    assert gripper_commands(follower, [1.0, 0.6, 0.2, 0.03]) == [-1, -1, -1, None]
+    assert follower.status == "reached"
+
+
+def test_grasp_is_done_when_something_between_the_fingers_stops_them():
+    assert gripper_commands(follow(waypoint(*HERE), actions=7), [1.0, 0.6, 0.3, 0.3]) == [-1, -1, -1, None]
+
+
+def test_gripper_that_has_not_begun_to_move_is_waited_for():
+    assert gripper_commands(follow(waypoint(*HERE), actions=7), [1.0, 1.0, 1.0, 0.4, 0.0]) == [-1, -1, -1, -1, None]
+
+
+def test_gripper_that_never_obeys_is_waited_for_as_long_as_the_budget_says():
+    follower = follow(waypoint(*HERE, opening=1.0), actions=7, gripper_steps=3)
+    assert gripper_commands(follower, [0.2] * 5) == [1, 1, 1, None, None]
+    assert follower.status == "reached"
+
+
+def test_release_comes_before_the_move_after_it():
+    follower = follow(waypoint(*HERE, opening=1.0), waypoint(0.5, 0, 0.15, opening=1.0), actions=7)
+    waits, goes = (follower.next_action(at(*HERE, opening=opening)) for opening in (0.1, 0.97))
+    np.testing.assert_allclose(waits, [0, 0, 0, 0, 0, 0, 1], atol=1e-9)
+    np.testing.assert_allclose(goes, [0, 0, 1, 0, 0, 0, 1], atol=1e-9)
+
+
+def test_task_without_a_gripper_command_does_not_wait_for_one():
+    follower = follow(waypoint(*HERE))
+    assert follower.next_action(at(*HERE, opening=0.2)) is None
+    assert follower.status == "reached"
