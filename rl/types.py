@@ -158,7 +158,18 @@ class Guide:
     """Folder name of the saved query under `interventions/`."""
 
 
-Intervention = Prune | Guide
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Takeover(ComparesByValue):
+    """A human's action for exactly this control step, in place of the policy's and of any waypoint."""
+
+    action: FloatArray
+    """What the hand on the arm asks for; the environment guards it like any other. Shape (A,), in [-1, 1]."""
+    cost: Cost = field(default_factory=Cost)
+    id: str = ""
+    """Name of the stretch: the same from the step on which the hand takes the arm to that before it lets go."""
+
+
+Intervention = Prune | Guide | Takeover
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +187,7 @@ class EpisodeOutcome:
     steps: int
     """Control steps."""
     guided_steps: int
-    """Steps whose action followed a waypoint."""
+    """Steps whose action a waypoint or a human gave."""
     pruned_steps: int
     """Steps whose action a box changed."""
     final_robot: RobotState | None
@@ -199,4 +210,4 @@ class Transition:
     truncated: bool
     """A time limit ended the episode here: the value after is bootstrapped."""
     guided: bool
-    """The action followed a waypoint."""
+    """A waypoint or a human gave the action."""

@@ -7,7 +7,7 @@ from rl.errors import ConfigError
 from rl.loop import RolloutLoop
 from rl.supervisor import NullSupervisor
 from rl.transforms import apply_delta, pose
-from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune, RobotState, Waypoint
+from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune, RobotState, Takeover, Waypoint
 
 DOWN = np.diag([1.0, -1.0, -1.0])
 START = pose(np.array([0.5, 0.0, 0.1]), DOWN)
@@ -131,6 +131,45 @@ def test_box_confines_the_policy_to_the_end_of_the_episode_and_not_beyond():
     assert free[-1].transition.next_observation["state"][0] > 0.58
     assert supervisor.outcomes[0].pruned_steps > 0
     assert supervisor.outcomes[1].pruned_steps == 0
+
+
+class Hand(Scripted):
+    """Pushes the arm down on the steps 3 to 5 of the first episode, and boxes it in from the start."""
+
+    def __init__(self) -> None:
+        super().__init__(Prune(box=Box(lower=np.array([0.45, -0.1, 0.095]), upper=np.ones(3)), id="box"), at_step=0)
+        self.seen: list[Intervention | None] = []
+
+    def review(self, observation, *, active=None):
+        self.seen.append(active)
+        if self.starts == 1 and 3 <= observation.step < 6:
+            return Takeover(action=np.array([0, 0, -1, 0, 0, 0]), id="human-1")
+        return super().review(observation, active=active)
+
+
+def test_takeover_replaces_the_policy_for_its_own_step_and_is_guarded_and_counted():
+    hand = Hand()
+    steps = run_episode(loop(policy=outward, supervisor=hand, horizon=8))
+    assert [step.transition.guided for step in steps] == [False] * 3 + [True] * 3 + [False] * 2
+    np.testing.assert_allclose(steps[3].transition.action, [0, 0, -0.9, 0, 0, 0], atol=1e-6)  # guarded
+    assert steps[5].transition.next_observation["state"][2] < 0.095  # a box confines the policy, not the human
+    np.testing.assert_allclose(steps[6].transition.action[0], 0.9, atol=1e-6)
+    assert (hand.outcomes[0].guided_steps, hand.outcomes[0].intervention_ids) == (3, ("box", "human-1"))
+    assert [type(active) for active in hand.seen[1:8]] == [Prune] * 3 + [Takeover] * 3 + [Prune]
+
+
+def test_takeover_ends_the_waypoints_that_were_being_followed():
+    up = pose(np.array([0.5, 0.0, 0.2]), DOWN)
+
+    class Impatient(Scripted):
+        def review(self, observation, *, active=None):
+            if observation.step == 3:
+                return Takeover(action=np.zeros(6), id="human-1")
+            return super().review(observation, active=active)
+
+    guide = Guide(waypoints=(Waypoint(T_base_tcp=up, gripper_opening=0.0),), max_steps=20, id="0001")
+    steps = run_episode(loop(supervisor=Impatient(guide, at_step=1), horizon=8))
+    assert [step.transition.guided for step in steps] == [False, True, True, True, False, False, False, False]
 
 
 def test_two_robots_in_one_loop_are_refused():
