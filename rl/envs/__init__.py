@@ -4,14 +4,16 @@ import gymnasium
 
 from rl.envs.factory import make_env
 from rl.envs.manipulation import EnvSnapshot, ManipulationEnv
+from rl.tasks import TASK_NAMES
 
 __all__ = ["EnvSnapshot", "ManipulationEnv", "make_env"]
 
 # Without wrappers: the environment counts its own horizon, and `gymnasium.make` returns it with all its methods.
-gymnasium.register(
-    "agps/UsbInsertion-v0",
-    entry_point="rl.envs.factory:make_env",
-    kwargs={"task": "usb_insertion"},
-    disable_env_checker=True,
-    order_enforce=False,
-)
+for _name in TASK_NAMES:
+    gymnasium.register(
+        f"agps/{_name.title().replace('_', '')}-v0",
+        entry_point="rl.envs.factory:make_env",
+        kwargs={"task": _name},
+        disable_env_checker=True,
+        order_enforce=False,
+    )

@@ -16,7 +16,7 @@ def make_env(
     image_size: int = 64,
     robot: Literal["mujoco", "fake"] = "mujoco",
     reference: Reference = "commanded",
-    timestep_s: float = 0.002,
+    timestep_s: float | None = None,
     render_mode: str | None = None,
     **task_overrides: Any,
 ) -> ManipulationEnv:
@@ -27,7 +27,7 @@ def make_env(
         image_size: Side of the policy images, [px].
         robot: Physics, or an arm that obeys at once.
         reference: Pose that actions are added to.
-        timestep_s: Physics step of `mujoco`, [s].
+        timestep_s: Physics step of `mujoco`, [s]; the task's if None.
         render_mode: `rgb_array` or None.
         **task_overrides: Fields of the task to change.
 

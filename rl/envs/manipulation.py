@@ -28,6 +28,7 @@ class EnvSnapshot:
     robot: RobotState
     T_base_start: FloatArray
     T_base_ref: FloatArray
+    opening: float
     step: int
     rng: Mapping[str, Any]
 
@@ -53,10 +54,11 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
     | 18 | gripper opening, 0 closed, 1 open |
 
     Action, (6,) or (7,) in [-1, 1]: translation and rotation vector in base axes, times `action_scale`, added to the
-    reference pose; then, where the task has one, the gripper opening from -1 closed to 1 open. The guard shortens
-    targets that leave the limits.
+    reference pose; then, where the task has one, the gripper command: above 0.5 opens, below -0.5 closes, between them
+    the last command stays. The guard shortens targets that leave the limits.
 
-    Reward 1.0 on success, else 0.0. `terminated` on success, `truncated` at the task's horizon.
+    Reward as the task says, by default 1.0 on success, else 0.0. `terminated` on success, `truncated` at the task's
+    horizon.
 
     Every info holds `observation` (`rl.types.Observation`), `is_success`, `executed_action` (what was commanded after
     the guard, as an action; zeros at reset), `violations` (names of the limits that acted) and `episode_step`.
@@ -96,6 +98,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self.observation_space: gymnasium.spaces.Dict = gymnasium.spaces.Dict(spaces)  # type: ignore[assignment]
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.actions,), np.float32)
         self._T_base_start = self._T_base_ref = task.home
+        self._opening = task.gripper_opening
         self._step = 0
 
     @property
@@ -127,6 +130,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self._robot = self._backend.reset(T_base_start, self.np_random)
         self._T_base_start = self._robot.T_base_tcp
         self._T_base_ref = T_base_start if self.reference == "commanded" else self._robot.T_base_tcp
+        self._opening = self.task.gripper_opening
         self._step = 0
         observation = self._observe()
         info = self._info(observation, success=False, executed=np.zeros(self.task.actions, np.float32), violations=())
@@ -136,23 +140,23 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self, action: npt.NDArray[np.float32]
     ) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Command one guarded target and advance by one control period."""
-        action = np.asarray(action, dtype=np.float64)
-        target = apply_delta(self._T_base_ref, np.clip(action[:6], -1.0, 1.0) * self.action_scale)
+        action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        target = apply_delta(self._T_base_ref, action[:6] * self.action_scale)
         guarded = guard_target(
             target, T_base_ref=self._T_base_ref, T_base_tcp=self._robot.T_base_tcp, limits=self._limits
         )
-        opening = self._gripper_command(action)
+        self._opening = self._gripper_command(action)
         moved = np.clip(pose_difference(self._T_base_ref, guarded.T_base_tcp) / self.action_scale, -1.0, 1.0)
-        executed = np.concatenate([moved, action[6:]]).astype(np.float32)
+        executed = np.concatenate([moved, np.nan_to_num(action[6:])]).astype(np.float32)
 
-        self._robot = self._backend.command(guarded.T_base_tcp, opening)
+        self._robot = self._backend.command(guarded.T_base_tcp, self._opening)
         self._T_base_ref = guarded.T_base_tcp if self.reference == "commanded" else self._robot.T_base_tcp
         self._step += 1
-        success = self.task.is_success(self._backend.truth())
+        success = self.task.is_success(self._backend.truth(), self._robot)
         truncated = self._step >= self.task.horizon and not success
         observation = self._observe()
         info = self._info(observation, success=success, executed=executed, violations=guarded.violations)
-        return self._policy_view(observation), float(success), success, truncated, info
+        return self._policy_view(observation), self.task.reward(success), success, truncated, info
 
     def render(self) -> Any:
         """Return the agent's default camera image when `render_mode` is `rgb_array`."""
@@ -175,6 +179,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
             robot=self._robot,
             T_base_start=self._T_base_start,
             T_base_ref=self._T_base_ref,
+            opening=self._opening,
             step=self._step,
             rng=self.np_random.bit_generator.state,
         )
@@ -184,7 +189,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self._backend.restore(snapshot.backend)
         self._robot = snapshot.robot
         self._T_base_start, self._T_base_ref = snapshot.T_base_start, snapshot.T_base_ref
-        self._step = snapshot.step
+        self._opening, self._step = snapshot.opening, snapshot.step
         self.np_random.bit_generator.state = dict(snapshot.rng)
         observation = self._observe()
         return self._policy_view(observation), observation
@@ -194,9 +199,9 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self._backend.close()
 
     def _gripper_command(self, action: FloatArray) -> float:
-        if self.task.actions == 6:
-            return self.task.gripper_opening
-        return float(np.clip((action[6] + 1.0) / 2.0, 0.0, 1.0))
+        if self.task.actions == 6 or not abs(action[6]) > 0.5:  # not a number keeps too
+            return self._opening
+        return 1.0 if action[6] > 0.0 else 0.0
 
     def _observe(self) -> Observation:
         robot = self._robot

@@ -56,9 +56,9 @@ class FakeBackend:
         )
 
     def truth(self) -> dict[str, FloatArray]:
-        """Return the nominal scene's points and the tip of what is held."""
-        tip = self._T[:3, 3] + self._T[:3, :3] @ self._task.p_tcp_tool
-        return {**self._task.landmarks, "plug_tip": tip}
+        """Return the nominal scene's points and those of what is held."""
+        held = {name: self._T[:3, 3] + self._T[:3, :3] @ point for name, point in self._task.held_points.items()}
+        return {**self._task.landmarks, **held}
 
     def snapshot(self) -> Any:
         """Return pose, twist and opening."""

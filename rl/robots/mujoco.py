@@ -24,12 +24,12 @@ _MODEL_ARRAYS = ("cam_pos", "cam_quat", "light_diffuse", "light_dir", "mat_rgba"
 """What a scene variation changes in the model, not in the state."""
 
 
-def build_model(task: Task, *, timestep_s: float = 0.002, impedance: panda.Impedance | None = None) -> Any:
+def build_model(task: Task, *, timestep_s: float | None = None, impedance: panda.Impedance | None = None) -> Any:
     """Return the `mujoco.MjModel` of the arm in a task's scene.
 
     Args:
         task: Scene, cameras and home pose.
-        timestep_s: Physics step, [s].
+        timestep_s: Physics step, [s]; the task's if None.
         impedance: Gains, defaults if None.
     """
     meshes = panda.find_mesh_folder()
@@ -41,11 +41,14 @@ def build_model(task: Task, *, timestep_s: float = 0.002, impedance: panda.Imped
         mount: "".join(_camera_mjcf(camera) for camera in cameras.values() if camera.mount == mount)
         for mount in ("world", "hand")
     }
-    arm = panda.arm_mjcf(held_mjcf=scene.held, hand_cameras_mjcf=mounted["hand"], mesh_folder=meshes)
+    arm = panda.arm_mjcf(
+        held_mjcf=scene.held, finger_mjcf=scene.fingers, hand_cameras_mjcf=mounted["hand"], mesh_folder=meshes
+    )
     return mujoco.MjModel.from_xml_string(
         f"""<mujoco model="{task.name}">
         <compiler angle="radian" autolimits="true"/>
-        <option timestep="{timestep_s}" integrator="implicitfast" cone="elliptic" impratio="10"/>
+        <option timestep="{timestep_s or task.timestep_s}" {scene.option}/>
+        <extension>{scene.extension}</extension>
         <statistic extent="1" center=".5 0 .2"/>
         <visual>
           <map znear=".01" zfar="10" shadowclip=".8"/>
@@ -58,9 +61,11 @@ def build_model(task: Task, *, timestep_s: float = 0.002, impedance: panda.Imped
           {panda.assets_mjcf(meshes)}{scene.assets}
         </asset>
         <worldbody>{panda.REFERENCE_SITES_MJCF}{mounted["world"]}{scene.world}{arm}</worldbody>
-        <tendon>{tendon}</tendon>
-        <actuator>{actuators}</actuator>
-        <sensor><force name="force" site="tcp"/><torque name="torque" site="tcp"/></sensor>
+        <contact>{scene.contact}</contact>
+        <equality>{scene.equality}</equality>
+        <tendon>{tendon}{scene.tendon}</tendon>
+        <actuator>{actuators}{scene.actuator}</actuator>
+        <sensor><force name="force" site="tcp"/><torque name="torque" site="tcp"/>{scene.sensor}</sensor>
         </mujoco>"""
     )
 
@@ -88,22 +93,28 @@ class MujocoBackend:
     """A `Backend` in simulation. The same calls with the same generator give the same bits."""
 
     def __init__(
-        self, task: Task, *, timestep_s: float = 0.002, impedance: panda.Impedance | None = None, shadows: bool = True
+        self,
+        task: Task,
+        *,
+        timestep_s: float | None = None,
+        impedance: panda.Impedance | None = None,
+        shadows: bool = True,
     ) -> None:
         """Compile the scene.
 
         Args:
             task: Scene, cameras, start and home.
-            timestep_s: Physics step, [s]; divides the control period. Up to 0.004 the port's walls stay stiff.
+            timestep_s: Physics step, [s]; divides the control period. The task's if None.
             impedance: Gains, defaults if None.
             shadows: Draw shadows in the agent's default image.
 
         Raises:
             ConfigError: If the timestep does not divide the control period.
         """
+        timestep_s = task.timestep_s if timestep_s is None else timestep_s
         steps = 1.0 / CONTROL_RATE_HZ / timestep_s
-        if abs(steps - round(steps)) > 1e-6 or timestep_s > 0.005:
-            raise ConfigError(f"timestep_s is {timestep_s}; use a divisor of 0.1 s of at most 0.005, e.g. 0.002.")
+        if abs(steps - round(steps)) > 1e-6 or timestep_s > 0.010:
+            raise ConfigError(f"timestep_s is {timestep_s}; use a divisor of 0.1 s of at most 0.010, e.g. 0.002.")
         self._substeps = round(steps)
         self._task = task
         self._shadows = shadows
@@ -113,6 +124,8 @@ class MujocoBackend:
         self._tcp = self._model.site("tcp").id
         sites = [self._model.site(i).name for i in range(self._model.nsite)]
         self._truth_sites = {n.removeprefix("truth/"): i for i, n in enumerate(sites) if n.startswith("truth/")}
+        self._truth_bodies = {n: self._model.body(b).id for n, b in task.scene_mjcf().truth_bodies.items()}
+        self._arm_qpos = np.array([self._model.joint(name).qposadr[0] for name in panda.JOINT_NAMES])
         self._nominal = {name: getattr(self._model, name).copy() for name in _MODEL_ARRAYS}
         self._tare: FloatArray = np.zeros(6)
         self._policy_renderer: tuple[int, Renderer] | None = None
@@ -134,7 +147,7 @@ class MujocoBackend:
         self._apply(self._task.sample_scene(rng))
         q = panda.inverse_kinematics(T_base_tcp, self._q_home)
         opening_m = self._task.gripper_opening * panda.FINGER_TRAVEL_M
-        self._data.qpos[:9] = [*q, opening_m, opening_m]
+        self._data.qpos[self._arm_qpos] = [*q, opening_m, opening_m]
         self._tare = np.zeros(6)
         state = self.command(T_base_tcp, self._task.gripper_opening)
         self._tare = state.wrench
@@ -181,7 +194,8 @@ class MujocoBackend:
 
     def truth(self) -> dict[str, FloatArray]:
         """Return the scene's named points, in the base frame, [m]."""
-        return {name: self._data.site_xpos[i].copy() for name, i in self._truth_sites.items()}
+        sites = {name: self._data.site_xpos[i].copy() for name, i in self._truth_sites.items()}
+        return sites | {name: self._data.xpos[i].copy() for name, i in self._truth_bodies.items()}
 
     def snapshot(self) -> MujocoSnapshot:
         """Return the state of simulator and scene."""
@@ -222,7 +236,7 @@ class MujocoBackend:
             T_base_tcp=T_base_tcp,
             twist=np.concatenate([velocity[3:], velocity[:3]]),
             wrench=wrench - self._tare,
-            gripper_opening=float(data.qpos[7] + data.qpos[8]) / (2 * panda.FINGER_TRAVEL_M),
+            gripper_opening=float(data.qpos[self._arm_qpos[7:]].sum()) / (2 * panda.FINGER_TRAVEL_M),
         )
 
     def _apply(self, variation: SceneVariation) -> None:

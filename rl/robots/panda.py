@@ -23,6 +23,9 @@ TCP_OFFSET_M = 0.1034
 FINGER_TRAVEL_M = 0.04
 """Travel of each finger, [m]."""
 
+JOINT_NAMES = (*(f"joint{i}" for i in range(1, 8)), "left_finger", "right_finger")
+"""Joints of arm and gripper, base first."""
+
 
 @dataclass(frozen=True)
 class _Link:
@@ -175,7 +178,7 @@ def _visuals(body: str, material: str, capsule: tuple[float, ...], mesh_folder: 
     return "".join(f'<geom type="capsule" fromto="{ends}" size="{radius}" group="{g}" {common}/>' for g in (1, 2))
 
 
-def _finger_mjcf(side: str, turn: str, mesh_folder: Path | None) -> str:
+def _finger_mjcf(side: str, turn: str, added: str, mesh_folder: Path | None) -> str:
     return (
         f'<body name="{side}_finger" pos="0 0 .0584" {turn} gravcomp="1">'
         '<inertial pos="0 .01 .03" mass=".015" diaginertia="2.4e-6 2.4e-6 7.5e-7"/>'
@@ -183,15 +186,16 @@ def _finger_mjcf(side: str, turn: str, mesh_folder: Path | None) -> str:
         'armature=".1" damping="20"/>'
         + _visuals("finger", "finger", _FINGER_CAPSULE, mesh_folder)
         + f'<geom name="{side}_finger" type="box" size=".009 .007 .0265" pos="0 .0085 .0275" '
-        'group="3" contype="2" conaffinity="4" mass="0"/></body>'
+        f'group="3" contype="2" conaffinity="4" mass="0"/>{added}</body>'
     )  # fmt: skip
 
 
-def arm_mjcf(*, held_mjcf: str, hand_cameras_mjcf: str, mesh_folder: Path | None) -> str:
+def arm_mjcf(*, held_mjcf: str, finger_mjcf: str, hand_cameras_mjcf: str, mesh_folder: Path | None) -> str:
     """Return the body tree of the arm from its base to the fingers.
 
     Args:
         held_mjcf: What the gripper holds, as children of the frame `tcp` (axes of the TCP).
+        finger_mjcf: What is part of each finger, in its frame.
         hand_cameras_mjcf: Cameras in the hand's frame.
         mesh_folder: Folder of the meshes, None for capsules.
     """
@@ -202,8 +206,8 @@ def arm_mjcf(*, held_mjcf: str, hand_cameras_mjcf: str, mesh_folder: Path | None
         + '<geom name="hand" type="box" size=".031 .102 .033" pos="0 0 .033" group="3" contype="2" conaffinity="4"'
         f' mass="0"/><site name="tcp" pos="0 0 {TCP_OFFSET_M}" size=".002" group="4"/>{hand_cameras_mjcf}'
         f'<body name="held" pos="0 0 {TCP_OFFSET_M}" gravcomp="1">{held_mjcf}</body>'
-        + _finger_mjcf("left", "", mesh_folder)
-        + _finger_mjcf("right", 'quat="0 0 0 1"', mesh_folder)
+        + _finger_mjcf("left", "", finger_mjcf, mesh_folder)
+        + _finger_mjcf("right", 'quat="0 0 0 1"', finger_mjcf, mesh_folder)
         + "</body>"
     )
     tree = hand

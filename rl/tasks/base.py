@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from rl.guard import GuardLimits
-from rl.types import Box, FloatArray
+from rl.types import Box, FloatArray, RobotState
 
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 """Orientation of the TCP with the fingers pointing straight down. Shape (3, 3)."""
@@ -56,6 +56,24 @@ class SceneVariation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a training run of a task starts from where nothing else is asked for: what measures best."""
+
+    method: str = "agps"
+    """Name of the method."""
+    demos: int = 20
+    """Demonstrations (paper: 20)."""
+    max_env_steps: int = 10_000
+    """Budget of control steps."""
+    max_minutes: float = 5.0
+    """Budget of wall-clock training time, [min]."""
+    drq: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the DrQ configuration that differ from its preset."""
+    conrft: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the ConRFT configuration that differ from its preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """A manipulation task on a table in front of the arm. Subclasses are one file each; every number is a field."""
 
@@ -64,6 +82,8 @@ class Task(ABC):
     """One sentence that says what to do."""
     actions: ClassVar[int] = 6
     """Size of the action: 6 for a delta pose, 7 with a gripper command."""
+    recipe: ClassVar[Recipe] = Recipe()
+    """What a training run of this task starts from."""
 
     horizon: int
     """Control steps until an episode is truncated."""
@@ -79,6 +99,8 @@ class Task(ABC):
     """Largest rotation away from gripper-down, [rad]."""
     gripper_opening: float = 1.0
     """Opening at reset, and throughout where the action has no gripper command: 0 closed, 1 open."""
+    timestep_s: float = 0.002
+    """Physics step of a simulator, [s]: as long as the stiffest contact of the scene bears."""
 
     @property
     def action_scale(self) -> FloatArray:
@@ -136,9 +158,23 @@ class Task(ABC):
     def sample_scene(self, rng: np.random.Generator) -> SceneVariation:
         """Return what differs about the scene in this episode."""
 
+    @property
+    def held_points(self) -> Mapping[str, FloatArray]:
+        """Named points of what the gripper holds throughout, in the TCP frame, each (3,), [m]."""
+        return {}
+
     @abstractmethod
-    def is_success(self, truth: Mapping[str, FloatArray]) -> bool:
-        """Return whether the points that the simulator knows say that the task is done."""
+    def is_success(self, truth: Mapping[str, FloatArray], robot: RobotState) -> bool:
+        """Return whether the task is done.
+
+        Args:
+            truth: Named points that the simulator knows, base frame, each (3,), [m].
+            robot: What the arm measures.
+        """
+
+    def reward(self, success: bool) -> float:
+        """Return the reward of a control step that ended in success or not."""
+        return 1.0 if success else 0.0
 
     @abstractmethod
     def scene_mjcf(self) -> "SceneMjcf":
@@ -147,11 +183,32 @@ class Task(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class SceneMjcf:
-    """A task's part of the MuJoCo model; sites named `truth/<point>` are reported by `Backend.truth`."""
+    """A task's part of the MuJoCo model; sites named `truth/<point>` are reported by `Backend.truth`.
+
+    Contact bits: what belongs to the hand has contype 2 and conaffinity 4, the rigid world 4 and 2.
+    """
 
     assets: str
     """Content of `<asset>`."""
     world: str
     """Bodies, geoms and lights in the base frame. Movable bodies are mocap bodies."""
-    held: str
-    """Geoms in the TCP frame that the hand holds. Collision bits: contype 2, conaffinity 4; the world's are 4 and 2."""
+    held: str = ""
+    """Geoms and bodies in the TCP frame that the hand holds."""
+    fingers: str = ""
+    """Geoms in the frame of each finger, without a name: z towards its tip, y away from the other finger."""
+    extension: str = ""
+    """Content of `<extension>`."""
+    equality: str = ""
+    """Content of `<equality>`."""
+    contact: str = ""
+    """Content of `<contact>`."""
+    tendon: str = ""
+    """Added to `<tendon>`."""
+    actuator: str = ""
+    """Added to `<actuator>` after the arm's and the fingers'."""
+    sensor: str = ""
+    """Added to `<sensor>` after the wrench's."""
+    option: str = 'integrator="implicitfast" cone="elliptic" impratio="10"'
+    """Attributes of `<option>` but for the timestep."""
+    truth_bodies: Mapping[str, str] = field(default_factory=dict)
+    """Point that `Backend.truth` reports, by name, to the body whose origin it is."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from rl.tasks.base import TOOL_DOWN, Camera, SceneMjcf, SceneVariation, Task
 from rl.transforms import pose, rotvec_to_matrix
-from rl.types import Box, FloatArray
+from rl.types import Box, FloatArray, RobotState
 
 _PLUG_HALF = (0.00225, 0.006)
 """Half thickness (x) and half width (y) of the plug's shell, [m]."""
@@ -157,7 +157,12 @@ class UsbInsertion(Task):
             camera_shift=cameras if self.camera_jitter_m or self.camera_jitter_rad else None,
         )
 
-    def is_success(self, truth: Mapping[str, FloatArray]) -> bool:
+    @property
+    def held_points(self) -> dict[str, FloatArray]:
+        """The tip of the plug."""
+        return {"plug_tip": self.p_tcp_tool}
+
+    def is_success(self, truth: Mapping[str, FloatArray], robot: RobotState) -> bool:
         """Return whether the tip is deep enough inside the port's opening."""
         along_y = truth["port_right"] - truth["port_left"]
         along_y = along_y / np.linalg.norm(along_y)

@@ -5,8 +5,10 @@ from rl.envs import make_env
 from rl.errors import ConfigError
 from rl.tasks import TASK_NAMES, UsbInsertion, get_task
 from rl.tasks.expert import make_expert
+from rl.types import RobotState
 
 TASK = UsbInsertion()
+ROBOT = RobotState(T_base_tcp=TASK.home, twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.2)
 
 
 def _truth(offset):
@@ -60,7 +62,7 @@ def test_starts_lie_in_the_papers_region():
     ],
 )
 def test_success_is_depth_inside_the_opening(offset, success):
-    assert TASK.is_success(_truth(np.array(offset))) is success
+    assert TASK.is_success(_truth(np.array(offset)), ROBOT) is success
 
 
 def test_success_is_measured_in_the_ports_own_axes():
@@ -68,7 +70,8 @@ def test_success_is_measured_in_the_ports_own_axes():
     port = TASK.landmarks["port"]
     across = np.array([np.sin(0.5), np.cos(0.5), 0.0]) * 0.01
     tip = port + across / 0.01 * 0.0009 + [0.0, 0.0, -0.011]
-    assert turned.is_success({"port": port, "port_left": port - across, "port_right": port + across, "plug_tip": tip})
+    points = {"port": port, "port_left": port - across, "port_right": port + across, "plug_tip": tip}
+    assert turned.is_success(points, ROBOT)
 
 
 @pytest.mark.parametrize("overrides", [{}, {"lead_in_m": 0.0}, {"port_jitter_m": 0.03, "port_jitter_rad": 0.15}])
