@@ -237,7 +237,7 @@ def guidance_to_intervention(guidance: PruneGuidance | GuideGuidance | NoGuidanc
     return None
 
 
-def intervention_to_guidance(intervention: Intervention) -> PruneGuidance | GuideGuidance:
+def intervention_to_guidance(intervention: Prune | Guide) -> PruneGuidance | GuideGuidance:
     """Return the plain numbers of an intervention."""
     if isinstance(intervention, Prune):
         return PruneGuidance(lower=intervention.box.lower.tolist(), upper=intervention.box.upper.tolist())
