@@ -133,7 +133,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
             allowed_primitive=", ".join(task.tools["guide"]),
             global_xyz_bounds=describe_bounds(context.scene),
             situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
-            keypoints=describe_keypoints(points),
+            keypoints=describe_keypoints(points, task.keypoints),
         )
         messages = compose(system, user, image)
     repairs = calls_left(context, "plan") - 1
@@ -144,11 +144,11 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
 async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     """Run the planned calls: they come to a box or to waypoints, and move nothing."""
     context, mode = runtime.context, state["mode"]
-    allowed = load_task_prompt(context.scene.task).tools[mode]
+    task = load_task_prompt(context.scene.task)
     points = _from_state(state["keypoints"])
     calls = PlanAnswer.model_validate(state["plan"]).calls
     try:
-        result = run_plan(calls, context.scene, points, mode=mode, allowed=allowed)
+        result = run_plan(calls, context.scene, points, mode=mode, allowed=task.tools[mode])
     except ToolRetry as error:
         if state["recalled"]:
             return {"recalled": False, "record_id": None, "keypoints": []}
@@ -160,7 +160,8 @@ async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> Graph
     if result.box is not None:
         guidance = intervention_to_guidance(Prune(box=result.box))
     elif result.waypoints:
-        guide = Guide(waypoints=result.waypoints, max_steps=context.settings.guide_max_steps)
+        max_steps = context.settings.guide_max_steps or task.guide_steps
+        guide = Guide(waypoints=result.waypoints, max_steps=max_steps)
         guidance = intervention_to_guidance(guide)
     else:
         raise AgentFault("no_intervention", "The plan's tools gave neither a box nor waypoints.")
@@ -332,23 +333,25 @@ def _spread(points: dict[str, Point]) -> float:
 def _requested_pixels(
     answer: PerceiveAnswer, task: TaskPrompt, profile: ModelProfile, frame: RGBDFrame
 ) -> dict[str, tuple[float, float]]:
-    """Return the pixel of every keypoint of the task.
+    """Return the pixel of every visible keypoint of the task.
 
     Raises:
         ReplyError: If a label is missing: the model may correct it.
         OutsideImage: If a point is not in the image: the model may correct it.
-        AgentFault: If the model says that a keypoint is not visible: that is an answer.
+        AgentFault: If the model says that none is visible, or one is not that the task needs: that is an answer.
     """
     found = {keypoint.label: keypoint for keypoint in answer.keypoints}
     missing = [label for label in task.keypoints if label not in found]
     if missing:
         raise ReplyError("wrong_schema", f"The reply lacks {', '.join(missing)}. Give every requested keypoint.")
     hidden = [label for label in task.keypoints if not found[label].visible]
-    if hidden:
+    if len(hidden) == len(task.keypoints) or not task.optional.issuperset(hidden):
         raise AgentFault("not_visible", f"The model does not see {', '.join(hidden)}.")
     height, width = frame.rgb.shape[:2]
     pixels = {}
     for label in task.keypoints:
+        if label in hidden:
+            continue
         point = found[label].point_2d
         assert point is not None  # the schema: what is visible has a point
         pixels[label] = profile.to_pixel(point, width=width, height=height)
@@ -372,6 +375,8 @@ def _check_plausible(points: dict[str, Point], task: TaskPrompt, context: AgentC
                 f"can reach; the limit is {margin:.3f} m.",
             )
     for distance in task.distances:
+        if not points.keys() >= set(distance.between):
+            continue
         first, second = (points[label] for label in distance.between)
         length = float(np.linalg.norm(first.xyz - second.xyz))
         if not distance.min_m <= length <= distance.max_m:

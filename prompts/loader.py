@@ -80,6 +80,8 @@ class TaskPrompt:
     description: str
     keypoints: Mapping[str, str]
     """Description of each keypoint to find, by label."""
+    optional: frozenset[str]
+    """Labels of keypoints without which help is possible too: some are hidden at some stages of the task."""
     distances: tuple[KeypointDistance, ...]
     tools: Mapping[str, tuple[str, ...]]
     """Names of the tools that are allowed, by mode: prune, guide."""
@@ -87,6 +89,8 @@ class TaskPrompt:
     """Advice by mode: prune, guide."""
     margins: Mapping[str, float]
     """Default margins of the box: x_neg to z_pos, [m]."""
+    guide_steps: int
+    """Control steps after which waypoints are given up: enough for the whole task from its start."""
     sha: str
     """First 8 digits of the SHA-256 of the file."""
 
@@ -185,12 +189,23 @@ def load_task_prompt(task: str) -> TaskPrompt:
         version=int(_value(head, "version", source)),
         description=_section(sections, "description", source),
         keypoints=MappingProxyType(dict(_value(head, "keypoints", source))),
+        optional=_labels(head, "optional", source),
         distances=tuple(distances),
         tools=MappingProxyType({mode: tuple(names) for mode, names in _value(head, "tools", source).items()}),
         heuristics=MappingProxyType({mode: _section(sections, mode, source) for mode in ("prune", "guide")}),
         margins=MappingProxyType(dict(_value(head, "margins", source))),
+        guide_steps=int(_value(head, "guide_steps", source)),
         sha=_sha(text),
     )
+
+
+def _labels(head: Mapping[str, Any], key: str, source: str) -> frozenset[str]:
+    """Return a list of keypoints in the front matter, empty if it is left out."""
+    labels = frozenset(head.get(key) or ())
+    unknown = labels - set(_value(head, "keypoints", source))
+    if unknown:
+        raise ConfigError(f"{source} lists {', '.join(sorted(unknown))} as {key}, which are no keypoints of it.")
+    return labels
 
 
 def _root() -> Traversable:

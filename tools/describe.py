@@ -21,14 +21,20 @@ def describe_tools(names: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def describe_keypoints(keypoints: Keypoints) -> str:
-    """Return keypoints as prompt text; a pair `<name>_left` and `<name>_right` gives `<name>` too."""
+def describe_keypoints(keypoints: Keypoints, requested: Iterable[str] = ()) -> str:
+    """Return keypoints as prompt text, and which of those requested are missing.
+
+    A pair `<name>_left` and `<name>_right` gives `<name>` too.
+    """
     lines = [f"- {label}: {format_point(point.xyz)}" for label, point in keypoints.items()]
     for label in keypoints:
         name = label.removesuffix("_left")
         if name != label and name not in keypoints and f"{name}_right" in keypoints:
             middle = format_point(resolve_target(name, keypoints))
             lines.append(f"- {name}: {middle}, half-way between {label} and {name}_right")
+    missing = [label for label in requested if label not in keypoints]
+    if missing:
+        lines.append(f"Not seen: {', '.join(missing)}.")
     return "\n".join(lines)
 
 
