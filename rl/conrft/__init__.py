@@ -1,0 +1,1 @@
+"""ConRFT: a consistency policy, pre-trained offline with Cal-QL and improved online."""
