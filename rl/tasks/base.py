@@ -1,7 +1,7 @@
 """What a task is: its scene, its start, its end, its limits and its cameras."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -102,6 +102,15 @@ class Task(ABC):
     timestep_s: float = 0.002
     """Physics step of a simulator, [s]: as long as the stiffest contact of the scene bears."""
 
+    light_jitter: float = 0.0
+    """Relative change of brightness, and of the lights' direction, each episode; 0.4 is strong."""
+    colour_jitter: float = 0.0
+    """Relative change of each material's colour each episode; 0.3 is strong."""
+    camera_jitter_m: float = 0.0
+    """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
+    camera_jitter_rad: float = 0.0
+    """Each camera turns by a normal deviate of this size each episode, [rad]."""
+
     @property
     def action_scale(self) -> FloatArray:
         """Translation [m] and rotation [rad] of a unit action. Shape (6,)."""
@@ -157,6 +166,30 @@ class Task(ABC):
     @abstractmethod
     def sample_scene(self, rng: np.random.Generator) -> SceneVariation:
         """Return what differs about the scene in this episode."""
+
+    def vary(
+        self, rng: np.random.Generator, *, moved: Mapping[str, tuple[FloatArray, float]], materials: Collection[str]
+    ) -> SceneVariation:
+        """Return the variation of lights, colours and cameras that is switched on, beside what has moved.
+
+        Draws the same numbers whatever is switched on.
+
+        Args:
+            rng: Source of what is random.
+            moved: Per movable body, its position (3,), [m], and its turn about z, [rad].
+            materials: Names of the materials whose colour may change.
+        """
+        gain, *direction = rng.uniform(-1.0, 1.0, 3) * self.light_jitter
+        colours = {name: 1.0 + self.colour_jitter * rng.uniform(-1.0, 1.0, 3) for name in sorted(materials)}
+        sizes = np.array([self.camera_jitter_m] * 3 + [self.camera_jitter_rad] * 3)
+        cameras = {camera.name: rng.normal(size=6) * sizes for camera in self.agent_cameras}
+        return SceneVariation(
+            moved=moved,
+            light_gain=1.0 + float(gain),
+            light_shift=(float(direction[0]), float(direction[1])),
+            colour_gain=colours if self.colour_jitter else None,
+            camera_shift=cameras if self.camera_jitter_m or self.camera_jitter_rad else None,
+        )
 
     @property
     def held_points(self) -> Mapping[str, FloatArray]:

@@ -67,14 +67,6 @@ class UsbInsertion(Task):
     """The port moves uniformly within this of its nominal place in x and y each episode, [m]."""
     port_jitter_rad: float = 0.0
     """The port turns uniformly within this about z each episode, [rad]."""
-    light_jitter: float = 0.0
-    """Relative change of brightness, and of the lights' direction, each episode; 0.4 is strong."""
-    colour_jitter: float = 0.0
-    """Relative change of each material's colour each episode; 0.3 is strong."""
-    camera_jitter_m: float = 0.0
-    """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
-    camera_jitter_rad: float = 0.0
-    """Each camera turns by a normal deviate of this size each episode, [rad]."""
 
     @property
     def workspace(self) -> Box:
@@ -145,17 +137,8 @@ class UsbInsertion(Task):
         """Return the port's place and what else is switched on; draws the same numbers whatever is switched on."""
         shift = rng.uniform(-1.0, 1.0, 2) * self.port_jitter_m
         turn = float(rng.uniform(-1.0, 1.0) * self.port_jitter_rad)
-        gain, *direction = rng.uniform(-1.0, 1.0, 3) * self.light_jitter
-        colours = {name: 1.0 + self.colour_jitter * rng.uniform(-1.0, 1.0, 3) for name in sorted(_MATERIALS)}
-        sizes = np.array([self.camera_jitter_m] * 3 + [self.camera_jitter_rad] * 3)
-        cameras = {camera.name: rng.normal(size=6) * sizes for camera in self.agent_cameras}
-        return SceneVariation(
-            moved={"port": (np.array(self.port_position) + [*shift, 0.0], turn)},
-            light_gain=1.0 + float(gain),
-            light_shift=(float(direction[0]), float(direction[1])),
-            colour_gain=colours if self.colour_jitter else None,
-            camera_shift=cameras if self.camera_jitter_m or self.camera_jitter_rad else None,
-        )
+        moved = {"port": (np.array(self.port_position) + [*shift, 0.0], turn)}
+        return self.vary(rng, moved=moved, materials=_MATERIALS)
 
     @property
     def held_points(self) -> dict[str, FloatArray]:
