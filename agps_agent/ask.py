@@ -85,7 +85,7 @@ async def ask(
         message = f"The agent took longer than its wall budget of {context.settings.wall_budget_s:g} s."
         guidance = NoGuidance(reason="timeout", message=message)
     cost = Cost(
-        model_calls=len(run.transcript),
+        model_calls=sum(exchange.attempts for exchange in run.transcript),
         latency_s=time.monotonic() - started,
         prompt_tokens=sum(exchange.prompt_tokens for exchange in run.transcript),
         completion_tokens=sum(exchange.completion_tokens for exchange in run.transcript),

@@ -1,6 +1,5 @@
-"""One question to a chat model: send, wait at most so long, parse, and ask once more when the answer is of no use."""
+"""One question to a chat model: send, parse, and ask once more when the answer is of no use."""
 
-import asyncio
 import base64
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import cv2
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel
 
+from agps_agent.models.gate import CallFailed
 from agps_agent.models.parsing import ReplyError, parse_answer
 from agps_agent.models.profiles import OutsideImage
 from agps_agent.state import AgentContext, AgentFault, Exchange, Reason
@@ -93,23 +93,21 @@ async def _call(context: AgentContext, node: NodeName, messages: list[BaseMessag
     context.transcript.append(exchange)
     started = time.monotonic()
     try:
-        reply = await asyncio.wait_for(
-            context.model.ainvoke(messages, response_format=_response_format(answer)),
-            timeout=context.settings.call_timeout_s,
+        reply, exchange.attempts = await context.gate.call(
+            context.model,
+            messages,
+            limits=context.settings,
+            options={"response_format": _response_format(answer)},
         )
-    except Exception as error:  # whatever a client library raises: the policy goes on
-        late = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
-        message = (
-            f"{node}: the model did not answer within {context.settings.call_timeout_s:g} s."
-            if late
-            else f"{node}: the model failed with {type(error).__name__}: {str(error)[:300]}"
-        )
+    except CallFailed as error:
+        exchange.attempts = error.attempts
+        message = f"{node}: {error}"
         exchange.refused(message)
-        raise AgentFault("timeout" if late else "model_error", message) from error
+        raise AgentFault(error.reason, message) from error
     finally:
         exchange.latency_s = time.monotonic() - started
     exchange.reply = reply.text
-    if isinstance(reply, AIMessage) and reply.usage_metadata is not None:
+    if reply.usage_metadata is not None:
         exchange.prompt_tokens = reply.usage_metadata["input_tokens"]
         exchange.completion_tokens = reply.usage_metadata["output_tokens"]
     return exchange.reply

@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
+from agps_agent.models.gate import CallGate, CallLimits, CallReason
 from agps_agent.models.profiles import ModelProfile
 from rl.errors import AgpsError
 from rl.types import Box, ByteArray, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
@@ -23,10 +24,9 @@ from tools.scene import Scene
 ModeRequest = Literal["auto", "prune", "guide"]
 Reason = (
     ToolReason
+    | CallReason
     | Literal[
         "answered",
-        "timeout",
-        "model_error",
         "not_json",
         "wrong_schema",
         "not_visible",
@@ -46,12 +46,9 @@ class AgentFault(AgpsError):
         self.reason: Reason = reason
 
 
-class AgentSettings(BaseModel):
-    """Limits of one question to the agent."""
+class AgentSettings(CallLimits):
+    """Limits of one question to the agent, and of all questions of a run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    call_timeout_s: float = Field(30.0, gt=0, description="Limit of one chat model call, seconds.")
     wall_budget_s: float = Field(60.0, gt=0, description="Limit of a whole question, seconds; the arm holds still.")
     max_repairs: int = Field(1, ge=0, le=3, description="Times the model may correct one answer after an error.")
     recall_similarity: float = Field(
@@ -67,7 +64,9 @@ class AgentSettings(BaseModel):
         gt=0,
         description="Depth that varies more around a keypoint, metres: something else is in front; look again.",
     )
-    guide_max_steps: int = Field(36, ge=1, description="Control steps after which the policy acts again.")
+    guide_max_steps: int | None = Field(
+        None, ge=1, description="Control steps after which waypoints are given up; None: as the task's prompt says."
+    )
     workspace_margin_m: float = Field(
         0.02, ge=0, description="How far outside of the workspace a keypoint may lie, metres: the TCP stays inside."
     )
@@ -189,6 +188,8 @@ class Exchange:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     latency_s: float = 0.0
+    attempts: int = 1
+    """Requests that the call took, retries counted."""
 
     def refused(self, error: str) -> None:
         """Note why the reply was of no use."""
@@ -207,6 +208,8 @@ class AgentContext:
     embedding: FloatArray | None = None
     """Feature of the scene by which memory is searched. Shape (k,)."""
     settings: AgentSettings = field(default_factory=AgentSettings)
+    gate: CallGate = field(default_factory=CallGate)
+    """What every call passes; shared by the questions of a run."""
     transcript: list[Exchange] = field(default_factory=list)
     """Chat model calls of this run, in order; `ask` hands each run an empty one."""
     annotated: list[ByteArray] = field(default_factory=list)

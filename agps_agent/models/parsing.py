@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,8 +12,12 @@ from rl.errors import AgpsError
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_OPENING = re.compile(r"[{\[]")
+MOST_OPENINGS = 200
+"""Places in a reply that are tried as the beginning of its JSON: a reply of brackets only must not take seconds."""
+MOST_VALUES = 20
+"""Values of a reply that are compared with the schema."""
 
 
 class ReplyError(AgpsError):
@@ -29,18 +34,11 @@ def parse_json(text: str) -> Any:
     Raises:
         ReplyError: `not_json` if no JSON object or list is found, or one holds NaN or Infinity.
     """
-    text = _THINKING.sub("", text).strip()
-    for candidate in _candidates(text):
-        try:
-            value, _ = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode(candidate)
-        except json.JSONDecodeError:
-            continue
-        return value
-    raise ReplyError("not_json", f"The reply holds no JSON object: {text[:80]!r}. Answer with one JSON object only.")
+    return next(_values(text))
 
 
 def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
-    """Return the validated answer in a reply.
+    """Return the validated answer in a reply: the first JSON value in it that fits.
 
     A bare list is taken as the answer's only list, as models trained on pointing give it.
 
@@ -49,24 +47,54 @@ def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
         answer: Model of the answer.
 
     Raises:
-        ReplyError: `not_json`, or `wrong_schema` with the fields that are wrong.
+        ReplyError: `not_json`, or `wrong_schema` with the fields that are wrong in the largest value.
     """
-    value = parse_json(text)
+    closest: tuple[int, ValidationError] | None = None
+    for value in islice(_values(text), MOST_VALUES):
+        try:
+            return answer.model_validate(_wrapped(value, answer))
+        except ValidationError as error:
+            size = len(str(value))  # a stray [1] in the prose is not what was meant
+            if closest is None or size > closest[0]:
+                closest = size, error
+    assert closest is not None  # `_values` yields or raises
+    wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in closest[1].errors()[:5])
+    raise ReplyError("wrong_schema", f"The reply does not fit {answer.__name__}: {wrong}.") from closest[1]
+
+
+def _wrapped(value: Any, answer: type[BaseModel]) -> Any:
+    """Return a value, or the answer whose only list it is."""
     if isinstance(value, list):
         lists = [n for n, f in answer.model_json_schema().get("properties", {}).items() if f.get("type") == "array"]
         if len(lists) == 1:
-            value = {lists[0]: value}
-    try:
-        return answer.model_validate(value)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors()[:5])
-        raise ReplyError("wrong_schema", f"The reply does not fit {answer.__name__}: {wrong}.") from error
+            return {lists[0]: value}
+    return value
 
 
-def _candidates(text: str) -> Iterator[str]:
-    """Yield places where the JSON value may begin, the most explicit first."""
-    yield from (match.strip() for match in _FENCE.findall(text))
-    yield from (text[match.start() :] for match in re.finditer(r"[{\[]", text))
+def _values(text: str) -> Iterator[Any]:
+    """Yield the JSON objects and lists in a reply, those in a fence first, none from inside another.
+
+    Raises:
+        ReplyError: If there is none, or a number in one is not finite.
+    """
+    text = text.rpartition("</think>")[2]  # some templates leave the opening tag out
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    found = False
+    for part in (*_FENCE.findall(text), text):
+        end = 0
+        for match in islice(_OPENING.finditer(part), MOST_OPENINGS):
+            if match.start() < end:
+                continue
+            try:
+                value, end = decoder.raw_decode(part, match.start())
+            except (json.JSONDecodeError, RecursionError):
+                continue
+            found = True
+            yield value
+    if not found:
+        raise ReplyError(
+            "not_json", f"The reply holds no JSON object: {text.strip()[:80]!r}. Answer with one JSON object only."
+        )
 
 
 def _refuse_constant(name: str) -> float:

@@ -76,5 +76,5 @@ def context(*script: Any, at: Scene | None = None, **settings: Any) -> AgentCont
         scene=scene() if at is None else at,
         model=ScriptedModel(script=list(script)),
         profile=PROFILES["pixel"],
-        settings=AgentSettings(max_views=1, **settings),
+        settings=AgentSettings(**{"max_views": 1, "retries": 0, **settings}),
     )

@@ -137,7 +137,8 @@ FAR_BOX = {
         ([seen(left=[310.0, 300.0])], "implausible_keypoints"),
         ([seen(), UNKNOWN_TOOL, UNKNOWN_TOOL], "unknown_tool"),
         ([seen(), BAD_ARGUMENT, BAD_ARGUMENT], "bad_arguments"),
-        ([ConnectionError("refused")], "model_error"),
+        ([ConnectionError("reset")], "connection_lost"),
+        ([ValueError("no such model")], "model_error"),
         ([5.0], "timeout"),
     ],
 )

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from agps_agent.models.parsing import ReplyError, parse_answer, parse_json
@@ -14,6 +16,8 @@ POINT = '{"label": "port_left", "point_2d": [1, 2], "visible": true}'
         f"```json\n{DECISION}\n```",
         f"Sure, here it is:\n{DECISION}\nI hope that helps {{you}}.",
         f"<think>Maybe {{prune}}?</think>{DECISION}",
+        f'Maybe {{"mode": "prune", "failure_mode": "", "reason": ""}}</think>{DECISION}',
+        f"As in [1], the arm is at [0.5, 0.1]: {DECISION}",
         f"The set {{x}} does not matter. {DECISION}",
     ],
 )
@@ -41,3 +45,16 @@ def test_wrong_keys_are_named() -> None:
     with pytest.raises(ReplyError, match="mode") as error:
         parse_answer('{"modus": "guide"}', DecideModeAnswer)
     assert error.value.reason == "wrong_schema"
+
+
+@pytest.mark.parametrize("flood", ["[" * 100_000, "{" * 100_000, "<think>" * 14_000, "```\n" * 25_000, "{}" * 50_000])
+def test_flood_of_brackets_is_refused_at_once(flood: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ReplyError):
+        parse_answer(flood, DecideModeAnswer)
+    assert time.monotonic() - started < 1.0
+
+
+def test_complaint_is_about_the_largest_value() -> None:
+    with pytest.raises(ReplyError, match="keypoints.1.visible"):
+        parse_answer(f'See [3]. {{"keypoints": [{POINT}, {{"label": "port_right"}}]}}', PerceiveAnswer)

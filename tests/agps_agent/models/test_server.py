@@ -44,10 +44,11 @@ async def test_served_model_answers_as_in_process(server: ModelServer) -> None:
 async def test_server_that_fails_is_a_counted_fault() -> None:
     with serve_model(ScriptedModel(script=[])) as broken:  # has nothing to say
         client = open_chat_model(OpenAICompatConfig(url=broken.url))
-        asking = AgentContext(scene=scene(), model=client, profile=find_profile("embedded"))
+        settings = AgentSettings(retry_pause_s=0.0)
+        asking = AgentContext(scene=scene(), model=client, profile=find_profile("embedded"), settings=settings)
         answer = await ask(build_graph("usb_insertion"), asking, mode="guide")
         broken.shutdown()
-    assert (answer.intervention, answer.reason_key) == (None, "model_error")
+    assert (answer.intervention, answer.reason_key, answer.cost.model_calls) == (None, "server_error", 2)
 
 
 async def test_server_that_hangs_is_a_timeout() -> None:

@@ -1,0 +1,228 @@
+"""The one gate that every call to a chat model passes: its limits, retries, circuit breaker, caps and counters."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import httpx
+import openai
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from pydantic import BaseModel, ConfigDict, Field
+
+from rl.errors import AgpsError
+
+CallReason = Literal[
+    "timeout",
+    "server_down",
+    "connection_lost",
+    "rate_limited",
+    "server_error",
+    "model_error",
+    "reply_too_long",
+    "circuit_open",
+    "budget_spent",
+]
+"""Why a call gave nothing: a closed set, so that it can be counted."""
+
+RETRIED: frozenset[CallReason] = frozenset({"server_down", "connection_lost", "rate_limited", "server_error"})
+"""What may be over a moment later. A call that timed out has had its time."""
+LONGEST_REPLY = 100_000
+"""Characters of a reply; a plan of eight calls has 2,000. What is longer is not read: it is no answer."""
+
+
+class CallFailed(AgpsError):
+    """A call gave no reply that could be read."""
+
+    def __init__(self, reason: CallReason, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.reason: CallReason = reason
+        self.attempts = 0
+        """Requests that were made; 0 for a call that was not let through."""
+        self.retry_after_s = retry_after_s
+        """How long the server asks to wait, [s]."""
+
+
+class CallLimits(BaseModel):
+    """What a model may cost: in time, in attempts, and over a whole run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call_timeout_s: float = Field(30.0, gt=0, description="Limit of one chat model call with its retries, seconds.")
+    retries: int = Field(1, ge=0, description="Times a call is repeated when the server is down, busy or hangs up.")
+    retry_pause_s: float = Field(
+        0.5, ge=0, description="Pause before the first retry, seconds; doubles. A server's Retry-After is kept."
+    )
+    breaker_failures: int = Field(
+        3, ge=0, description="Failed calls in a row after which the model is not asked for a while; 0: never."
+    )
+    breaker_pause_s: float = Field(
+        30.0, ge=0, description="How long it is left alone, seconds; then one call shows whether it is back."
+    )
+    max_calls: int | None = Field(None, ge=0, description="Calls of a run, retries counted; None: no limit.")
+    max_tokens: int | None = Field(None, ge=0, description="Tokens of a run, prompts and replies; None: no limit.")
+
+
+class CallGate:
+    """Calls a chat model within limits; shared by all questions of a run, used from one event loop.
+
+    The breaker opens after `breaker_failures` failed calls in a row, refuses every call for `breaker_pause_s`, then
+    lets a single one through: its success closes the breaker, its failure opens it again.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: Counter[str] = Counter()
+        self._failures_in_a_row = 0
+        self._open_until: float | None = None
+        """Until when no call passes, by the clock, [s]; None while the breaker is closed."""
+        self._is_probing = False
+
+    async def call(
+        self, model: BaseChatModel, messages: list[BaseMessage], *, limits: CallLimits, options: Mapping[str, Any]
+    ) -> tuple[AIMessage, int]:
+        """Return the model's reply, and how many attempts it took.
+
+        Args:
+            model: Who is asked.
+            messages: The question.
+            limits: What it may cost.
+            options: Further arguments of the request, e.g. `response_format`.
+
+        Raises:
+            CallFailed: If there is no reply; the reason is counted by whoever asked.
+        """
+        is_probe = self._admit(limits)
+        try:
+            reply, attempts = await self._attempt(model, messages, limits, options, 0 if is_probe else limits.retries)
+        except CallFailed:
+            self._failed(limits)
+            raise
+        except asyncio.CancelledError:
+            self._counts["cancelled_calls"] += 1
+            raise
+        else:
+            self._failures_in_a_row, self._open_until = 0, None
+            return reply, attempts
+        finally:
+            self._is_probing = self._is_probing and not is_probe
+
+    def counters(self) -> dict[str, float]:
+        """Return cumulative counters: model_attempts, retries, circuit_opened, cancelled_calls, model_tokens."""
+        return {key: float(value) for key, value in self._counts.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters; a resumed run starts with a closed breaker."""
+        return {"counts": dict(self._counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self._counts = Counter(state["counts"])
+
+    def _admit(self, limits: CallLimits) -> bool:
+        """Return whether this call is the one that shows whether the server is back.
+
+        Raises:
+            CallFailed: If no call may pass now.
+        """
+        if spent := self._spent(limits):
+            raise CallFailed("budget_spent", spent)
+        if self._open_until is None:
+            return False
+        left = self._open_until - self._clock()
+        if left > 0 or self._is_probing:
+            raise CallFailed(
+                "circuit_open",
+                f"{self._failures_in_a_row} calls in a row failed; the model is asked again in {max(left, 0):.0f} s.",
+            )
+        self._is_probing = True
+        return True
+
+    def _spent(self, limits: CallLimits) -> str:
+        """Return which cap the run has reached, as a sentence; empty while there is room."""
+        caps = (("calls", "model_attempts", limits.max_calls), ("tokens", "model_tokens", limits.max_tokens))
+        for what, name, limit in caps:
+            if limit is not None and self._counts[name] >= limit:
+                return f"This run has used {self._counts[name]} of its {limit} {what}; raise max_{what}."
+        return ""
+
+    async def _attempt(
+        self,
+        model: BaseChatModel,
+        messages: list[BaseMessage],
+        limits: CallLimits,
+        options: Mapping[str, Any],
+        retries: int,
+    ) -> tuple[AIMessage, int]:
+        """Return the reply and the number of attempts; repeat what may work a moment later, within the call's time."""
+        deadline = time.monotonic() + limits.call_timeout_s
+        for attempt in range(retries + 1):
+            try:
+                return await self._once(model, messages, options, limits, deadline), attempt + 1
+            except CallFailed as error:
+                error.attempts = attempt + 1
+                pause_s = max(error.retry_after_s, limits.retry_pause_s * 2**attempt)
+                hopeless = error.reason not in RETRIED or time.monotonic() + pause_s >= deadline
+                if attempt == retries or hopeless or self._spent(limits):
+                    raise
+                self._counts["retries"] += 1
+                await asyncio.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(
+        self,
+        model: BaseChatModel,
+        messages: list[BaseMessage],
+        options: Mapping[str, Any],
+        limits: CallLimits,
+        deadline: float,
+    ) -> AIMessage:
+        self._counts["model_attempts"] += 1
+        try:
+            reply = await asyncio.wait_for(model.ainvoke(messages, **options), timeout=deadline - time.monotonic())
+        except Exception as error:  # whatever a client library raises: the policy goes on
+            raise explain(error, limits.call_timeout_s) from error
+        if reply.usage_metadata is not None:
+            self._counts["model_tokens"] += reply.usage_metadata["total_tokens"]
+        if len(reply.text) > LONGEST_REPLY:
+            raise CallFailed(
+                "reply_too_long", f"The reply has {len(reply.text)} characters; {LONGEST_REPLY} is the limit."
+            )
+        return reply
+
+    def _failed(self, limits: CallLimits) -> None:
+        self._failures_in_a_row += 1
+        if self._is_probing or 0 < limits.breaker_failures <= self._failures_in_a_row:
+            self._open_until = self._clock() + limits.breaker_pause_s
+            self._counts["circuit_opened"] += 1
+
+
+def explain(error: Exception, timeout_s: float) -> CallFailed:
+    """Return why a call failed, whatever the client raised."""
+    text = f"{type(error).__name__}: {str(error)[:300]}"
+    match error:
+        case TimeoutError() | openai.APITimeoutError() | httpx.TimeoutException():
+            return CallFailed("timeout", f"The model did not answer within {timeout_s:g} s.")
+        case openai.APIConnectionError():
+            down = isinstance(error.__cause__, httpx.ConnectError)
+            return CallFailed("server_down" if down else "connection_lost", f"{text} {error.__cause__ or ''}".strip())
+        case ConnectionRefusedError() | httpx.ConnectError():
+            return CallFailed("server_down", text)
+        case ConnectionError() | httpx.TransportError():
+            return CallFailed("connection_lost", text)
+        case openai.RateLimitError():
+            return CallFailed("rate_limited", text, retry_after_s=_retry_after_s(error.response.headers))
+        case openai.APIStatusError() if error.status_code >= 500:
+            return CallFailed("server_error", text, retry_after_s=_retry_after_s(error.response.headers))
+        case _:
+            return CallFailed("model_error", text)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return the seconds of a Retry-After header; 0 without one, or if it gives a date."""
+    try:
+        return max(0.0, float(headers.get("retry-after", "0")))
+    except ValueError:
+        return 0.0
