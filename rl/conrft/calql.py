@@ -1,4 +1,4 @@
-"""Cal-QL (arXiv:2303.05479): critics that offline data do not make optimistic, nor pessimistic below what was reached."""
+"""Cal-QL (arXiv:2303.05479): critics that are not optimistic offline, nor pessimistic below what was reached."""
 
 import math
 

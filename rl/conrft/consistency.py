@@ -1,7 +1,7 @@
 """Consistency policy: from noise to an action in one step, given what is observed.
 
-Consistency models (arXiv:2303.01469) in the form of ConRFT (arXiv:2502.05450): f(x, sigma | s) maps an action with noise
-of any size sigma back to the action, and acting is f(sigma_max * noise, sigma_max | s).
+Consistency models (arXiv:2303.01469) in the form of ConRFT (arXiv:2502.05450): f(x, sigma | s) maps an action with
+noise of any size sigma back to the action, and acting is f(sigma_max * noise, sigma_max | s).
 """
 
 import math
@@ -18,7 +18,7 @@ TIME_FREQUENCIES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseScales:
-    """Sizes of noise that the policy learns to remove. The defaults are ConRFT's, which are EDM's (arXiv:2206.00364)."""
+    """Sizes of noise that the policy learns to remove; the defaults are ConRFT's, from EDM (arXiv:2206.00364)."""
 
     sigma_min: float = 0.002
     """Smallest noise, at which the policy returns its input."""
@@ -145,7 +145,7 @@ class ConsistencyHead(nn.Module):
         return self(observed, self.scales.sigma_max * noise, sigma).clamp(-1.0, 1.0)
 
     def draw_sigmas(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Draw noise scales to train at, uniformly among all but the smallest, where f is the identity. Shape (count,)."""
+        """Draw noise scales to train at, evenly among all but the smallest, where f is the identity. (count,)."""
         device = generator.device
         sigmas = karras_sigmas(self.scales).to(device)
         return sigmas[torch.randint(self.scales.count - 1, (count,), generator=generator, device=device)]
