@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID, uuid4
 
 from PIL import Image
 
@@ -22,6 +23,7 @@ from agps_agent.state import (
     Trigger,
     guidance_to_intervention,
 )
+from agps_agent.tracing.client import tracers
 from prompts.loader import load_prompt, load_task_prompt
 from rl.errors import ConfigError
 from rl.types import ByteArray, Cost, Intervention
@@ -49,6 +51,8 @@ class Answer:
     """The image with labelled keypoints that the model was shown. Shape (H, W, 3), uint8."""
     record_id: str | None
     """Memory record that the answer came from, or went to: `EpisodicMemory.mark` it when the episode has ended."""
+    trace_id: UUID
+    """Id of the question's LangSmith trace, if tracing is on: `report_outcome` when the episode has ended."""
 
 
 async def ask(
@@ -72,11 +76,11 @@ async def ask(
     if camera is not None and camera not in context.scene.frames:
         raise ConfigError(f"The scene has no camera {camera!r}; it has {', '.join(context.scene.frames)}.")
     run = replace(context, transcript=[], annotated=[])  # two questions must not share a transcript
-    started = time.monotonic()
+    started, trace_id = time.monotonic(), uuid4()
     state: GraphState = {"mode_request": mode, "trigger": trigger}
     try:
         result = await asyncio.wait_for(
-            graph.ainvoke(state, config=_trace_config(run, mode, trigger), context=run),
+            graph.ainvoke(state, config=_trace_config(run, mode, trigger, trace_id), context=run),
             timeout=context.settings.wall_budget_s,
         )
         state = cast(GraphState, result)
@@ -101,6 +105,7 @@ async def ask(
         transcript=tuple(run.transcript),
         annotated=run.annotated[-1] if run.annotated else None,
         record_id=state.get("record_id"),
+        trace_id=trace_id,
     )
 
 
@@ -142,8 +147,8 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger) -> Any:
-    """Return what a trace says of a run, if `LANGSMITH_TRACING` is on: task, prompts with versions, model, trigger."""
+def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger, trace_id: UUID) -> Any:
+    """Return what a trace says of a question, if `LANGSMITH_TRACING` is on: task, prompts, model, run, trigger."""
     names = ("decide_mode", "perceive", *PLAN_PROMPTS.values(), "repair")
     prompts = {f"prompt/{prompt.tag}": prompt.sha for prompt in map(load_prompt, names)}
     task, model = context.scene.task, str(getattr(context.model, "model_name", context.model._llm_type))
@@ -151,12 +156,15 @@ def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger) ->
         "task": task,
         "task_prompt_sha": load_task_prompt(task).sha,
         "model": model,
+        "run": context.run,
         "profile": context.profile.name,
         "mode": mode,
         **{f"trigger_{key}": value for key, value in trigger.items()},
         **prompts,
     }
-    return {"run_name": "ask", "tags": [task, model, trigger["kind"]], "metadata": metadata}
+    tags = [task, model, trigger["kind"], *(name for name in prompts)]
+    named = {"run_name": "ask", "run_id": trace_id, "tags": tags, "metadata": metadata}
+    return {**named, "callbacks": tracers()}
 
 
 def _prompts_markdown(answer: Answer) -> str:

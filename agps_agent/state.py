@@ -210,6 +210,8 @@ class AgentContext:
     settings: AgentSettings = field(default_factory=AgentSettings)
     gate: CallGate = field(default_factory=CallGate)
     """What every call passes; shared by the questions of a run."""
+    run: str = ""
+    """Name of the training run that asks, for traces; empty when a person asks."""
     transcript: list[Exchange] = field(default_factory=list)
     """Chat model calls of this run, in order; `ask` hands each run an empty one."""
     annotated: list[ByteArray] = field(default_factory=list)

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("sweep", "train over methods, demonstrations and seeds; table with confidence intervals"),
     "memory": ("memory", "list what the agent remembers"),
     "prompts": ("prompts", "list or show the prompts"),
+    "traces": ("traces", "collect LangSmith traces on this machine and look at them"),
     "bench": ("bench", "measure env, float, agent or update"),
     "doctor": ("doctor", "check that this machine can run everything"),
     "serve-model": ("serve_model", "serve the embedded model behind an OpenAI-compatible URL"),

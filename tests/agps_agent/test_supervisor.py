@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -62,6 +63,7 @@ def says(intervention: Intervention | None, reason: str = "answered") -> Answer:
         transcript=(),
         annotated=None,
         record_id=None,
+        trace_id=uuid4(),
     )
 
 

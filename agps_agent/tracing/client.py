@@ -1,0 +1,122 @@
+"""What this process reports to LangSmith, when its environment variables switch tracing on.
+
+`LANGSMITH_TRACING`, `LANGSMITH_ENDPOINT`, `LANGSMITH_API_KEY` and `LANGSMITH_PROJECT` are the SDK's own. One is ours:
+`AGPS_TRACE_IMAGES` is `once` (each image is sent once, later runs name it) or `none` (no image leaves this process).
+"""
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+from weakref import WeakSet
+
+from langchain_core.tracers import LangChainTracer
+from langsmith import Client
+from langsmith.utils import tracing_is_enabled
+
+from agps_agent.tracing.images import image_name
+from rl.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+_sending: "WeakSet[threading.Thread]" = WeakSet()
+
+IMAGES_VARIABLE = "AGPS_TRACE_IMAGES"
+OUTCOME = "episode_success"
+"""Name of the feedback that says how the episode of a question ended: 1 or 0."""
+REMEMBERED_IMAGES = 4096
+"""Images that are known to have been sent; an older one is sent again."""
+
+
+class ImageFilter:
+    """Replaces images in what is reported: all of them, or those that another run has reported. Thread-safe."""
+
+    def __init__(self, images: str) -> None:
+        """Choose.
+
+        Args:
+            images: `once` or `none`.
+
+        Raises:
+            ConfigError: For anything else.
+        """
+        if images not in ("once", "none"):
+            raise ConfigError(f"{IMAGES_VARIABLE} is {images!r}; use once (each image once) or none (no image).")
+        self._keep_first = images == "once"
+        self._owner: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return inputs of a run without the images that need not be sent; the same for the same inputs."""
+        named: dict[str, Any] = _replace_images(inputs, lambda name: False)
+        if not self._keep_first:
+            return named
+        # The SDK asks when a run begins and again when it ends: a run is known by its words.
+        run = hashlib.sha256(json.dumps(named, default=str).encode()).hexdigest()
+        kept: dict[str, Any] = _replace_images(inputs, lambda name: self._is_owner(name, run))
+        return kept
+
+    def _is_owner(self, name: str, run: str) -> bool:
+        with self._lock:
+            owner = self._owner.setdefault(name, run)
+            if len(self._owner) > REMEMBERED_IMAGES:
+                self._owner.popitem(last=False)
+            return owner == run
+
+
+def _replace_images(value: Any, keep: Callable[[str], bool]) -> Any:
+    """Return a value with each image that shall not be kept replaced by its name."""
+    if isinstance(value, list | tuple):
+        return [_replace_images(item, keep) for item in value]
+    if not isinstance(value, dict):
+        return value
+    name = image_name(value)
+    if name is None:
+        return {key: _replace_images(item, keep) for key, item in value.items()}
+    return value if keep(name) else {"type": "image", "image": name}
+
+
+def tracers() -> list[LangChainTracer]:
+    """Return the callback that reports a run, or nothing when tracing is off.
+
+    Raises:
+        ConfigError: If `AGPS_TRACE_IMAGES` has a value that it cannot have.
+    """
+    return [LangChainTracer(client=_client())] if tracing_is_enabled() else []
+
+
+def report_outcome(trace_id: UUID, *, success: bool) -> None:
+    """Say how the episode of a traced question ended; nothing when tracing is off.
+
+    Returns at once: the SDK may ask the server what it can do before it queues feedback, and the server may be slow.
+    """
+    if not tracing_is_enabled():
+        return
+
+    def send() -> None:
+        try:
+            _client().create_feedback(trace_id=trace_id, run_id=trace_id, key=OUTCOME, score=int(success))
+        except Exception as error:  # whatever the SDK raises: a trace is not worth a run
+            _log.warning("The outcome of trace %s was not reported (%s).", trace_id, error)
+
+    thread = threading.Thread(target=send, name="trace-outcome", daemon=True)
+    _sending.add(thread)
+    thread.start()
+
+
+def flush() -> None:
+    """Wait until everything reported so far has been sent, when tracing is on."""
+    if tracing_is_enabled():
+        while _sending:
+            _sending.pop().join()
+        _client().flush()
+
+
+@lru_cache(maxsize=1)
+def _client() -> Client:
+    return Client(hide_inputs=ImageFilter(os.environ.get(IMAGES_VARIABLE, "once")))

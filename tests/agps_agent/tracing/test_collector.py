@@ -1,0 +1,105 @@
+import asyncio
+import json
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.messages import HumanMessage
+
+from agps_agent.conversation import compose
+from agps_agent.tracing import client
+from agps_agent.tracing.images import image_name
+from rl.errors import ConfigError
+from tests.agps_agent.tracing.conftest import clear_caches
+
+
+def picture(seed: int):
+    return np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+
+
+def invoke(collector, messages, **config) -> list[dict]:
+    model = FakeListChatModel(responses=["yes"])
+    asyncio.run(model.ainvoke(messages, config={"callbacks": client.tracers(), "run_name": "ask", **config}))
+    client.flush()
+    return collector.store.traces()
+
+
+def test_unmodified_sdk_reports_name_tags_metadata_and_time(collector) -> None:
+    (trace,) = invoke(collector, "hello", tags=["usb_insertion"], metadata={"task": "usb_insertion", "run": "demo"})
+    assert trace["name"] == "ask"
+    assert trace["tags"] == ["usb_insertion"]
+    assert trace["metadata"]["run"] == "demo"
+    assert 0.0 <= trace["latency_s"] < 10.0
+    (run,) = collector.store.trace(trace["id"])
+    assert run["outputs"]["generations"][0][0]["text"] == "yes"
+
+
+def test_same_frame_is_sent_and_stored_once(collector) -> None:
+    messages = compose("system", "which mode?", picture(0))
+    name = image_name(messages[1].content[1])
+    invoke(collector, messages)
+    first, second = reversed(invoke(collector, compose("system", "where is it?", picture(0))))
+    assert [path.name for path in (collector.store.folder / "images").iterdir()] == [name]
+    for trace in (first, second):
+        (run,) = collector.store.trace(trace["id"])
+        assert name in json.dumps(run["inputs"])
+        assert len(json.dumps(run["inputs"])) < 2000
+
+
+def test_second_report_of_a_frame_carries_no_pixels() -> None:
+    keep_once = client.ImageFilter("once")
+    first, second = ({"messages": [{"content": compose("s", text, picture(1))[1].content}]} for text in "ab")
+    assert keep_once(first) == first
+    assert keep_once(first) == first  # the SDK asks at the start and at the end of a run
+    again = keep_once(second)["messages"][0]["content"][1]
+    assert again == {"type": "image", "image": image_name(first["messages"][0]["content"][1])}
+
+
+def test_images_can_be_left_out(collector, monkeypatch) -> None:
+    monkeypatch.setenv("AGPS_TRACE_IMAGES", "none")
+    clear_caches()
+    invoke(collector, compose("system", "user", picture(2)))
+    assert not any((collector.store.folder / "images").iterdir())
+
+
+def test_unknown_image_setting_is_refused(collector, monkeypatch) -> None:
+    monkeypatch.setenv("AGPS_TRACE_IMAGES", "some")
+    clear_caches()
+    with pytest.raises(ConfigError, match="AGPS_TRACE_IMAGES is 'some'; use once"):
+        client.tracers()
+    monkeypatch.delenv("AGPS_TRACE_IMAGES")
+
+
+def test_outcome_of_the_episode_reaches_its_trace(collector) -> None:
+    (trace,) = invoke(collector, [HumanMessage("hello")])
+    client.report_outcome(trace["id"], success=True)
+    client.flush()
+    assert collector.store.traces()[0]["feedback"] == [{"key": "episode_success", "score": 1.0, "comment": None}]
+
+
+def test_nothing_is_reported_when_tracing_is_off(collector, monkeypatch) -> None:
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+    clear_caches()
+    assert client.tracers() == []
+    client.report_outcome("0" * 32, success=False)
+    assert collector.store.traces() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"), [("/runs/batch", b"{broken", 422), ("/nowhere", b"{}", 404), ("/runs", b"{}", 422)]
+)
+def test_requests_that_are_not_the_sdk_are_refused(collector, path, body, status) -> None:
+    request = urllib.request.Request(collector.url + path, data=body, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=5)
+    assert refused.value.code == status
+    refused.value.close()
+
+
+def test_no_file_but_images_can_be_fetched(collector) -> None:
+    for path in ("/images/../traces.db", "/images/traces.db", "/images/"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(collector.url + path, timeout=5)
+        refused.value.close()
