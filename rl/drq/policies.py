@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from rl.drq.config import DrQConfig, Precision
 from rl.errors import ConfigError
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
+NetworkT = TypeVar("NetworkT", bound=nn.Module | None)
 
 
 class Encoder(nn.Module):
@@ -137,28 +138,19 @@ class Critics(nn.Module):
         return q
 
 
-class DrQPolicy(BasePolicy):
-    """Encoder, actor, critics and target critics for a Dict of uint8 images (H, W, C) and `state`.
+class PixelPolicy(BasePolicy):
+    """What policies share that see a Dict of uint8 images (H, W, C) and `state` with our encoder.
 
-    There is no target encoder, as in DrQ-v2 (arXiv:2107.09645): the target critics read the live encoder's features.
+    There is no target encoder, as in DrQ-v2 (arXiv:2107.09645): target critics read the live encoder's features.
+    Subclasses add networks and `_predict`.
     """
 
     observation_space: spaces.Dict
     action_space: spaces.Box
 
-    def __init__(
-        self,
-        observation_space: spaces.Dict,
-        action_space: spaces.Box,
-        lr_schedule: Schedule | None = None,
-        config: DrQConfig | None = None,
-        use_sde: bool = False,
-    ) -> None:
+    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Box, config: DrQConfig) -> None:
         super().__init__(observation_space, action_space, squash_output=True)
-        config = config or DrQConfig()
         shapes = image_shapes(observation_space)
-        state_size = int(np.prod(observation_space[STATE].shape or (0,)))
-        action_size = action_space.shape[0]
         self.config = config
         self.cameras = tuple(shapes)
         self.features_size = 0
@@ -175,18 +167,8 @@ class DrQPolicy(BasePolicy):
             self.features_size = config.feature_size
         else:
             self.encoder = None
-        inputs = self.features_size + state_size
-        self.actor = Actor(inputs, action_size, config.hidden_size)
-        self.critic = Critics(inputs + action_size, config.hidden_size, config.critics)
-        self.critic_target = Critics(inputs + action_size, config.hidden_size, config.critics)
-        self.critic_target.load_state_dict(self.critic.state_dict())
-        self.critic_target.requires_grad_(False)
-        self.smooth_encoder, self.smooth_actor = copy.deepcopy(self.encoder), copy.deepcopy(self.actor)
-        """Moving averages of the weights: what deterministic actions come from."""
-        for network in (self.smooth_encoder, self.smooth_actor):
-            if network is not None:
-                network.requires_grad_(False)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
+        self.smooth_encoder = averaged_copy(self.encoder)
+        self.state_size = int(np.prod(observation_space[STATE].shape or (0,)))
 
     def encode(
         self, patches: torch.Tensor, precision: torch.dtype = torch.float32, *, smooth: bool = False
@@ -198,22 +180,18 @@ class DrQPolicy(BasePolicy):
         features: torch.Tensor = encoder(patches, precision)
         return features
 
-    def distribution(
-        self, patches: torch.Tensor, states: torch.Tensor, *, deterministic: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and log standard deviation before squashing, (B, A); averaged weights if deterministic."""
-        smooth = deterministic and self.config.average_rate > 0.0
-        actor = self.smooth_actor if smooth else self.actor
-        mean, log_std = actor(self.encode(patches, smooth=smooth), states)
-        return mean, log_std
+    def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
+        """Return the networks that act deterministically, each with the one that it is the moving average of."""
+        return [(self.smooth_encoder, self.encoder)]
 
     def average(self) -> None:
         """Mix the weights into their moving averages, by `average_rate`."""
-        averages: list[torch.Tensor] = list(self.smooth_actor.parameters())
-        weights: list[torch.Tensor] = list(self.actor.parameters())
-        if self.encoder is not None and self.smooth_encoder is not None:
-            averages += self.smooth_encoder.parameters()
-            weights += self.encoder.parameters()
+        averages: list[torch.Tensor] = []
+        weights: list[torch.Tensor] = []
+        for average, network in self.averaged():
+            if average is not None and network is not None:
+                averages += average.parameters()
+                weights += network.parameters()
         with torch.no_grad():
             torch._foreach_lerp_(averages, weights, self.config.average_rate)
 
@@ -234,6 +212,50 @@ class DrQPolicy(BasePolicy):
         patches = self.patches(observation, len(state))
         return {"patches": patches, STATE: torch.from_numpy(state).to(self.device)}, batched
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "config": self.config,
+        }
+
+
+class DrQPolicy(PixelPolicy):
+    """Encoder, actor, critics and target critics."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Box,
+        lr_schedule: Schedule | None = None,
+        config: DrQConfig | None = None,
+        use_sde: bool = False,
+    ) -> None:
+        config = config or DrQConfig()
+        super().__init__(observation_space, action_space, config)
+        action_size = action_space.shape[0]
+        inputs = self.features_size + self.state_size
+        self.actor = Actor(inputs, action_size, config.hidden_size)
+        self.critic = Critics(inputs + action_size, config.hidden_size, config.critics)
+        self.critic_target = Critics(inputs + action_size, config.hidden_size, config.critics)
+        self.critic_target.load_state_dict(self.critic.state_dict())
+        self.critic_target.requires_grad_(False)
+        self.smooth_actor = averaged_copy(self.actor)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
+
+    def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
+        """Return the networks that act deterministically, each with the one that it is the moving average of."""
+        return [*super().averaged(), (self.smooth_actor, self.actor)]
+
+    def distribution(
+        self, patches: torch.Tensor, states: torch.Tensor, *, deterministic: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and log standard deviation before squashing, (B, A); averaged weights if deterministic."""
+        smooth = deterministic and self.config.average_rate > 0.0
+        actor = self.smooth_actor if smooth else self.actor
+        mean, log_std = actor(self.encode(patches, smooth=smooth), states)
+        return mean, log_std
+
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> torch.Tensor:
         assert isinstance(observation, dict)
         mean, log_std = self.distribution(observation["patches"], observation[STATE], deterministic=deterministic)
@@ -241,12 +263,13 @@ class DrQPolicy(BasePolicy):
             return torch.tanh(mean)
         return torch.tanh(mean + log_std.exp() * torch.randn_like(mean))
 
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "config": self.config,
-        }
+
+def averaged_copy(network: NetworkT) -> NetworkT:
+    """Return a copy of a network, or None of None, to hold a moving average of its weights: without gradients."""
+    copied = copy.deepcopy(network)
+    if isinstance(copied, nn.Module):
+        copied.requires_grad_(False)
+    return copied
 
 
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
