@@ -23,6 +23,7 @@ from agps_agent.runs import RunDirectory
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor
 from rl import checkpoint
+from rl.algorithm import GuidedAlgorithm
 from rl.buffers import Episode
 from rl.drq import DrQ
 from rl.envs.factory import make_env
@@ -56,7 +57,7 @@ class Session:
     run: RunDirectory
     env: ManipulationEnv
     eval_env: ManipulationEnv
-    algorithm: DrQ
+    algorithm: GuidedAlgorithm
     supervisor: Supervisor
     recorder: Recorder
     rate_hz: float = 10.0
@@ -95,6 +96,7 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
         config=config.drq,
         supervisor=supervisor,
         guidance=config.guidance,
+        store_guided=config.store_guided,
         seed=config.seed,
         tensorboard_log=str(run.path / "tensorboard"),
     )
@@ -241,7 +243,7 @@ def build_asker(config: RunConfig) -> Asker:
     return Asker(config=config, chat=chat, graph=build_graph(config.task, config.agent))
 
 
-def load_policy(run: RunDirectory) -> DrQ:
+def load_policy(run: RunDirectory) -> GuidedAlgorithm:
     """Return the policy of a run's newest checkpoint, without its replay memory.
 
     Raises:

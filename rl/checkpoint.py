@@ -1,8 +1,9 @@
 """Save and resume a whole run: networks, optimizers, replay memory, random states, counters.
 
-A checkpoint is a folder. `algorithm.zip` is the Stable-Baselines3 file, which `DrQ.load` reads too; `episodes/` holds
-one file per episode in the layout of demonstrations. It is written beside its place and then renamed, so that what is
-there is always whole. Load only checkpoints that you trust: like any Stable-Baselines3 file they contain pickles.
+A checkpoint is a folder. `algorithm.zip` is the Stable-Baselines3 file, which the algorithm's `load` reads too;
+`episodes/` holds one file per episode in the layout of demonstrations. It is written beside its place and then renamed,
+so that what is there is always whole. Load only checkpoints that you trust: like any Stable-Baselines3 file they
+contain pickles.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
+from rl.algorithm import GuidedAlgorithm
 from rl.buffers import IndexBuffer
 from rl.drq.drq import DrQ
 from rl.errors import AgpsError, ConfigError
@@ -41,18 +43,11 @@ DAMAGE = (
     pickle.UnpicklingError,
 )
 """What reading a damaged file raises, found by damaging them."""
-COUNTERS = (
-    "num_timesteps",
-    "_n_updates",
-    "_episode_num",
-    "_total_timesteps",
-    "_num_timesteps_at_start",
-    "ep_info_buffer",
-    "ep_success_buffer",
-)
+ALGORITHMS: dict[str, type[GuidedAlgorithm]] = {kind.name: kind for kind in (DrQ,)}
+"""By the name in the manifest. Checkpoints without one are DrQ's."""
 
 
-def save_checkpoint(path: Path, algorithm: DrQ, extra: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
     """Replace the checkpoint at `path` by the present state; episodes already there are not written again.
 
     Args:
@@ -78,7 +73,7 @@ def save_checkpoint(path: Path, algorithm: DrQ, extra: dict[str, Any]) -> None:
         raise AgpsError(f"Cannot save {path}: {reason}; {advice}.") from error
 
 
-def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
+def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     """Bring `algorithm` to the state saved at `path` and return its `extra`.
 
     The environment's own state is not part of it: a run goes on with a fresh episode.
@@ -92,14 +87,16 @@ def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
     """
     folder = find_checkpoint(Path(path))
     manifest = _read_manifest(folder)
-    _check_same(folder, manifest["setup"], _setup(algorithm))
+    # What an older checkpoint does not name came later, with a default that changes nothing.
+    older = {"algorithm": DrQ.name, **_plain(dataclasses.asdict(algorithm.config_class()))}
+    _check_same(folder, older | manifest["setup"], _setup(algorithm))
     try:
         data, parameters, variables = load_from_zip_file(folder / ALGORITHM, device=algorithm.device)
         state = torch.load(folder / STATE, map_location="cpu", weights_only=False)
         assert data is not None and variables is not None
         algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
-        algorithm.log_ent_coef.data = variables["log_ent_coef"].data.to(algorithm.device)
-        for name in COUNTERS:
+        algorithm.set_learned_tensors(variables)
+        for name in algorithm.counters:
             setattr(algorithm, name, data[name])
         _restore_memory(folder, algorithm, state)
     except DAMAGE as error:
@@ -112,16 +109,20 @@ def load_checkpoint(path: Path, algorithm: DrQ) -> dict[str, Any]:
     return extra
 
 
-def load_policy(path: Path) -> DrQ:
+def load_policy(path: Path) -> GuidedAlgorithm:
     """Return the policy of a checkpoint, without its replay memory.
 
     Raises:
         ConfigError: If there is no checkpoint, or it is incomplete or damaged.
     """
     folder = find_checkpoint(Path(path))
-    _read_manifest(folder)
+    name = _read_manifest(folder)["setup"].get("algorithm", DrQ.name)
+    if name not in ALGORITHMS:
+        raise ConfigError(
+            f"Checkpoint {folder} is of the algorithm {name!r}; this version knows {', '.join(ALGORITHMS)}."
+        )
     try:
-        policy: DrQ = DrQ.load(folder / ALGORITHM)
+        policy = ALGORITHMS[name].load(folder / ALGORITHM)
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
     return policy
@@ -154,7 +155,7 @@ def find_checkpoint(path: Path) -> Path:
     )
 
 
-def _write_all(new: Path, old: Path, algorithm: DrQ, extra: dict[str, Any]) -> None:
+def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
     store = algorithm.store
     numbers = {number: len(store.slots_of(number)) - 1 for number in store.episodes}
     names = [f"{number:06d}_{steps}.npz" for number, steps in numbers.items()]
@@ -238,15 +239,20 @@ def _unreadable(folder: Path, error: Exception) -> ConfigError:
     return ConfigError(f"Checkpoint {folder} is damaged, or of another version ({reason}); use another one.")
 
 
-def _setup(algorithm: DrQ) -> dict[str, Any]:
+def _setup(algorithm: GuidedAlgorithm) -> dict[str, Any]:
     """Return what must be equal for a checkpoint to fit, as JSON gives it back."""
     setup = {
+        "algorithm": algorithm.name,
         **dataclasses.asdict(algorithm.config),
         "observation_space": str(algorithm.observation_space),
         "action_space": str(algorithm.action_space),
     }
-    same: dict[str, Any] = json.loads(json.dumps(setup))
-    return same
+    return _plain(setup)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
 def _check_same(folder: Path, saved: dict[str, Any], present: dict[str, Any]) -> None:
@@ -258,7 +264,7 @@ def _check_same(folder: Path, saved: dict[str, Any], present: dict[str, Any]) ->
             )
 
 
-def _restore_memory(folder: Path, algorithm: DrQ, state: dict[str, Any]) -> None:
+def _restore_memory(folder: Path, algorithm: GuidedAlgorithm, state: dict[str, Any]) -> None:
     algorithm.setup_memory()
     for name in state["episodes"]:
         with np.load(folder / EPISODES / name) as episode:
@@ -269,21 +275,17 @@ def _restore_memory(folder: Path, algorithm: DrQ, state: dict[str, Any]) -> None
         buffer.add(algorithm.store.slots_at(episodes, steps))
 
 
-def _random_states(algorithm: DrQ) -> dict[str, Any]:
+def _random_states(algorithm: GuidedAlgorithm) -> dict[str, Any]:
     return {
-        "acting": algorithm.acting_rng.bit_generator.state,
-        "sampling": algorithm.sampling_rng.bit_generator.state,
-        "noise": algorithm.noise_rng.get_state(),
+        **algorithm.random_states(),
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002  # the legacy global state, which Stable-Baselines3 seeds
         "torch": torch.get_rng_state(),
     }
 
 
-def _set_random_states(algorithm: DrQ, states: dict[str, Any]) -> None:
-    algorithm.acting_rng.bit_generator.state = states["acting"]
-    algorithm.sampling_rng.bit_generator.state = states["sampling"]
-    algorithm.noise_rng.set_state(states["noise"])
+def _set_random_states(algorithm: GuidedAlgorithm, states: dict[str, Any]) -> None:
+    algorithm.set_random_states(states)
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002
     torch.set_rng_state(states["torch"])

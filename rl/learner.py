@@ -12,7 +12,7 @@ import torch
 from rl.errors import AgpsError
 
 if TYPE_CHECKING:  # the algorithm owns its learner; at run time the import goes only that way
-    from rl.drq.drq import DrQ
+    from rl.algorithm import GuidedAlgorithm
 
 
 class Learner(Protocol):
@@ -35,7 +35,7 @@ class Learner(Protocol):
 class LockstepLearner:
     """A fixed number of updates per environment step: a seed fixes the whole run."""
 
-    def __init__(self, algorithm: "DrQ") -> None:
+    def __init__(self, algorithm: "GuidedAlgorithm") -> None:
         self._algorithm = algorithm
         self._last_update = time.monotonic()
 
@@ -67,7 +67,7 @@ class ThreadedLearner:
 
     def __init__(
         self,
-        algorithm: "DrQ",
+        algorithm: "GuidedAlgorithm",
         *,
         publish_every: int = 20,
         max_updates_per_step: float | None = None,

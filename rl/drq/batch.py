@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rl.buffers import FrameStore, IndexBuffer, IntArray, demo_count
+from rl.buffers import FrameStore, IntArray
 from rl.drq.augmentation import shifted_images
 from rl.drq.config import DrQConfig
 from rl.drq.policies import DrQPolicy
-from rl.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,28 +31,6 @@ class Batch:
     """Proprioception at t + k."""
     from_demo: int
     """How many of the transitions, the first ones, were drawn from the demo buffer."""
-
-
-def sample_slots(
-    online: IndexBuffer, demo: IndexBuffer, batch_size: int, config: DrQConfig, rng: np.random.Generator
-) -> tuple[IntArray, int]:
-    """Draw transitions from both buffers, demonstrations first. Shape (B,); and how many are demonstrations.
-
-    Raises:
-        ConfigError: If both buffers are empty.
-    """
-    if len(online) + len(demo) == 0:
-        raise ConfigError("There is nothing to learn from: collect steps or add demonstrations first.")
-    from_demo = demo_count(
-        batch_size,
-        len(online),
-        len(demo),
-        fraction=config.demo_fraction,
-        small_count=config.small_demo_count,
-        small_fraction=config.small_demo_fraction,
-    )
-    parts = [buffer.sample(n, rng) for buffer, n in ((demo, from_demo), (online, batch_size - from_demo)) if n > 0]
-    return np.concatenate(parts), from_demo
 
 
 def make_batch(

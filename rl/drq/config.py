@@ -3,51 +3,28 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from rl.algorithm import GuidedConfig, check_at_least_one, check_share
 from rl.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]
-StoreGuided = Literal["online", "both", "success"]
 Preset = Literal["tuned", "hil-serl"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrQConfig:
+class DrQConfig(GuidedConfig):
     """What the learner does. The defaults are the preset `tuned`.
 
     `tuned` is the recipe that reached 50 of 50 simulated USB insertions within 6-12 thousand steps; `hil-serl` are the
     values of HIL-SERL's image policies (arXiv:2410.21845 and its released code), which AGPS says it follows.
     """
 
-    batch_size: int = 128
-    """Transitions per update, demo and online together. HIL-SERL: 256."""
-    demo_fraction: float = 0.5
-    """Share of a batch from the demo buffer (RLPD)."""
-    small_demo_count: int = 60
-    """Demo buffers below this many transitions are small: half a batch would repeat each too often. Measured."""
-    small_demo_fraction: float = 0.25
-    """Share of a batch from a small demo buffer. Measured."""
-    buffer_capacity: int = 50_000
-    """Observations kept, demonstrations included. HIL-SERL: 200k + 200k."""
-
-    learning_starts: int = 200
-    """Environment steps before the first update; demonstrations do not count. HIL-SERL: 100."""
-    random_steps: int = 0
-    """Environment steps with uniformly random actions at the start. HIL-SERL: 0."""
-    train_freq: int = 2
-    """Environment steps between calls of the lockstep learner. With `gradient_steps` = 1: half an update per step."""
-    gradient_steps: int = 1
-    """Critic updates per call of the lockstep learner."""
     actor_every: int = 1
     """Every how many critic updates the actor and the temperature are updated. HIL-SERL: 2 (1 critic-only, 1 full)."""
 
-    gamma: float = 0.92
-    """Discount per control step. HIL-SERL: 0.97; the shorter horizon was part of what made the task learnable."""
     n_step: int = 3
     """Rewards summed before bootstrapping (DrQ-v2). HIL-SERL: 1."""
     clip_target: tuple[float, float] | None = (0.0, 1.0)
     """Range of possible returns, to which critic targets are clamped. None for rewards other than a sparse 0/1."""
-    tau: float = 0.01
-    """Share of the critic mixed into its target at each update (DrQ-v2). HIL-SERL: 0.005."""
     critics: int = 2
     """Members of the critic ensemble."""
     critic_subset: int | None = None
@@ -63,15 +40,11 @@ class DrQConfig:
     included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the
     critic little. HIL-SERL: 0."""
 
-    learning_rate: float = 1e-3
-    """Adam, for critic with encoder, actor, and temperature. HIL-SERL: 3e-4."""
     initial_temperature: float = 0.01
     """Weight of the entropy at the start. There is no entropy in the critic's target (RLPD, HIL-SERL)."""
     target_entropy_per_action: float = -1.5
     """Target entropy per action component, [nat]. HIL-SERL: -0.5, which is a noise of several millimetres per step."""
 
-    shift_pad: int = 4
-    """Largest random shift of an image, [px] (DrQ)."""
     shift_together: bool = True
     """Shift the cameras of one observation alike. Features then locate the port to 0.3 mm where separate shifts left
     0.4 mm, after as many updates; their rows and columns stay comparable."""
@@ -88,20 +61,10 @@ class DrQConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name in (
-            "batch_size",
-            "buffer_capacity",
-            "train_freq",
-            "gradient_steps",
-            "actor_every",
-            "n_step",
-            "critics",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; ask for at least 1.")
-        for name in ("demo_fraction", "small_demo_fraction", "gamma", "tau", "average_rate"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; ask for a value in [0, 1].")
+        super().__post_init__()
+        for name in ("actor_every", "n_step", "critics"):
+            check_at_least_one(name, getattr(self, name))
+        check_share("average_rate", self.average_rate)
         if self.critic_subset is not None and not 1 <= self.critic_subset <= self.critics:
             raise ConfigError(f"critic_subset is {self.critic_subset}; ask for 1 to {self.critics}.")
 

@@ -1,3 +1,4 @@
+import json
 import resource
 import signal
 from pathlib import Path
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rl.checkpoint import MANIFEST, latest_checkpoint, load_checkpoint, save_checkpoint
+from rl.checkpoint import MANIFEST, latest_checkpoint, load_checkpoint, load_policy, save_checkpoint
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError, ConfigError
 from tests.rl.drq.reach import Reach, record
@@ -71,6 +72,31 @@ def test_policy_of_a_checkpoint_loads_alone(trained: DrQ, tmp_path: Path):
     np.testing.assert_array_equal(
         policy.predict(observation, deterministic=True)[0], trained.predict(observation, deterministic=True)[0]
     )
+
+
+def test_manifest_names_the_algorithm(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    assert isinstance(load_policy(tmp_path / "last"), DrQ)
+    change_setup(tmp_path / "last", algorithm="tabular")
+    with pytest.raises(ConfigError, match="of the algorithm 'tabular'; this version knows drq"):
+        load_policy(tmp_path / "last")
+    with pytest.raises(ConfigError, match="algorithm = tabular, not drq"):
+        load_checkpoint(tmp_path / "last", make_model(demos=0))
+
+
+def test_checkpoint_that_names_neither_algorithm_nor_newer_settings_is_of_drq(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {"try": 1})
+    change_setup(tmp_path / "last", algorithm=None, bc_weight=None)  # settings that are at their default
+    assert isinstance(load_policy(tmp_path / "last"), DrQ)
+    assert load_checkpoint(tmp_path / "last", make_model(demos=0)) == {"try": 1}
+
+
+def change_setup(folder: Path, **changes: object) -> None:
+    """Write other values into a manifest; None removes the entry."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    setup = {**manifest["setup"], **changes}
+    manifest["setup"] = {key: value for key, value in setup.items() if value is not None or key not in changes}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
 def test_only_new_episodes_are_written(trained: DrQ, tmp_path: Path):

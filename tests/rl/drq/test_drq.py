@@ -9,7 +9,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from rl.drq import DrQ, DrQConfig
-from rl.drq.batch import make_batch, sample_slots
+from rl.drq.batch import make_batch
 from rl.drq.policies import squashed_sample
 from rl.errors import ConfigError
 from tests.rl.drq.reach import Reach, record
@@ -137,7 +137,7 @@ def test_temperature_falls_while_entropy_is_above_target():
 def test_half_of_a_batch_is_demonstrations():
     model = make_model(demos=30)
     model.learn(8)
-    slots, from_demo = sample_slots(model.online, model.demo, 16, model.config, np.random.default_rng(0))
+    slots, from_demo = model.draw_slots(16)
     assert from_demo == 8
     assert np.isin(slots[:8], model.demo.slots).all()
     assert np.isin(slots[8:], model.online.slots).all()
