@@ -16,6 +16,7 @@ from agps_agent.config import RunConfig
 from agps_agent.float_trigger import Encoder, FloatConfig, StallRule, default_encoder
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.gate import CallGate
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
 from agps_agent.models.profiles import ModelProfile, find_profile
 from agps_agent.report.recording import Recorder
@@ -144,7 +145,7 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder()
     memory = EpisodicMemory(run.memory, dim=encoder.dim, task=config.task)
-    graph = build_graph(config.task, config.agent)
+    graph, gate = build_graph(config.task, config.agent), CallGate()
 
     async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
         context = AgentContext(
@@ -153,6 +154,7 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
             profile=chat.profile,
             memory=memory,
             embedding=embedding,
+            gate=gate,
             settings=config.agent,
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
@@ -170,6 +172,8 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
         config=config.supervisor,
         seed=config.seed + SUPERVISOR_SEED,
         save_answer=save,
+        on_trigger=config.on_trigger,
+        gate=gate,
     )
 
 

@@ -104,8 +104,9 @@ class RunConfig(BaseModel):
     """Edge of the policy's images, [px]."""
     mode: Literal["auto", "prune", "guide"] = "auto"
     """Intervention to ask for: what the agent decides, always a box, or always waypoints."""
-    on_trigger: Literal["hold"] = "hold"
-    """What the arm does while the agent thinks: hold still (the paper)."""
+    on_trigger: Literal["hold", "continue"] = "hold"
+    """What the arm does while the agent thinks: hold still (the paper), or continue with the policy and take the answer
+    when it comes."""
     store_guided: Literal["online", "both", "success"] = "success"
     """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
     if the episode succeeds)."""

@@ -1,25 +1,28 @@
 """The agent behind `rl.supervisor.Supervisor`: FLOAT watches, the graph answers, memory learns what worked."""
 
-import asyncio
 import concurrent.futures
 import logging
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
+from uuid import UUID
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from agps_agent.ask import Answer
+from agps_agent.background import Background
 from agps_agent.float_trigger import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos, StallRule
 from agps_agent.float_trigger.encoder import Encoder
+from agps_agent.models.gate import CallGate
 from agps_agent.state import Trigger
+from agps_agent.tracing.client import report_outcome
 from rl.buffers import Episode
 from rl.errors import AgpsError
-from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation
+from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Prune
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
@@ -50,6 +53,34 @@ class SupervisorConfig(BaseModel):
         "on a few early successes, FLOAT takes wandering for normal and would never ask again.",
     )
     max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate FLOAT.")
+    stale_after_m: float = Field(
+        0.03,
+        gt=0,
+        description="With --on-trigger continue: waypoints for an arm that has since moved further than this, metres, "
+        "are not followed. A box always holds.",
+    )
+    stale_after_s: float = Field(
+        20.0, gt=0, description="With --on-trigger continue: waypoints that took longer than this are not followed."
+    )
+    patience_s: float = Field(
+        120.0,
+        gt=0,
+        description="A question that takes longer is given up, seconds: the last resort behind the wall budget.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """A question under way."""
+
+    id: str
+    scene: Scene
+    answer: concurrent.futures.Future[Answer]
+    position: FloatArray
+    """Where the TCP was, base frame. Shape (3,), [m]."""
+    frame: int
+    """Number of the observation in the rollout."""
+    asked_at: float
 
 
 class AgentSupervisor:
@@ -67,6 +98,8 @@ class AgentSupervisor:
         config: SupervisorConfig,
         seed: int,
         save_answer: Callable[[str, Answer, Scene], None] | None = None,
+        on_trigger: Literal["hold", "continue"] = "hold",
+        gate: CallGate | None = None,
     ) -> None:
         self.reading: FloatReading | None = None
         """What FLOAT last said; None until it is calibrated."""
@@ -86,7 +119,10 @@ class AgentSupervisor:
         self._unaided: deque[bool] = deque(maxlen=config.fade_window)
         self._counts: Counter[str] = Counter()
         self._seconds = 0.0
-        self._worker = _EventLoopThread()
+        self._on_trigger = on_trigger
+        self._gate = gate or CallGate()
+        self._background = Background()
+        self._pending: _Question | None = None
         self.last_episode: dict[str, Any] = {}
         """What FLOAT and the agent did in the last finished rollout, for the run's log."""
 
@@ -104,6 +140,7 @@ class AgentSupervisor:
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""
+        self._abandon_question()
         self._episode = episode
         self._embeddings: list[FloatArray] = []
         self._queries = 0
@@ -111,6 +148,7 @@ class AgentSupervisor:
         self._trigger: Trigger | None = None
         self._readings: list[FloatReading] = []
         self._record_ids: list[str] = []
+        self._trace_ids: list[UUID] = []
         self._stall_rule.reset()
         if self._detector is not None:
             self._detector.reset()
@@ -118,10 +156,15 @@ class AgentSupervisor:
         self._may_help = bool(self._rng.random() < self._config.help_share * (1.0 - unaided_success))
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
-        """Update FLOAT with this step; on the first drift of a rollout ask the agent while the arm holds still."""
+        """Update FLOAT with this step; on the first drift of a rollout ask the agent.
+
+        The arm holds still until the answer is there, or the policy goes on and the answer comes at a later step.
+        """
         embedding = self._encoder.encode(observation.images)
         self._embeddings.append(embedding)
         trigger = self._watch(embedding, observation)
+        if self._pending is not None:
+            return self._collect(observation)
         if trigger is None or active is not None:
             return None
         if self._trigger is None:
@@ -130,17 +173,23 @@ class AgentSupervisor:
         if self._queries >= self._config.max_queries or not self._may_help:
             return None
         self._queries += 1
-        return self._question(embedding, trigger)
+        self._pending = self._question(embedding, trigger, observation)
+        if self._on_trigger == "continue":
+            return None
+        concurrent.futures.wait([self._pending.answer], timeout=self._config.patience_s)
+        return self._collect(observation)
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Tell the memory what came of its records, and let FLOAT learn from a success."""
+        self._abandon_question()
         for record_id in self._record_ids:
             final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
-            try:
-                self._memory.mark(record_id, success=outcome.success, T_base_tcp_final=final)
-            except (OSError, AgpsError) as error:
-                self._counts["unmarked_records"] += 1
-                _log.warning("What came of %s was not remembered (%s); the run goes on.", record_id, error)
+            self._background.write(
+                "unmarked_records",
+                partial(self._memory.mark, record_id, success=outcome.success, T_base_tcp_final=final),
+            )
+        for trace_id in self._trace_ids:
+            report_outcome(trace_id, success=outcome.success)
         if not outcome.intervention_ids:
             self._unaided.append(outcome.success)
         self.last_episode = {
@@ -153,6 +202,7 @@ class AgentSupervisor:
             "float_scores": [round(reading.score, 4) for reading in self._readings],
             "float_max": max((reading.index for reading in self._readings), default=None),
             "float_threshold": None if self.reading is None else self.reading.threshold,
+            "counters": self.metrics(),
         }
         if outcome.success and self._learns_references and self._embeddings:
             # What led up to the question was no example to follow.
@@ -162,11 +212,18 @@ class AgentSupervisor:
                 self._fit()
 
     def metrics(self) -> dict[str, float]:
-        """Return cumulative counters of the run."""
-        return {**{key: float(value) for key, value in self._counts.items()}, "agent_pause_s": self._seconds}
+        """Return cumulative counters of the run; a write that is under way is not counted yet."""
+        self._count_failed_writes()
+        counts = {key: float(value) for key, value in self._counts.items()}
+        return {**counts, **self._gate.counters(), "agent_pause_s": self._seconds}
+
+    def settle(self) -> None:
+        """Wait until all that was to be written is on disk, or has failed and is counted."""
+        self._count_failed_writes(wait=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return counters, references of FLOAT and the random state."""
+        self.settle()
         return {
             "learns_references": self._learns_references,
             "references": [np.asarray(reference) for reference in self._references],
@@ -174,6 +231,7 @@ class AgentSupervisor:
             "counts": dict(self._counts),
             "seconds": self._seconds,
             "rng": self._rng.bit_generator.state,
+            "gate": self._gate.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -186,11 +244,12 @@ class AgentSupervisor:
         self._counts = Counter(state["counts"])
         self._seconds = state["seconds"]
         self._rng.bit_generator.state = state["rng"]
+        self._gate.load_state_dict(state["gate"])
         self._fit()
 
     def close(self) -> None:
-        """Stop the worker loop and release the memory."""
-        self._worker.close()
+        """Finish what is being written, give up a question under way, and release the memory."""
+        self._background.close()
         self._memory.close()
 
     def _watch(self, embedding: FloatArray, observation: Observation) -> Trigger | None:
@@ -212,36 +271,85 @@ class AgentSupervisor:
             kind=kind, index=index, threshold=threshold, step=observation.step, episode=self._episode, alone=alone
         )
 
-    def _question(self, embedding: FloatArray, trigger: Trigger) -> Intervention | None:
-        started = time.monotonic()
-        scene = self._capture()
-        answer = self._worker.run(self._ask(scene, embedding, trigger))
-        self._seconds += time.monotonic() - started
+    def _question(self, embedding: FloatArray, trigger: Trigger, observation: Observation) -> _Question:
+        """Start a question about what the cameras see now."""
         self._counts["questions"] += 1
-        self._counts["agent_calls"] += answer.cost.model_calls
-        self._counts["memory_hits"] += answer.cost.memory_hit
-        self._counts["tokens"] += answer.cost.prompt_tokens + answer.cost.completion_tokens
-        question_id = f"{self._counts['questions']:04d}"
-        self._save(question_id, answer, scene)
+        asked_at = time.monotonic()
+        scene = self._capture()
+        return _Question(
+            id=f"{self._counts['questions']:04d}",
+            scene=scene,
+            answer=self._background.start(self._ask(scene, embedding, trigger)),
+            position=observation.robot.T_base_tcp[:3, 3].copy(),
+            frame=len(self._embeddings) - 1,
+            asked_at=asked_at,
+        )
+
+    def _collect(self, observation: Observation) -> Intervention | None:
+        """Return what the question under way came to, if it is answered and the answer still fits."""
+        question, now = self._pending, time.monotonic()
+        assert question is not None
+        if not question.answer.done():
+            if now - question.asked_at > self._config.patience_s:
+                question.answer.cancel()
+                self._pending = None
+                self._counts["declined/timeout"] += 1
+            return None
+        self._pending = None
+        answer = question.answer.result()
+        if self._on_trigger == "hold":
+            self._seconds += now - question.asked_at
+        self._count(answer)
+        self._trace_ids.append(answer.trace_id)
+        self._save(question, answer)
         if answer.intervention is None:
-            self._counts[f"declined/{answer.reason_key}"] += 1
+            return None
+        if (stale := self._stale(question, answer.intervention, observation, now)) is not None:
+            self._counts[f"stale/{stale}"] += 1
             return None
         if answer.record_id is not None:
             self._record_ids.append(answer.record_id)
         if self._detector is not None:
             self._detector.rearm()
-        self._help_step = len(self._embeddings) - 1
-        return replace(answer.intervention, id=question_id)
+        self._help_step = question.frame
+        return replace(answer.intervention, id=question.id)
 
-    def _save(self, question_id: str, answer: Answer, scene: Scene) -> None:
+    def _abandon_question(self) -> None:
+        """Cancel a question whose episode is over."""
+        if self._pending is not None:
+            self._pending.answer.cancel()
+            self._pending = None
+            self._counts["stale/episode_over"] += 1
+
+    def _count(self, answer: Answer) -> None:
+        self._counts["agent_calls"] += answer.cost.model_calls
+        self._counts["memory_hits"] += answer.cost.memory_hit
+        self._counts["tokens"] += answer.cost.prompt_tokens + answer.cost.completion_tokens
+        if answer.intervention is None:
+            self._counts[f"declined/{answer.reason_key}"] += 1
+
+    def _stale(
+        self, question: _Question, intervention: Intervention, observation: Observation, now: float
+    ) -> Literal["moved", "late"] | None:
+        """Return why waypoints are not for this moment any more; None if they are, and for a box."""
+        if isinstance(intervention, Prune) or self._on_trigger == "hold":
+            return None
+        moved_m = float(np.linalg.norm(observation.robot.T_base_tcp[:3, 3] - question.position))
+        if moved_m > self._config.stale_after_m:
+            return "moved"
+        return "late" if now - question.asked_at > self._config.stale_after_s else None
+
+    def _save(self, question: _Question, answer: Answer) -> None:
         """Keep a question for people; a full disk costs its record, not the run."""
-        if self._save_answer is None:
-            return
-        try:
-            self._save_answer(question_id, answer, scene)
-        except OSError as error:
-            self._counts["unsaved_questions"] += 1
-            _log.warning("Question %s was not saved (%s); its answer is used all the same.", question_id, error)
+        if self._save_answer is not None:
+            self._background.write("unsaved_questions", partial(self._save_answer, question.id, answer, question.scene))
+
+    def _count_failed_writes(self, *, wait: bool = False) -> None:
+        for what, error in self._background.failed_writes(wait=wait):
+            if not isinstance(error, OSError | AgpsError):
+                raise error
+            self._counts[what] += 1
+            _log.warning("Not written (%s: %s); the run goes on.", what, error)
 
     def _fit(self) -> None:
         """Calibrate FLOAT on the references when there are enough of them."""
@@ -250,23 +358,3 @@ class AgentSupervisor:
             self._detector = FloatDetector(self._float_config).fit(list(self._references))
         except NotEnoughDemos:
             self._detector = None
-
-
-class _EventLoopThread:
-    """An asyncio loop on its own thread: timeouts work, and the control loop may wait for it or not."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="agps-agent", daemon=True)
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run to the end and return the result; `ask` has its own wall budget."""
-        future: concurrent.futures.Future[Answer] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        return future.result()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=5.0)
-        if not self._thread.is_alive():
-            self._loop.close()

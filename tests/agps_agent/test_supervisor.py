@@ -1,3 +1,6 @@
+import asyncio
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +14,7 @@ from agps_agent.float_trigger import FloatConfig, StallConfig, StallRule
 from agps_agent.supervisor import AgentSupervisor, SupervisorConfig
 from rl.transforms import pose
 from rl.types import Box, Cost, EpisodeOutcome, Guide, Intervention, Observation, Prune, RobotState, Waypoint
-from tools.memory import EpisodicMemory
+from tools.memory import EpisodicMemory, MemoryRecord
 from tools.scene import Scene
 
 DOWN = np.diag([1.0, -1.0, -1.0])
@@ -71,8 +74,8 @@ def says(intervention: Intervention | None, reason: str = "answered") -> Answer:
 def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
     made: list[AgentSupervisor] = []
 
-    def build(answer: Answer, save_answer=None, **config) -> AgentSupervisor:
-        async def ask(scene, embedding, trigger) -> Answer:
+    def build(answer: Answer, save_answer=None, ask=None, on_trigger="hold", **config) -> AgentSupervisor:
+        async def answers_at_once(scene, embedding, trigger) -> Answer:
             return answer
 
         scene = Scene(
@@ -80,7 +83,7 @@ def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
         )
         supervisor = AgentSupervisor(
             capture=lambda: scene,
-            ask=ask,
+            ask=ask or answers_at_once,
             encoder=OneHot(),
             float_config=FloatConfig(min_demos=5, alpha=0.3),
             stall_rule=StallRule(45, STALL),
@@ -88,6 +91,7 @@ def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
             config=SupervisorConfig(**{"help_share": 1.0, **config}),
             seed=0,
             save_answer=save_answer,
+            on_trigger=on_trigger,
         )
         made.append(supervisor)
         return supervisor
@@ -130,6 +134,7 @@ def test_question_that_cannot_be_saved_is_counted_and_its_answer_used(make):
 
     supervisor = make(says(GUIDE), save_answer=full_disk)
     assert len(run_rollout(supervisor)) == 1
+    supervisor.settle()
     assert supervisor.metrics()["unsaved_questions"] == 1
 
 
@@ -137,6 +142,7 @@ def test_outcome_that_cannot_be_remembered_is_counted_and_the_run_goes_on(make):
     supervisor = make(replace(says(GUIDE), record_id="no such record"))
     run_rollout(supervisor)
     supervisor.finish_episode(ended(success=True, helped=True))
+    supervisor.settle()
     assert supervisor.metrics()["unmarked_records"] == 1
 
 
@@ -185,3 +191,113 @@ def test_resumed_supervisor_continues_with_counts_references_and_random_state(ma
         follow_ups.append([len(run_rollout(supervisor, episode=episode)) for episode in range(6, 30)])
     assert follow_ups[0] == follow_ups[1]
     assert first.metrics() | {"agent_pause_s": 0} == second.metrics() | {"agent_pause_s": 0}
+
+
+def gone(millimetres: float, step: int = 0) -> Observation:
+    """What is seen when the arm has moved along x."""
+    here = seen(step)
+    T = HERE.copy()
+    T[0, 3] += millimetres / 1000
+    return replace(here, robot=replace(here.robot, T_base_tcp=T))
+
+
+class Slow:
+    """An agent whose answers come when a test says so."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer, self.may_answer, self.cancelled = answer, threading.Event(), threading.Event()
+
+    async def __call__(self, scene, embedding, trigger) -> Answer:
+        try:
+            while not self.may_answer.is_set():
+                await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return self.answer
+
+    def answers(self, supervisor: AgentSupervisor) -> None:
+        self.may_answer.set()
+        assert supervisor._pending is not None
+        supervisor._pending.answer.result(timeout=5)
+
+
+def ask_and_go_on(make, answer: Answer, **config) -> tuple[AgentSupervisor, Slow]:
+    """A supervisor whose question is under way while the policy goes on."""
+    agent = Slow(answer)
+    supervisor = make(answer, ask=agent, on_trigger="continue", **config)
+    assert run_rollout(supervisor) == []
+    assert supervisor.metrics()["questions"] == 1
+    return supervisor, agent
+
+
+def test_policy_goes_on_while_the_agent_thinks_and_the_answer_comes_later(make):
+    supervisor, agent = ask_and_go_on(make, says(GUIDE))
+    agent.answers(supervisor)
+    assert supervisor.review(seen(8)) == replace(GUIDE, id="0001")
+    assert supervisor.metrics()["agent_pause_s"] == 0.0
+
+
+@pytest.mark.parametrize(("moved_mm", "used"), [(9.0, True), (11.0, False)])
+def test_waypoints_for_where_the_arm_no_longer_is_are_not_followed(make, moved_mm, used):
+    supervisor, agent = ask_and_go_on(make, says(GUIDE), stale_after_m=0.01)
+    agent.answers(supervisor)
+    assert (supervisor.review(gone(moved_mm)) is not None) is used
+    assert supervisor.metrics().get("stale/moved", 0) == (not used)
+
+
+def test_waypoints_that_come_too_late_are_not_followed(make):
+    supervisor, agent = ask_and_go_on(make, says(GUIDE), stale_after_s=1e-9)
+    agent.answers(supervisor)
+    assert supervisor.review(seen(8)) is None
+    assert supervisor.metrics()["stale/late"] == 1
+
+
+def test_box_holds_wherever_the_arm_is_by_then(make):
+    box = Prune(box=BOX)
+    supervisor, agent = ask_and_go_on(make, says(box), stale_after_m=0.01, stale_after_s=1e-9)
+    agent.answers(supervisor)
+    assert supervisor.review(gone(50.0)) == replace(box, id="0001")
+
+
+def test_question_of_an_episode_that_is_over_is_cancelled(make):
+    supervisor, agent = ask_and_go_on(make, says(GUIDE))
+    supervisor.finish_episode(ended(success=False))
+    assert agent.cancelled.wait(5)
+    supervisor.start_episode(1, seen(0))
+    assert supervisor.review(seen(0)) is None
+    assert supervisor.metrics()["stale/episode_over"] == 1
+
+
+@pytest.mark.parametrize("on_trigger", ["hold", "continue"])
+def test_agent_that_never_answers_is_given_up(make, on_trigger):
+    agent = Slow(says(GUIDE))
+    supervisor = make(says(GUIDE), ask=agent, on_trigger=on_trigger, patience_s=0.05)
+    assert run_rollout(supervisor) == []
+    time.sleep(0.06)
+    assert supervisor.review(seen(8)) is None
+    assert agent.cancelled.wait(5)
+    assert supervisor.metrics()["declined/timeout"] == 1
+
+
+def test_outcome_is_on_disk_before_the_next_question_is_asked(make):
+    remembered: list[bool] = []
+
+    async def ask(scene, embedding, trigger) -> Answer:
+        remembered.append(supervisor._memory.get(record_id).success is True)
+        return replace(says(GUIDE), record_id=record_id)
+
+    supervisor = make(says(GUIDE), ask=ask)
+    record = MemoryRecord(task="usb_insertion", mode="guide", embedding=np.ones(4), calibration_hash="c")
+    record_id = supervisor._memory.remember(record)
+    for episode in range(2):
+        run_rollout(supervisor, episode=episode)
+        supervisor.finish_episode(ended(success=True, helped=True, episode=episode))
+    assert remembered == [False, True]
+
+
+def test_counters_are_in_the_row_of_an_episode(make):
+    supervisor = make(says(None, "rate_limited"))
+    run_rollout(supervisor)
+    supervisor.finish_episode(ended(success=False))
+    assert supervisor.last_episode["counters"]["declined/rate_limited"] == 1
