@@ -88,9 +88,6 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationE
         ConfigError: If the folder is in use.
         AgpsError: If the disk refuses.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} already exists; name another folder for the demonstrations.")
     manifest = {
         "task": env.task.name,
         "config": dataclasses.asdict(env.task),
@@ -99,12 +96,25 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationE
         "seeds": [int(episode["seed"]) for episode in episodes if "seed" in episode],
         "count": len(episodes),
     }
+    write_episodes(folder, MANIFEST, manifest, episodes)
+
+
+def write_episodes(folder: Path, name: str, manifest: Mapping[str, Any], episodes: Sequence[Episode]) -> None:
+    """Write a manifest called `name` and one `episode_NNN.npz` each; the folder appears complete or not at all.
+
+    Raises:
+        ConfigError: If the folder is in use.
+        AgpsError: If the disk refuses.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} already exists; name another folder for the episodes.")
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     try:
         unfinished.mkdir(parents=True)
         for number, episode in enumerate(episodes):
             np.savez_compressed(unfinished / f"episode_{number:03d}.npz", **dict[str, Any](episode))
-        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        (unfinished / name).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         unfinished.rename(folder)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
