@@ -267,6 +267,8 @@ class FrameStore:
         last = slots.copy()
         alive = np.ones(len(slots), bool)
         for i in range(n):
+            if not alive.any():
+                break
             now = last[alive]
             rewards[alive] += gamma**i * self._reward[now]
             discounts[alive] = np.where(self._terminated[now], 0.0, gamma ** (i + 1))
@@ -274,6 +276,22 @@ class FrameStore:
             over = self._terminated[now] | self._truncated[now] | (self._next[last[alive]] == NOTHING)
             alive[alive] = ~over
         return NStep(rewards=rewards, discounts=discounts, last=last)
+
+    def returns(self, slots: IntArray, gamma: float, *, after_end: float = 0.0) -> Float32Array:
+        """Return discounted Monte-Carlo returns to the end of each transition's episode as recorded. Shape (B,).
+
+        R_t = sum_{i<k} gamma^i r_{t+i}, plus gamma^k `after_end` where the record ends after k steps without
+        `terminated`: a time limit, a segment, or an episode that is still running. What would have followed there is
+        unknown. As the lower bound of Cal-QL (arXiv:2303.05479) R_t needs `after_end` to be one: 0 if no reward is
+        negative, else the smallest reward / (1 - gamma).
+
+        Args:
+            slots: Transitions. Shape (B,).
+            gamma: Discount per control step.
+            after_end: Value assumed after an end that is not the task's.
+        """
+        to_end = self.n_step(slots, n=self.capacity, gamma=gamma)
+        return to_end.rewards + to_end.discounts * np.float32(after_end)
 
     # --- episodes -------------------------------------------------------------------------------------------
 

@@ -118,6 +118,34 @@ def test_running_episode_bootstraps_from_its_newest_observation():
     np.testing.assert_allclose(store.states(returns.last)[:, 0], [2, 2], atol=0)
 
 
+def test_monte_carlo_return_by_hand():
+    store = make_store()
+    slots = roll(store, 0, 4, terminated=True, reward=8.0)  # rewards 0, 1, 2, 8
+    np.testing.assert_allclose(
+        store.returns(np.array(slots)[[3, 0, 1, 2]], 0.5), [8, 0 + 0.5 + 0.5 + 1, 1 + 1 + 2, 2 + 4], atol=1e-6
+    )
+
+
+def test_monte_carlo_return_ends_with_the_episode_and_ignores_what_follows_a_task_end():
+    store = make_store()
+    slots = roll(store, 0, 3, terminated=True, reward=-0.1)  # rewards 0, 1, -0.1
+    roll(store, 20, 3, terminated=True, reward=100.0)
+    np.testing.assert_allclose(
+        store.returns(np.array(slots), 0.5, after_end=-7.0), [0.5 - 0.025, 1 - 0.05, -0.1], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("truncated", [True, False])  # a time limit; a segment or a running episode
+def test_monte_carlo_return_of_an_open_end_takes_the_value_that_is_assumed_there(truncated: bool):
+    store = make_store()
+    slots = np.array(roll(store, 0, 3, truncated=truncated, reward=-0.1))  # rewards 0, 1, -0.1
+    np.testing.assert_allclose(store.returns(slots, 0.5), [0.475, 0.95, -0.1], atol=1e-6)
+    bound = -0.1 / (1 - 0.5)
+    np.testing.assert_allclose(
+        store.returns(slots, 0.5, after_end=bound), [0.475 + bound / 8, 0.95 + bound / 4, -0.1 + bound / 2], atol=1e-6
+    )
+
+
 def test_eviction_frees_the_oldest_episode_and_leaves_index_sets_right():
     store = make_store(capacity=12)
     online = IndexBuffer(store)
