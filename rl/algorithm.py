@@ -98,8 +98,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     and `demo` are index sets over it.
 
     A subclass names itself, its configuration and its policy (`policy_aliases`), and gives `setup_optimizers`, `act`,
-    `train` and `_get_torch_save_params`. What else of it a resumed run needs goes to `counters` (plain attributes) and
-    `random_states`; what must not be saved to `_excluded_save_params`.
+    `train` and `_get_torch_save_params`. What else of it a resumed run needs goes to `counters` (plain attributes),
+    `random_states` and `memory_state`; what must not be saved to `_excluded_save_params`.
     """
 
     name: ClassVar[str]
@@ -203,11 +203,15 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self._setup_lr_schedule()
         self._convert_train_freq()
         self.set_random_seed(self.seed)
-        self.policy_kwargs = {"config": self.config}
+        self.policy_kwargs = self.policy_arguments()
         policy = self.policy_class(space, actions, self.lr_schedule, **self.policy_kwargs)
         self.policy = policy.to(self.device)
         self.setup_optimizers()
         self.setup_memory()
+
+    def policy_arguments(self) -> dict[str, Any]:
+        """Return what the policy is built from, beside the spaces."""
+        return {"config": self.config}
 
     @abstractmethod
     def setup_optimizers(self) -> None:
@@ -421,6 +425,13 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.acting_rng.bit_generator.state = states["acting"]
         self.sampling_rng.bit_generator.state = states["sampling"]
         self.noise_rng.set_state(states["noise"])
+
+    def memory_state(self) -> dict[str, Any]:
+        """Return what is remembered about the stored episodes beside them: numbers, strings, lists and arrays."""
+        return {}
+
+    def set_memory_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027  # most remember nothing
+        """Continue from `memory_state`; the store holds its episodes again."""
 
     def set_learned_tensors(self, values: Mapping[str, torch.Tensor]) -> None:
         """Take over the tensors that are saved beside networks and optimizers."""

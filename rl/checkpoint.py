@@ -28,6 +28,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 
 from rl.algorithm import GuidedAlgorithm
 from rl.buffers import IndexBuffer
+from rl.conrft.conrft import ConRFT
 from rl.drq.drq import DrQ
 from rl.errors import AgpsError, ConfigError
 
@@ -43,7 +44,7 @@ DAMAGE = (
     pickle.UnpicklingError,
 )
 """What reading a damaged file raises, found by damaging them."""
-ALGORITHMS: dict[str, type[GuidedAlgorithm]] = {kind.name: kind for kind in (DrQ,)}
+ALGORITHMS: dict[str, type[GuidedAlgorithm]] = {kind.name: kind for kind in (DrQ, ConRFT)}
 """By the name in the manifest. Checkpoints without one are DrQ's."""
 
 
@@ -167,6 +168,7 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
         "episodes": names,
         "online": store.locate(algorithm.online.slots),
         "demo": store.locate(algorithm.demo.slots),
+        "memory": algorithm.memory_state(),
         "extra": extra,
     }
     _write(new / STATE, lambda file: torch.save(state, file))
@@ -273,6 +275,7 @@ def _restore_memory(folder: Path, algorithm: GuidedAlgorithm, state: dict[str, A
     for name, buffer in buffers.items():
         episodes, steps = state[name]
         buffer.add(algorithm.store.slots_at(episodes, steps))
+    algorithm.set_memory_state(state.get("memory", {}))
 
 
 def _random_states(algorithm: GuidedAlgorithm) -> dict[str, Any]:

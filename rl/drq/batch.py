@@ -7,8 +7,8 @@ import torch
 
 from rl.buffers import FrameStore, IntArray
 from rl.drq.augmentation import shifted_images
-from rl.drq.config import DrQConfig
-from rl.drq.policies import DrQPolicy
+from rl.drq.config import PixelConfig
+from rl.drq.policies import PixelPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Batch:
 def make_batch(
     store: FrameStore,
     slots: IntArray,
-    policy: DrQPolicy,
-    config: DrQConfig,
+    policy: PixelPolicy,
+    config: PixelConfig,
     rng: np.random.Generator,
     *,
     from_demo: int = 0,

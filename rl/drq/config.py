@@ -1,4 +1,4 @@
-"""Hyperparameters of DrQ, with the origin of each default."""
+"""Hyperparameters of learning from pixels, and of DrQ, with the origin of each default."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -11,15 +11,8 @@ Preset = Literal["tuned", "hil-serl"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrQConfig(GuidedConfig):
-    """What the learner does. The defaults are the preset `tuned`.
-
-    `tuned` is the recipe that reached 50 of 50 simulated USB insertions within 6-12 thousand steps; `hil-serl` are the
-    values of HIL-SERL's image policies (arXiv:2410.21845 and its released code), which AGPS says it follows.
-    """
-
-    actor_every: int = 1
-    """Every how many critic updates the actor and the temperature are updated. HIL-SERL: 2 (1 critic-only, 1 full)."""
+class PixelConfig(GuidedConfig):
+    """What algorithms share that learn critics and an encoder from shifted pixels."""
 
     n_step: int = 3
     """Rewards summed before bootstrapping (DrQ-v2). HIL-SERL: 1."""
@@ -27,23 +20,10 @@ class DrQConfig(GuidedConfig):
     """Range of possible returns, to which critic targets are clamped. None for rewards other than a sparse 0/1."""
     critics: int = 2
     """Members of the critic ensemble."""
-    critic_subset: int | None = None
-    """How many distinct members the target takes the minimum of (REDQ); None for all."""
-    actor_q: Literal["mean", "min"] = "mean"
-    """What the actor maximises over the ensemble. HIL-SERL: mean."""
 
     average_rate: float = 0.005
     """Share of actor and encoder mixed per update into the averaged copies that act deterministically; the newest
     weights alone swing by tens of percent of success from one evaluation to the next. HIL-SERL: 0, none."""
-    bc_weight: float = 1.0
-    """Weight of the squared distance between the actor's mean and the actions of demonstrations, successful guidance
-    included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the
-    critic little. HIL-SERL: 0."""
-
-    initial_temperature: float = 0.01
-    """Weight of the entropy at the start. There is no entropy in the critic's target (RLPD, HIL-SERL)."""
-    target_entropy_per_action: float = -1.5
-    """Target entropy per action component, [nat]. HIL-SERL: -0.5, which is a noise of several millimetres per step."""
 
     shift_together: bool = True
     """Shift the cameras of one observation alike. Features then locate the port to 0.3 mm where separate shifts left
@@ -62,9 +42,41 @@ class DrQConfig(GuidedConfig):
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         super().__post_init__()
-        for name in ("actor_every", "n_step", "critics"):
+        for name in ("n_step", "critics"):
             check_at_least_one(name, getattr(self, name))
         check_share("average_rate", self.average_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrQConfig(PixelConfig):
+    """What the learner does. The defaults are the preset `tuned`.
+
+    `tuned` is the recipe that reached 50 of 50 simulated USB insertions within 6-12 thousand steps; `hil-serl` are the
+    values of HIL-SERL's image policies (arXiv:2410.21845 and its released code), which AGPS says it follows.
+    """
+
+    actor_every: int = 1
+    """Every how many critic updates the actor and the temperature are updated. HIL-SERL: 2 (1 critic-only, 1 full)."""
+
+    critic_subset: int | None = None
+    """How many distinct members the target takes the minimum of (REDQ); None for all."""
+    actor_q: Literal["mean", "min"] = "mean"
+    """What the actor maximises over the ensemble. HIL-SERL: mean."""
+
+    bc_weight: float = 1.0
+    """Weight of the squared distance between the actor's mean and the actions of demonstrations, successful guidance
+    included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the
+    critic little. HIL-SERL: 0."""
+
+    initial_temperature: float = 0.01
+    """Weight of the entropy at the start. There is no entropy in the critic's target (RLPD, HIL-SERL)."""
+    target_entropy_per_action: float = -1.5
+    """Target entropy per action component, [nat]. HIL-SERL: -0.5, which is a noise of several millimetres per step."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        super().__post_init__()
+        check_at_least_one("actor_every", self.actor_every)
         if self.critic_subset is not None and not 1 <= self.critic_subset <= self.critics:
             raise ConfigError(f"critic_subset is {self.critic_subset}; ask for 1 to {self.critics}.")
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from rl.buffers import STATE, image_shapes
 from rl.drq.augmentation import patchify
-from rl.drq.config import DrQConfig, Precision
+from rl.drq.config import DrQConfig, PixelConfig, Precision
 from rl.errors import ConfigError
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
@@ -30,7 +30,7 @@ class Encoder(nn.Module):
     The patches of all cameras of a place enter together. 64-pixel images give 16 x 16 patches, then 8 x 8 x channels.
     """
 
-    def __init__(self, patch_bytes: int, grid: tuple[int, int], config: DrQConfig) -> None:
+    def __init__(self, patch_bytes: int, grid: tuple[int, int], config: PixelConfig) -> None:
         super().__init__()
         channels = config.channels
         self.patch = nn.Linear(patch_bytes, channels)
@@ -148,7 +148,7 @@ class PixelPolicy(BasePolicy):
     observation_space: spaces.Dict
     action_space: spaces.Box
 
-    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Box, config: DrQConfig) -> None:
+    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Box, config: PixelConfig) -> None:
         super().__init__(observation_space, action_space, squash_output=True)
         shapes = image_shapes(observation_space)
         self.config = config

@@ -1,0 +1,101 @@
+"""Hyperparameters of ConRFT, with the origin of each default.
+
+ConRFT (arXiv:2502.05450) fine-tunes a vision-language-action model on one GPU beside a robot; what differs here differs
+because a small encoder learns from pixels on a processor, and says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from rl.algorithm import check_at_least_one
+from rl.conrft.consistency import NoiseScales
+from rl.drq.config import PixelConfig
+from rl.errors import ConfigError
+
+Stage = Literal["pretrain", "online"]
+Gripper = Literal["continuous", "discrete"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """Weights of the losses in one of the two stages."""
+
+    bc_weight: float
+    """beta: weight of the reconstruction of stored actions."""
+    q_weight: float
+    """eta: weight of the mean value of the policy's actions."""
+    conservative_weight: float
+    """alpha: weight of Cal-QL's conservative gap; 0 for plain TD."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights below 0."""
+        for name in ("bc_weight", "q_weight", "conservative_weight"):
+            if getattr(self, name) < 0.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; ask for at least 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConRFTConfig(PixelConfig):
+    """What the learner does in both stages."""
+
+    gamma: float = 0.97
+    """Discount per control step. ConRFT: 0.98. With 40-60 steps to the reward, a horizon of 33."""
+    clip_target: tuple[float, float] | None = None
+    """Range of possible returns; ConRFT: none. A task that knows its returns should say so."""
+    learning_rate: float = 5e-4
+    """Adam, for every network. ConRFT: 3e-4."""
+
+    pretrain: StageConfig = field(
+        default_factory=lambda: StageConfig(bc_weight=1.0, q_weight=0.1, conservative_weight=0.1)
+    )
+    """Stage 1, offline on demonstrations. Paper: beta 1, eta 0.1, alpha 0.01; its code: eta 0, alpha 0.1."""
+    online: StageConfig = field(
+        default_factory=lambda: StageConfig(bc_weight=0.5, q_weight=1.0, conservative_weight=0.0)
+    )
+    """Stage 2, online. Paper: beta 0.5, eta 1; its code: beta 0.1."""
+
+    sampled_actions: int = 10
+    """Cal-QL: random actions per state, and as many of the policy here, and in the next state (ConRFT)."""
+    conservative_temperature: float = 1.0
+    """Cal-QL: temperature of the soft maximum (ConRFT)."""
+    conservative_states: int = 32
+    """Cal-QL: states of a batch whose actions are sampled. ConRFT: all; a quarter saves 10 ms of an update's 25."""
+    encoder_clones: bool = True
+    """Whether the reconstruction trains the shared encoder too. ConRFT's actor has its own, pretrained one."""
+    reconstruct: Literal["all", "demo"] = "all"
+    """Actions that the policy reconstructs: the whole batch's (ConRFT) or the demonstrations'."""
+    exploration_noise: float = 0.0
+    """Standard deviation added to each component of a collected action. ConRFT: 0, single-step samples vary enough."""
+    noise_scales: NoiseScales = NoiseScales()
+    """Of the consistency policy."""
+    gripper: Gripper = "continuous"
+    """Last of seven action components: as the others, thresholded by the environment (ConRFT), or chosen by a critic of
+    its own among close, keep and open (HIL-SERL)."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        super().__post_init__()
+        for name in ("sampled_actions", "conservative_states"):
+            check_at_least_one(name, getattr(self, name))
+        if self.exploration_noise < 0.0 or self.conservative_temperature <= 0.0:
+            raise ConfigError("exploration_noise must be at least 0 and conservative_temperature above 0.")
+
+    @classmethod
+    def of(cls, **changes: Any) -> "ConRFTConfig":
+        """Return the defaults with some fields changed; a stage may be given as the fields of it that differ.
+
+        Raises:
+            ConfigError: If a field is unknown.
+        """
+        default = cls()
+        known = {f.name for f in fields(cls)}
+        if unknown := set(changes) - known:
+            raise ConfigError(f"ConRFT has no setting {', '.join(sorted(unknown))}.")
+        for name in ("pretrain", "online", "noise_scales"):
+            if isinstance(changes.get(name), Mapping):
+                present = getattr(default, name)
+                if unknown := set(changes[name]) - {f.name for f in fields(present)}:
+                    raise ConfigError(f"{name} has no setting {', '.join(sorted(unknown))}.")
+                changes[name] = replace(present, **changes[name])
+        return replace(default, **changes)
