@@ -29,7 +29,7 @@ from agps_agent.state import (
     Trigger,
     intervention_to_guidance,
 )
-from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
+from prompts.loader import TaskPrompt, load_task_prompt
 from rl.types import Box, Guide, Prune, RGBDFrame
 from tools.answers import DecideModeAnswer, Mode, PerceiveAnswer, PlanAnswer
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
@@ -58,7 +58,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
     record = _recall(context, mode=None)
     if record is not None:
         return {"mode": record.mode, "reason": f"{record.mode} worked in a like scene: {record.id}."}
-    prompt, task = load_prompt("decide_mode"), load_task_prompt(context.scene.task)
+    prompt, task = context.prompt("decide_mode"), load_task_prompt(context.scene.task)
     system, user = prompt.render(
         task_description=task.description,
         available_tools=describe_tools(task.tools["prune"] + task.tools["guide"]),
@@ -126,7 +126,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
         camera = next(iter(points.values())).camera
         image = annotate(context.scene.frames[camera].rgb, points)
         context.annotated.append(image)
-        system, user = load_prompt(PLAN_PROMPTS[mode]).render(
+        system, user = context.prompt(PLAN_PROMPTS[mode]).render(
             task_description=task.description,
             heuristics=task.heuristics[mode],
             available_tools=describe_tools(task.tools[mode]),
@@ -152,9 +152,9 @@ async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> Graph
     except ToolRetry as error:
         if state["recalled"]:
             return {"recalled": False, "record_id": None, "keypoints": []}
+        context.transcript[-1].refused(str(error))
         if calls_left(context, "plan") == 0:
             raise
-        context.transcript[-1].refused(str(error))
         return {"tool_error": str(error)}
     guidance: PruneGuidance | GuideGuidance
     if result.box is not None:
@@ -253,7 +253,7 @@ def _record(state: GraphState, context: AgentContext) -> MemoryRecord | None:
         embedding=context.embedding,
         calibration_hash=calibration_hash(context.scene, context.frame.name),
         p_tcp_tool=np.asarray(context.scene.p_tcp_tool),
-        prompt_hash=load_prompt(PLAN_PROMPTS[state["mode"]]).sha,
+        prompt_hash=context.prompt(PLAN_PROMPTS[state["mode"]]).sha,
         episode=state.get("trigger", USER_TRIGGER).get("episode", 0),
     )
     if isinstance(guidance, PruneGuidance):
@@ -300,10 +300,30 @@ async def _keypoints(context: AgentContext, frame: RGBDFrame) -> dict[str, Point
     """Return the task's keypoints as the model finds them in an image, measured with depth and checked.
 
     Raises:
-        AgentFault: If the model does not see them or gives no useful answer, or they cannot be where it says.
+        AgentFault: If the model does not see what the task needs or gives no useful answer, or a keypoint cannot be
+            where it says.
         ToolFailed: If there is no depth at one.
     """
-    prompt, task = load_prompt("perceive"), load_task_prompt(context.scene.task)
+    task = load_task_prompt(context.scene.task)
+    pixels = await look(context, frame)
+    hidden = [label for label in task.keypoints if label not in pixels]
+    if not pixels or not task.optional.issuperset(hidden):
+        raise AgentFault("not_visible", f"The model does not see {', '.join(hidden)}.")
+    radius = context.settings.depth_radius_px
+    points = {
+        label: locate_keypoint(context.scene, frame.name, label, uv, radius=radius) for label, uv in pixels.items()
+    }
+    _check_plausible(points, task, context)
+    return points
+
+
+async def look(context: AgentContext, frame: RGBDFrame) -> dict[str, tuple[float, float]]:
+    """Return the pixel, (u, v), of each of the task's keypoints that the model sees in an image.
+
+    Raises:
+        AgentFault: If it gives no useful answer.
+    """
+    prompt, task = context.prompt("perceive"), load_task_prompt(context.scene.task)
     height, width = frame.rgb.shape[:2]
     system, user = prompt.render(
         task_description=task.description,
@@ -316,13 +336,7 @@ async def _keypoints(context: AgentContext, frame: RGBDFrame) -> dict[str, Point
     def to_pixels(answer: PerceiveAnswer) -> dict[str, tuple[float, float]]:
         return _requested_pixels(answer, task, context.profile, frame)
 
-    pixels = await converse(context, "perceive", messages, PerceiveAnswer, to_pixels)
-    radius = context.settings.depth_radius_px
-    points = {
-        label: locate_keypoint(context.scene, frame.name, label, uv, radius=radius) for label, uv in pixels.items()
-    }
-    _check_plausible(points, task, context)
-    return points
+    return await converse(context, "perceive", messages, PerceiveAnswer, to_pixels)
 
 
 def _spread(points: dict[str, Point]) -> float:
@@ -338,23 +352,18 @@ def _requested_pixels(
     Raises:
         ReplyError: If a label is missing: the model may correct it.
         OutsideImage: If a point is not in the image: the model may correct it.
-        AgentFault: If the model says that none is visible, or one is not that the task needs: that is an answer.
     """
     found = {keypoint.label: keypoint for keypoint in answer.keypoints}
     missing = [label for label in task.keypoints if label not in found]
     if missing:
         raise ReplyError("wrong_schema", f"The reply lacks {', '.join(missing)}. Give every requested keypoint.")
-    hidden = [label for label in task.keypoints if not found[label].visible]
-    if len(hidden) == len(task.keypoints) or not task.optional.issuperset(hidden):
-        raise AgentFault("not_visible", f"The model does not see {', '.join(hidden)}.")
     height, width = frame.rgb.shape[:2]
     pixels = {}
     for label in task.keypoints:
-        if label in hidden:
-            continue
         point = found[label].point_2d
-        assert point is not None  # the schema: what is visible has a point
-        pixels[label] = profile.to_pixel(point, width=width, height=height)
+        if found[label].visible:
+            assert point is not None  # the schema: what is visible has a point
+            pixels[label] = profile.to_pixel(point, width=width, height=height)
     return pixels
 
 

@@ -19,7 +19,8 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from agps_agent.models.grounding import Grounding, find_port
+from agps_agent.models.grounding import Grounding
+from agps_agent.models.grounding_port import find_port
 from agps_agent.models.profiles import PROFILES
 from rl.types import ByteArray
 

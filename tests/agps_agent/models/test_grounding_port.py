@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agps_agent.models.grounding import find_port
+from agps_agent.models.grounding_port import find_port
 from rl.types import ByteArray
 from tests.agps_agent.scenes import LEFT, PORT, RIGHT, camera, draw, project
 
