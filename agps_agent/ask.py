@@ -24,7 +24,7 @@ from agps_agent.state import (
     guidance_to_intervention,
 )
 from agps_agent.tracing.client import tracers
-from prompts.loader import load_prompt, load_task_prompt
+from prompts.loader import load_task_prompt
 from rl.errors import ConfigError
 from rl.types import ByteArray, Cost, Intervention
 from tools.scene import Scene, load_scene, save_scene
@@ -150,7 +150,7 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
 def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger, trace_id: UUID) -> Any:
     """Return what a trace says of a question, if `LANGSMITH_TRACING` is on: task, prompts, model, run, trigger."""
     names = ("decide_mode", "perceive", *PLAN_PROMPTS.values(), "repair")
-    prompts = {f"prompt/{prompt.tag}": prompt.sha for prompt in map(load_prompt, names)}
+    prompts = {f"prompt/{prompt.tag}": prompt.sha for prompt in map(context.prompt, names)}
     task, model = context.scene.task, str(getattr(context.model, "model_name", context.model._llm_type))
     metadata = {
         "task": task,

@@ -2,10 +2,10 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from langchain_core.language_models import BaseChatModel
@@ -23,21 +23,27 @@ from agps_agent.report.recording import Recorder
 from agps_agent.runs import RunDirectory
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor
+from agps_agent.tracing.replay import Variant
+from agps_agent.tracing.truth import save_truth
+from prompts.loader import load_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.buffers import Episode
+from rl.conrft import ConRFT
 from rl.drq import DrQ
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
+from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner, prepare_process
-from rl.supervisor import NullSupervisor, Supervisor
+from rl.supervisor import HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.demos import load_demos, record_demos, save_demos
+from rl.tasks.expert import make_expert
 from rl.types import FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
-DEMO_SEED, EVAL_SEED, SUPERVISOR_SEED = 1_000_000, 2_000_000, 3_000_000
+DEMO_SEED, EVAL_SEED, SUPERVISOR_SEED, HUMAN_SEED = 1_000_000, 2_000_000, 3_000_000, 4_000_000
 """Offsets that keep the random numbers of the parts of one run apart."""
 
 
@@ -91,16 +97,7 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
     prepare_process(config.threads)
     env, eval_env = build_env(config), build_env(config)
     supervisor = build_supervisor(config, run, env)
-    algorithm = DrQ(
-        "MultiInputPolicy",
-        DummyVecEnv([lambda: env]),
-        config=config.drq,
-        supervisor=supervisor,
-        guidance=config.guidance,
-        store_guided=config.store_guided,
-        seed=config.seed,
-        tensorboard_log=str(run.path / "tensorboard"),
-    )
+    algorithm = build_algorithm(config, run, env, supervisor)
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm)
     return Session(
@@ -114,9 +111,26 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
     )
 
 
+def build_algorithm(
+    config: RunConfig, run: RunDirectory, env: ManipulationEnv, supervisor: Supervisor
+) -> GuidedAlgorithm:
+    """Return what the method learns with."""
+    vec_env = DummyVecEnv([lambda: env])
+    common: dict[str, Any] = {
+        "supervisor": supervisor,
+        "guidance": config.guidance,
+        "store_guided": config.store_guided,
+        "seed": config.seed,
+        "tensorboard_log": str(run.path / "tensorboard"),
+    }
+    if config.plan.algorithm == "conrft":
+        return ConRFT("MultiInputPolicy", vec_env, config=config.conrft, **common)
+    return DrQ("MultiInputPolicy", vec_env, config=config.drq, **common)
+
+
 def build_env(config: RunConfig) -> ManipulationEnv:
     """Return the task's environment on the chosen robot."""
-    return make_env(config.task, image_size=config.image_size, **config.task_options.overrides())
+    return make_env(config.task, image_size=config.image_size, **config.task_options.overrides(config.task))
 
 
 def build_encoder() -> Encoder:
@@ -138,9 +152,11 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
 
 
 def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv) -> Supervisor:
-    """Return who watches: the agent, or nobody."""
-    if config.method == "serl":
+    """Return who watches: the agent, a human, or nobody."""
+    if config.plan.helper == "nobody":
         return NullSupervisor()
+    if config.plan.helper == "human":
+        return build_human(config, env)
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder()
@@ -156,14 +172,24 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
             embedding=embedding,
             gate=gate,
             settings=config.agent,
+            run=run.path.name,
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
+    truths: dict[int, Mapping[str, FloatArray]] = {}
+    """What was true when a scene was captured, by its identity: kept beside the question, never in it."""
+
+    def capture() -> Scene:
+        scene = capture_scene(env)
+        truths[id(scene)] = env.truth()
+        return scene
+
     def save(answer_id: str, answer: Answer, scene: Scene) -> None:
         save_answer(run.intervention(answer_id), answer, scene)
+        save_truth(run.intervention(answer_id), truths.pop(id(scene), {}))
 
     return AgentSupervisor(
-        capture=lambda: capture_scene(env),
+        capture=capture,
         ask=ask_agent,
         encoder=encoder,
         float_config=_bounded(config.detector, env.task.horizon),
@@ -175,6 +201,18 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
         on_trigger=config.on_trigger,
         gate=gate,
     )
+
+
+def build_human(config: RunConfig, env: ManipulationEnv) -> HumanSupervisor:
+    """Return the simulated human beside the arm."""
+    human = SimulatedHuman(
+        expert=make_expert(env.task),
+        truth=env.truth,
+        action_scale=env.action_scale,
+        config=config.human,
+        seed=config.seed + HUMAN_SEED,
+    )
+    return HumanSupervisor(human)
 
 
 def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:
@@ -254,3 +292,19 @@ def load_policy(run: RunDirectory) -> GuidedAlgorithm:
         ConfigError: If the run has saved none, or it is damaged.
     """
     return checkpoint.load_policy(checkpoint.latest_checkpoint(run.checkpoints))
+
+
+def build_variant(name: str, *, task: str, vlm: str, vlm_model: str | None, settings: AgentSettings) -> Variant:
+    """Return a prompt and model to ask recorded questions with.
+
+    Raises:
+        ConfigError: If a prompt has no such version, or the URL does not answer.
+    """
+    for prompt, version in settings.prompt_versions.items():
+        load_prompt(prompt, version)
+    chat = build_chat_model(vlm, name=vlm_model, settings=settings)
+
+    def context(scene: Scene) -> AgentContext:
+        return AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings)
+
+    return Variant(name=name, graph=build_graph(task, settings), context=context)

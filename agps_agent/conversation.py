@@ -13,7 +13,6 @@ from agps_agent.models.gate import CallFailed
 from agps_agent.models.parsing import ReplyError, parse_answer
 from agps_agent.models.profiles import OutsideImage
 from agps_agent.state import AgentContext, AgentFault, Exchange, Reason
-from prompts.loader import load_prompt
 from rl.types import ByteArray
 from tools.errors import ToolRetry
 
@@ -83,7 +82,7 @@ def calls_left(context: AgentContext, node: NodeName) -> int:
 def repaired(context: AgentContext, error: str) -> list[BaseMessage]:
     """Return the last question, its reply and what is wrong with it, as the messages of a new question."""
     last = context.transcript[-1]
-    _, user = load_prompt("repair").render(error=error)
+    _, user = context.prompt("repair").render(error=error)
     return [*last.messages, AIMessage(last.reply), HumanMessage(user)]
 
 

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from agps_agent.models.gate import CallGate, CallLimits, CallReason
 from agps_agent.models.profiles import ModelProfile
+from prompts.loader import Prompt, load_prompt
 from rl.errors import AgpsError
 from rl.types import Box, ByteArray, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
 from tools.answers import Mode
@@ -69,6 +70,9 @@ class AgentSettings(CallLimits):
     )
     workspace_margin_m: float = Field(
         0.02, ge=0, description="How far outside of the workspace a keypoint may lie, metres: the TCP stays inside."
+    )
+    prompt_versions: dict[str, int] = Field(
+        default_factory=dict, description="Prompts to take in another version than the newest, e.g. perceive 1."
     )
 
 
@@ -216,6 +220,10 @@ class AgentContext:
     """Chat model calls of this run, in order; `ask` hands each run an empty one."""
     annotated: list[ByteArray] = field(default_factory=list)
     """Images with labelled keypoints that the model was shown. Shape (H, W, 3), uint8."""
+
+    def prompt(self, name: str) -> Prompt:
+        """Return a prompt in the version that the settings choose, the newest by default."""
+        return load_prompt(name, self.settings.prompt_versions.get(name))
 
     @property
     def frame(self) -> RGBDFrame:

@@ -1,11 +1,25 @@
-"""`agps prompts list|show`: the words that the agent is given."""
+"""`agps prompts list|show|replay`: the words that the agent is given, and whether others are better."""
 
+import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from agps_agent.cli.options import parse_options, run_subcommand
+from agps_agent.cli.options import (
+    UsageError,
+    check_at_least,
+    check_vlm,
+    json_only_on_stdout,
+    parse_options,
+    run_subcommand,
+)
+
+if TYPE_CHECKING:  # heavy: loaded when a command needs them
+    from agps_agent.tracing.replay import Query, Variant
 
 
 @dataclass(frozen=True)
@@ -23,9 +37,38 @@ class ShowOptions:
     """Version; None: the newest."""
 
 
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Ask the questions that a run recorded once more with each prompt and model, and compare the answers."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Run directory, or any folder of saved questions."""
+    prompt: tuple[str, ...] = ()
+    """Prompts to compare, e.g. action_guidance@v1 action_guidance@v2; one alone is compared with the newest version.
+    None: the newest of all."""
+    vlm: tuple[str, ...] = ("embedded",)
+    """Models to compare: `embedded`, or base URLs of OpenAI-compatible servers."""
+    vlm_model: str | None = None
+    """Model name at those servers. None: the first that each lists."""
+    mode: Literal["recorded", "prune", "guide"] = "recorded"
+    """Kind of help to ask for: what each question was answered with, or one kind for all."""
+    limit: int | None = None
+    """Questions to ask, spread evenly over the run. None: all."""
+    out: Path | None = None
+    """Page to write. None: replay.html in the run directory."""
+    langsmith: bool = False
+    """Also keep the questions as a LangSmith dataset, and each variant as an experiment; needs LANGSMITH_API_KEY."""
+    json: bool = False
+    """Print one JSON object on stdout: averages and every score."""
+
+
 def run(argv: Sequence[str]) -> int:
     """Run `agps prompts`."""
-    commands = {"list": (_list, "list every prompt"), "show": (_show, "show one prompt, or the words of a task")}
+    commands = {
+        "list": (_list, "list every prompt"),
+        "show": (_show, "show one prompt, or the words of a task"),
+        "replay": (_replay, "ask recorded questions again with other prompts or models, and compare"),
+    }
     return run_subcommand("agps prompts", "The words that the agent is given.", commands, argv)
 
 
@@ -57,3 +100,92 @@ def _show(argv: Sequence[str]) -> int:
     prompt = load_prompt(options.name, options.version)
     print(f"# {prompt.tag} {prompt.sha}\n\n## system\n{prompt.system}\n\n## user\n{prompt.user}")
     return 0
+
+
+def _replay(argv: Sequence[str]) -> int:
+    options = parse_options(ReplayOptions, argv, prog="agps prompts replay")
+    for vlm in options.vlm:
+        check_vlm(vlm)
+    if options.limit is not None:
+        check_at_least(1, limit=options.limit)
+    from agps_agent.report.interventions import spread
+    from agps_agent.tracing.comparison import comparison_table, write_comparison_page
+    from agps_agent.tracing.experiments import check_account, run_experiment
+    from agps_agent.tracing.replay import load_queries, replay, summarise
+
+    if options.langsmith:
+        check_account()
+    queries = load_queries(options.run_dir)
+    if options.limit is not None:
+        queries = spread(queries, options.limit)
+    if options.mode != "recorded":
+        queries = [dataclasses.replace(query, mode=options.mode) for query in queries]
+    page = options.out or options.run_dir / "replay.html"
+    results = {}
+    with json_only_on_stdout(options.json) as show:
+        for variant in _variants(options, queries):
+            results[variant.name] = replay(queries, variant, lambda done: _show_progress(done, len(queries)))
+            if options.langsmith:
+                run_experiment(queries, variant, source=options.run_dir.name)
+        write_comparison_page(page, results, source=str(options.run_dir))
+        show(
+            {
+                "page": str(page),
+                "summary": {name: summarise(scores) for name, scores in results.items()},
+                "scores": {name: [dataclasses.asdict(score) for score in scores] for name, scores in results.items()},
+            }
+        )
+    if not options.json:
+        _print_table(*comparison_table(results))
+        print(page)
+    return 0
+
+
+def _variants(options: ReplayOptions, queries: "Sequence[Query]") -> "list[Variant]":
+    """Return every chosen prompt with every chosen model."""
+    from agps_agent.build import build_variant
+    from agps_agent.state import AgentSettings
+
+    tasks = {query.scene.task for query in queries}
+    if len(tasks) > 1:
+        raise UsageError(f"{options.run_dir} holds questions of {', '.join(sorted(tasks))}; name one run.")
+    prompts = _chosen_prompts(options.prompt)
+    variants = []
+    for vlm in options.vlm:
+        for tag, versions in prompts.items():
+            name = tag if len(options.vlm) == 1 else f"{tag} {vlm}" if options.prompt else vlm
+            settings = AgentSettings(prompt_versions=versions)
+            variants.append(
+                build_variant(name, task=tasks.copy().pop(), vlm=vlm, vlm_model=options.vlm_model, settings=settings)
+            )
+    return variants
+
+
+def _chosen_prompts(tags: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the prompt versions of each variant by its name."""
+    from prompts.loader import load_prompt
+
+    if not tags:
+        return {"newest prompts": {}}
+    chosen = {}
+    for tag in tags:
+        name, at, version = tag.partition("@v")
+        if not at or not version.isdigit():
+            raise UsageError(f"--prompt is {tag!r}; write name@vN, e.g. action_guidance@v1.")
+        chosen[load_prompt(name, int(version)).tag] = {name: int(version)}
+    if len(chosen) == 1:
+        newest = load_prompt(tags[0].partition("@v")[0])
+        chosen.setdefault(newest.tag, {newest.name: newest.version})
+    return chosen
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} questions", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -6,7 +6,7 @@ The wire format is that of langsmith 0.14, recorded on loopback; parts it does n
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from rl.errors import AgpsError
 
@@ -42,9 +42,9 @@ def parse_multipart(body: bytes, content_type: str) -> list[Update]:
     for name, content in _parts(body, boundary.strip().strip('"').encode()):
         kind, _, rest = name.partition(".")
         run_id, _, key = rest.partition(".")
-        if kind not in ("post", "patch", "feedback"):
+        if kind not in get_args(Kind):
             continue  # attachments: this project sends none
-        update = updates.setdefault((kind, run_id), Update(kind=kind, id=run_id, fields={}))
+        update = updates.setdefault((kind, run_id), Update(kind=cast(Kind, kind), id=run_id, fields={}))
         value = _json(content, name)
         update.fields.update({key: value} if key else value)
     return list(updates.values())
@@ -53,11 +53,8 @@ def parse_multipart(body: bytes, content_type: str) -> list[Update]:
 def parse_batch(body: bytes) -> list[Update]:
     """Return the updates of a `/runs/batch` request, `{"post": [run...], "patch": [run...]}`."""
     content = _json(body, "/runs/batch")
-    return [
-        Update(kind=kind, id=str(run["id"]), fields=run)
-        for kind in ("post", "patch")
-        for run in content.get(kind) or []
-    ]
+    kinds: tuple[Kind, ...] = ("post", "patch")
+    return [Update(kind=kind, id=str(run["id"]), fields=run) for kind in kinds for run in content.get(kind) or []]
 
 
 def parse_one(kind: Kind, body: bytes, run_id: str | None = None) -> Update:
