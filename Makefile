@@ -14,7 +14,8 @@ demo: setup
 	$(AGPS) train usb_insertion --run-dir runs/demo
 	@echo "Open runs/demo/report.html"
 
-test: setup lint
+test: lint
+	@scripts/setup.sh --browser
 	$(TEST_ENV) .venv/bin/python -m pytest -q
 
 lint: setup

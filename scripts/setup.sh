@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv with what requirements.lock pins, and the system libraries for headless rendering and cameras.
-# Done again only when pyproject.toml or requirements.lock changed.
+# Done again only when pyproject.toml or requirements.lock changed. `--browser` adds Chromium, which the page tests drive;
+# without root they are skipped instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,6 +22,9 @@ if [ -z "$python" ]; then
     exit 1
 fi
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+if [ "${1:-}" = --browser ] && [ "$(id -u)" -eq 0 ]; then
+    command -v chromium chromium-browser google-chrome >/dev/null || packages+=(chromium)
+fi
 
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
