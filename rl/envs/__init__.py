@@ -2,11 +2,12 @@
 
 import gymnasium
 
+from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import EnvSnapshot, ManipulationEnv
 from rl.tasks import TASK_NAMES
 
-__all__ = ["EnvSnapshot", "ManipulationEnv", "make_env"]
+__all__ = ["ClassifierReward", "EnvSnapshot", "ManipulationEnv", "make_env"]
 
 # Without wrappers: the environment counts its own horizon, and `gymnasium.make` returns it with all its methods.
 for _name in TASK_NAMES:

@@ -1,0 +1,186 @@
+"""How good a classifier is: pure functions of probabilities and labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rl.evaluation import wilson_interval
+from rl.types import FloatArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """How many verdicts were right and wrong."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+    @property
+    def precision(self) -> float:
+        """Share of positive verdicts that are true; not a number when there is none."""
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float:
+        """Share of successes that are found; not a number when there is none."""
+        return _share(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def precision_95(self) -> tuple[float, float]:
+        """Wilson interval of the precision, 95 %."""
+        return _interval(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall_95(self) -> tuple[float, float]:
+        """Wilson interval of the recall, 95 %."""
+        return _interval(self.true_positives, self.true_positives + self.false_negatives)
+
+
+def confusion(verdict: npt.ArrayLike, success: npt.ArrayLike) -> Confusion:
+    """Count verdicts against labels, both of shape (N,)."""
+    said, true = np.asarray(verdict, dtype=np.bool_), np.asarray(success, dtype=np.bool_)
+    return Confusion(
+        true_positives=int(np.sum(said & true)),
+        false_positives=int(np.sum(said & ~true)),
+        false_negatives=int(np.sum(~said & true)),
+        true_negatives=int(np.sum(~said & ~true)),
+    )
+
+
+def choose_threshold(
+    probability: npt.ArrayLike, success: npt.ArrayLike, *, precision: float, least: float = 0.5
+) -> float:
+    """Return the lowest threshold from which on every higher one has the asked precision.
+
+    It lies half-way between the scores that it parts. Where the highest score is a failure no threshold is precise:
+    the result is then just above it, and nothing passes.
+
+    Args:
+        probability: Scores in [0, 1]. Shape (N,).
+        success: Labels. Shape (N,).
+        precision: Least share of true ones among the scores at or above the threshold.
+        least: Lower bound of the result: with a calibrated score, what is more likely a failure never passes.
+    """
+    scores, true = np.asarray(probability, dtype=np.float64), np.asarray(success, dtype=np.bool_)
+    order = np.argsort(-scores, kind="stable")
+    scores, true = scores[order], true[order]
+    accepted = 0
+    for end in range(1, len(scores) + 1):
+        tied = end < len(scores) and scores[end] == scores[end - 1]
+        if tied:
+            continue
+        if np.mean(true[:end]) < precision:
+            break
+        accepted = end
+    if accepted == 0:
+        return float(max(least, np.nextafter(scores[0], 2.0)))
+    below = scores[accepted] if accepted < len(scores) else 0.0
+    return float(max(least, (scores[accepted - 1] + below) / 2.0))
+
+
+def average_precision(probability: npt.ArrayLike, success: npt.ArrayLike) -> float:
+    """Return the area under the precision-recall curve, sum_k (R_k - R_{k-1}) P_k over distinct scores."""
+    scores, true = np.asarray(probability, dtype=np.float64), np.asarray(success, dtype=np.bool_)
+    order = np.argsort(-scores, kind="stable")
+    scores, true = scores[order], true[order]
+    last_of_ties = np.append(scores[1:] != scores[:-1], True)
+    found = np.cumsum(true)[last_of_ties]
+    precision = found / (np.flatnonzero(last_of_ties) + 1)
+    recall = found / max(int(true.sum()), 1)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    """Frames whose probabilities are alike."""
+
+    predicted: float
+    """Mean probability."""
+    observed: float
+    """Share of successes among them."""
+    interval_95: tuple[float, float]
+    """Wilson interval of `observed`."""
+    count: int
+    """Frames."""
+
+
+def reliability(probability: npt.ArrayLike, success: npt.ArrayLike, bins: int = 10) -> tuple[ReliabilityBin, ...]:
+    """Return predicted against observed success in equally wide bins of probability; empty bins are left out."""
+    scores, true = np.asarray(probability, dtype=np.float64), np.asarray(success, dtype=np.bool_)
+    index = np.minimum((scores * bins).astype(int), bins - 1)
+    return tuple(
+        ReliabilityBin(
+            predicted=float(scores[index == b].mean()),
+            observed=float(true[index == b].mean()),
+            interval_95=wilson_interval(int(true[index == b].sum()), int((index == b).sum())),
+            count=int((index == b).sum()),
+        )
+        for b in range(bins)
+        if (index == b).any()
+    )
+
+
+def platt(logits: npt.ArrayLike, success: npt.ArrayLike, steps: int = 50) -> tuple[float, float]:
+    """Return slope a > 0 and offset b so that sigmoid(a z + b) is calibrated (Platt 1999, with his smoothed targets).
+
+    Newton's method on the cross-entropy; the targets (n+ + 1) / (n+ + 2) and 1 / (n- + 2) keep a finite when the
+    scores part the labels. Where the scores rank backwards, a is 0 and the probability is the base rate.
+
+    Args:
+        logits: Scores z. Shape (N,).
+        success: Labels. Shape (N,).
+        steps: Newton steps.
+    """
+    z, true = np.asarray(logits, dtype=np.float64), np.asarray(success, dtype=np.bool_)
+    positives, negatives = int(true.sum()), int((~true).sum())
+    targets = np.where(true, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
+    inputs = np.stack([z, np.ones_like(z)], axis=1)
+    weights: FloatArray = np.array([0.0, np.log((positives + 1.0) / (negatives + 1.0))])
+    value = _cross_entropy(inputs @ weights, targets)
+    for _ in range(steps):
+        p = _sigmoid(inputs @ weights)
+        gradient = inputs.T @ (p - targets)
+        hessian = inputs.T @ (inputs * (p * (1.0 - p))[:, None]) + 1e-9 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        scale = 1.0
+        while scale > 1e-6 and _cross_entropy(inputs @ (weights - scale * step), targets) > value:
+            scale /= 2.0  # Newton overshoots where the scores are extreme
+        weights = weights - scale * step
+        improved = value - _cross_entropy(inputs @ weights, targets)
+        value -= improved
+        if improved < 1e-9:
+            break
+    if weights[0] <= 0.0:
+        return 0.0, float(np.log((positives + 1.0) / (negatives + 1.0)))
+    return float(weights[0]), float(weights[1])
+
+
+def longest_run(verdict: Sequence[bool]) -> int:
+    """Return the length of the longest run of positive verdicts."""
+    longest = run = 0
+    for said in verdict:
+        run = run + 1 if said else 0
+        longest = max(longest, run)
+    return longest
+
+
+def _cross_entropy(z: FloatArray, targets: FloatArray) -> float:
+    return float(np.sum(np.logaddexp(0.0, z) - targets * z))
+
+
+def _sigmoid(z: FloatArray) -> FloatArray:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _interval(part: int, whole: int) -> tuple[float, float]:
+    return wilson_interval(part, whole) if whole else (0.0, 1.0)
