@@ -9,6 +9,8 @@ from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
 
 CONTROL_RATE_HZ = 10.0
 """Rate at which targets are commanded."""
+CLOSED_BELOW = 0.5
+"""Opening below which fingers hold what is between them."""
 
 
 class Backend(Protocol):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rl.robots.base import CONTROL_RATE_HZ
+from rl.robots.base import CLOSED_BELOW, CONTROL_RATE_HZ
 from rl.robots.rendering import intrinsics
 from rl.tasks.base import Task
 from rl.transforms import pose, pose_difference
@@ -16,6 +16,7 @@ class FakeBackend:
     """A deterministic kinematic `Backend`: the TCP is where it was commanded, nothing pushes back.
 
     The scene is the task's nominal one reduced to a few points; images are one colour that depends on the position.
+    Points that the task's fingers can hold follow them, and fall back to their height when they are let go.
     """
 
     def __init__(self, task: Task) -> None:
@@ -24,16 +25,32 @@ class FakeBackend:
         self._T = task.home
         self._twist: FloatArray = np.zeros(6)
         self._opening = task.gripper_opening
+        scene = task.scene_mjcf()
+        self._grasp = scene.grasp
+        self._loose = {n for n, body in scene.truth_bodies.items() if scene.grasp and body in scene.grasp.bodies}
+        """Points that can be held."""
+        self._points = dict(task.landmarks)
+        self._held: dict[str, FloatArray] = dict(task.held_points)
+        """Points that follow the TCP, in its frame."""
 
     def reset(self, T_base_tcp: FloatArray, rng: np.random.Generator) -> RobotState:
         """Jump to the start pose."""
         self._T, self._twist, self._opening = T_base_tcp.copy(), np.zeros(6), self._task.gripper_opening
+        self._points, self._held = dict(self._task.landmarks), dict(self._task.held_points)
         return self._measure()
 
     def command(self, T_base_target: FloatArray, gripper_opening: float) -> RobotState:
         """Jump to the target."""
         self._twist = pose_difference(self._T, T_base_target) * CONTROL_RATE_HZ
+        closes = gripper_opening < CLOSED_BELOW <= self._opening
+        opens = self._opening < CLOSED_BELOW <= gripper_opening
+        if opens and self._grasp:
+            self._let_go()
         self._T, self._opening = T_base_target.copy(), gripper_opening
+        if closes and self._grasp:
+            in_tcp = {name: self._T[:3, :3].T @ (self._points[name] - self._T[:3, 3]) for name in self._loose}
+            near = {name: point for name, point in in_tcp.items() if self._grasp.reach.contains(point)}
+            self._held = self._held | near
         return self._measure()
 
     def policy_images(self, image_size: int) -> dict[str, ByteArray]:
@@ -57,19 +74,26 @@ class FakeBackend:
 
     def truth(self) -> dict[str, FloatArray]:
         """Return the nominal scene's points and those of what is held."""
-        held = {name: self._T[:3, 3] + self._T[:3, :3] @ point for name, point in self._task.held_points.items()}
-        return {**self._task.landmarks, **held}
+        held = {name: self._T[:3, 3] + self._T[:3, :3] @ point for name, point in self._held.items()}
+        return {**self._points, **held}
 
     def snapshot(self) -> Any:
-        """Return pose, twist and opening."""
-        return self._T, self._twist, self._opening
+        """Return pose, twist, opening, and what lies and is held where."""
+        return self._T, self._twist, self._opening, self._points, self._held
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot."""
-        self._T, self._twist, self._opening = snapshot
+        self._T, self._twist, self._opening, self._points, self._held = snapshot
 
     def close(self) -> None:
         """Do nothing."""
+
+    def _let_go(self) -> None:
+        points = self.truth()
+        for name in self._loose & self._held.keys():
+            points[name] = np.append(points[name][:2], self._task.landmarks[name][2])
+        self._points = {name: points[name] for name in self._points}
+        self._held = {name: point for name, point in self._held.items() if name not in self._loose}
 
     def _measure(self) -> RobotState:
         return RobotState(

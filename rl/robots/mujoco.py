@@ -1,5 +1,6 @@
 """The simulated arm: MuJoCo with a native Cartesian impedance, one `mj_step` call per control step."""
 
+import io
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import mujoco
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from rl.errors import ConfigError
 from rl.robots import panda
-from rl.robots.base import CONTROL_RATE_HZ
+from rl.robots.base import CLOSED_BELOW, CONTROL_RATE_HZ
+from rl.robots.grasp import MODEL_ARRAYS, Grasp, ties_mjcf
 from rl.robots.rendering import Renderer, intrinsics
 from rl.tasks.base import TOOL_DOWN, Camera, SceneVariation, Task
 from rl.transforms import matrix_to_rotvec
@@ -20,8 +23,8 @@ AGENT_WIDTH, AGENT_HEIGHT = 640, 480
 MAX_DEPTH_M = 3.0
 """Range of the agent's depth cameras; beyond it there is no data, [m]."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-_MODEL_ARRAYS = ("cam_pos", "cam_quat", "light_diffuse", "light_dir", "mat_rgba")
-"""What a scene variation changes in the model, not in the state."""
+_MODEL_ARRAYS = ("cam_pos", "cam_quat", "light_diffuse", "light_dir", "mat_rgba", *MODEL_ARRAYS)
+"""What a scene variation or a grasp changes in the model, not in the state."""
 
 
 def build_model(task: Task, *, timestep_s: float | None = None, impedance: panda.Impedance | None = None) -> Any:
@@ -44,6 +47,8 @@ def build_model(task: Task, *, timestep_s: float | None = None, impedance: panda
     arm = panda.arm_mjcf(
         held_mjcf=scene.held, finger_mjcf=scene.fingers, hand_cameras_mjcf=mounted["hand"], mesh_folder=meshes
     )
+    textures = "".join(f'<texture name="{name}" type="2d" file="{name}.png"/>' for name in scene.textures)
+    ties = ties_mjcf(scene.grasp) if scene.grasp else ""
     return mujoco.MjModel.from_xml_string(
         f"""<mujoco model="{task.name}">
         <compiler angle="radian" autolimits="true"/>
@@ -58,16 +63,23 @@ def build_model(task: Task, *, timestep_s: float | None = None, impedance: panda
         </visual>
         <asset>
           <texture type="skybox" builtin="gradient" rgb1=".78 .80 .83" rgb2=".58 .60 .63" width="32" height="192"/>
-          {panda.assets_mjcf(meshes)}{scene.assets}
+          {textures}{panda.assets_mjcf(meshes)}{scene.assets}
         </asset>
         <worldbody>{panda.REFERENCE_SITES_MJCF}{mounted["world"]}{scene.world}{arm}</worldbody>
         <contact>{scene.contact}</contact>
-        <equality>{scene.equality}</equality>
+        <equality>{scene.equality}{ties}</equality>
         <tendon>{tendon}{scene.tendon}</tendon>
         <actuator>{actuators}{scene.actuator}</actuator>
         <sensor><force name="force" site="tcp"/><torque name="torque" site="tcp"/>{scene.sensor}</sensor>
-        </mujoco>"""
+        </mujoco>""",
+        {f"{name}.png": _png(image) for name, image in scene.textures.items()},
     )
+
+
+def _png(image: ByteArray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="PNG")
+    return file.getvalue()
 
 
 def _camera_mjcf(camera: Camera) -> str:
@@ -124,7 +136,9 @@ class MujocoBackend:
         self._tcp = self._model.site("tcp").id
         sites = [self._model.site(i).name for i in range(self._model.nsite)]
         self._truth_sites = {n.removeprefix("truth/"): i for i, n in enumerate(sites) if n.startswith("truth/")}
-        self._truth_bodies = {n: self._model.body(b).id for n, b in task.scene_mjcf().truth_bodies.items()}
+        scene = task.scene_mjcf()
+        self._truth_bodies = {name: self._model.body(body).id for name, body in scene.truth_bodies.items()}
+        self._grasp = Grasp(self._model, scene.grasp) if scene.grasp else None
         self._arm_qpos = np.array([self._model.joint(name).qposadr[0] for name in panda.JOINT_NAMES])
         self._nominal = {name: getattr(self._model, name).copy() for name in _MODEL_ARRAYS}
         self._tare: FloatArray = np.zeros(6)
@@ -159,9 +173,14 @@ class MujocoBackend:
         ctrl[:3] = T_base_target[:3, 3]
         ctrl[3:6] = matrix_to_rotvec(TOOL_DOWN.T @ T_base_target[:3, :3])
         ctrl[6:8] = gripper_opening * panda.FINGER_TRAVEL_M
+        closing = gripper_opening < CLOSED_BELOW <= self._opening()
+        if self._grasp and gripper_opening >= CLOSED_BELOW:
+            self._grasp.release(self._data)
         mujoco.mj_step(self._model, self._data, nstep=self._substeps)
         # mj_step leaves positions and sensors of the step before the last integration.
         mujoco.mj_forward(self._model, self._data)
+        if self._grasp and closing and self._opening() < CLOSED_BELOW:
+            self._grasp.tie(self._data)
         return self._measure()
 
     def policy_images(self, image_size: int) -> dict[str, ByteArray]:
@@ -236,8 +255,11 @@ class MujocoBackend:
             T_base_tcp=T_base_tcp,
             twist=np.concatenate([velocity[3:], velocity[:3]]),
             wrench=wrench - self._tare,
-            gripper_opening=float(data.qpos[self._arm_qpos[7:]].sum()) / (2 * panda.FINGER_TRAVEL_M),
+            gripper_opening=self._opening(),
         )
+
+    def _opening(self) -> float:
+        return float(self._data.qpos[self._arm_qpos[7:]].sum()) / (2 * panda.FINGER_TRAVEL_M)
 
     def _apply(self, variation: SceneVariation) -> None:
         """Set what differs about the scene in this episode."""

@@ -195,7 +195,7 @@ def arm_mjcf(*, held_mjcf: str, finger_mjcf: str, hand_cameras_mjcf: str, mesh_f
 
     Args:
         held_mjcf: What the gripper holds, as children of the frame `tcp` (axes of the TCP).
-        finger_mjcf: What is part of each finger, in its frame.
+        finger_mjcf: What is part of each finger, in its frame; {side} stands for left or right.
         hand_cameras_mjcf: Cameras in the hand's frame.
         mesh_folder: Folder of the meshes, None for capsules.
     """
@@ -206,8 +206,8 @@ def arm_mjcf(*, held_mjcf: str, finger_mjcf: str, hand_cameras_mjcf: str, mesh_f
         + '<geom name="hand" type="box" size=".031 .102 .033" pos="0 0 .033" group="3" contype="2" conaffinity="4"'
         f' mass="0"/><site name="tcp" pos="0 0 {TCP_OFFSET_M}" size=".002" group="4"/>{hand_cameras_mjcf}'
         f'<body name="held" pos="0 0 {TCP_OFFSET_M}" gravcomp="1">{held_mjcf}</body>'
-        + _finger_mjcf("left", "", finger_mjcf, mesh_folder)
-        + _finger_mjcf("right", 'quat="0 0 0 1"', finger_mjcf, mesh_folder)
+        + _finger_mjcf("left", "", finger_mjcf.format(side="left"), mesh_folder)
+        + _finger_mjcf("right", 'quat="0 0 0 1"', finger_mjcf.format(side="right"), mesh_folder)
         + "</body>"
     )
     tree = hand

@@ -81,6 +81,27 @@ def _free(context: Any, pid: int) -> None:
             context.free()
 
 
+@contextmanager
+def _overturned_on_top(model: Any, data: Any) -> Iterator[None]:
+    """Raise what a cloth shows of its underside by its thickness while the scene is copied.
+
+    Without self-collision a folded cloth lies in itself, and the two layers would flicker through each other.
+    """
+    vertices = data.flexvert_xpos  # derived from the state at each step: the simulation never reads it back
+    resting = vertices.copy()
+    for flex in np.flatnonzero(model.flex_dim == 2):
+        first, count = model.flex_elemdataadr[flex], 3 * model.flex_elemnum[flex]
+        triangles = model.flex_elem[first : first + count].reshape(-1, 3) + model.flex_vertadr[flex]
+        a, b, c = (resting[triangles[:, corner]] for corner in range(3))
+        normal_z = np.zeros(len(vertices))
+        np.add.at(normal_z, triangles, np.cross(b - a, c - a)[:, 2:])
+        vertices[normal_z < 0.0, 2] += 2.2 * model.flex_radius[flex]
+    try:
+        yield
+    finally:
+        vertices[:] = resting
+
+
 class Renderer:
     """Renders one model at up to a maximal size."""
 
@@ -139,9 +160,16 @@ class Renderer:
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows  # 10 to 60 ms an image in software
             self._camera.fixedcamid = camera_id
-            mujoco.mjv_updateScene(
-                self._model, data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
-            )
+            with _overturned_on_top(self._model, data):
+                mujoco.mjv_updateScene(
+                    self._model,
+                    data,
+                    self._option,
+                    self._perturb,
+                    self._camera,
+                    mujoco.mjtCatBit.mjCAT_ALL,
+                    self._scene,
+                )
             mujoco.mjr_render(self._rect, self._scene, self._context)
             mujoco.mjr_readPixels(self._rgb, self._depth if depth else None, self._rect, self._context)
         rgb = np.ascontiguousarray(self._rgb[::-1])

@@ -1,7 +1,19 @@
 """Tasks by name."""
 
-from rl.tasks.base import Camera, Recipe, SceneMjcf, SceneVariation, Task
+from rl.tasks.base import Camera, Recipe, SceneMjcf, SceneVariation, SoftGrasp, Task
 from rl.tasks.registry import TASK_NAMES, get_task
+from rl.tasks.towel_folding import TowelFolding
 from rl.tasks.usb_insertion import UsbInsertion
 
-__all__ = ["TASK_NAMES", "Camera", "Recipe", "SceneMjcf", "SceneVariation", "Task", "UsbInsertion", "get_task"]
+__all__ = [
+    "TASK_NAMES",
+    "Camera",
+    "Recipe",
+    "SceneMjcf",
+    "SceneVariation",
+    "SoftGrasp",
+    "Task",
+    "TowelFolding",
+    "UsbInsertion",
+    "get_task",
+]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from rl.guard import GuardLimits
-from rl.types import Box, FloatArray, RobotState
+from rl.types import Box, ByteArray, FloatArray, RobotState
 
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 """Orientation of the TCP with the fingers pointing straight down. Shape (3, 3)."""
@@ -182,7 +182,8 @@ class Task(ABC):
         gain, *direction = rng.uniform(-1.0, 1.0, 3) * self.light_jitter
         colours = {name: 1.0 + self.colour_jitter * rng.uniform(-1.0, 1.0, 3) for name in sorted(materials)}
         sizes = np.array([self.camera_jitter_m] * 3 + [self.camera_jitter_rad] * 3)
-        cameras = {camera.name: rng.normal(size=6) * sizes for camera in self.agent_cameras}
+        names = dict.fromkeys(camera.name for camera in (*self.agent_cameras, *self.policy_cameras))
+        cameras = {name: rng.normal(size=6) * sizes for name in names}
         return SceneVariation(
             moved=moved,
             light_gain=1.0 + float(gain),
@@ -215,6 +216,20 @@ class Task(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SoftGrasp:
+    """What closing fingers can hold of something soft."""
+
+    bodies: tuple[str, ...]
+    """Bodies of the points that can be held."""
+    points: int
+    """Points that can be held at once, the nearest to the TCP first."""
+    reach: Box
+    """Where a point must be when the fingers have closed, TCP frame, [m]."""
+    finger_geoms: tuple[str, ...] = ()
+    """Geoms that touch nothing while something is held."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SceneMjcf:
     """A task's part of the MuJoCo model; sites named `truth/<point>` are reported by `Backend.truth`.
 
@@ -228,7 +243,7 @@ class SceneMjcf:
     held: str = ""
     """Geoms and bodies in the TCP frame that the hand holds."""
     fingers: str = ""
-    """Geoms in the frame of each finger, without a name: z towards its tip, y away from the other finger."""
+    """Geoms in the frame of each finger, {side} in their names: z towards its tip, y away from the other finger."""
     extension: str = ""
     """Content of `<extension>`."""
     equality: str = ""
@@ -245,3 +260,7 @@ class SceneMjcf:
     """Attributes of `<option>` but for the timestep."""
     truth_bodies: Mapping[str, str] = field(default_factory=dict)
     """Point that `Backend.truth` reports, by name, to the body whose origin it is."""
+    textures: Mapping[str, ByteArray] = field(default_factory=dict)
+    """Image of each `2d` texture that materials name. Shape (H, W, 3), uint8."""
+    grasp: SoftGrasp | None = None
+    """What the fingers can hold, None for nothing."""

@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 from rl.errors import ConfigError
 from rl.tasks.base import Task
+from rl.tasks.towel_expert import TowelExpert
+from rl.tasks.towel_folding import TowelFolding
 from rl.tasks.usb_expert import UsbExpert
 from rl.tasks.usb_insertion import UsbInsertion
 from rl.types import FloatArray, Observation
@@ -15,7 +17,7 @@ from rl.types import FloatArray, Observation
 Expert = Callable[[Observation, Mapping[str, FloatArray]], npt.NDArray[np.float32]]
 """From an observation and the simulator's named points to an action; the same for the same arguments."""
 
-_EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {UsbInsertion: UsbExpert}
+_EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {TowelFolding: TowelExpert, UsbInsertion: UsbExpert}
 
 
 def make_expert(task: Task) -> Expert:
