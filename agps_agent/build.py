@@ -31,11 +31,13 @@ from rl.algorithm import GuidedAlgorithm
 from rl.buffers import Episode
 from rl.conrft import ConRFT
 from rl.drq import DrQ
+from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner, prepare_process
+from rl.reward_classifier import RewardClassifier
 from rl.supervisor import HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.demos import load_demos, record_demos, save_demos
 from rl.tasks.expert import make_expert
@@ -97,7 +99,7 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
     prepare_process(config.threads)
     env, eval_env = build_env(config), build_env(config)
     supervisor = build_supervisor(config, run, env)
-    algorithm = build_algorithm(config, run, env, supervisor)
+    algorithm = build_algorithm(config, run, rewarded(config, env), supervisor)
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm)
     return Session(
@@ -112,7 +114,7 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
 
 
 def build_algorithm(
-    config: RunConfig, run: RunDirectory, env: ManipulationEnv, supervisor: Supervisor
+    config: RunConfig, run: RunDirectory, env: ManipulationEnv | ClassifierReward, supervisor: Supervisor
 ) -> GuidedAlgorithm:
     """Return what the method learns with."""
     vec_env = DummyVecEnv([lambda: env])
@@ -126,6 +128,17 @@ def build_algorithm(
     if config.plan.algorithm == "conrft":
         return ConRFT("MultiInputPolicy", vec_env, config=config.conrft, **common)
     return DrQ("MultiInputPolicy", vec_env, config=config.drq, **common)
+
+
+def rewarded(config: RunConfig, env: ManipulationEnv) -> ManipulationEnv | ClassifierReward:
+    """Return the environment with the reward to train on.
+
+    Raises:
+        ConfigError: If the classifier cannot be read, or is of another task, camera or image size.
+    """
+    if config.reward == "truth" or config.reward_model is None:
+        return env
+    return ClassifierReward(env, RewardClassifier.load(config.reward_model))
 
 
 def build_env(config: RunConfig) -> ManipulationEnv:

@@ -2,23 +2,28 @@
 
 import importlib.metadata
 import json
-import math
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from agps_agent.float_trigger import FloatConfig, StallConfig
+from agps_agent.methods import METHODS, Method, Plan
 from agps_agent.runs import RunDirectory, read_json_object, write_atomically
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
+from agps_agent.task_options import TaskOptions
+from rl.conrft.config import ConRFTConfig
 from rl.drq.config import PRESETS, DrQConfig, Preset
 from rl.errors import AgpsError, ConfigError
 from rl.guidance import GuidanceConfig
-
-Method = Literal["agps", "serl"]
+from rl.human import SimulatedHumanConfig
+from rl.tasks import TASK_NAMES, get_task
+from rl.tasks.base import Recipe
 
 TESTED_PACKAGES = (
     "agps",
@@ -36,52 +41,19 @@ TESTED_PACKAGES = (
 """Packages whose version can change a result; saved beside the configuration."""
 
 
-class TaskOptions(BaseModel):
-    """What to change about the task; None leaves the task's own value."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    clearance_mm: Annotated[float, Field(gt=0)] | None = None
-    """Gap between plug and port on each side, [mm]."""
-    lead_in_mm: Annotated[float, Field(ge=0)] | None = None
-    """Bevel at the rim, [mm]; 0: a sharp rim."""
-    horizon: Annotated[int, Field(ge=1)] | None = None
-    """Control steps until an episode is truncated."""
-    port_jitter_mm: Annotated[float, Field(ge=0)] | None = None
-    """The port moves uniformly within this in x and y each episode, [mm]."""
-    port_jitter_deg: Annotated[float, Field(ge=0)] | None = None
-    """The port turns uniformly within this about z each episode, [deg]."""
-    light_jitter: Annotated[float, Field(ge=0)] | None = None
-    """Relative change of brightness and of the lights' direction each episode."""
-    colour_jitter: Annotated[float, Field(ge=0)] | None = None
-    """Relative change of each material's colour each episode."""
-    camera_jitter_mm: Annotated[float, Field(ge=0)] | None = None
-    """Each camera moves by a normal deviate of this size each episode, [mm]."""
-    camera_jitter_deg: Annotated[float, Field(ge=0)] | None = None
-    """Each camera turns by a normal deviate of this size each episode, [deg]."""
-
-    def overrides(self) -> dict[str, Any]:
-        """Return the fields of the task that change, in m and rad."""
-        fields: dict[str, Any] = {}
-        for name, value in self.model_dump(exclude_none=True).items():
-            if name.endswith("_mm"):
-                fields[name.removesuffix("_mm") + "_m"] = value / 1000.0
-            elif name.endswith("_deg"):
-                fields[name.removesuffix("_deg") + "_rad"] = math.radians(value)
-            else:
-                fields[name] = value
-        return fields
-
-
 class RunConfig(BaseModel):
-    """Train a policy on TASK with the agent in place of the human."""
+    """Train a policy on TASK with the agent in place of the human.
+
+    What is not given comes from the task's recipe: method, demonstrations, budgets and learner settings.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: tyro.conf.Positional[str]
-    """Task to learn, e.g. usb_insertion."""
+    """Task to learn: usb_insertion, knot_hanging or towel_folding."""
     method: Method = "agps"
-    """agps: FLOAT watches and the agent helps. serl: the same learner, alone."""
+    """DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on demonstrations alone (conrft), then
+    with the agent (agps-conrft) or a human (hil-conrft)."""
     robot: Literal["sim"] = "sim"
     """Where the task runs: sim is MuJoCo."""
     vlm: str = "embedded"
@@ -89,13 +61,15 @@ class RunConfig(BaseModel):
     vlm_model: str | None = None
     """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
     demos: Annotated[int, Field(ge=0)] = 20
-    """Demonstrations, recorded by the scripted expert (paper: 20)."""
+    """Demonstrations, recorded by the scripted expert (paper: 20, towel 40)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random; in lockstep it fixes the whole run."""
     max_env_steps: Annotated[int, Field(ge=1)] = 10_000
     """Budget of control steps."""
     max_minutes: Annotated[float, Field(gt=0)] = 5.0
-    """Budget of wall-clock training time, [min]."""
+    """Budget of wall-clock training time, pre-training included, [min]."""
+    pretrain_steps: Annotated[int, Field(ge=1)] = 4_000
+    """ConRFT: updates on demonstrations alone, before the first control step (paper: 48,000)."""
     run_dir: Path | None = None
     """Where everything is written. None: runs/TASK/METHOD-demosN-seedN."""
     preset: Preset = "tuned"
@@ -109,7 +83,11 @@ class RunConfig(BaseModel):
     when it comes."""
     store_guided: Literal["online", "both", "success"] = "success"
     """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
-    if the episode succeeds)."""
+    if the episode succeeds). From the method: both where a human helps, else success."""
+    reward: Literal["truth", "classifier"] = "truth"
+    """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth."""
+    reward_model: Annotated[Path | None, Field(validate_default=True)] = None
+    """Reward classifier, as `agps reward fit TASK` writes it."""
     eval_every: Annotated[int, Field(ge=0)] = 1_000
     """Evaluate the policy alone every so many control steps; 0: only at the end."""
     eval_episodes: Annotated[int, Field(ge=1)] = 50
@@ -130,7 +108,9 @@ class RunConfig(BaseModel):
     task_options: TaskOptions = TaskOptions()
     """What to change about the task."""
     drq: DrQConfig = DrQConfig()
-    """The learner; starts from --preset."""
+    """DrQ; starts from --preset and the task's recipe."""
+    conrft: ConRFTConfig = ConRFTConfig()
+    """ConRFT; starts from the task's recipe."""
     detector: Annotated[FloatConfig, tyro.conf.arg(name="float")] = FloatConfig()
     """The failure detector."""
     stall: StallConfig = StallConfig()
@@ -141,13 +121,35 @@ class RunConfig(BaseModel):
     """Limits of one question."""
     guidance: GuidanceConfig = GuidanceConfig()
     """When a waypoint is reached."""
+    human: SimulatedHumanConfig = SimulatedHumanConfig()
+    """The simulated human."""
 
     @model_validator(mode="before")
     @classmethod
-    def _start_from_preset(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "drq" not in values:
-            return {**values, **preset_values(values.get("preset", "tuned"))}
-        return values
+    def _start_from_recipe(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        start = start_values(values.get("task"), values.get("method"), values.get("preset", "tuned"))
+        for name in ("drq", "conrft"):
+            if name in start and isinstance(given := values.get(name), Mapping):
+                start[name] = _merged(asdict(start[name]), given)
+                values = {key: value for key, value in values.items() if key != name}
+        return {**start, **values}
+
+    @field_validator("demos")
+    @classmethod
+    def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
+        method = info.data.get("method")
+        if method is not None and METHODS[method].algorithm == "conrft" and demos == 0:
+            raise ValueError(f"{method} learns from demonstrations first, ask for at least 1")
+        return demos
+
+    @field_validator("reward_model")
+    @classmethod
+    def _is_there(cls, reward_model: Path | None, info: ValidationInfo) -> Path | None:
+        if info.data.get("reward") == "classifier" and reward_model is None:
+            raise ValueError("--reward classifier needs a file; `agps reward fit TASK` makes one")
+        return reward_model
 
     @field_validator("vlm")
     @classmethod
@@ -156,14 +158,44 @@ class RunConfig(BaseModel):
             raise ValueError("use `embedded` or a URL such as http://localhost:8000/v1")
         return vlm
 
+    @property
+    def plan(self) -> Plan:
+        """What the method does."""
+        return METHODS[self.method]
+
     def default_run_dir(self) -> Path:
         """Return where the run is written when --run-dir is not given."""
         return Path("runs") / self.task / f"{self.method}-demos{self.demos}-seed{self.seed}"
 
 
-def preset_values(preset: str) -> dict[str, Any]:
-    """Return the fields of `RunConfig` that a preset sets; none for an unknown name, which validation reports."""
-    return {"drq": DrQConfig.preset(preset)} if preset in PRESETS else {}
+def start_values(task: str | None, method: str | None, preset: str) -> dict[str, Any]:
+    """Return the fields of `RunConfig` that task, method and preset decide where they are not given.
+
+    What is unknown decides nothing here: validation reports it.
+    """
+    recipe = get_task(task).recipe if task in TASK_NAMES else Recipe()
+    plan = METHODS.get(method or recipe.method)  # type: ignore[call-overload]  # any text may have been typed
+    values: dict[str, Any] = {
+        "method": recipe.method,
+        "demos": recipe.demos,
+        "max_env_steps": recipe.max_env_steps,
+        "max_minutes": recipe.max_minutes,
+        "conrft": ConRFTConfig.of(**recipe.conrft),
+    }
+    if preset in PRESETS:
+        values["drq"] = DrQConfig.preset(preset, **recipe.drq)
+    if plan is not None:
+        values["store_guided"] = plan.store_guided
+    return values
+
+
+def _merged(start: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the start with what is given in its place, also within mappings."""
+    merged = {**start, **given}
+    for name in start.keys() & given.keys():
+        if isinstance(start[name], Mapping) and isinstance(given[name], Mapping):
+            merged[name] = _merged(start[name], given[name])
+    return merged
 
 
 def save_config(config: RunConfig, run: RunDirectory) -> None:

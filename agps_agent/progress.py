@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Phase = Literal["demos", "calibrate", "train", "evaluate", "report"]
+Phase = Literal["demos", "calibrate", "pretrain", "train", "evaluate", "report"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,14 @@ class Progress:
     """Wall-clock since training began, [s]."""
     phase: Phase = "train"
     """What the run is doing."""
+    human_interventions: int = 0
+    """Times a human took the arm."""
+    human_s: float = 0.0
+    """Time with a human's hand on the arm, [s]."""
+    pretrain_steps: int = 0
+    """Updates of stage 1 so far; 0 for an algorithm without one."""
+    max_pretrain_steps: int = 0
+    """Updates of stage 1 in all."""
 
 
 class ProgressListener(Protocol):

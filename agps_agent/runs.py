@@ -1,7 +1,8 @@
 """The run directory: every file that a run leaves behind, by name, and how each is written and read.
 
     config.json          complete configuration, package versions, seed
-    metrics.jsonl        one object per episode, and one per evaluation (`"kind": "eval"`) or resumption (`"resume"`)
+    metrics.jsonl        one object per episode, evaluation (`"kind": "eval"`, `"pretrain_eval"` or `"final_eval"`),
+                         hundred updates of stage 1 (`"pretrain"`), and resumption (`"resume"`)
     summary.json         headline numbers of the finished run
     demos/               demonstrations that the run used
     checkpoints/         learner and supervisor state
@@ -43,6 +44,10 @@ SUMMARY_KEYS = (
     "agent_calls",
     "agent_pause_s",
     "memory_hits",
+    "human_interventions",
+    "human_s",
+    "pretrain_steps",
+    "pretrain_success_rate",
     "triggers_per_10_rollouts",
     "steps_to_80",
     "steps_to_100",
@@ -114,8 +119,8 @@ class RunDirectory:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Something was saved that a run can be resumed from."""
-        return _has_entries(self.checkpoints)
+        """Something was saved that a run can be resumed from; a checkpoint that was being written is nothing."""
+        return any(self.checkpoints.glob("*/manifest.json"))
 
     @property
     def is_unused(self) -> bool:

@@ -94,9 +94,11 @@ class Hand(Protocol):
 
     def start_episode(self) -> None:
         """Hear that a rollout begins."""
+        return
 
     def finish_episode(self, *, success: bool) -> None:
         """Hear how a rollout ended."""
+        return
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -104,9 +106,11 @@ class Hand(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
+        return
 
     def close(self) -> None:
         """Release the device."""
+        return
 
 
 class HumanSupervisor:

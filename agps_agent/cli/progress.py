@@ -16,6 +16,7 @@ from agps_agent.progress import Progress
 PHASES = {
     "demos": "recording demonstrations",
     "calibrate": "calibrating FLOAT",
+    "pretrain": "pre-training",
     "train": "training",
     "evaluate": "evaluating",
     "report": "writing the report",
@@ -69,13 +70,12 @@ class ProgressDisplay:
         if self._last is None:
             return Text("starting ...", style="dim")
         progress = self._last
+        done, total, unit = _extent(progress)
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             Text(PHASES[progress.phase], style="bold"),
-            ProgressBar(
-                total=progress.max_env_steps, completed=min(progress.env_steps, progress.max_env_steps), width=30
-            ),
-            Text(f"{progress.env_steps:,}/{progress.max_env_steps:,} steps"),
+            ProgressBar(total=total, completed=min(done, total), width=30),
+            Text(f"{done:,}/{total:,} {unit}"),
             Text(f"success {progress.success_rate:.0%}", style=_success_style(progress.success_rate)),
             Text(f"{time_left(progress, max_s=self._max_s)} left", style="cyan"),
         )
@@ -84,8 +84,9 @@ class ProgressDisplay:
 
 def status_line(progress: Progress, *, max_s: float) -> str:
     """Return everything that the live bar shows, in one plain line."""
+    done, total, unit = _extent(progress)
     parts = [
-        f"[{_clock(progress.elapsed_s)}] {PHASES[progress.phase]}: {progress.env_steps}/{progress.max_env_steps} steps",
+        f"[{_clock(progress.elapsed_s)}] {PHASES[progress.phase]}: {done}/{total} {unit}",
         f"success {progress.success_rate:.0%}",
         *_counters(progress),
         f"{time_left(progress, max_s=max_s)} left",
@@ -96,19 +97,28 @@ def status_line(progress: Progress, *, max_s: float) -> str:
 def time_left(progress: Progress, *, max_s: float) -> str:
     """Return the time until the first of both budgets is used up at the present speed, as m:ss."""
     left_s = max_s - progress.elapsed_s
-    if progress.env_steps > 0 and progress.elapsed_s > 0:
+    if progress.phase != "pretrain" and progress.env_steps > 0 and progress.elapsed_s > 0:
         steps_left = progress.max_env_steps - progress.env_steps
         left_s = min(left_s, steps_left * progress.elapsed_s / progress.env_steps)
     return _clock(max(left_s, 0.0))
 
 
+def _extent(progress: Progress) -> tuple[int, int, str]:
+    """Return how much is done, of how much, counted in what."""
+    if progress.phase == "pretrain":
+        return progress.pretrain_steps, progress.max_pretrain_steps, "updates"
+    return progress.env_steps, progress.max_env_steps, "steps"
+
+
 def _counters(progress: Progress) -> list[str]:
     rate = progress.env_steps / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
+    human = [f"human {progress.human_interventions} times, {progress.human_s:.0f} s"]
     return [
         _lambda(progress),
         f"triggers {progress.triggers}",
         f"agent calls {progress.agent_calls}",
         f"memory hits {progress.memory_hits}",
+        *(human if progress.human_interventions else []),
         f"updates {progress.learner_steps}",
         f"{rate:.0f} steps/s",
     ]

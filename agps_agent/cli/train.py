@@ -1,7 +1,10 @@
 """`agps train TASK`: from nothing, or from a run that was interrupted, to a policy and its report."""
 
+import contextlib
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +14,10 @@ import tyro
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
 from agps_agent.cli.progress import ProgressDisplay
 from agps_agent.cli.tasks import check_task
-from agps_agent.config import RunConfig, load_config, preset_values
+from agps_agent.config import RunConfig, load_config, start_values
 from agps_agent.runs import RunDirectory
 from rl.errors import AgpsError
+from rl.tasks import TASK_NAMES
 
 PROG = "agps train"
 
@@ -34,6 +38,7 @@ class _First:
     """What decides the defaults of everything else."""
 
     run_dir: Path | None = None
+    method: str | None = None
     preset: str = "tuned"
     resume: bool = False
 
@@ -43,6 +48,7 @@ def run(argv: Sequence[str]) -> int:
     options = read_options(argv)
     config = options.config
     check_task(config.task)
+    config.task_options.overrides(config.task)  # refuses options of another task before anything is made
     path = config.run_dir or config.default_run_dir()
     if options.resume:
         directory = RunDirectory.open(path)
@@ -58,17 +64,24 @@ def run(argv: Sequence[str]) -> int:
 
 
 def read_options(argv: Sequence[str]) -> TrainOptions:
-    """Return the options, on top of the defaults of a preset or of the run to resume."""
+    """Return the options, on top of what task, method and preset start from, or of the run to resume."""
     first = peek_options(_First, argv, prog=PROG)
     if first.resume:
         if first.run_dir is None:
             raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
-        default = TrainOptions(config=load_config(RunDirectory.open(first.run_dir)))
-    else:
-        # Not validated: the task is still missing, and tyro asks for it.
-        values = preset_values(first.preset)
-        default = TrainOptions(config=RunConfig.model_construct(task=tyro.MISSING, **values))
-    return parse_options(TrainOptions, argv, prog=PROG, default=default)
+        return parse_options(
+            TrainOptions, argv, prog=PROG, default=TrainOptions(config=load_config(RunDirectory.open(first.run_dir)))
+        )
+    # Which argument is the task only the whole parse can tell; the first that could be one nearly always is.
+    guess = next((argument for argument in argv if argument in TASK_NAMES), None)
+    options = _parse_from(argv, first, guess)
+    return options if options.config.task in (guess, None) else _parse_from(argv, first, options.config.task)
+
+
+def _parse_from(argv: Sequence[str], first: _First, task: str | None) -> TrainOptions:
+    # Not validated: the task is still missing, and tyro asks for it.
+    start = RunConfig.model_construct(task=tyro.MISSING, **start_values(task, first.method, first.preset))
+    return parse_options(TrainOptions, argv, prog=PROG, default=TrainOptions(config=start))
 
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
@@ -76,7 +89,7 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
 
     stream = sys.stdout
     try:
-        with ProgressDisplay(max_minutes=config.max_minutes, stream=stream) as progress:
+        with _terminated_like_ctrl_c(), ProgressDisplay(max_minutes=config.max_minutes, stream=stream) as progress:
             return dict(train(config, directory, progress, resume=resume))
     except AgpsError:
         if not resume:
@@ -95,9 +108,27 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
         ) from None
 
 
+@contextlib.contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM (a scheduler, a shutdown, the end of a sweep) save what Ctrl-C saves; one more does not disturb."""
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only there signals can be caught
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _refuse_another_run(config: RunConfig, saved: RunConfig) -> None:
     """What a run is about cannot change on the way; budgets and display can."""
-    for name in ("task", "method", "robot", "demos", "seed", "image_size"):
+    for name in ("task", "method", "robot", "demos", "seed", "image_size", "reward", "reward_model"):
         now, before = getattr(config, name), getattr(saved, name)
         if now != before:
             raise UsageError(
@@ -108,9 +139,11 @@ def _refuse_another_run(config: RunConfig, saved: RunConfig) -> None:
 def _closing_words(summary: Mapping[str, Any], directory: RunDirectory) -> str:
     rate, episodes = summary.get("success_rate"), summary.get("eval_episodes")
     alone = "" if rate is None else f"The policy alone succeeds in {round(rate * episodes)} of {episodes} episodes. "
+    help_got = f"{summary.get('agent_calls', 0)} agent calls, {summary.get('memory_hits', 0)} memory hits"
+    if summary.get("human_interventions"):
+        help_got = f"{summary['human_interventions']} human interventions of {summary['human_s']:.0f} s in all"
     return (
         f"{alone}{summary.get('env_steps', 0)} environment steps, {summary.get('learner_steps', 0)} updates, "
         f"{summary.get('wall_clock_s', 0.0):.0f} s wall-clock, {summary.get('robot_time_s', 0.0):.0f} s robot time, "
-        f"{summary.get('agent_calls', 0)} agent calls, {summary.get('memory_hits', 0)} memory hits.\n"
-        f"Report: {directory.report}"
+        f"{help_got}.\nReport: {directory.report}"
     )

@@ -4,11 +4,18 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from agps_agent.config import RunConfig, TaskOptions, load_config, load_versions, save_config
+from agps_agent.config import RunConfig, load_config, load_versions, save_config
 from agps_agent.float_trigger import FloatConfig
+from agps_agent.methods import METHODS
 from agps_agent.runs import RunDirectory
+from agps_agent.task_options import TaskOptions
+from rl.conrft.config import ConRFTConfig, StageConfig
 from rl.drq.config import DrQConfig
 from rl.errors import AgpsError, ConfigError
+from rl.human import SimulatedHumanConfig
+from rl.tasks import TASK_NAMES, get_task
+from rl.tasks.base import Recipe
+from rl.tasks.usb_insertion import UsbInsertion
 
 
 @pytest.fixture
@@ -24,6 +31,9 @@ def test_configuration_survives_the_disk(run: RunDirectory) -> None:
         run_dir=run.path,
         drq=DrQConfig(gamma=0.5, clip_target=None),
         detector=FloatConfig(alpha=0.25),
+        method="hil-conrft",
+        conrft=ConRFTConfig.of(gamma=0.9, online={"bc_weight": 0.2}),
+        human=SimulatedHumanConfig(reaction_s=0.2),
         task_options=TaskOptions(clearance_mm=0.4),
     )
     save_config(config, run)
@@ -44,22 +54,74 @@ def test_learner_that_is_given_beats_the_preset() -> None:
     assert RunConfig(task="usb_insertion", preset="hil-serl", drq=drq).drq.gamma == 0.5
 
 
-@pytest.mark.parametrize("wrong", [{"method": "ppo"}, {"image_size": 65}, {"demos": -1}, {"vlm": "gpt"}, {"colour": 1}])
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """What USB insertion is taken to measure best with."""
+    made = Recipe(
+        method="hil-conrft",
+        demos=7,
+        max_env_steps=123,
+        max_minutes=4.5,
+        drq={"gamma": 0.95, "clip_target": None},
+        conrft={"gamma": 0.96, "online": {"bc_weight": 0.3}},
+    )
+    monkeypatch.setattr(UsbInsertion, "recipe", made)
+    return made
+
+
+def test_what_is_not_given_comes_from_the_tasks_recipe(recipe: Recipe) -> None:
+    config = RunConfig(task="usb_insertion")
+    assert (config.method, config.demos, config.max_env_steps, config.max_minutes) == ("hil-conrft", 7, 123, 4.5)
+    assert (config.drq.gamma, config.drq.clip_target, config.conrft.gamma) == (0.95, None, 0.96)
+    assert config.conrft.online == StageConfig(bc_weight=0.3, q_weight=1.0, conservative_weight=0.0)
+
+
+def test_preset_recipe_and_option_compose_and_the_option_wins(recipe: Recipe) -> None:
+    drq = RunConfig(task="usb_insertion", preset="hil-serl", drq={"gamma": 0.5, "n_step": 2}).drq  # type: ignore[arg-type]
+    assert drq == DrQConfig.preset("hil-serl", gamma=0.5, n_step=2, clip_target=None)
+
+
+def test_option_within_a_stage_leaves_the_stages_others(recipe: Recipe) -> None:
+    conrft = RunConfig(task="usb_insertion", conrft={"online": {"q_weight": 2.0}}).conrft  # type: ignore[arg-type]
+    assert conrft.online == StageConfig(bc_weight=0.3, q_weight=2.0, conservative_weight=0.0)
+
+
+def test_every_task_has_a_recipe_that_makes_a_configuration() -> None:
+    for task in TASK_NAMES:
+        assert RunConfig(task=task).method == get_task(task).recipe.method in METHODS
+
+
+@pytest.mark.parametrize(
+    ("method", "buffers"),
+    [
+        ("agps", "success"),
+        ("serl", "success"),
+        ("hil-serl", "both"),
+        ("agps-conrft", "success"),
+        ("hil-conrft", "both"),
+    ],
+)
+def test_method_decides_where_guided_steps_go_unless_told(method: str, buffers: str) -> None:
+    values = {"task": "usb_insertion", "method": method}
+    assert RunConfig.model_validate(values).store_guided == buffers
+    assert RunConfig.model_validate({**values, "store_guided": "online"}).store_guided == "online"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "ppo"},
+        {"image_size": 65},
+        {"demos": -1},
+        {"vlm": "gpt"},
+        {"colour": 1},
+        {"method": "conrft", "demos": 0},
+        {"reward": "classifier"},
+    ],
+)
 def test_value_out_of_range_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         RunConfig.model_validate({"task": "usb_insertion", **wrong})
-
-
-def test_task_options_become_metres_and_radians() -> None:
-    options = TaskOptions(clearance_mm=0.4, horizon=60, port_jitter_deg=180.0)
-    assert options.overrides() == pytest.approx({"clearance_m": 0.0004, "horizon": 60, "port_jitter_rad": 3.14159265})
-
-
-def test_task_options_name_fields_that_the_task_has() -> None:
-    from rl.tasks import get_task
-
-    everything = {name: 1.0 for name in TaskOptions.model_fields if name != "horizon"}
-    get_task("usb_insertion", **TaskOptions(horizon=10, **everything).overrides())
 
 
 def test_configuration_of_another_version_is_refused_by_field(run: RunDirectory) -> None:

@@ -1,5 +1,8 @@
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from agps_agent.progress import ProgressListener
 from agps_agent.runs import RunDirectory
 from rl.drq.config import DrQConfig
 from rl.errors import AgpsError, ConfigError
+from rl.tasks.base import Recipe
+from rl.tasks.usb_insertion import UsbInsertion
 
 
 @pytest.fixture
@@ -35,6 +40,21 @@ def test_preset_is_where_the_learner_starts_from() -> None:
     assert config.drq == DrQConfig.preset("hil-serl", gamma=0.5)
 
 
+def test_task_and_method_decide_what_the_options_start_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UsbInsertion, "recipe", Recipe(method="hil-serl", demos=7, drq={"gamma": 0.95}))
+    config = read_options(["usb_insertion", "--demos", "3", "--drq.n-step", "2"]).config
+    assert (config.method, config.store_guided, config.demos) == ("hil-serl", "both", 3)
+    assert config.drq == DrQConfig.preset("tuned", gamma=0.95, n_step=2)
+    assert read_options(["usb_insertion", "--method", "agps"]).config.store_guided == "success"
+
+
+def test_name_of_a_task_elsewhere_on_the_line_is_not_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UsbInsertion, "recipe", Recipe(demos=7))
+    monkeypatch.setattr("agps_agent.cli.train.TASK_NAMES", ("other", "usb_insertion"))
+    config = read_options(["--run-dir", "other", "usb_insertion"]).config
+    assert (config.task, config.demos) == ("usb_insertion", 7)
+
+
 def test_resumed_run_takes_its_settings_from_the_disk(run_dir: Path) -> None:
     save_config(RunConfig(task="usb_insertion", run_dir=run_dir, seed=3, demos=1), RunDirectory.create(run_dir))
     options = read_options(["--run-dir", str(run_dir), "--resume", "--max-env-steps", "77"])
@@ -54,6 +74,7 @@ def fake_training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, 
         for episode in range(episodes):
             run.append_metrics({"episode": episode})
             (run.checkpoints / "last").mkdir(exist_ok=True)
+            (run.checkpoints / "last" / "manifest.json").touch()
         sys.stdout.write("a library that prints")
         if error is not None:
             raise error
@@ -85,6 +106,35 @@ def test_interrupted_training_says_how_to_go_on(
     fake_training(monkeypatch, KeyboardInterrupt())
     assert main(train_argv(run_dir)) == 1
     assert f"go on with: agps train usb_insertion --run-dir {run_dir} --resume" in capsys.readouterr().err
+
+
+def test_terminated_training_ends_like_an_interrupted_one_and_the_next_signal_does_not_disturb_it(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool) -> dict[str, Any]:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10.0)
+        except KeyboardInterrupt:
+            os.kill(os.getpid(), signal.SIGTERM)
+            (run.checkpoints / "last").mkdir()
+            (run.checkpoints / "last" / "manifest.json").touch()
+            raise
+        raise AssertionError("the signal did nothing")
+
+    monkeypatch.setattr(training, "train", train)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(train_argv(run_dir)) == 1
+    assert "go on with: agps train usb_insertion" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_options_of_another_task_are_refused_before_anything_is_made(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(train_argv(run_dir, "--task-options.towel-jitter-mm", "3")) == 2
+    assert "--task-options.towel-jitter-mm: usb_insertion has no such option" in capsys.readouterr().err
+    assert not run_dir.exists()
 
 
 def test_run_that_could_not_start_leaves_its_name_free(
