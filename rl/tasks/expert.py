@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 from rl.errors import ConfigError
 from rl.tasks.base import Task
+from rl.tasks.knot_expert import KnotExpert
+from rl.tasks.knot_hanging import KnotHanging
 from rl.tasks.towel_expert import TowelExpert
 from rl.tasks.towel_folding import TowelFolding
 from rl.tasks.usb_expert import UsbExpert
@@ -17,7 +19,11 @@ from rl.types import FloatArray, Observation
 Expert = Callable[[Observation, Mapping[str, FloatArray]], npt.NDArray[np.float32]]
 """From an observation and the simulator's named points to an action; the same for the same arguments."""
 
-_EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {TowelFolding: TowelExpert, UsbInsertion: UsbExpert}
+_EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {
+    KnotHanging: KnotExpert,
+    TowelFolding: TowelExpert,
+    UsbInsertion: UsbExpert,
+}
 
 
 def make_expert(task: Task) -> Expert:

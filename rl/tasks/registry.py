@@ -5,10 +5,11 @@ from typing import Any
 
 from rl.errors import ConfigError
 from rl.tasks.base import Task
+from rl.tasks.knot_hanging import KnotHanging
 from rl.tasks.towel_folding import TowelFolding
 from rl.tasks.usb_insertion import UsbInsertion
 
-_TASKS: dict[str, type[Task]] = {task.name: task for task in (UsbInsertion, TowelFolding)}
+_TASKS: dict[str, type[Task]] = {task.name: task for task in (UsbInsertion, KnotHanging, TowelFolding)}
 
 TASK_NAMES: tuple[str, ...] = tuple(_TASKS)
 """Names that `get_task` knows."""

@@ -1,0 +1,253 @@
+"""Knot hanging: a cord loop with a Chinese knot, held by the gripper, is hung on a hook (arXiv:2602.11978, task 2)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from rl.tasks.base import TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, Task
+from rl.tasks.cord import Cord, cord_mjcf, hanging_points
+from rl.transforms import pose, rotvec_to_matrix
+from rl.types import Box, FloatArray, RobotState
+
+_PEG_RADIUS_M = 0.003
+_BALL_RADIUS_M = 0.0055
+_POST_HALF_M = 0.008
+"""Half the thickness of the post, [m]."""
+_POST_ABOVE_M = 0.016
+"""Height of the post above the root of the peg, [m]: it keeps the loop from slipping off behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnotHanging(Task):
+    """Put a hanging loop over a peg that is tilted up, and lower it; 6-D delta poses, sparse reward.
+
+    The hook points along -y: its peg rises from `hook_base`, at the post, to `hook_tip`, a ball. At yaw 0 the plane of
+    the loop is perpendicular to y, so that the loop goes on along +y.
+    """
+
+    name: ClassVar[str] = "knot_hanging"
+    instruction: ClassVar[str] = "Hang the cord loop of the knot held by the gripper on the hook."
+    recipe: ClassVar[Recipe] = Recipe(max_env_steps=20_000, max_minutes=20.0)
+
+    horizon: int = 40
+    translation_scale_m: float = 0.012
+    """A unit action, [m]: at 12 cm/s the knot swings by less than the opening forgives."""
+    leash_m: float = 0.035
+    """The arm lags 21 mm behind a full diagonal action."""
+    gripper_opening: float = 0.05
+    """The fingers stay closed on the cord's two strands, one beside the other."""
+    timestep_s: float = 0.005
+
+    cord: Cord = field(default_factory=Cord)
+    """The loop."""
+
+    hook_position: tuple[float, float, float] = (0.5, 0.05, 0.22)
+    """Nominal root of the peg in the base frame, [m]."""
+    peg_length_m: float = 0.07
+    """Length of the peg, [m]."""
+    peg_tilt_rad: float = 0.6
+    """Angle of the peg above the horizontal, [rad]."""
+
+    start_distance_m: float = 0.11
+    """Distance of the loop from the tip of the hook, along y, in the middle of the start region, [m]."""
+    start_height_m: float = 0.03
+    """Height of the middle of the opening above the tip at the start, [m]."""
+    start_xy_m: float = 0.06
+    """Start position is uniform within this in x and y, [m] (paper)."""
+    start_yaw_rad: float = 0.06
+    """Start rotation about z is uniform within this, [rad] (paper)."""
+
+    success_depth: float = 0.75
+    """Done when the peg passes through the loop below this part of its length, from its root..."""
+    success_height_m: float = 0.035
+    """...and the pads are less than this above that place, [m]: a loop that is let go there stays on."""
+
+    hook_jitter_m: float = 0.0
+    """The hook moves uniformly within this of its nominal place in x and y each episode, [m]."""
+    hook_jitter_rad: float = 0.0
+    """The hook turns uniformly within this about z each episode, [rad]."""
+
+    @property
+    def workspace(self) -> Box:
+        """From behind the start region to the post, 10 cm to either side; up to 17 cm above the peg's root."""
+        root, tip = self.landmarks["hook_base"], self.landmarks["hook_tip"]
+        reach = self.start_distance_m + self.start_xy_m + 0.03
+        return Box(
+            lower=np.array([root[0] - 0.10, tip[1] - reach, root[2]]),
+            upper=np.array([root[0] + 0.10, root[1] + 0.01, root[2] + 0.17]),
+        )
+
+    @property
+    def p_tcp_tool(self) -> FloatArray:
+        """Middle of the loop's opening as it hangs at rest: brought to a point, the loop is around that point."""
+        return np.array([0.0, 0.0, hanging_points(self.cord)[self.cord.links, 2] / 2])
+
+    @property
+    def home(self) -> FloatArray:
+        """In front of the hook, a little higher."""
+        middle = self.landmarks["hook_tip"] + [0.0, -self.start_distance_m, self.start_height_m]
+        return pose(middle - TOOL_DOWN @ self.p_tcp_tool, TOOL_DOWN)
+
+    @property
+    def policy_cameras(self) -> tuple[Camera, ...]:
+        """Two on the hand, on either side of the loop, which see it edge-on with the peg, and the side camera."""
+        wrists = (
+            Camera(
+                name=name,
+                mount="hand",
+                position=(x, 0.0, 0.030),
+                target=(0.0, 0.0, 0.150),
+                up=(0.0, 0.0, -1.0),
+                fovy_deg=58.0,
+            )
+            for name, x in (("wrist_1", 0.085), ("wrist_2", -0.085))
+        )
+        x, y, z = self.hook_position
+        side = Camera(
+            name="side",
+            mount="world",
+            position=(x + 0.36, y - 0.34, z + 0.20),
+            target=(x - 0.02, y - 0.10, z + 0.03),
+            up=(0.0, 0.0, 1.0),
+            fovy_deg=42.0,
+        )
+        return (*wrists, side)
+
+    @property
+    def agent_cameras(self) -> tuple[Camera, ...]:
+        """The side camera, diagonally before the hook, where loop, tip and root are all seen; then the wrists'."""
+        wrist_1, wrist_2, side = self.policy_cameras
+        return (side, wrist_1, wrist_2)
+
+    @property
+    def landmarks(self) -> dict[str, FloatArray]:
+        """Ends of the peg's axis: its root at the post, and the middle of the ball at its tip."""
+        root = np.array(self.hook_position)
+        return {"hook_base": root, "hook_tip": root + self._p_base_tip}
+
+    @property
+    def _p_base_tip(self) -> FloatArray:
+        return self.peg_length_m * np.array([0.0, -np.cos(self.peg_tilt_rad), np.sin(self.peg_tilt_rad)])
+
+    def sample_start(self, rng: np.random.Generator) -> FloatArray:
+        """Return a start pose from the paper's region."""
+        xyz = np.append(rng.uniform(-self.start_xy_m, self.start_xy_m, 2), 0.0)
+        yaw = rng.uniform(-self.start_yaw_rad, self.start_yaw_rad)
+        return pose(self.home[:3, 3] + xyz, rotvec_to_matrix(np.array([0.0, 0.0, yaw])) @ TOOL_DOWN)
+
+    def sample_scene(self, rng: np.random.Generator) -> SceneVariation:
+        """Return the hook's place and what else is switched on; draws the same numbers whatever is switched on."""
+        shift = rng.uniform(-1.0, 1.0, 2) * self.hook_jitter_m
+        turn = float(rng.uniform(-1.0, 1.0) * self.hook_jitter_rad)
+        moved = {"hook": (np.array(self.hook_position) + [*shift, 0.0], turn)}
+        return self.vary(rng, moved=moved, materials=_MATERIALS)
+
+    @property
+    def held_points(self) -> dict[str, FloatArray]:
+        """The points of the loop and the top of the knot, as they hang at rest."""
+        points = hanging_points(self.cord)
+        named = dict(zip(self.cord.points, points, strict=True))
+        return {**named, "knot": points[self.cord.links]}
+
+    def is_success(self, truth: Mapping[str, FloatArray], robot: RobotState) -> bool:
+        """Return whether the hook passes through the loop, near enough to the peg's root and below the pads."""
+        loop = np.array([truth[name] for name in self.cord.points])
+        base, tip = truth["hook_base"], truth["hook_tip"]
+        depth = passage(loop, base, tip)
+        if depth is None or depth > self.success_depth:
+            return False
+        above = (loop[0, 2] + loop[-1, 2]) / 2 - (base[2] + depth * (tip[2] - base[2]))
+        return bool(above < self.success_height_m)
+
+    def scene_mjcf(self) -> SceneMjcf:
+        """Return table, hook and cord."""
+        assets = "".join(
+            f'<material name="{name}" rgba="{rgba}" specular="{specular}" shininess=".5"/>'
+            for name, (rgba, specular) in _MATERIALS.items()
+        )
+        x, y, z = self.hook_position
+        world = (
+            '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
+            'specular=".2 .2 .2" castshadow="true"/>'
+            '<light name="fill" directional="true" pos=".2 -.8 1.2" dir=".4 .6 -1" diffuse=".18 .18 .20" '
+            'specular="0 0 0" castshadow="false"/>'
+            '<geom name="table" type="box" size=".45 .6 .02" pos=".45 0 -.02" material="table" '
+            'contype="4" conaffinity="2"/>'
+            f'<body name="hook" mocap="true" pos="{x} {y} {z}">{self._hook_mjcf()}</body>'
+        )
+        held, equality = cord_mjcf(self.cord, material="cord", contact=_SOFT, knot=_KNOT_MJCF)
+        # implicitfast leaves out the derivatives of the gyroscopic forces: a cord that was flung about gained energy
+        # until it blew up. This costs 1 ms more per control step.
+        option = 'integrator="implicit" cone="elliptic" impratio="10"'
+        return SceneMjcf(assets=assets, world=world, held=held, equality=equality, option=option)
+
+    def _hook_mjcf(self) -> str:
+        """Return the hook around the root of its peg: post on a foot, collar, peg, ball, and named points."""
+        tip = " ".join(f"{v:.9f}" for v in self._p_base_tip)
+        collar = " ".join(f"{v:.9f}" for v in self._p_base_tip * (0.004 / self.peg_length_m))
+        z = self.hook_position[2]
+        half_z = (z + _POST_ABOVE_M) / 2
+        return (
+            f'<geom name="post" type="box" size="{_POST_HALF_M} {_POST_HALF_M} {half_z}" '
+            f'pos="0 {_POST_HALF_M} {_POST_ABOVE_M - half_z:.6f}" material="post" {_HARD}/>'
+            f'<geom name="foot" type="box" size=".045 .045 .005" pos="0 {_POST_HALF_M} {0.005 - z:.6f}" '
+            f'material="post" {_HARD}/>'
+            f'<geom name="collar" type="cylinder" size=".007" fromto="0 0 0 {collar}" material="collar" {_HARD}/>'
+            f'<geom name="peg" type="capsule" size="{_PEG_RADIUS_M}" fromto="0 0 0 {tip}" material="peg" {_HARD}/>'
+            f'<geom name="ball" type="sphere" size="{_BALL_RADIUS_M}" pos="{tip}" material="ball" {_HARD}/>'
+            '<site name="truth/hook_base" size=".001" group="4"/>'
+            f'<site name="truth/hook_tip" pos="{tip}" size=".001" group="4"/>'
+        )
+
+
+def passage(loop: FloatArray, start: FloatArray, end: FloatArray) -> float | None:
+    """Return where a segment passes through a closed loop, as a fraction of its length; None where it does not.
+
+    The loop is spanned by triangles around the mean of its points. Passages to and fro cancel; what remains is the one
+    nearest to the segment's start (crossings after Moeller and Trumbore, 1997).
+
+    Args:
+        loop: Its points in order. Shape (n, 3), [m].
+        start: First end of the segment. Shape (3,), [m].
+        end: Its other end. Shape (3,), [m].
+    """
+    centre = loop.mean(axis=0)
+    a = loop - centre
+    b = np.roll(a, -1, axis=0)
+    d, s = end - start, start - centre
+    p = np.cross(d, b)
+    determinant = np.einsum("ij,ij->i", a, p)
+    inverse = 1.0 / np.where(np.abs(determinant) < 1e-15, np.inf, determinant)
+    u = p @ s * inverse
+    q = np.cross(s, a)
+    v = q @ d * inverse
+    t = np.einsum("ij,ij->i", b, q) * inverse
+    hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (t >= 0) & (t <= 1) & (inverse != 0)
+    if not hit.any() or np.sign(determinant[hit]).sum() == 0:
+        return None
+    return float(t[hit].min())
+
+
+_HARD = 'contype="4" conaffinity="2" friction=".3 .005 .0001" condim="3"'
+_SOFT = 'contype="2" conaffinity="4" friction=".3 .005 .0001" condim="3"'
+
+_MATERIALS = {
+    "table": (".55 .50 .44 1", 0.1),
+    "post": (".13 .14 .16 1", 0.2),
+    "peg": (".80 .81 .83 1", 0.5),
+    "ball": (".05 .30 .85 1", 0.3),
+    "collar": (".90 .68 .10 1", 0.4),
+    "cord": (".82 .05 .07 1", 0.1),
+    "knot": (".80 .06 .08 1", 0.1),
+    "bead": (".92 .76 .25 1", 0.3),
+}
+"""Colour and gloss of each material."""
+
+_KNOT_MJCF = (
+    f'<geom name="knot" type="box" size=".011 .0045 .011" pos="0 0 .017" euler="0 .785398 0" mass=".024" '
+    f'material="knot" {_SOFT}/>'
+    f'<geom name="tassel" type="capsule" size=".004" fromto="0 0 .036 0 0 .060" mass=".006" material="knot" {_SOFT}/>'
+    '<site name="truth/knot" size=".001" group="4"/>'
+)
