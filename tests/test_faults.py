@@ -5,22 +5,16 @@ import json
 import logging
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
-from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agps_agent.build import build_env, build_supervisor
 from agps_agent.cli.main import main
 from agps_agent.config import RunConfig
-from agps_agent.float_trigger import FloatConfig, FloatDetector, StallConfig
+from agps_agent.float_trigger import FloatConfig, FloatDetector
 from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.server import serve_model
 from agps_agent.progress import Progress
@@ -28,108 +22,14 @@ from agps_agent.report import write_report
 from agps_agent.report.recording import Recorder
 from agps_agent.runs import RunDirectory
 from agps_agent.training import train
-from rl.envs import ManipulationEnv
 from rl.errors import AgpsError
-from rl.loop import RolloutLoop
-from rl.types import EpisodeOutcome
 from tests.agps_agent.report.synthetic import make_run
 from tests.agps_agent.test_training import Listening, configure
 from tools.errors import MemoryUnavailable
 from tools.memory import EpisodicMemory, MemoryRecord
 from tools.memory_index import VectorIndex
 
-HORIZON = 14
 DEAD_URL = "http://127.0.0.1:9/v1"
-
-
-class Faulty(BaseChatModel):
-    """The embedded model, but for one kind of answer: an exception is raised, a number of seconds is waited."""
-
-    schema_name: str
-    reply: Any
-
-    @property
-    def _llm_type(self) -> str:
-        return "faulty"
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        if kwargs["response_format"]["json_schema"]["name"] != self.schema_name:
-            return EmbeddedVLM()._generate(messages, **kwargs)
-        if isinstance(self.reply, Exception):
-            raise self.reply
-        if isinstance(self.reply, float):
-            time.sleep(self.reply)
-        text = self.reply if isinstance(self.reply, str) else json.dumps(self.reply)
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(text))])
-
-
-def both_at(point: list[float] | None) -> dict[str, Any]:
-    """A perceive answer with both keypoints at one point, relative to 1000."""
-    labels = ("port_left", "port_right")
-    return {"keypoints": [{"label": label, "point_2d": point, "visible": point is not None} for label in labels]}
-
-
-FAR_BOX = {
-    "name": "exploration_bbox",
-    "arguments": {"mode": "direct_bbox3d", "lower": [1.5, 0.0, 0.1], "upper": [1.6, 0.1, 0.2]},
-}
-FAULTS = {
-    "not_json": ("PerceiveAnswer", "I see a port."),
-    "wrong_schema": ("PerceiveAnswer", {"points": []}),
-    "outside_image": ("PerceiveAnswer", both_at([2000.0, 500.0])),
-    "no_depth": ("PerceiveAnswer", both_at([20.0, 20.0])),  # the sky
-    "not_visible": ("PerceiveAnswer", both_at(None)),
-    "unknown_tool": ("PlanAnswer", {"calls": [{"name": "jump", "arguments": {}}], "reason": "Up."}),
-    "box_misses_workspace": ("PlanAnswer", {"calls": [FAR_BOX], "reason": "Over there."}),
-    "model_error": ("PerceiveAnswer", RuntimeError("CUDA out of memory")),
-    "timeout": ("PerceiveAnswer", 2.0),
-}
-
-
-@pytest.fixture(scope="module")
-def env() -> Iterator[ManipulationEnv]:
-    env = build_env(RunConfig(task="usb_insertion", task_options={"horizon": HORIZON}))
-    yield env
-    env.close()
-
-
-def stalled_rollout(env: ManipulationEnv, run: RunDirectory, **changes: Any) -> tuple[EpisodeOutcome, dict[str, float]]:
-    """One rollout of a policy that holds still, watched by the real supervisor; what came of it and its counts."""
-    config = RunConfig(
-        task="usb_insertion", supervisor={"help_share": 1.0}, stall=StallConfig(window_steps=3), **changes
-    )
-    supervisor = build_supervisor(config, run, env)
-    try:
-        robot = DummyVecEnv([lambda: env])
-        robot.seed(7)
-        loop = RolloutLoop(robot, policy=lambda _: np.zeros(6, np.float32), supervisor=supervisor)
-        outcome = None
-        while outcome is None:
-            outcome = loop.step().outcome
-        return outcome, supervisor.metrics()
-    finally:
-        supervisor.close()
-
-
-@pytest.mark.parametrize("reason", FAULTS)
-def test_policy_goes_on_alone_whatever_the_model_behind_the_url_does(
-    reason: str, env: ManipulationEnv, tmp_path: Path
-) -> None:
-    schema_name, reply = FAULTS[reason]
-    run = RunDirectory.create(tmp_path / "run")
-    agent = {"max_views": 1, "call_timeout_s": 0.3 if reason == "timeout" else 30.0}
-    with serve_model(Faulty(schema_name=schema_name, reply=reply)) as server:
-        outcome, counts = stalled_rollout(env, run, vlm=server.url, mode="prune", agent=agent)
-        server.shutdown()
-    assert (outcome.steps, outcome.truncated, outcome.intervention_ids) == (HORIZON, True, ())
-    assert (counts["questions"], counts[f"declined/{reason}"]) == (1, 1)
-    saved = json.loads((run.intervention("0001") / "intervention.json").read_text())
-    assert (saved["kind"], saved["reason_key"]) == ("none", reason)
-
-
-def test_same_rollout_is_helped_when_the_model_is_sound(env: ManipulationEnv, tmp_path: Path) -> None:
-    outcome, counts = stalled_rollout(env, RunDirectory.create(tmp_path / "run"), mode="prune")
-    assert (outcome.intervention_ids, counts["questions"]) == (("0001",), 1)
 
 
 def ask_answer(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agps_agent.cli.options import UsageError, parse_options
+from agps_agent.models.faults import TRANSPORT_FAULTS, Fault, FaultPlan
 from rl.errors import AgpsError
 
 
@@ -16,6 +17,12 @@ class ServeOptions:
     """Address to listen on."""
     port: int = 8000
     """TCP port; 0: any free one."""
+    fail_share: float = 0.0
+    """Share of the requests that fail on purpose, from 0 to 1: to see what a run makes of it."""
+    faults: tuple[Fault, ...] = TRANSPORT_FAULTS
+    """How they fail."""
+    fault_seed: int = 0
+    """Seed of which requests fail, and how."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -23,13 +30,18 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(ServeOptions, argv, prog="agps serve-model")
     if not 0 <= options.port <= 65_535:
         raise UsageError(f"--port is {options.port}; use 0 (any free one) to 65535.")
+    if not 0.0 <= options.fail_share <= 1.0:
+        raise UsageError(f"--fail-share is {options.fail_share:g}; use 0 (none) to 1 (all).")
+    if not options.faults:
+        raise UsageError("--faults is empty; name at least one, or leave it out.")
     from agps_agent.build import build_chat_model
     from agps_agent.models.server import serve_model
     from agps_agent.state import AgentSettings
 
     chat = build_chat_model("embedded", name=None, settings=AgentSettings())
     try:
-        running = serve_model(chat.model, name=chat.name, host=options.host, port=options.port)
+        faults = FaultPlan(options.faults, share=options.fail_share, seed=options.fault_seed)
+        running = serve_model(chat.model, name=chat.name, host=options.host, port=options.port, faults=faults)
     except OSError as error:
         raise AgpsError(
             f"Cannot listen on {options.host}:{options.port}: {error.strerror}; name another --port or --host."

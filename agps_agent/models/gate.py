@@ -1,12 +1,12 @@
 """The one gate that every call to a chat model passes: its limits, retries, circuit breaker, caps and counters."""
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import httpx
 import openai
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -203,21 +203,25 @@ def explain(error: Exception, timeout_s: float) -> CallFailed:
     """Return why a call failed, whatever the client raised."""
     text = f"{type(error).__name__}: {str(error)[:300]}"
     match error:
-        case TimeoutError() | openai.APITimeoutError() | httpx.TimeoutException():
+        case TimeoutError() | openai.APITimeoutError():
             return CallFailed("timeout", f"The model did not answer within {timeout_s:g} s.")
-        case openai.APIConnectionError():
-            down = isinstance(error.__cause__, httpx.ConnectError)
-            return CallFailed("server_down" if down else "connection_lost", f"{text} {error.__cause__ or ''}".strip())
-        case ConnectionRefusedError() | httpx.ConnectError():
-            return CallFailed("server_down", text)
-        case ConnectionError() | httpx.TransportError():
-            return CallFailed("connection_lost", text)
+        case openai.APIConnectionError() | ConnectionError():
+            return CallFailed("server_down" if _was_refused(error) else "connection_lost", text)
         case openai.RateLimitError():
             return CallFailed("rate_limited", text, retry_after_s=_retry_after_s(error.response.headers))
         case openai.APIStatusError() if error.status_code >= 500:
             return CallFailed("server_error", text, retry_after_s=_retry_after_s(error.response.headers))
         case _:
             return CallFailed("model_error", text)
+
+
+def _was_refused(error: BaseException | None) -> bool:
+    """Return whether no connection could be made; the clients wrap the reason several times."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError | socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:

@@ -1,5 +1,6 @@
 """Serve any chat model as an OpenAI-compatible URL, so that a client can be tried without a GPU: `agps serve-model`."""
 
+import contextlib
 import json
 import threading
 import time
@@ -9,6 +10,8 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, convert_to_messages
+
+from agps_agent.models.faults import Fault, FaultPlan, spoil
 
 LARGEST_REQUEST = 64 * 1024 * 1024
 """Longest request body, bytes: tens of VGA images."""
@@ -21,10 +24,15 @@ class ModelServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, model: BaseChatModel, *, name: str, host: str, port: int) -> None:
+    def __init__(
+        self, model: BaseChatModel, *, name: str, host: str, port: int, faults: FaultPlan | None = None
+    ) -> None:
         super().__init__((host, port), _Handler)
         self.model = model
         self.name = name
+        self.faults = faults or FaultPlan((), share=0.0)
+        self.closing = threading.Event()
+        """Set when the server ends: nobody waits for a slow reply any more."""
 
     @property
     def url(self) -> str:
@@ -32,8 +40,20 @@ class ModelServer(ThreadingHTTPServer):
         host, port = self.server_address[:2]
         return f"http://{host if isinstance(host, str) else host.decode()}:{port}/v1"
 
+    def shutdown(self) -> None:
+        """Stop answering."""
+        self.closing.set()
+        super().shutdown()
 
-def serve_model(model: BaseChatModel, *, name: str = "embedded", host: str = "127.0.0.1", port: int = 0) -> ModelServer:
+
+def serve_model(
+    model: BaseChatModel,
+    *,
+    name: str = "embedded",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    faults: FaultPlan | None = None,
+) -> ModelServer:
     """Serve a model on its own thread and return at once; port 0 takes a free one. There is no authentication.
 
     Args:
@@ -41,8 +61,9 @@ def serve_model(model: BaseChatModel, *, name: str = "embedded", host: str = "12
         name: Name under which it is listed.
         host: Address to listen on: only this machine by default.
         port: TCP port.
+        faults: Which requests fail on purpose.
     """
-    server = ModelServer(model, name=name, host=host, port=port)
+    server = ModelServer(model, name=name, host=host, port=port, faults=faults)
     threading.Thread(target=server.serve_forever, args=(0.05,), name="agps-serve-model", daemon=True).start()
     return server
 
@@ -70,6 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return self._refuse(413, f"The request has {length} bytes; the limit is {LARGEST_REQUEST}.")
         body = self.rfile.read(length)
+        if self.server.closing.is_set():
+            self.close_connection = True  # one that was kept alive: nobody answers on it any more
+            return
         if self.path.rstrip("/") != "/v1/chat/completions":
             return self._refuse(404, f"There is no {self.path}; use /v1/models or /v1/chat/completions.")
         try:
@@ -79,26 +103,43 @@ class _Handler(BaseHTTPRequestHandler):
                 raise ValueError("streaming is not offered")
         except (ValueError, KeyError, TypeError, NotImplementedError) as error:
             return self._refuse(400, f"Not a chat completion request: {error}.")
+        fault = self.server.faults.draw()
+        if fault == "rate_limited":
+            return self._refuse(429, "Too many requests.", **{"Retry-After": "1"})
+        if fault == "server_error":
+            return self._refuse(503, "The engine is restarting.")
+        if fault == "slow":
+            self.server.closing.wait(self.server.faults.slow_s)
         try:
             reply = self.server.model.invoke(messages, **{k: request[k] for k in FORWARDED if k in request})
         except Exception as error:  # noqa: BLE001 (whatever the model raises becomes the client's 500)
             return self._refuse(500, f"{type(error).__name__}: {error}")
-        self._send(200, _completion(reply, self.server.name))
+        if fault is not None:
+            reply = _spoiled(reply, fault, request)
+        self._send(200, _completion(reply, self.server.name), cut=fault == "cut")
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet: the client reports its own errors."""
 
-    def _refuse(self, status: int, message: str) -> None:
-        self._send(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}})
+    def _refuse(self, status: int, message: str, **headers: str) -> None:
+        self._send(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}}, **headers)
 
-    def _send(self, status: int, payload: dict[str, Any]) -> None:
+    def _send(self, status: int, payload: dict[str, Any], *, cut: bool = False, **headers: str) -> None:
         body = json.dumps(payload).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
+        with contextlib.suppress(ConnectionError):  # the client has given up
+            self.wfile.write(body[: len(body) // 2] if cut else body)
+            self.wfile.flush()
+        self.close_connection |= cut
+
+
+def _spoiled(reply: AIMessage, fault: Fault, request: dict[str, Any]) -> AIMessage:
+    """Return a reply as a fault of content leaves it."""
+    schema = (request.get("response_format") or {}).get("json_schema") or {}
+    return reply.model_copy(update={"content": spoil(fault, reply.text, str(schema.get("name", "")))})
 
 
 def _completion(reply: AIMessage, name: str) -> dict[str, Any]:

@@ -28,6 +28,13 @@ def status(code: int, **headers: str) -> openai.APIStatusError:
     return kind("no", response=httpx.Response(code, headers=headers, request=REQUEST), body=None)
 
 
+def wrapped(reason: Exception) -> openai.APIConnectionError:
+    """As the clients wrap it."""
+    transport, error = OSError("All connection attempts failed"), openai.APIConnectionError(request=REQUEST)
+    error.__cause__, transport.__context__ = transport, reason
+    return error
+
+
 async def call(gate: CallGate, *script: Any, **limits: Any) -> AIMessage:
     model = ScriptedModel(script=list(script))
     reply, attempts = await gate.call(
@@ -49,9 +56,9 @@ async def refused(gate: CallGate, *script: Any, **limits: Any) -> str:
         (TimeoutError(), "timeout"),
         (openai.APITimeoutError(REQUEST), "timeout"),
         (openai.APIConnectionError(request=REQUEST), "connection_lost"),
-        (httpx.ConnectError("refused"), "server_down"),
+        (wrapped(ConnectionRefusedError("refused")), "server_down"),
         (ConnectionRefusedError("refused"), "server_down"),
-        (httpx.RemoteProtocolError("cut"), "connection_lost"),
+        (wrapped(ConnectionResetError("cut")), "connection_lost"),
         (ConnectionResetError("cut"), "connection_lost"),
         (status(429), "rate_limited"),
         (status(503), "server_error"),
