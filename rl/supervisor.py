@@ -135,7 +135,7 @@ class HumanSupervisor:
         self._steps = 0
         """Control steps with the hand on the arm."""
         self.last_episode: dict[str, Any] = {}
-        """Stretches of the last finished rollout, each (first step, steps), and their duration, [s]."""
+        """`human_stretches` of the last finished rollout, each [first step, steps]."""
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Begin a rollout with the hand off."""
@@ -158,8 +158,7 @@ class HumanSupervisor:
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Note the rollout's stretches and tell the human how it ended."""
-        seconds = self._period_s * sum(steps for _, steps in self._stretches)
-        self.last_episode = {"human_stretches": [list(stretch) for stretch in self._stretches], "human_s": seconds}
+        self.last_episode = {"human_stretches": [list(stretch) for stretch in self._stretches]}
         self._hand.finish_episode(success=outcome.success)
 
     def metrics(self) -> dict[str, float]:

@@ -4,26 +4,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agps_agent.build import load_policy
+from agps_agent import build
+from agps_agent.build import build_session, load_policy
 from agps_agent.config import RunConfig, load_config
 from agps_agent.progress import Progress
 from agps_agent.runs import SUMMARY_KEYS, RunDirectory
 from agps_agent.training import train
-from rl.drq import DrQConfig
+from rl.conrft import ConRFT, ConRFTConfig
+from rl.drq import DrQ, DrQConfig
+from rl.envs.factory import make_env
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
+SMALL_CONRFT = ConRFTConfig.of(
+    batch_size=8,
+    learning_starts=20,
+    hidden_size=16,
+    channels=8,
+    feature_size=16,
+    buffer_capacity=2_000,
+    sampled_actions=2,
+    conservative_states=4,
+)
+EAGER = {"explore_s": 0.5, "patience_s": 0.5, "notice": 1.0, "headway": 0.6}
+"""A human who takes the arm from an untrained policy soon."""
 
 
 class Listening:
-    """Keeps what it hears; presses Ctrl-C at a control step when told to."""
+    """Keeps what it hears; presses Ctrl-C at a control step, or an update of stage 1, when told to."""
 
-    def __init__(self, interrupt_at: int | None = None) -> None:
+    def __init__(self, interrupt_at: int | None = None, *, pretraining: int | None = None) -> None:
         self.heard: list[Progress] = []
         self.interrupt_at = interrupt_at
+        self.pretraining = pretraining
 
     def update(self, progress: Progress) -> None:
         self.heard.append(progress)
         if progress.phase == "train" and progress.env_steps == self.interrupt_at:
+            raise KeyboardInterrupt
+        if progress.phase == "pretrain" and progress.pretrain_steps == self.pretraining:
             raise KeyboardInterrupt
 
 
@@ -108,3 +126,103 @@ def test_interrupted_run_leaves_checkpoint_and_report_and_goes_on(tmp_path: Path
     steps = [progress.env_steps for progress in listening.heard if progress.phase == "train"]
     assert steps[0] == 61
     assert summary["env_steps"] == 120
+
+
+@pytest.fixture
+def fake_robot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arm that obeys at once in place of the simulated one."""
+    monkeypatch.setattr(build, "build_env", lambda config: make_env(config.task, robot="fake"))
+
+
+def small_run(path: Path, method: str, **changes) -> tuple[RunConfig, RunDirectory]:
+    few = {"demos": 2, "max_env_steps": 110, "pretrain_steps": 6, "record_every": 0, "human": EAGER}
+    return configure(path, method=method, conrft=SMALL_CONRFT, **{**few, **changes})
+
+
+@pytest.mark.usefixtures("fake_robot")
+@pytest.mark.parametrize("method", ["agps", "serl", "hil-serl", "agps-conrft", "hil-conrft"])
+def test_every_method_trains_to_a_policy_and_a_summary(method: str, tmp_path: Path):
+    config, run = small_run(tmp_path / "run", method)
+    summary = train(config, run, Listening())
+    has_stage_1 = method.endswith("conrft")
+    assert set(SUMMARY_KEYS) <= set(summary)
+    assert (summary["method"], summary["env_steps"]) == (method, 110)
+    assert summary["learner_steps"] == (110 - 20) // 2 + 6 * has_stage_1
+    assert type(load_policy(run)) is (ConRFT if has_stage_1 else DrQ)
+    assert run.report.is_file()
+    kinds = [row["kind"] for row in run.read_metrics()]
+    assert ("pretrain_eval" in kinds) is has_stage_1 and (summary["pretrain_success_rate"] is not None) is has_stage_1
+
+
+@pytest.mark.usefixtures("fake_robot")
+@pytest.mark.parametrize("method", ["hil-serl", "hil-conrft"])
+def test_human_takes_the_arm_and_its_seconds_are_counted(method: str, tmp_path: Path):
+    config, run = small_run(tmp_path / "run", method)
+    summary = train(config, run, Listening())
+    episodes = [row for row in run.read_metrics() if row["kind"] == "episode"]
+    stretches = [stretch for row in episodes for stretch in row["human_stretches"]]
+    assert len(stretches) > 0 and summary["agent_calls"] == 0
+    assert [row["guided_steps"] for row in episodes] == [sum(n for _, n in row["human_stretches"]) for row in episodes]
+    assert episodes[-1]["human_s"] == pytest.approx(0.1 * sum(n for _, n in stretches))
+    assert summary["human_interventions"] >= len(stretches)  # one may be under way at the end
+
+
+@pytest.mark.usefixtures("fake_robot")
+@pytest.mark.parametrize(("method", "store_guided"), [("agps", "success"), ("hil-serl", "both")])
+def test_algorithm_is_told_where_guided_steps_go(method: str, store_guided: str, tmp_path: Path):
+    with build_session(*small_run(tmp_path / "run", method)) as session:
+        assert session.algorithm.store_guided == store_guided
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_conrft_alone_is_stage_1_with_its_own_checkpoint_and_evaluation(tmp_path: Path):
+    config, run = small_run(tmp_path / "run", "conrft")
+    listening = Listening()
+    summary = train(config, run, listening)
+    assert (summary["env_steps"], summary["pretrain_steps"], summary["robot_time_s"]) == (0, 6, 0.0)
+    assert summary["pretrain_success_rate"] == summary["success_rate"] is not None
+    assert (run.checkpoints / "pretrained" / "manifest.json").is_file()
+    assert [p.pretrain_steps for p in listening.heard if p.phase == "pretrain"] == list(range(7))
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_interrupted_stage_1_goes_on_and_comes_to_the_same(tmp_path: Path):
+    straight, broken = small_run(tmp_path / "a", "hil-conrft"), small_run(tmp_path / "b", "hil-conrft")
+    train(*straight, Listening())
+    with pytest.raises(KeyboardInterrupt):
+        train(*broken, Listening(pretraining=4))
+    listening = Listening()
+    train(*broken, listening, resume=True)
+    assert [p.pretrain_steps for p in listening.heard if p.phase == "pretrain"] == [4, 5, 6]
+    weights = [load_policy(run).policy.actor.state_dict() for _, run in (straight, broken)]
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_stage_1_is_not_done_twice(tmp_path: Path):
+    config, run = small_run(tmp_path / "run", "hil-conrft")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run, Listening(interrupt_at=60))
+    listening = Listening()
+    summary = train(config, run, listening, resume=True)
+    assert not [p for p in listening.heard if p.phase == "pretrain"]
+    assert summary["pretrain_success_rate"] is not None and summary["env_steps"] == 110
+    assert sum(row["kind"] == "pretrain_eval" for row in run.read_metrics()) == 1
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_same_seed_gives_the_same_human(tmp_path: Path):
+    rows = []
+    for name in ("a", "b"):
+        config, run = small_run(tmp_path / name, "hil-serl")
+        train(config, run, Listening())
+        episodes = [row for row in run.read_metrics() if row["kind"] == "episode"]
+        rows.append([(row["steps"], row["success"], row["human_stretches"]) for row in episodes])
+        rows[-1].append(load_policy(run).policy.actor.mean.weight.detach().numpy().tolist())
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_pretraining_ends_when_the_time_is_up(tmp_path: Path):
+    config, run = small_run(tmp_path / "run", "conrft", pretrain_steps=10_000, max_minutes=0.02)
+    assert 0 < train(config, run, Listening())["pretrain_steps"] < 10_000
