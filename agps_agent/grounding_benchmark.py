@@ -92,8 +92,8 @@ def bench_grounding(
     chat = build_chat_model(vlm, name=vlm_model, settings=settings)
     tallies = {label: _Tally() for label in load_task_prompt(task).keypoints}
     rejected = 0
-    jitter = {**JITTER, **POSE_JITTER[task], "horizon": 10 * get_task(task).horizon}
-    with closing(make_env(task, **jitter)) as env:
+    varied = get_task(task, **JITTER, **POSE_JITTER[task], horizon=10 * get_task(task).horizon)
+    with closing(make_env(varied)) as env:
         for number, scene in enumerate(_scenes(env, seed, scenes, absent, progressed)):
             present = number < scenes
             truth = _shown(env, scene, tallies) if present else {}

@@ -126,6 +126,7 @@ class WaypointState(BaseModel):
     gripper_opening: float
     motion: Motion = "free"
     max_step_m: float = 0.010
+    blend_m: float = 0.0
     push_m: float = 0.0
 
 
@@ -242,6 +243,7 @@ def guidance_to_intervention(guidance: PruneGuidance | GuideGuidance | NoGuidanc
                 gripper_opening=w.gripper_opening,
                 motion=w.motion,
                 max_step_m=w.max_step_m,
+                blend_m=w.blend_m,
                 push_m=w.push_m,
             )
             for w in guidance.waypoints
@@ -260,6 +262,7 @@ def intervention_to_guidance(intervention: Prune | Guide) -> PruneGuidance | Gui
             gripper_opening=w.gripper_opening,
             motion=w.motion,
             max_step_m=w.max_step_m,
+            blend_m=w.blend_m,
             push_m=w.push_m,
         )
         for w in intervention.waypoints

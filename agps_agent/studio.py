@@ -43,3 +43,13 @@ class SavedSceneContext:
 def usb_insertion() -> Graph:
     """Return the graph of USB insertion; run it with a `SavedSceneContext` and e.g. `{"mode_request": "guide"}`."""
     return build_graph("usb_insertion", context_schema=SavedSceneContext)
+
+
+def knot_hanging() -> Graph:
+    """Return the graph of knot hanging, as `usb_insertion`."""
+    return build_graph("knot_hanging", context_schema=SavedSceneContext)
+
+
+def towel_folding() -> Graph:
+    """Return the graph of towel folding, as `usb_insertion`."""
+    return build_graph("towel_folding", context_schema=SavedSceneContext)

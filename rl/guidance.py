@@ -144,10 +144,9 @@ class WaypointFollower:
             self._contact_z = None
         error = pose_difference(robot.T_base_tcp, self._target(waypoint))
         distance = float(np.linalg.norm(error[:3]))
-        arrived = (
-            distance < self._config.position_tolerance_m
-            and float(np.linalg.norm(robot.twist[:3])) < self._config.rest_speed_m_s
-            and float(np.linalg.norm(error[3:])) < self._config.rotation_tolerance_rad
+        at_rest = float(np.linalg.norm(robot.twist[:3])) < self._config.rest_speed_m_s
+        arrived = float(np.linalg.norm(error[3:])) < self._config.rotation_tolerance_rad and (
+            distance < waypoint.blend_m or (distance < self._config.position_tolerance_m and at_rest)
         )
         if arrived:
             return self._gripper_has_obeyed(waypoint, robot.gripper_opening)

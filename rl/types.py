@@ -118,6 +118,8 @@ class Waypoint:
     below the height of the last contact; the rest of a run of search waypoints is skipped when the TCP drops."""
     max_step_m: float = 0.010
     """Longest translation per control step, [m]."""
+    blend_m: float = 0.0
+    """`free` only: passed without a stop within this of the target, [m]; 0: a stop."""
     push_m: float = 0.0
     """Search only: how far below the contact height the target is commanded, [m]. Stiffness turns it into force."""
 

@@ -32,6 +32,8 @@ SEARCH_ARC_M = 0.0010
 """Way along the spiral per control step, [m]. Faster spirals pass over the hole before the plug can drop."""
 SEARCH_PUSH_M = 0.0014
 INSERT_DEPTH_M = 0.012
+FREE_STEP_M = 0.030
+"""Longest free move per control step, [m]: as fast as the task's action allows."""
 GUARDED_STEP_M = 0.008
 INSERT_STEP_M = 0.010
 GUARDED_OVERTRAVEL_M = 0.004
@@ -157,7 +159,7 @@ def search(
     waypoints = [_below(scene, middle, rotation, reach, motion="guarded", max_step_m=GUARDED_STEP_M)]
     for offset in spiral(radius_m, pitch_m, SEARCH_ARC_M):
         tip = middle + np.array([offset[0], offset[1], 0.0])
-        waypoints.append(_waypoint(scene, tip, rotation, motion="search", push_m=push_m))
+        waypoints.append(_waypoint(scene, tip, rotation, motion="search", max_step_m=INSERT_STEP_M, push_m=push_m))
     if depth_m > 0:
         waypoints.append(_below(scene, middle, rotation, depth_m, max_step_m=INSERT_STEP_M))
     return tuple(waypoints)
@@ -193,7 +195,7 @@ def _waypoint(
     rotation: FloatArray,
     *,
     motion: Motion = "free",
-    max_step_m: float = 0.010,
+    max_step_m: float = FREE_STEP_M,
     push_m: float = 0.0,
 ) -> Waypoint:
     """Return the waypoint that brings the tip to a point, (3,), [m].

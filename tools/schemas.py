@@ -21,6 +21,11 @@ from tools.geometry import MAX_MARGIN_M, exploration_bbox
 from tools.perception import Point
 from tools.scene import Scene
 
+BLEND_M = 0.010
+"""How near a move ends to its target when another one follows, [m]: a teacher that stops teaches to stop."""
+_FLOWING = ("lift", "translate", "pre_grasp", "move_delta")
+"""Tools whose last waypoint is passed without a stop when a move follows."""
+
 Keypoints = Mapping[str, Point]
 Metres = Annotated[float, Field(ge=-2.0, le=2.0)]
 Margin = Annotated[float, Field(ge=0.0, le=MAX_MARGIN_M)]
@@ -37,6 +42,15 @@ class Args(BaseModel):
 def _target(what: str) -> Any:
     return Field(
         description=f"{what} A keypoint's label, e.g. `port`, or a list of two labels for the point half-way between."
+    )
+
+
+def _fraction() -> Any:
+    return Field(
+        0.5,
+        ge=-1.0,
+        le=3.0,
+        description="With two labels: how far from the first to the second; 1 is at the second, 1.3 beyond it.",
     )
 
 
@@ -81,6 +95,7 @@ class TranslateArgs(Args):
     """Move the tool tip above a target: up first if it is too low, then across. No contact."""
 
     target: Target = _target("Where to go.")
+    fraction: float = _fraction()
     height_m: float = Field(
         primitives.HOVER_M,
         ge=0,
@@ -94,6 +109,7 @@ class DescendArgs(Args):
     """Move the tool tip straight down onto a target. A guarded descent stops on contact."""
 
     target: Target = _target("What to go down to.")
+    fraction: float = _fraction()
     height_m: float = Field(
         0.0, ge=0, le=primitives.MAX_HEIGHT_M, description="Height of the tool tip above the target at the end, metres."
     )
@@ -237,12 +253,12 @@ def _lift(args: LiftArgs, scene: Scene, keypoints: Keypoints) -> tuple[Waypoint,
 
 
 def _translate(args: TranslateArgs, scene: Scene, keypoints: Keypoints) -> tuple[Waypoint, ...]:
-    target = resolve_target(args.target, keypoints)
+    target = resolve_target(args.target, keypoints, fraction=args.fraction)
     return primitives.translate(scene, target, height_m=args.height_m, yaw_rad=args.yaw_rad)
 
 
 def _descend(args: DescendArgs, scene: Scene, keypoints: Keypoints) -> tuple[Waypoint, ...]:
-    target = resolve_target(args.target, keypoints)
+    target = resolve_target(args.target, keypoints, fraction=args.fraction)
     return primitives.descend(scene, target, height_m=args.height_m, guarded=args.guarded, yaw_rad=args.yaw_rad)
 
 
@@ -285,17 +301,19 @@ TOOLS: Mapping[str, ToolSpec] = MappingProxyType(
 """Every tool by its name."""
 
 
-def resolve_target(target: Target, keypoints: Keypoints) -> FloatArray:
+def resolve_target(target: Target, keypoints: Keypoints, *, fraction: float = 0.5) -> FloatArray:
     """Return the position that a target names. Shape (3,), [m].
 
-    A label, two labels (the point half-way between), or `<name>` where `<name>_left` and `<name>_right` are known.
+    A label, two labels (the point that lies a fraction of the way from the first to the second), or `<name>` where
+    `<name>_left` and `<name>_right` are known (half-way between).
 
     Raises:
         ToolRetry: If a label is not known.
     """
     if not isinstance(target, str):
         first, second = (resolve_target(label, keypoints) for label in target)
-        return (first + second) / 2
+        between: FloatArray = first + fraction * (second - first)
+        return between
     if target in keypoints:
         return np.array(keypoints[target].xyz, dtype=np.float64)
     pair = (f"{target}_left", f"{target}_right")
@@ -356,17 +374,29 @@ def run_plan(
     texts: list[str] = []
     waypoints: list[Waypoint] = []
     box: Box | None = None
+    last_tool = ""
     for call in calls:
         result = run_tool(call.name, call.arguments, scene, keypoints, mode=mode, allowed=names)
         if box is not None and result.box is not None:
             raise ToolRetry("Two boxes in one plan; give one exploration_bbox call.")
         box = result.box or box
         texts.append(result.text)
+        if waypoints and last_tool in _FLOWING and result.waypoints:
+            waypoints[-1] = _blended(waypoints[-1], result.waypoints[0])
+        last_tool = call.name
         waypoints += result.waypoints
         if result.waypoints:
             last = result.waypoints[-1]
             scene = replace(scene, T_base_tcp=last.T_base_tcp, gripper_opening=last.gripper_opening)
     return ToolResult(text="\n".join(texts), box=box, waypoints=tuple(waypoints))
+
+
+def _blended(waypoint: Waypoint, following: Waypoint) -> Waypoint:
+    """Return a waypoint that is passed without a stop, unless what follows moves the gripper or is too short for it."""
+    way_m = float(np.linalg.norm(following.T_base_tcp[:3, 3] - waypoint.T_base_tcp[:3, 3]))
+    if (waypoint.gripper_opening > 0.5) != (following.gripper_opening > 0.5):
+        return waypoint
+    return replace(waypoint, blend_m=min(BLEND_M, way_m / 2))
 
 
 def allowed_tools(*, mode: Mode | None = None, allowed: Iterable[str] | None = None) -> tuple[str, ...]:

@@ -20,15 +20,23 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from agps_agent.models.grounding import Grounding
+from agps_agent.models.grounding_hook import find_hook
+from agps_agent.models.grounding_knot import find_knot
 from agps_agent.models.grounding_port import find_port
+from agps_agent.models.grounding_towel import find_towel
+from agps_agent.models.planning import plan, read_facts
 from agps_agent.models.profiles import PROFILES
 from rl.types import ByteArray
 
 NAME = "embedded"
 
 _KEYPOINT = re.compile(r"^- (\w+): (.+)$", re.MULTILINE)
-_TOOL = re.compile(r"^- (\w+): ", re.MULTILINE)
-_FINDERS: dict[str, Callable[[ByteArray], Grounding | None]] = {"port": find_port}
+_FINDERS: dict[str, Callable[[ByteArray], Grounding | None]] = {
+    "port": find_port,
+    "hook": find_hook,
+    "knot": find_knot,
+    "corner": find_towel,
+}
 """What it can ground: by the first word of a keypoint's label."""
 
 EARLY_STEPS = 8
@@ -49,7 +57,7 @@ class EmbeddedVLM(BaseChatModel):
     """Answers decide-mode, perceive and plan questions offline, in tens of milliseconds, always in the same way.
 
     Decide: waypoints, unless the failure detector fired in the first steps, when the arm wanders: then a box. Perceive:
-    classical vision, see `grounding`. Plan: the shortest plan that the offered tools allow.
+    classical vision, see `grounding`. Plan: the shortest plan that the offered tools allow, see `planning`.
     """
 
     @property
@@ -135,25 +143,7 @@ def _perceive(question: _Question) -> dict[str, Any]:
 
 
 def _plan(question: _Question) -> dict[str, Any]:
-    tools = [match[1] for match in _TOOL.finditer(_after(question.text, "Tools:\n"))]
-    labels = [match[1] for match in _KEYPOINT.finditer(_after(question.text, "Their measured positions:"))]
-    target = next((label for label in labels if not label.endswith(("_left", "_right"))), labels[0] if labels else "")
-    pair = [label for label in labels if label.endswith(("_left", "_right"))][:2]
-    if "exploration_bbox" in tools and len(pair) == 2:
-        sides = {"x_neg": 0.015, "x_pos": 0.015, "y_neg": 0.012, "y_pos": 0.012, "z_neg": 0.02, "z_pos": 0.04}
-        arguments = {"mode": "two_keypoint_union", "keypoints": pair, "margins": sides}
-        return {
-            "calls": [{"name": "exploration_bbox", "arguments": arguments}],
-            "reason": f"A box around {pair[0]} and {pair[1]} keeps the tool where the task happens.",
-        }
-    calls = []
-    if "translate" in tools:
-        calls.append({"name": "translate", "arguments": {"target": target, "height_m": 0.006}})
-    if "search" in tools:
-        calls.append({"name": "search", "arguments": {"target": target, "depth_m": 0.013}})
-    elif "descend" in tools:
-        calls.append({"name": "descend", "arguments": {"target": target}})
-    return {"calls": calls, "reason": f"Above {target}, down to contact, and in."}
+    return plan(read_facts(question.text))
 
 
 def _after(text: str, mark: str) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from prompts.loader import load_prompt, load_task_prompt, prompt_names, task_names
-from tests.tools.scenes import PORT, scene
+from tests.tools.scenes import PORT, point, scene
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
 
 FOLDER = Path(__file__).parent / "snapshots"
@@ -14,6 +14,8 @@ def rendered() -> dict[str, str]:
     texts = {}
     for task_name in task_names():
         task = load_task_prompt(task_name)
+        places = {label: point(label, 0.5 + 0.01 * i, 0.0, 0.055) for i, label in enumerate(task.keypoints)}
+        keypoints = PORT if task_name == "usb_insertion" else places
         for name in prompt_names():
             prompt = load_prompt(name)
             mode = "prune" if name == "exploration_pruning" else "guide"
@@ -24,7 +26,7 @@ def rendered() -> dict[str, str]:
                 "allowed_primitive": ", ".join(task.tools["guide"]),
                 "global_xyz_bounds": describe_bounds(scene()),
                 "situation": describe_robot(scene()),
-                "keypoints": describe_keypoints(PORT),
+                "keypoints": describe_keypoints(keypoints),
                 "requested_keypoints": task.requested_keypoints,
                 "point_format": "Points are [x, y], relative to the image, from 0 to 1000: x to the right, y down.",
                 "image_size": "640 pixels wide, 480 high",

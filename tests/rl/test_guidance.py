@@ -181,3 +181,11 @@ def test_task_without_a_gripper_command_does_not_wait_for_one():
     follower = follow(waypoint(*HERE))
     assert follower.next_action(at(*HERE, opening=0.2)) is None
     assert follower.status == "reached"
+
+
+def test_waypoint_that_blends_is_passed_without_a_stop():
+    follower = follow(waypoint(0.53, 0, 0.1, blend_m=0.01), waypoint(0.53, 0.03, 0.1))
+    assert follower.next_action(at(0.519, 0, 0.1))[0] > 0
+    moving = at(0.522, 0, 0.1)
+    moving = dataclasses.replace(moving, robot=dataclasses.replace(moving.robot, twist=np.full(6, 0.1)))
+    np.testing.assert_allclose(follower.next_action(moving)[:2] * SCALE[:2], [0.0026, 0.0097], atol=1e-3)

@@ -1,0 +1,169 @@
+"""How the embedded model plans: from the tools, positions and the situation that the prompt gives, to tool calls.
+
+It has the sense of a brain that has seen hooks and towels: what belongs to which stage is in the prompt's advice, how
+far along a task is follows from where things are.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rl.types import FloatArray
+
+Call = dict[str, Any]
+Plan = dict[str, Any]
+
+_POSITION = r"x (-?[\d.]+), y (-?[\d.]+), z (-?[\d.]+) m"
+_KEYPOINT = re.compile(rf"^- (\w+): {_POSITION}", re.MULTILINE)
+_TOOL = re.compile(r"^- (\w+): ", re.MULTILINE)
+_SITUATION = re.compile(rf"Tool tip at {_POSITION}, gripper (open|closed)")
+
+_PAIRS = (
+    ("hook_base", "hook_tip", (0.02, 0.02, 0.05, 0.01, 0.03, 0.04)),
+    ("corner_grasp", "corner_goal", (0.03, 0.03, 0.03, 0.03, 0.02, 0.15)),
+    ("corner_goal", "corner_left", (0.03, 0.14, 0.03, 0.14, 0.02, 0.15)),
+    ("port_left", "port_right", (0.015, 0.015, 0.012, 0.012, 0.02, 0.04)),
+)
+"""Keypoints between which the task happens, and the margins of a box around them: x_neg to z_pos, [m]."""
+_SIDES = ("x_neg", "x_pos", "y_neg", "y_pos", "z_neg", "z_pos")
+
+IN_FRONT = 1.4
+"""Where the loop is aligned before the hook, over the rod's length from its base."""
+ON_ROD = 0.45
+"""How far up the rod the loop is lowered."""
+SEAT_M = 0.04
+OPENING_M = (0.015, 0.045)
+"""Half the width and half the height of a loop's opening, [m]."""
+LAID_M = 0.04
+"""A corner this near to another one lies on it, [m]."""
+HELD_M = 0.03
+"""A corner this near to the fingertips is between them, [m]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a plan question says."""
+
+    tools: tuple[str, ...]
+    points: dict[str, FloatArray]
+    """Keypoints by label, base frame, in the order given. Shape (3,), [m]."""
+    tip: FloatArray | None
+    """Tool tip. Shape (3,), [m]."""
+    is_open: bool
+
+
+def read_facts(text: str) -> Facts:
+    """Return what the last plan question in a chat says."""
+    tools = tuple(match[1] for match in _TOOL.finditer(_after(text, "Tools:\n")))
+    positions = {
+        match[1]: np.array([float(value) for value in match.groups()[1:]])
+        for match in _KEYPOINT.finditer(_after(text, "Their measured positions:"))
+    }
+    situation = _SITUATION.search(text.rpartition("Situation:")[2])
+    tip = None if situation is None else np.array([float(value) for value in situation.groups()[:3]])
+    return Facts(tools=tools, points=positions, tip=tip, is_open=situation is not None and situation[4] == "open")
+
+
+def plan(facts: Facts) -> Plan:
+    """Return tool calls, `PlanAnswer` as JSON: the shortest plan that the tools and what is known allow."""
+    if "exploration_bbox" in facts.tools:
+        return _box(facts)
+    if {"hook_base", "hook_tip"} <= facts.points.keys():
+        return _hang(facts)
+    if any(label.startswith("corner_") for label in facts.points):
+        return _fold(facts)
+    return _insert(facts)
+
+
+def _box(facts: Facts) -> Plan:
+    pairs = [pair for pair in _PAIRS if {*pair[:2]} <= facts.points.keys()]
+    first, second, margins = pairs[0] if pairs else (*[*facts.points, "", ""][:2], _PAIRS[-1][2])
+    arguments = {
+        "mode": "two_keypoint_union",
+        "keypoints": [first, second],
+        "margins": dict(zip(_SIDES, margins, strict=True)),
+    }
+    reason = f"A box around {first} and {second} keeps the tool where the task happens."
+    return {"calls": [_call("exploration_bbox", **arguments)], "reason": reason}
+
+
+def _insert(facts: Facts) -> Plan:
+    """Above the target, down to contact, and in."""
+    labels = list(facts.points)
+    target = next((label for label in labels if not label.endswith(("_left", "_right"))), labels[0] if labels else "")
+    calls = []
+    if "translate" in facts.tools:
+        calls.append(_call("translate", target=target, height_m=0.006))
+    if "search" in facts.tools:
+        calls.append(_call("search", target=target, depth_m=0.013))
+    elif "descend" in facts.tools:
+        calls.append(_call("descend", target=target))
+    return {"calls": calls, "reason": f"Above {target}, down to contact, and in."}
+
+
+def _hang(facts: Facts) -> Plan:
+    """In front of the hook, along its rod, down; out again first where the loop is beside the rod or caught."""
+    base, end = facts.points["hook_base"], facts.points["hook_tip"]
+    rod = end - base
+    out = np.array([rod[0], rod[1], 0.0]) / max(1e-6, math.hypot(rod[0], rod[1]))
+    yaw = float(np.clip(math.atan2(out[0], -out[1]), -0.3, 0.3))
+    way = {"target": ["hook_base", "hook_tip"], "height_m": 0.0, "yaw_rad": round(yaw, 3)}
+    through = [
+        _call("translate", fraction=ON_ROD, **way),
+        _call("move_delta", dz_m=-SEAT_M),
+    ]
+    whole = [_call("translate", fraction=IN_FRONT, **way), *through]
+    if facts.tip is None:
+        return {"calls": whole, "reason": "In front of the hook, along its rod, and down."}
+    along = float((facts.tip - base) @ out) / float(rod @ out)
+    offset = facts.tip - base - along * rod
+    beside, above = abs(float(offset @ np.cross([0, 0, 1.0], out))), float(offset[2])
+    if along > 1.1:
+        return {"calls": whole, "reason": "The loop is before the hook: align it, go along the rod, and down."}
+    if beside < OPENING_M[0] and -0.75 * SEAT_M < above < OPENING_M[1]:
+        return {"calls": through, "reason": "The rod is in the opening: on along it, and down."}
+    back = (IN_FRONT - along) * float(rod @ out) * out + [0.0, 0.0, max(0.0, 0.01 - above)]
+    dx, dy, dz = (round(float(np.clip(value, -0.1, 0.1)), 4) for value in back)
+    retreat = _call("move_delta", dx_m=dx, dy_m=dy, dz_m=dz)
+    return {"calls": [retreat, *whole], "reason": "The loop is beside the rod: out first, then on to it."}
+
+
+def _fold(facts: Facts) -> Plan:
+    """Grasp the corner, carry it over, let go: from the stage that has been reached."""
+    corner, goal = facts.points.get("corner_grasp"), facts.points.get("corner_goal")
+    pick = [
+        _call("pre_grasp", target="corner_grasp", height_m=0.04),
+        _call("descend", target="corner_grasp", height_m=0.012),
+        _call("grasp"),
+    ]
+    carry = [
+        _call("lift", height_m=0.06),
+        _call("translate", target="corner_goal", height_m=0.06),
+        _call("descend", target="corner_goal", height_m=0.02),
+        _call("release"),
+        _call("lift", height_m=0.05),
+    ]
+    look = [_call("lift", height_m=0.05)]
+    if corner is not None and goal is not None and np.linalg.norm(corner[:2] - goal[:2]) < LAID_M:
+        return {"calls": look if facts.is_open else carry[-2:], "reason": "The corner lies where it shall: let go."}
+    held = not facts.is_open and (
+        corner is None or (facts.tip is not None and bool(np.linalg.norm(corner - facts.tip) < HELD_M))
+    )
+    if held:
+        return {"calls": look if goal is None else carry, "reason": "The corner is held: carry it over and let go."}
+    if corner is None:
+        return {"calls": look, "reason": "The corner is not seen: out of the way first."}
+    calls = [*pick, carry[0]] if goal is None else [*pick, *carry]
+    return {"calls": calls, "reason": "Grasp the corner, carry it over and let go."}
+
+
+def _call(name: str, **arguments: Any) -> Call:
+    return {"name": name, "arguments": arguments}
+
+
+def _after(text: str, mark: str) -> str:
+    """Return the lines of the list that follows a mark for the last time, up to the first empty line."""
+    return text.rpartition(mark)[2].strip("\n").partition("\n\n")[0]
