@@ -50,6 +50,8 @@ class TaskOptions(BaseModel):
     """Towel: it moves uniformly within this in x and y each episode, [mm]."""
     towel_jitter_deg: Angle = None
     """Towel: it turns uniformly within this about z each episode, [deg]."""
+    wrist_camera: bool | None = None
+    """Towel: the policy also sees the image of a camera on the hand."""
 
     def overrides(self, task: str) -> dict[str, Any]:
         """Return the fields of a task that change, in m and rad.

@@ -40,7 +40,7 @@ class TowelFolding(Task):
     """The paper's algorithm for this task, and its number of demonstrations."""
 
     horizon: int = 50
-    """Control steps until truncation."""
+    """Control steps until truncation; the scripted expert needs 30 on average, 31 at most."""
     translation_scale_m: float = 0.015
     """Translation of a unit action per axis, [m]: the way is 34 cm long."""
     leash_m: float = 0.050
@@ -64,8 +64,9 @@ class TowelFolding(Task):
     success_height_m: float = 0.030
     """...and lower than this above the board, with the TCP higher than this, the gripper open, [m]."""
 
-    wrist_camera: bool = True
-    """The policy also sees the image of a camera on the hand."""
+    wrist_camera: bool = False
+    """The policy also sees the image of a camera on the hand. Of 64 px side images alone, a kernel regression reads the
+    way to the corner to 1 mm (2 mm when the towel's place is random), with the hand's to 0.5 (1.4) mm; 14 mm do."""
 
     towel_jitter_m: float = 0.0
     """The towel moves uniformly within this of its nominal place in x and y each episode, [m]."""
@@ -90,10 +91,7 @@ class TowelFolding(Task):
 
     @property
     def policy_cameras(self) -> tuple[Camera, ...]:
-        """The side camera, as in the paper, and one on the hand.
-
-        At 64 px the side camera has 8 mm per pixel, and the corner must be grasped to 14 mm: the hand's sees it large.
-        """
+        """The side camera, as in the paper, and one on the hand when asked for."""
         wrist = Camera(
             name="wrist",
             mount="hand",

@@ -36,11 +36,18 @@ def _action(**components):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("robot", ["fake", "mujoco"])
-def test_environment_passes_the_public_checkers(robot):
-    env = make_env("usb_insertion", robot=robot, render_mode="rgb_array")
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_environment_passes_the_public_checkers(task, robot):
+    env = make_env(task, robot=robot, render_mode="rgb_array")
     check_env(env, skip_render_check=True)
     check_env_for_sb3(env)
     env.close()
+
+
+@pytest.mark.parametrize("name", ["UsbInsertion", "KnotHanging", "TowelFolding"])
+def test_every_task_is_registered(name):
+    env = gymnasium.make(f"agps/{name}-v0", robot="fake")
+    assert type(env.task).__name__ == name
 
 
 def test_registered_name_gives_the_environment():
