@@ -26,12 +26,13 @@ class SimulatedHumanConfig:
     reaction_s: float = 0.3
     """Age of what the human acts on, [s]. Pressing a button at a light takes 0.23 s (Woods et al. 2015); deciding what
     to do, and the device, add to it. Pilots' effective delay in tracking: 0.2-0.4 s (McRuer and Weir 1969)."""
-    speed: float = 0.6
-    """Share of the scripted expert's motion that the human makes: an operator who sees late must move gently, and a
-    SpaceMouse at its stop is seldom used near contact. Ours."""
+    near_speed: float = 0.6
+    """Share of the scripted expert's smallest motions that the human makes; it grows to all of a full one. Somebody who
+    sees late moves gently near the goal, and pushes a SpaceMouse to its stop only far from it. Ours."""
     bias_m: float = 0.0005
-    """Standard deviation per axis, [m], of how wrongly a stretch takes the place of each thing. Alone on USB
-    insertion, whose rim forgives 0.8 mm, the human then inserts in 5 of 6 rollouts, the expert in all. Ours."""
+    """Standard deviation per axis, [m], of how wrongly a stretch takes the place of each thing. On USB
+    insertion, whose rim forgives 0.8 mm, a human who has the arm from the start then succeeds in 27 of 30 rollouts, the
+    expert in 30; from step 20 of 50 on, after a noisy policy, in 14 and 28. Ours."""
     tremor_m: float = 0.0003
     """Standard deviation of a step's translation from the intended one, per axis, [m]: hands in mid-air shake by a few
     tenths of a millimetre."""
@@ -79,7 +80,7 @@ class SimulatedHumanConfig:
         for name in ("tiring_s", "patience_s", "stretch_s"):
             if getattr(self, name) <= 0.0:
                 raise ConfigError(f"human.{name} is {getattr(self, name)}; ask for more than 0.")
-        for name in ("speed", "tired_oversight", "notice", "rewarded_share"):
+        for name in ("near_speed", "tired_oversight", "notice", "rewarded_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"human.{name} is {getattr(self, name)}; ask for a value in [0, 1].")
         if self.rewarded_window < 1:
@@ -230,7 +231,9 @@ class SimulatedHuman(Hand):
         config, tiredness = self.config, self.tiredness
         spread = np.array([config.tremor_m] * 3 + [config.tremor_rad] * 3) * (1.0 + config.tired_tremor * tiredness)
         action = np.array(wanted, dtype=np.float64)
-        action[:6] = config.speed * action[:6] + self._rng.normal(0.0, spread) / self._scale
+        haste = float(np.max(np.abs(action[:6])))
+        gain = config.near_speed + (1.0 - config.near_speed) * haste
+        action[:6] = gain * action[:6] + self._rng.normal(0.0, spread) / self._scale
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
 

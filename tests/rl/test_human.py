@@ -14,7 +14,7 @@ from rl.types import FloatArray, Observation, RobotState
 SCALE = np.array([0.01] * 3 + [0.06] * 3)
 SOBER = SimulatedHumanConfig(
     reaction_s=0.0,
-    speed=1.0,
+    near_speed=1.0,
     bias_m=0.0,
     tremor_m=0.0,
     tremor_rad=0.0,
@@ -206,10 +206,19 @@ def test_tremor_shakes_each_step_by_itself() -> None:
     assert abs(np.corrcoef(actions[1:, 1], actions[:-1, 1])[0, 1]) < 0.1
 
 
-def test_speed_is_the_share_of_the_experts_motion() -> None:
+@pytest.mark.parametrize(("wanted", "made"), [(0.05, 0.031), (0.5, 0.4), (1.0, 1.0)])
+def test_small_motions_are_made_gently_and_large_ones_in_full(wanted: float, made: float) -> None:
+    human = SimulatedHuman(
+        expert=lambda observation, truth: np.array([wanted, 0, 0, 0, 0, 0, 1.0]),
+        truth=lambda: {},
+        action_scale=SCALE,
+        config=replace(SOBER, near_speed=0.6, stretch_s=10.0),
+        seed=0,
+    )
     world = World()
-    actions = watch(sit_down(world, replace(SOBER, speed=0.6)), world)
-    np.testing.assert_allclose(actions[taken(actions)[0]], [0.3, 0, 0, 0, 0, 0], atol=1e-6)
+    for world.step in range(10):
+        action = human.read(world.observation())
+    np.testing.assert_allclose(action, [made, 0, 0, 0, 0, 0, 1.0], atol=1e-4)
 
 
 # --- over the session -------------------------------------------------------------------------------------------
