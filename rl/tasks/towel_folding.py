@@ -226,5 +226,6 @@ def _towel_image() -> ByteArray:
     image[(border >= 3 * hem) & (border < 4 * hem)] = (206, 196, 174)
     image[(size - 1 - row) + column < patch] = (186, 44, 40)
     image[row + (size - 1 - column) < patch] = (44, 78, 168)
+    image[border < 3] = (178, 160, 128)  # round the corners too: MuJoCo takes the rim's colours from other corners
     weave = 1.0 + 0.03 * np.sign(np.sin(row * 1.6) * np.sin(column * 1.6))
     return np.asarray(np.clip(image * weave[..., None], 0, 255), dtype=np.uint8)
