@@ -6,7 +6,7 @@ always the one that followed it: across an episode end there is no link.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -255,14 +255,32 @@ class FrameStore:
         """Return whether the action followed a waypoint. Shape (B,)."""
         return self._guided[slots]
 
-    def n_step(self, slots: IntArray, *, n: int, gamma: float) -> NStep:
+    def rewards(self, slots: IntArray) -> Float32Array:
+        """Return recorded rewards. Shape (B,)."""
+        return self._reward[slots]
+
+    def n_step(
+        self,
+        slots: IntArray,
+        *,
+        n: int,
+        gamma: float,
+        rewards: Callable[[IntArray], Float32Array] | None = None,
+    ) -> NStep:
         """Return n-step returns that stay inside each transition's episode.
 
         R = sum_{i<k} gamma^i r_{t+i} with k = n, or fewer where the episode (or what is recorded of it) ends. A
         terminated end has no value after it; a truncated one, and one still being recorded, bootstraps from its last
         observation with gamma^k.
+
+        Args:
+            slots: Transitions. Shape (B,).
+            n: Most rewards summed.
+            gamma: Discount per control step.
+            rewards: From slots to their rewards; None for the recorded ones.
         """
-        rewards = np.zeros(len(slots), np.float32)
+        reward_of = rewards or self.rewards
+        total = np.zeros(len(slots), np.float32)
         discounts = np.ones(len(slots), np.float32)
         last = slots.copy()
         alive = np.ones(len(slots), bool)
@@ -270,12 +288,12 @@ class FrameStore:
             if not alive.any():
                 break
             now = last[alive]
-            rewards[alive] += gamma**i * self._reward[now]
+            total[alive] += gamma**i * reward_of(now)
             discounts[alive] = np.where(self._terminated[now], 0.0, gamma ** (i + 1))
             last[alive] = self._next[now]
             over = self._terminated[now] | self._truncated[now] | (self._next[last[alive]] == NOTHING)
             alive[alive] = ~over
-        return NStep(rewards=rewards, discounts=discounts, last=last)
+        return NStep(rewards=total, discounts=discounts, last=last)
 
     def returns(self, slots: IntArray, gamma: float, *, after_end: float = 0.0) -> Float32Array:
         """Return discounted Monte-Carlo returns to the end of each transition's episode as recorded. Shape (B,).

@@ -42,10 +42,11 @@ def make_conrft_batch(
         return None if cache is None else torch.from_numpy(cache.features(of)).to(policy.device)
 
     last = store.n_step(slots, n=config.n_step, gamma=config.gamma).last
-    lowest = 0.0 if config.clip_target is None else config.clip_target[0]
+    lowest = 0.0 if config.clip_target is None else config.clip_target[0] * config.reward_scale
+    returns = store.returns(slots, config.gamma, after_end=lowest) / np.float32(config.reward_scale)
     return ConRFTBatch(
         batch=make_batch(store, slots, policy, config, rng, from_demo=from_demo),
-        returns=torch.from_numpy(store.returns(slots, config.gamma, after_end=lowest)).to(policy.device),
+        returns=torch.from_numpy(returns).to(policy.device),
         embeddings=embeddings(slots),
         next_embeddings=embeddings(last),
     )

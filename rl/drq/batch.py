@@ -8,6 +8,7 @@ import torch
 from rl.buffers import FrameStore, IntArray
 from rl.drq.augmentation import shifted_images
 from rl.drq.config import PixelConfig
+from rl.drq.gripper import GripperBatch
 from rl.drq.policies import PixelPolicy
 
 
@@ -22,7 +23,7 @@ class Batch:
     actions: torch.Tensor
     """Executed actions at t. Shape (B, A)."""
     rewards: torch.Tensor
-    """Discounted sum of the k <= n rewards from t on. Shape (B,)."""
+    """Discounted sum of the k <= n rewards from t on, in units of `reward_scale`. Shape (B,)."""
     discounts: torch.Tensor
     """gamma^k, or 0 where the task terminated. Shape (B,)."""
     next_patches: torch.Tensor
@@ -31,6 +32,8 @@ class Batch:
     """Proprioception at t + k."""
     from_demo: int
     """How many of the transitions, the first ones, were drawn from the demo buffer."""
+    gripper: GripperBatch | None = None
+    """What the critic of a discrete gripper learns from; None without one."""
 
 
 def make_batch(
@@ -54,7 +57,7 @@ def make_batch(
         patches=policy.patches(images, len(slots)),
         states=tensor(store.states(slots)),
         actions=tensor(store.actions(slots)),
-        rewards=tensor(returns.rewards),
+        rewards=tensor(returns.rewards / np.float32(config.reward_scale)),
         discounts=tensor(returns.discounts),
         next_patches=policy.patches(next_images, len(slots)),
         next_states=tensor(store.states(returns.last)),

@@ -53,12 +53,13 @@ def _time_parts(model: DrQ, repeats: int) -> dict[str, float]:
     policy, batch_size = model.policy, model.config.batch_size
     batch = model.sample(batch_size)
     features = policy.encode(batch.patches, model.precision).detach()
+    next_features = policy.encode(batch.next_patches, model.precision).detach()
     metrics: dict[str, torch.Tensor] = {}
     observation = {key: np.zeros(space.shape or (), space.dtype) for key, space in policy.observation_space.items()}
     parts: dict[str, Callable[[], Any]] = {
         "sample": lambda: model.sample(batch_size),
         "encode": lambda: policy.encode(batch.patches, model.precision),
-        "target": lambda: model.target(batch),
+        "target": lambda: model.target(batch, next_features),
         "critic": lambda: model.update_critic(batch, metrics),
         "actor": lambda: model.update_actor(features, batch, metrics),
         "polyak": model.update_target,

@@ -1,6 +1,7 @@
 """DrQ with demonstrations as a Stable-Baselines3 algorithm: SAC from shifted pixels, half of each batch from demos."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from rl.algorithm import GuidedAlgorithm
 from rl.buffers import STATE
 from rl.drq.batch import Batch, make_batch
 from rl.drq.config import DrQConfig
+from rl.drq.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
 from rl.drq.policies import DrQPolicy, choose_precision, squashed_sample
 
 
@@ -38,15 +40,16 @@ class DrQ(GuidedAlgorithm):
         config = self.config
         self.precision = choose_precision(config.precision, self.device)
         critic_parameters = [*self.policy.critic.parameters()]
-        if self.policy.encoder is not None:
-            critic_parameters += self.policy.encoder.parameters()
+        for network in (self.policy.encoder, self.policy.gripper):
+            if network is not None:
+                critic_parameters += network.parameters()
         rate = config.learning_rate
         self.critic_optimizer = torch.optim.Adam(critic_parameters, rate, fused=True)
         self.actor_optimizer = torch.optim.Adam(self.policy.actor.parameters(), rate, fused=True)
         initial = np.log(config.initial_temperature)
         self.log_ent_coef = torch.full((1,), initial, dtype=torch.float32, device=self.device, requires_grad=True)
         self.ent_coef_optimizer = torch.optim.Adam([self.log_ent_coef], rate)
-        self.target_entropy = config.target_entropy_per_action * self.policy.action_space.shape[0]
+        self.target_entropy = config.target_entropy_per_action * self.policy.actor_size
 
     def act(self, observation: Mapping[str, npt.NDArray[Any]], deterministic: bool = False) -> npt.NDArray[np.float32]:
         """Return the action for one observation. Shape (A,), in [-1, 1]."""
@@ -55,11 +58,12 @@ class DrQ(GuidedAlgorithm):
         with torch.inference_mode():
             tensors, _ = policy.obs_to_tensor(observation)
             assert isinstance(tensors, dict)
-            means, log_stds = policy.distribution(tensors["patches"], tensors[STATE], deterministic=deterministic)
-            mean, std = means[0].cpu().numpy(), log_stds[0].exp().cpu().numpy()
+            patches, state = tensors["patches"], tensors[STATE]
+            means, log_stds, commands = policy.distribution(patches, state, deterministic=deterministic)
+            mean, std, command = (part[0].cpu().numpy() for part in (means, log_stds.exp(), commands))
         if not deterministic:
             mean = mean + std * self.acting_rng.standard_normal(mean.shape, np.float32)
-        action: npt.NDArray[np.float32] = np.tanh(mean)
+        action: npt.NDArray[np.float32] = np.concatenate((np.tanh(mean), command))
         return action
 
     # --- learning -------------------------------------------------------------------------------------------
@@ -79,20 +83,37 @@ class DrQ(GuidedAlgorithm):
 
     def sample(self, batch_size: int) -> Batch:
         """Draw a batch from both buffers, randomly shifted."""
+        config, rng = self.config, self.sampling_rng
         with self.store.lock:
             slots, from_demo = self.draw_slots(batch_size)
-            return make_batch(self.store, slots, self.policy, self.config, self.sampling_rng, from_demo=from_demo)
+            batch = make_batch(self.store, slots, self.policy, config, rng, from_demo=from_demo)
+            if self.policy.gripper is None:
+                return batch
+            gripper = make_gripper_batch(
+                self.store,
+                slots,
+                n_step=config.n_step,
+                gamma=config.gamma,
+                reward_scale=config.reward_scale,
+                toggle_penalty=config.toggle_penalty,
+                device=self.device,
+            )
+            return replace(batch, gripper=gripper)
 
-    def target(self, batch: Batch) -> torch.Tensor:
+    def next_features(self, batch: Batch) -> torch.Tensor:
+        """Return features of the next observations, without gradient. Shape (B, F)."""
+        with torch.no_grad():
+            return self.policy.encode(batch.next_patches, self.precision)
+
+    def target(self, batch: Batch, next_features: torch.Tensor) -> torch.Tensor:
         """Return y = R + discount * min_i Q_target,i(s', a'), a' ~ pi(s'), clamped to `clip_target`. Shape (B,).
 
         There is no entropy term (RLPD and HIL-SERL: backup_entropy off).
         """
         with torch.no_grad():
-            features = self.policy.encode(batch.next_patches, self.precision)
-            mean, log_std = self.policy.actor(features, batch.next_states)
-            next_actions, _ = squashed_sample(mean, log_std, self._noise(len(features)))
-            q = self.policy.critic_target(features, batch.next_states, next_actions)
+            mean, log_std = self.policy.actor(next_features, batch.next_states)
+            next_actions, _ = squashed_sample(mean, log_std, self._noise(len(next_features)))
+            q = self.policy.critic_target(next_features, batch.next_states, next_actions)
             if self.config.critic_subset is not None:  # distinct members (REDQ, arXiv:2101.05982)
                 members = self.sampling_rng.choice(self.config.critics, self.config.critic_subset, replace=False)
                 q = q[members]
@@ -101,17 +122,56 @@ class DrQ(GuidedAlgorithm):
                 target = target.clamp(*self.config.clip_target)
         return target
 
+    def gripper_target(self, batch: Batch, gripper: GripperBatch, next_features: torch.Tensor) -> torch.Tensor:
+        """Return the double-DQN target of the gripper's critic, clamped to `clip_target` and what toggling may cost.
+
+        Shape (B,).
+        """
+        critic, target_critic, config = self.policy.gripper, self.policy.gripper_target, self.config
+        assert critic is not None and target_critic is not None
+        with torch.no_grad():
+            q_next, q_target_next = (net(next_features, batch.next_states) for net in (critic, target_critic))
+            target = double_dqn_target(gripper.rewards, batch.discounts, q_next, q_target_next)
+            if config.clip_target is not None and config.gamma < 1.0:
+                lower, upper = config.clip_target
+                target = target.clamp(lower + config.toggle_penalty / (1.0 - config.gamma), upper)
+        return target
+
     def update_critic(self, batch: Batch, metrics: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Fit critics and encoder to the target; return the detached features of the observations. Shape (B, F)."""
-        target = self.target(batch)
+        """Fit critics and encoder to their targets; return the detached features of the observations. Shape (B, F)."""
+        next_features = self.next_features(batch)
+        target = self.target(batch, next_features)
         features = self.policy.encode(batch.patches, self.precision)
-        q = self.policy.critic(features, batch.states, batch.actions)
+        q = self.policy.critic(features, batch.states, batch.actions[:, : self.policy.actor_size])
         loss = F.mse_loss(q, target.expand_as(q), reduction="none").sum(0).mean()
+        metrics |= {"critic_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}
+        if batch.gripper is not None:
+            gripper_target = self.gripper_target(batch, batch.gripper, next_features)
+            loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
         self.critic_optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.critic_optimizer.step()
-        metrics |= {"critic_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}
         return features.detach()
+
+    def gripper_loss(
+        self,
+        features: torch.Tensor,
+        batch: Batch,
+        gripper: GripperBatch,
+        target: torch.Tensor,
+        metrics: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """Return TD error + bc_weight * large-margin loss of the demonstrations' commands. A scalar."""
+        assert self.policy.gripper is not None
+        q = self.policy.gripper(features, batch.states)
+        loss = F.mse_loss(q.gather(1, gripper.choices[:, None])[:, 0], target)
+        metrics |= {"gripper_loss": loss.detach(), "gripper_q_mean": q.detach().mean()}
+        if self.config.bc_weight > 0.0 and batch.from_demo > 0:
+            demos = slice(0, batch.from_demo)
+            cloning_loss = margin_loss(q[demos], gripper.alike[demos], self.config.gripper_margin)
+            loss = loss + self.config.bc_weight * cloning_loss
+            metrics["gripper_cloning_loss"] = cloning_loss.detach()
+        return loss
 
     def update_actor(self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
         """Raise E[Q(s, a) - alpha log pi(a|s)] - bc_weight * |mean action - demo action|^2, then move alpha.
@@ -125,7 +185,7 @@ class DrQ(GuidedAlgorithm):
         loss = (self.log_ent_coef.detach().exp() * log_prob - value).mean()
         if self.config.bc_weight > 0.0 and batch.from_demo > 0:
             demos = slice(0, batch.from_demo)
-            cloning_loss = F.mse_loss(torch.tanh(mean[demos]), batch.actions[demos])
+            cloning_loss = F.mse_loss(torch.tanh(mean[demos]), batch.actions[demos, : self.policy.actor_size])
             loss = loss + self.config.bc_weight * cloning_loss
             metrics["cloning_loss"] = cloning_loss.detach()
         self.actor_optimizer.zero_grad()
@@ -143,14 +203,14 @@ class DrQ(GuidedAlgorithm):
     def update_target(self) -> None:
         """Mix the critics into their targets: Q_target <- (1 - tau) Q_target + tau Q. There is no target encoder."""
         with torch.no_grad():
-            targets: list[torch.Tensor] = list(self.policy.critic_target.parameters())
-            sources: list[torch.Tensor] = list(self.policy.critic.parameters())
-            torch._foreach_lerp_(targets, sources, self.config.tau)
+            for target, source in self.policy.targets():
+                targets: list[torch.Tensor] = list(target.parameters())
+                torch._foreach_lerp_(targets, list(source.parameters()), self.config.tau)
         if self.config.average_rate > 0.0:
             self.policy.average()
 
     def _noise(self, count: int) -> torch.Tensor:
-        size = (count, self.action_space.shape[0])  # type: ignore[index]
+        size = (count, self.policy.actor_size)
         return torch.randn(size, generator=self.noise_rng, device=self.device)
 
     # --- saving ---------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from rl.buffers import STATE, image_shapes
 from rl.drq.augmentation import patchify
 from rl.drq.config import DrQConfig, PixelConfig, Precision
+from rl.drq.gripper import GRIPPER_ACTIONS, GripperCritic, best_command
 from rl.errors import ConfigError
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
@@ -221,7 +222,7 @@ class PixelPolicy(BasePolicy):
 
 
 class DrQPolicy(PixelPolicy):
-    """Encoder, actor, critics and target critics."""
+    """Encoder, actor, critics and target critics; and, for a discrete gripper, a critic that chooses its command."""
 
     def __init__(
         self,
@@ -233,35 +234,52 @@ class DrQPolicy(PixelPolicy):
     ) -> None:
         config = config or DrQConfig()
         super().__init__(observation_space, action_space, config)
-        action_size = action_space.shape[0]
+        discrete = action_space.shape[0] == GRIPPER_ACTIONS and config.gripper == "discrete"
+        self.actor_size = action_space.shape[0] - discrete
+        """Action components that actor and critics see: the first ones."""
         inputs = self.features_size + self.state_size
-        self.actor = Actor(inputs, action_size, config.hidden_size)
-        self.critic = Critics(inputs + action_size, config.hidden_size, config.critics)
-        self.critic_target = Critics(inputs + action_size, config.hidden_size, config.critics)
+        self.actor = Actor(inputs, self.actor_size, config.hidden_size)
+        self.critic = Critics(inputs + self.actor_size, config.hidden_size, config.critics)
+        self.critic_target = Critics(inputs + self.actor_size, config.hidden_size, config.critics)
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.critic_target.requires_grad_(False)
         self.smooth_actor = averaged_copy(self.actor)
+        self.gripper = GripperCritic(inputs, config.hidden_size) if discrete else None
+        self.gripper_target, self.smooth_gripper = averaged_copy(self.gripper), averaged_copy(self.gripper)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
     def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
         """Return the networks that act deterministically, each with the one that it is the moving average of."""
-        return [*super().averaged(), (self.smooth_actor, self.actor)]
+        return [*super().averaged(), (self.smooth_actor, self.actor), (self.smooth_gripper, self.gripper)]
+
+    def targets(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return the target critics, each with the one that it follows."""
+        pairs: list[tuple[nn.Module, nn.Module]] = [(self.critic_target, self.critic)]
+        if self.gripper is not None and self.gripper_target is not None:
+            pairs.append((self.gripper_target, self.gripper))
+        return pairs
 
     def distribution(
         self, patches: torch.Tensor, states: torch.Tensor, *, deterministic: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and log standard deviation before squashing, (B, A); averaged weights if deterministic."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return mean and log standard deviation before squashing, and the command of a discrete gripper.
+
+        Of the averaged weights if deterministic. Shapes (B, C), (B, C), and (B, A - C): (B, 0) without such a gripper.
+        """
         smooth = deterministic and self.config.average_rate > 0.0
-        actor = self.smooth_actor if smooth else self.actor
-        mean, log_std = actor(self.encode(patches, smooth=smooth), states)
-        return mean, log_std
+        features = self.encode(patches, smooth=smooth)
+        mean, log_std = (self.smooth_actor if smooth else self.actor)(features, states)
+        gripper = self.smooth_gripper if smooth else self.gripper
+        command = mean.new_zeros((len(mean), 0)) if gripper is None else best_command(gripper(features, states))
+        return mean, log_std, command
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> torch.Tensor:
         assert isinstance(observation, dict)
-        mean, log_std = self.distribution(observation["patches"], observation[STATE], deterministic=deterministic)
-        if deterministic:
-            return torch.tanh(mean)
-        return torch.tanh(mean + log_std.exp() * torch.randn_like(mean))
+        patches, states = observation["patches"], observation[STATE]
+        mean, log_std, command = self.distribution(patches, states, deterministic=deterministic)
+        if not deterministic:
+            mean = mean + log_std.exp() * torch.randn_like(mean)
+        return torch.cat((torch.tanh(mean), command), 1)
 
 
 def averaged_copy(network: NetworkT) -> NetworkT:

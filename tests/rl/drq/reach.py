@@ -49,9 +49,47 @@ class Reach(gym.Env[dict[str, np.ndarray], np.ndarray]):
         return {"left": image, "right": image[::-1].copy(), "state": self.position.astype(np.float32)}
 
 
-def record(count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
+class ReachAndClose(Reach):
+    """Reach with the action of an arm with a gripper: success is to close it, open until then, at the goal. Horizon 12.
+
+    State: position (2,), opening. Action: x, y, four that do nothing, gripper command. Reward as in towel folding.
+    """
+
+    def __init__(self, horizon: int = 12) -> None:
+        super().__init__(horizon)
+        self.observation_space["state"] = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (7,), np.float32)
+        self.toggled = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        self.opening, self.toggled = 1.0, 0
+        return super().reset(seed=seed)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        _, _, near, _, _ = super().step(action[:2])
+        opening = self.opening if abs(action[6]) <= 0.5 else float(action[6] > 0.0)
+        self.toggled += opening != self.opening
+        success = near and opening < self.opening
+        self.opening = opening
+        truncated = not success and self._t >= self._horizon
+        info = {"is_success": success, "executed_action": np.asarray(action, np.float32)}
+        return self._observe(), 10.0 if success else -0.1, success, truncated, info
+
+    def expert(self) -> np.ndarray:
+        """Go there with the gripper open, then close it."""
+        near = np.linalg.norm(self.position - self.goal) < 0.2
+        return np.concatenate([super().expert(), np.zeros(4), [-1.0 if near else 1.0]]).astype(np.float32)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        observation = super()._observe()
+        return {**observation, "state": np.append(observation["state"], np.float32(self.opening))}
+
+
+def record(count: int, seed: int = 0, env: Reach | None = None) -> list[dict[str, np.ndarray]]:
     """Return episodes of the expert as they would lie on disk."""
-    env = Reach()
+    env = env or Reach()
     episodes = []
     for i in range(count):
         observation, _ = env.reset(seed=seed + i)

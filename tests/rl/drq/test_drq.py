@@ -48,7 +48,7 @@ def test_target_by_hand():
     batch = make_batch(model.store, np.array(slots), model.policy, model.config, np.random.default_rng(0))
     g = 0.92
     expected = [0.25 * g + g**3 * 0.4, 0.25 + 0.5 * g**2, 0.5 * g, 0.5]
-    np.testing.assert_allclose(model.target(batch).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(model.target(batch, model.next_features(batch)).numpy(), expected, atol=1e-5)
 
 
 def test_truncated_end_is_bootstrapped_and_targets_are_clamped():
@@ -57,17 +57,17 @@ def test_truncated_end_is_bootstrapped_and_targets_are_clamped():
     slot = model.store.append(np.zeros(2), 0.5, Reach().reset(seed=1)[0], terminated=False, truncated=True)
     batch = make_batch(model.store, np.array([slot]), model.policy, model.config, np.random.default_rng(0))
     with_constant_critics(model, [0.3, 0.4])
-    np.testing.assert_allclose(model.target(batch).numpy(), [0.5 + 0.92 * 0.3], atol=1e-5)
+    np.testing.assert_allclose(model.target(batch, model.next_features(batch)).numpy(), [0.5 + 0.92 * 0.3], atol=1e-5)
     with_constant_critics(model, [0.8, 0.9])
-    np.testing.assert_allclose(model.target(batch).numpy(), [1.0], atol=1e-7)
+    np.testing.assert_allclose(model.target(batch, model.next_features(batch)).numpy(), [1.0], atol=1e-7)
 
 
 def test_target_takes_distinct_members_of_the_ensemble():
     model = make_model(config=DrQConfig(critics=3, critic_subset=2, hidden_size=16, clip_target=None, n_step=1))
     with_constant_critics(model, [3.0, 2.0, 1.0])
     batch = model.sample(8)
-    plain = (model.target(batch) - batch.rewards)[batch.discounts > 0] / 0.92
-    seen = {round(float(model.target(batch)[0] / batch.discounts[0]), 3) for _ in range(40)}
+    plain = (model.target(batch, model.next_features(batch)) - batch.rewards)[batch.discounts > 0] / 0.92
+    seen = {round(float(model.target(batch, model.next_features(batch))[0] / batch.discounts[0]), 3) for _ in range(40)}
     assert plain.min() >= 1.0 - 1e-5
     assert seen == {1.0, 2.0}  # with replacement, 3 would come too
 
