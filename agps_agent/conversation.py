@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import cv2
@@ -21,6 +22,10 @@ ResultT = TypeVar("ResultT")
 
 NodeName = Literal["decide_mode", "perceive", "plan"]
 
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+"""Half the time and size of PNG. It moves what the embedded model finds by 0.002 px (median of 29 images; at most 0.03);
+colour at half resolution, the default, does so ten times more."""
+
 
 def compose(system: str, user: str, image: ByteArray) -> list[BaseMessage]:
     """Return the messages of a question: the text first, since most of it never changes, then the image.
@@ -30,10 +35,9 @@ def compose(system: str, user: str, image: ByteArray) -> list[BaseMessage]:
         user: User message.
         image: Colour image at full resolution. Shape (H, W, 3), uint8.
     """
-    # PNG: JPEG smears the edges that sub-pixel grounding lives on.
-    ok, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)
     assert ok
-    picture = {"type": "image", "base64": base64.b64encode(png.tobytes()).decode(), "mime_type": "image/png"}
+    picture = {"type": "image", "base64": base64.b64encode(jpeg.tobytes()).decode(), "mime_type": "image/jpeg"}
     return [SystemMessage(system), HumanMessage(content=[{"type": "text", "text": user}, picture])]
 
 
@@ -112,6 +116,7 @@ async def _call(context: AgentContext, node: NodeName, messages: list[BaseMessag
     return exchange.reply
 
 
+@cache
 def _response_format(answer: type[BaseModel]) -> dict[str, Any]:
     """Return the schema as OpenAI-compatible servers take it.
 

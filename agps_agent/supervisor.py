@@ -118,7 +118,7 @@ class AgentSupervisor:
         self._since_fit = 0
         self._unaided: deque[bool] = deque(maxlen=config.fade_window)
         self._counts: Counter[str] = Counter()
-        self._seconds = 0.0
+        self._thinking_s = 0.0
         self._on_trigger = on_trigger
         self._gate = gate or CallGate()
         self._background = Background()
@@ -215,7 +215,11 @@ class AgentSupervisor:
         """Return cumulative counters of the run; a write that is under way is not counted yet."""
         self._count_failed_writes()
         counts = {key: float(value) for key, value in self._counts.items()}
-        return {**counts, **self._gate.counters(), "agent_pause_s": self._seconds}
+        return {**counts, **self._gate.counters(), **self._times()}
+
+    def _times(self) -> dict[str, float]:
+        paused_s = self._thinking_s if self._on_trigger == "hold" else 0.0
+        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": paused_s}
 
     def settle(self) -> None:
         """Wait until all that was to be written is on disk, or has failed and is counted."""
@@ -229,7 +233,7 @@ class AgentSupervisor:
             "references": [np.asarray(reference) for reference in self._references],
             "unaided": list(self._unaided),
             "counts": dict(self._counts),
-            "seconds": self._seconds,
+            "thinking_s": self._thinking_s,
             "rng": self._rng.bit_generator.state,
             "gate": self._gate.state_dict(),
         }
@@ -242,7 +246,7 @@ class AgentSupervisor:
         self._unaided.clear()
         self._unaided.extend(state["unaided"])
         self._counts = Counter(state["counts"])
-        self._seconds = state["seconds"]
+        self._thinking_s = state["thinking_s"]
         self._rng.bit_generator.state = state["rng"]
         self._gate.load_state_dict(state["gate"])
         self._fit()
@@ -297,8 +301,7 @@ class AgentSupervisor:
             return None
         self._pending = None
         answer = question.answer.result()
-        if self._on_trigger == "hold":
-            self._seconds += now - question.asked_at
+        self._thinking_s += now - question.asked_at
         self._count(answer)
         self._trace_ids.append(answer.trace_id)
         self._save(question, answer)

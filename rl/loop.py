@@ -123,9 +123,7 @@ class RolloutLoop:
         """Ask the supervisor; a new answer replaces the one of its kind."""
         if self._observation is None:  # an environment that is not ours: nobody can watch it
             return
-        asked_at = time.monotonic()
         answer = self.supervisor.review(self._observation, active=self.active)
-        self._deadline_s += time.monotonic() - asked_at  # the arm holds still while the agent thinks
         self._takeover = None
         if answer is None:
             return

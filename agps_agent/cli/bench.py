@@ -1,11 +1,17 @@
-"""`agps bench env|float|agent|update`: what each part costs on this machine."""
+"""`agps bench env|float|agent|realtime|update`: what each part costs on this machine."""
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import (
+    UsageError,
+    check_at_least,
+    check_vlm,
+    json_only_on_stdout,
+    parse_options,
+    run_subcommand,
+)
 from agps_agent.cli.tasks import check_task
 
 Numbers = dict[str, Any]
@@ -56,6 +62,25 @@ class AgentOptions:
 
 
 @dataclass(frozen=True)
+class RealtimeOptions:
+    """Whether the control loop keeps 10 Hz while the agent thinks."""
+
+    task: str = "usb_insertion"
+    """Task."""
+    agent_s: float = 5.0
+    """Time of each of the model's replies, [s]."""
+    seconds: float = 20.0
+    """How long to run, [s]."""
+    on_trigger: Literal["hold", "continue"] = "continue"
+    """What the arm does while the agent thinks."""
+    robot: Literal["mujoco", "fake"] = "fake"
+    """mujoco renders what the agent sees in the control thread, which no robot does; fake has cameras that cost
+    nothing."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+@dataclass(frozen=True)
 class UpdateOptions:
     """Time of one update of the learner, by part."""
 
@@ -75,6 +100,7 @@ def run(argv: Sequence[str]) -> int:
         "env": (_env, "control steps per second"),
         "float": (_float, "time per step of the failure detector"),
         "agent": (_agent, "time of a question to the agent"),
+        "realtime": (_realtime, "control rate while the agent thinks"),
         "update": (_update, "time of an update of the learner"),
     }
     return run_subcommand("agps bench", "What each part costs on this machine.", commands, argv)
@@ -107,7 +133,33 @@ def _agent(argv: Sequence[str]) -> int:
     check_task(options.task)
     check_vlm(options.vlm)
     check_at_least(1, questions=options.questions)
-    return _measure(lambda: bench_agent(options), as_json=options.json)
+    from agps_agent.benchmarks import bench_agent
+
+    return _measure(
+        lambda: bench_agent(
+            options.task, vlm=options.vlm, vlm_model=options.vlm_model, questions=options.questions
+        ),
+        as_json=options.json,
+    )
+
+
+def _realtime(argv: Sequence[str]) -> int:
+    options = parse_options(RealtimeOptions, argv, prog="agps bench realtime")
+    check_task(options.task)
+    if options.seconds < 1 or options.agent_s < 0:
+        raise UsageError(f"--seconds {options.seconds:g} and --agent-s {options.agent_s:g}: at least 1 s and 0 s.")
+    from agps_agent.benchmarks import bench_realtime
+
+    return _measure(
+        lambda: bench_realtime(
+            options.task,
+            agent_s=options.agent_s,
+            seconds=options.seconds,
+            on_trigger=options.on_trigger,
+            robot=options.robot,
+        ),
+        as_json=options.json,
+    )
 
 
 def _update(argv: Sequence[str]) -> int:
@@ -123,28 +175,6 @@ def _update(argv: Sequence[str]) -> int:
         ).items()},
         as_json=options.json,
     )  # fmt: skip
-
-
-def bench_agent(options: AgentOptions) -> Numbers:
-    """Return the latency of questions at several starts, without memory, and how many were answered."""
-    from agps_agent.build import build_asker
-    from agps_agent.config import RunConfig
-
-    config = RunConfig(task=options.task, vlm=options.vlm, vlm_model=options.vlm_model)
-    latencies, answered = [], 0
-    with build_asker(config) as asker:
-        for seed in range(options.questions):
-            answer = asker.ask(asker.scene_at(seed), mode="auto")
-            latencies.append(answer.cost.latency_s)
-            answered += answer.intervention is not None
-    return {
-        "task": options.task,
-        "vlm": options.vlm,
-        "questions": options.questions,
-        "answered": answered,
-        "median_s": statistics.median(latencies),
-        "slowest_s": max(latencies),
-    }
 
 
 def _measure(measure: Callable[[], Numbers], *, as_json: bool) -> int:
