@@ -112,4 +112,5 @@ class EmbeddingCache:
 
     def _known(self) -> npt.NDArray[np.bool_]:
         everywhere = self._store.episode_of(np.arange(self._store.capacity))
-        return (self._owner == everywhere) & (everywhere >= 0)
+        known: npt.NDArray[np.bool_] = (self._owner == everywhere) & (everywhere >= 0)
+        return known

@@ -48,7 +48,8 @@ def karras_sigmas(scales: NoiseScales) -> torch.Tensor:
     """
     ramp = torch.linspace(0.0, 1.0, scales.count, dtype=torch.float64)
     largest, smallest = scales.sigma_max ** (1.0 / scales.rho), scales.sigma_min ** (1.0 / scales.rho)
-    return ((largest + ramp * (smallest - largest)) ** scales.rho).float()
+    sigmas: torch.Tensor = (largest + ramp * (smallest - largest)) ** scales.rho
+    return sigmas.float()
 
 
 def boundary_scalings(sigma: torch.Tensor, scales: NoiseScales) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -142,7 +143,8 @@ class ConsistencyHead(nn.Module):
     def sample(self, observed: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return clip(f(sigma_max * noise, sigma_max | s), -1, 1), shaped as `noise`: (B, A) or (B, N, A)."""
         sigma = torch.full((1,), self.scales.sigma_max, device=noise.device)
-        return self(observed, self.scales.sigma_max * noise, sigma).clamp(-1.0, 1.0)
+        actions: torch.Tensor = self(observed, self.scales.sigma_max * noise, sigma)
+        return actions.clamp(-1.0, 1.0)
 
     def draw_sigmas(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Draw noise scales to train at, evenly among all but the smallest, where f is the identity. (count,)."""
