@@ -13,6 +13,16 @@ from rl.types import Box, ByteArray, FloatArray, RobotState
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 """Orientation of the TCP with the fingers pointing straight down. Shape (3, 3)."""
 
+TABLE_MJCF = (
+    '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
+    'specular=".2 .2 .2" castshadow="true"/>'
+    '<light name="fill" directional="true" pos=".2 -.8 1.2" dir=".4 .6 -1" diffuse=".18 .18 .20" '
+    'specular="0 0 0" castshadow="false"/>'
+    '<geom name="table" type="box" size=".45 .6 .02" pos=".45 0 -.02" material="table" '
+    'contype="4" conaffinity="2"/>'
+)
+"""The part of each task's world that is the same: lights and a table, which wants a material `table`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:

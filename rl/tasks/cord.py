@@ -5,7 +5,7 @@ constraint. The model's zero configuration is the shape that hangs still, so tha
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.optimize import minimize
@@ -40,7 +40,7 @@ class Cord:
     spread_rad: float = 1.2
     """Angle from straight down at which each strand leaves the pads, [rad]."""
 
-    @property
+    @cached_property
     def points(self) -> tuple[str, ...]:
         """Names of the points of the loop: from the pads down the left branch, up the right one and back."""
         return tuple(f"cord_{i:02d}" for i in range(2 * self.links + 1))

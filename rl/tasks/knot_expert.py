@@ -28,9 +28,9 @@ class KnotExpert:
     height_m = 0.020
     """...in height between opening and tip, [m], with which the loop goes on."""
     caught_m = 0.012
-    """A loop of which a part is this far behind the tip, and through which it does not pass, lies across it, [m]."""
+    """A loop of which a part is this far behind the tip, but through which it does not pass, lies across it, [m]..."""
     lean_m = 0.015
-    """Near the hook, a knot that is this far to the side of the pads is held up by the hook, [m]."""
+    """...as does one near the tip whose knot hangs this far to the side of the pads, [m]: the hook holds it up."""
     seat = 0.40
     """Part of the peg's length, from its root, above which the pads come down..."""
     seat_height_m = 0.024
@@ -51,24 +51,22 @@ class KnotExpert:
 
     def _pads(self, tcp: FloatArray, truth: Mapping[str, FloatArray], out: FloatArray) -> FloatArray:
         """Return where the pads shall go. Shape (3,), [m]."""
-        base, tip = truth["hook_base"], truth["hook_tip"]
+        base, tip, up = truth["hook_base"], truth["hook_tip"], np.array([0.0, 0.0, 1.0])
         loop = np.array([truth[name] for name in self._task.cord.points])
-        up = np.array([0.0, 0.0, 1.0])
-        hang = self._task.p_tcp_tool[2] * up
         if passage(loop, base, tip) is not None:
             return base + self.seat * (tip - base) + self.seat_height_m * up
-        offset = tcp - hang - tip
-        before, height = float(offset @ out), float(offset @ up)
-        beside = float(np.linalg.norm(offset - before * out - height * up))
-        aligned = beside < self.aligned_m and abs(height) < self.height_m
+        hang = self._task.p_tcp_tool[2] * up
+        side = np.cross(up, out)
+        before, beside, height = np.array([out, side, up]) @ (tcp - hang - tip)
+        aligned = abs(beside) < self.aligned_m and abs(height) < self.height_m
+
         nearest = float(((loop - tip) @ out).min())
-        lean = abs(float((truth["knot"] - tcp) @ np.cross(up, out)))
-        caught = nearest < -self.caught_m or (nearest < self.caught_m and lean > self.lean_m)
-        if caught or (before < 0.5 * self.front_m and not aligned):  # across the hook, or beside it: out and up
+        leans = abs((truth["knot"] - tcp) @ side) > self.lean_m
+        across = nearest < -self.caught_m or (nearest < self.caught_m and leans)
+        if across or (before < 0.5 * self.front_m and not aligned):
             return tcp + 0.03 * out + max(0.0, 0.01 - height) * up
-        ahead = before - self.ahead_m
-        if not aligned:
-            ahead = max(ahead, self.front_m)
-        root = float((base - tip) @ out)
-        ahead = max(ahead, (1.0 - self.seat) * root)
-        return tip + hang + ahead * out + max(0.0, ahead / root) * (base - tip) @ up * up
+
+        length, rise = (tip - base) @ out, (tip - base) @ up
+        ahead = before - self.ahead_m if aligned else max(before - self.ahead_m, self.front_m)
+        ahead = max(ahead, (self.seat - 1.0) * length)
+        return tip + hang + ahead * out + min(0.0, ahead / length) * rise * up

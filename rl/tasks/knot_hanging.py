@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rl.tasks.base import TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, Task
+from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, Task
 from rl.tasks.cord import Cord, cord_mjcf, hanging_points
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, FloatArray, RobotState
@@ -170,15 +170,7 @@ class KnotHanging(Task):
             for name, (rgba, specular) in _MATERIALS.items()
         )
         x, y, z = self.hook_position
-        world = (
-            '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
-            'specular=".2 .2 .2" castshadow="true"/>'
-            '<light name="fill" directional="true" pos=".2 -.8 1.2" dir=".4 .6 -1" diffuse=".18 .18 .20" '
-            'specular="0 0 0" castshadow="false"/>'
-            '<geom name="table" type="box" size=".45 .6 .02" pos=".45 0 -.02" material="table" '
-            'contype="4" conaffinity="2"/>'
-            f'<body name="hook" mocap="true" pos="{x} {y} {z}">{self._hook_mjcf()}</body>'
-        )
+        world = f'{TABLE_MJCF}<body name="hook" mocap="true" pos="{x} {y} {z}">{self._hook_mjcf()}</body>'
         held, equality = cord_mjcf(self.cord, material="cord", contact=_SOFT, knot=_KNOT_MJCF)
         # implicitfast leaves out the derivatives of the gyroscopic forces: a cord that was flung about gained energy
         # until it blew up. This costs 1 ms more per control step.
@@ -207,8 +199,9 @@ class KnotHanging(Task):
 def passage(loop: FloatArray, start: FloatArray, end: FloatArray) -> float | None:
     """Return where a segment passes through a closed loop, as a fraction of its length; None where it does not.
 
-    The loop is spanned by triangles around the mean of its points. Passages to and fro cancel; what remains is the one
-    nearest to the segment's start (crossings after Moeller and Trumbore, 1997).
+    The loop is spanned by triangles around the mean of its points. A line meets a triangle when it passes all three
+    edges on the same side: the products of its Pluecker coordinates with theirs have one sign. Passages to and fro
+    cancel; of what remains, the one nearest to the segment's start counts.
 
     Args:
         loop: Its points in order. Shape (n, 3), [m].
@@ -217,19 +210,26 @@ def passage(loop: FloatArray, start: FloatArray, end: FloatArray) -> float | Non
     """
     centre = loop.mean(axis=0)
     a = loop - centre
-    b = np.roll(a, -1, axis=0)
-    d, s = end - start, start - centre
-    p = np.cross(d, b)
-    determinant = np.einsum("ij,ij->i", a, p)
-    inverse = 1.0 / np.where(np.abs(determinant) < 1e-15, np.inf, determinant)
-    u = p @ s * inverse
-    q = np.cross(s, a)
-    v = q @ d * inverse
-    t = np.einsum("ij,ij->i", b, q) * inverse
-    hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (t >= 0) & (t <= 1) & (inverse != 0)
-    if not hit.any() or np.sign(determinant[hit]).sum() == 0:
+    b = np.concatenate([a[1:], a[:1]])
+    (sx, sy, sz), (dx, dy, dz) = (start - centre).tolist(), (end - start).tolist()
+    moment = np.array([sy * dz - sz * dy, sz * dx - sx * dz, sx * dy - sy * dx])
+    spoke = a @ moment
+    next_spoke = np.concatenate([spoke[1:], spoke[:1]])
+    towards, height = (np.einsum("ij,ij->i", a, b @ _times(*v)) for v in ((dx, dy, dz), (sx, sy, sz)))
+    rim = towards + next_spoke - spoke
+    forth = (spoke >= 0) & (next_spoke < 0) & (rim > 0)
+    back = (spoke < 0) & (next_spoke >= 0) & (rim < 0)
+    met = np.flatnonzero(forth | back)
+    where = -height[met] / towards[met]
+    within = (where >= 0.0) & (where <= 1.0)
+    if forth[met[within]].sum() == back[met[within]].sum():
         return None
-    return float(t[hit].min())
+    return float(where[within].min())
+
+
+def _times(x: float, y: float, z: float) -> FloatArray:
+    """Return the matrix (3, 3) that, multiplied from the right, gives the vector product with (x, y, z)."""
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 
 
 _TOUCH = 'solref=".010 1" friction=".3 .005 .0001" condim="3"'

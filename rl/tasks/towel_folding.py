@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rl.tasks.base import TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SoftGrasp, Task
+from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SoftGrasp, Task
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, ByteArray, FloatArray, RobotState
 
@@ -165,14 +165,8 @@ class TowelFolding(Task):
         half = " ".join(f"{v}" for v in _BOARD_HALF_M)
         spacing = self.towel_size_m / (_POINTS - 1)
         world = (
-            '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
-            'specular=".2 .2 .2" castshadow="true"/>'
-            '<light name="fill" directional="true" pos=".2 -.8 1.2" dir=".4 .6 -1" diffuse=".18 .18 .20" '
-            'specular="0 0 0" castshadow="false"/>'
-            '<geom name="table" type="box" size=".45 .6 .02" pos=".45 0 -.02" material="table" '
-            'contype="4" conaffinity="2"/>'
-            f'<geom name="board" type="box" size="{half}" pos="{x} {y} {z - _BOARD_HALF_M[2]}" material="board" '
-            'contype="4" conaffinity="2"/>'
+            TABLE_MJCF + f'<geom name="board" type="box" size="{half}" pos="{x} {y} {z - _BOARD_HALF_M[2]}" '
+            'material="board" contype="4" conaffinity="2"/>'
             # What the cloth lies on: contacts with a plane cost a fraction of those with a box.
             f'<geom name="cloth_floor" type="plane" size="1 1 .1" pos="{x} {y} {z}" group="3" '
             'contype="16" conaffinity="0" friction=".8"/>'

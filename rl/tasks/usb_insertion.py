@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rl.tasks.base import TOOL_DOWN, Camera, SceneMjcf, SceneVariation, Task
+from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, SceneMjcf, SceneVariation, Task
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, FloatArray, RobotState
 
@@ -162,13 +162,7 @@ class UsbInsertion(Task):
         x, y, z = self.port_position
         board_z = z - _PORT_DEPTH_M - _FLOOR_M
         world = (
-            '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
-            'specular=".2 .2 .2" castshadow="true"/>'
-            '<light name="fill" directional="true" pos=".2 -.8 1.2" dir=".4 .6 -1" diffuse=".18 .18 .20" '
-            'specular="0 0 0" castshadow="false"/>'
-            '<geom name="table" type="box" size=".45 .6 .02" pos=".45 0 -.02" material="table" '
-            'contype="4" conaffinity="2"/>'
-            f'<body name="port" mocap="true" pos="{x} {y} {z}">'
+            f'{TABLE_MJCF}<body name="port" mocap="true" pos="{x} {y} {z}">'
             f'<geom name="housing" type="box" size=".045 .055 {board_z / 2:.6f}" pos="0 0 {board_z / 2 - z:.6f}" '
             f'material="housing" {_RIGID}/>' + self._port_mjcf() + "</body>"
         )
