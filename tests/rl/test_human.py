@@ -140,6 +140,12 @@ def test_stretches_last_as_long_as_configured_and_the_policy_gets_its_turn_betwe
     assert np.mean(lengths) == pytest.approx(10.0, abs=1.0)
 
 
+def test_human_does_not_wait_for_exploration_while_too_few_rollouts_are_rewarded() -> None:
+    world = World()
+    human = sit_down(world, replace(SOBER, rewarded_share=1 / 3, explore_s=2.0))
+    assert [taken(watch(human, world, success=True))[0] for _ in range(2)] == [5, 20]
+
+
 def test_human_goes_on_to_the_end_while_too_few_rollouts_are_rewarded() -> None:
     world = World()
     human = sit_down(world, replace(SOBER, rewarded_share=1 / 3))
@@ -158,21 +164,34 @@ def test_human_acts_on_what_was_there_a_reaction_time_ago_but_knows_its_own_hand
     watch(human, world, steps=20)
     observation, _ = world.shown[-1]
     assert observation.step == 19 - steps
-    np.testing.assert_allclose(observation.robot.T_base_tcp[0, 3], world.x_m - (steps + 1) * 0.005, atol=1e-9)
     np.testing.assert_allclose(observation.T_base_ref[0, 3], world.x_m - 0.005, atol=1e-9)
 
 
-def test_thing_that_moves_is_followed_and_one_that_stops_is_believed_to_go_on() -> None:
+def test_lateness_between_two_steps_is_drawn_for_each_rollout() -> None:
+    world = World()
+    human = sit_down(world, replace(SOBER, reaction_s=0.23, stretch_s=10.0))
+    ages = []
+    for _ in range(200):
+        watch(human, world, steps=20)
+        ages.append(19 - world.shown[-1][0].step)
+    assert set(ages) == {2, 3} and np.mean(ages) == pytest.approx(2.3, abs=0.1)
+
+
+def test_what_moves_is_followed_and_what_stops_is_believed_to_go_on() -> None:
     world = World()
     human = sit_down(world, replace(SOBER, reaction_s=0.3, stretch_s=10.0))
-    believed = []
+    thing, arm = [], []
     for world.step in range(30):
-        world.thing = np.array([1.0 + 0.001 * min(world.step, 20), 0.0, 0.0])
+        world.x_m = 0.001 * min(world.step, 20)
+        world.thing = np.array([1.0 + world.x_m, 0.0, 0.0])
         human.read(world.observation())
-        believed.append(world.shown[-1][1]["port"][0] if world.shown else np.nan)
-    assert believed[18] == pytest.approx(1.018)  # three steps late, three steps of extrapolation
-    assert believed[23] == pytest.approx(1.023)  # it has stood still for three steps
-    assert believed[29] == pytest.approx(1.020)
+        if world.shown:
+            observation, truth = world.shown[-1]
+        thing.append(truth["port"][0] if world.shown else np.nan)
+        arm.append(observation.robot.T_base_tcp[0, 3] if world.shown else np.nan)
+    # Three steps late, three steps of extrapolation; then it has stood still for three steps, and for long enough.
+    assert (thing[18], thing[23], thing[29]) == pytest.approx((1.018, 1.023, 1.020))
+    assert (arm[18], arm[23], arm[29]) == pytest.approx((0.018, 0.023, 0.020))
 
 
 def test_bias_holds_through_a_stretch_and_is_drawn_anew_for_the_next() -> None:
@@ -233,7 +252,7 @@ def test_human_tires_by_63_percent_within_the_configured_time() -> None:
 
 
 def test_tired_human_reacts_later() -> None:
-    config = replace(SOBER, reaction_s=0.3, tired_slowing=1.0)
+    config = replace(SOBER, reaction_s=0.3, tired_slowing=1.0, stretch_s=10.0)
     ages = []
     for watched_s in (0.0, 100_000.0):
         world = World()
