@@ -21,7 +21,8 @@ from rl.drq.policies import DrQPolicy, choose_precision, squashed_sample
 class DrQ(GuidedAlgorithm):
     """Data-regularised Q-learning (arXiv:2004.13649) on demonstrations and online data (RLPD, arXiv:2302.02948).
 
-    Used like any Stable-Baselines3 algorithm::
+    Seven action components are a delta pose and a gripper command, which by default has a critic of its own (HIL-SERL,
+    `rl.drq.gripper`). Used like any Stable-Baselines3 algorithm::
 
         model = DrQ("MultiInputPolicy", env, config=DrQConfig.preset("tuned"), seed=0)
         model.add_demonstrations(episodes)

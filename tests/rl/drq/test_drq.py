@@ -327,12 +327,13 @@ def test_learns_to_reach():
             feature_size=32,
             average_rate=0.02,
             bc_weight=0.0,  # the recorded reaches dawdle: cloning them holds this task back
+            shift_pad=1,  # of 16 pixels: more hides where the goal is
         ),
         demos=10,
     )
-    model.learn(2_500)
+    model.learn(1_500)
     mean, _ = evaluate_policy(model, Monitor(Reach()), n_eval_episodes=30)
-    assert mean >= 0.5  # 0 untrained; 0.73 and 0.87 measured with two seeds
+    assert mean >= 0.5  # 0 untrained; 0.77 and 0.83 measured with two seeds
 
 
 def test_cloning_pulls_the_mean_action_to_the_demonstrations_and_only_to_them():

@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
 
 from rl.buffers import FrameStore, IndexBuffer
 from rl.drq import DrQ, DrQConfig
@@ -259,3 +261,28 @@ def test_rewards_are_learned_in_units_of_the_success_reward():
     model = make_model(dataclasses.replace(SMALL, n_step=1))
     batch = model.sample(64)
     assert {round(reward, 4) for reward in batch.rewards.tolist()} == {-0.01, 1.0}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("gripper", ["discrete", "continuous"])
+def test_learns_to_reach_and_close(gripper: str):
+    torch.set_num_threads(1)
+    model = make_model(
+        dataclasses.replace(
+            SMALL,
+            gripper=gripper,  # type: ignore[arg-type]
+            batch_size=64,
+            learning_starts=100,
+            hidden_size=64,
+            channels=16,
+            feature_size=32,
+            average_rate=0.02,
+            buffer_capacity=3_000,
+        ),
+        demos=30,
+    )
+    model.learn(1_500)
+    env = Monitor(ReachAndClose())
+    mean, _ = evaluate_policy(model, env, n_eval_episodes=30)
+    # Success gives 10, a step -0.1: -1.2 without any. Measured with three seeds: 8.0 to 9.0.
+    assert mean >= 5.0
