@@ -64,9 +64,11 @@ class KnotExpert:
         leans = abs((truth["knot"] - tcp) @ side) > self.lean_m
         across = nearest < -self.caught_m or (nearest < self.caught_m and leans)
         if across or (before < 0.5 * self.front_m and not aligned):
-            return tcp + 0.03 * out + max(0.0, 0.01 - height) * up
+            away: FloatArray = tcp + 0.03 * out + max(0.0, 0.01 - height) * up
+            return away
 
         length, rise = (tip - base) @ out, (tip - base) @ up
         ahead = before - self.ahead_m if aligned else max(before - self.ahead_m, self.front_m)
         ahead = max(ahead, (self.seat - 1.0) * length)
-        return tip + hang + ahead * out + min(0.0, ahead / length) * rise * up
+        along: FloatArray = tip + hang + ahead * out + min(0.0, ahead / length) * rise * up
+        return along
