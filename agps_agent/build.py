@@ -18,7 +18,7 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.gate import CallGate
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
-from agps_agent.models.profiles import ModelProfile, find_profile
+from agps_agent.models.profiles import ModelProfile, load_profile
 from agps_agent.report.recording import Recorder
 from agps_agent.runs import RunDirectory
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
@@ -158,10 +158,10 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
         ConfigError: If the URL does not answer or does not serve the model.
     """
     if vlm == "embedded":
-        return ChatModel(model=EmbeddedVLM(), profile=find_profile("embedded"), name="embedded")
-    model = open_chat_model(OpenAICompatConfig(url=vlm, model=name, timeout_s=settings.call_timeout_s))
-    served = str(getattr(model, "model_name", name))
-    return ChatModel(model=model, profile=find_profile(served), name=served)
+        return ChatModel(model=EmbeddedVLM(), profile=load_profile("embedded"), name="embedded")
+    reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
+    served = open_chat_model(reach)
+    return ChatModel(model=served.model, profile=served.profile, name=served.name)
 
 
 def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv) -> Supervisor:

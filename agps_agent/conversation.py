@@ -1,18 +1,20 @@
 """One question to a chat model: send, parse, and ask once more when the answer is of no use."""
 
 import base64
+import json
 import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, TypeVar
 
 import cv2
+import numpy as np
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel
 
 from agps_agent.models.gate import CallFailed
 from agps_agent.models.parsing import ReplyError, parse_answer
-from agps_agent.models.profiles import OutsideImage
+from agps_agent.models.profiles import ModelProfile, OutsideImage
 from agps_agent.state import AgentContext, AgentFault, Exchange, Reason
 from rl.types import ByteArray
 from tools.errors import ToolRetry
@@ -23,18 +25,23 @@ ResultT = TypeVar("ResultT")
 NodeName = Literal["decide_mode", "perceive", "plan"]
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-"""Half the time and size of PNG. It moves what the embedded model finds by 0.002 px (median of 29 images; at most 0.03);
-colour at half resolution, the default, does so ten times more."""
+"""Half the time and size of PNG. It moves what the embedded model finds by 0.002 px (median of 29 images; at most
+0.03); colour at half resolution, the default, does so ten times more."""
 
 
-def compose(system: str, user: str, image: ByteArray) -> list[BaseMessage]:
+def compose(system: str, user: str, image: ByteArray, *, profile: ModelProfile | None = None) -> list[BaseMessage]:
     """Return the messages of a question: the text first, since most of it never changes, then the image.
 
     Args:
         system: System message.
         user: User message.
         image: Colour image at full resolution. Shape (H, W, 3), uint8.
+        profile: Whose limits the image is scaled down to; None sends it as it is.
     """
+    height, width = image.shape[:2]
+    size = (width, height) if profile is None else profile.sent_size(width, height)
+    if size != (width, height):
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)
     assert ok
     picture = {"type": "image", "base64": base64.b64encode(jpeg.tobytes()).decode(), "mime_type": "image/jpeg"}
@@ -100,7 +107,7 @@ async def _call(context: AgentContext, node: NodeName, messages: list[BaseMessag
             context.model,
             messages,
             limits=context.settings,
-            options={"response_format": _response_format(answer)},
+            options=_request(context.profile.structured_output, answer),
         )
     except CallFailed as error:
         exchange.attempts = error.attempts
@@ -109,7 +116,7 @@ async def _call(context: AgentContext, node: NodeName, messages: list[BaseMessag
         raise AgentFault(error.reason, message) from error
     finally:
         exchange.latency_s = time.monotonic() - started
-    exchange.reply = reply.text
+    exchange.reply = _said(reply)
     if reply.usage_metadata is not None:
         exchange.prompt_tokens = reply.usage_metadata["input_tokens"]
         exchange.completion_tokens = reply.usage_metadata["output_tokens"]
@@ -117,10 +124,29 @@ async def _call(context: AgentContext, node: NodeName, messages: list[BaseMessag
 
 
 @cache
-def _response_format(answer: type[BaseModel]) -> dict[str, Any]:
-    """Return the schema as OpenAI-compatible servers take it.
+def _request(structured_output: str, answer: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields of a request that tell an OpenAI-compatible server the form of an answer.
 
     Not strict: strict mode forbids free-form tool arguments, and every reply is validated here anyway.
     """
-    named = {"name": answer.__name__, "schema": answer.model_json_schema(), "strict": False}
-    return {"type": "json_schema", "json_schema": named}
+    name, schema = answer.__name__, answer.model_json_schema()
+    match structured_output:
+        case "json_schema":
+            named = {"name": name, "schema": schema, "strict": False}
+            return {"response_format": {"type": "json_schema", "json_schema": named}}
+        case "json_object":
+            return {"response_format": {"type": "json_object"}}
+        case "tools":
+            function = {"name": name, "description": answer.__doc__ or name, "parameters": schema}
+            return {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+        case _:
+            return {}
+
+
+def _said(reply: AIMessage) -> str:
+    """Return the text of a reply, or the arguments of the tool that it calls."""
+    if reply.tool_calls:
+        return json.dumps(reply.tool_calls[0]["args"])
+    if reply.invalid_tool_calls:  # arguments that are not JSON: perhaps the parser here can read them
+        return reply.invalid_tool_calls[0]["args"] or ""
+    return reply.text

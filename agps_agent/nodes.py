@@ -66,7 +66,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
         global_xyz_bounds=describe_bounds(context.scene),
         situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
     )
-    messages = compose(system, user, context.frame.rgb)
+    messages = compose(system, user, context.frame.rgb, profile=context.profile)
     answer = await converse(context, "decide_mode", messages, DecideModeAnswer, lambda answer: answer)
     return {"mode": answer.mode, "failure_mode": answer.failure_mode, "reason": answer.reason}
 
@@ -135,7 +135,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
             situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
             keypoints=describe_keypoints(points, task.keypoints),
         )
-        messages = compose(system, user, image)
+        messages = compose(system, user, image, profile=context.profile)
     repairs = calls_left(context, "plan") - 1
     answer = await converse(context, "plan", messages, PlanAnswer, lambda answer: answer, repairs=repairs)
     return {"plan": answer.model_dump(), "tool_error": None, "reason": answer.reason}
@@ -328,10 +328,10 @@ async def look(context: AgentContext, frame: RGBDFrame) -> dict[str, tuple[float
     system, user = prompt.render(
         task_description=task.description,
         point_format=context.profile.instructions(width=width, height=height),
-        image_size=f"{width} pixels wide, {height} high",
+        image_size="{} pixels wide, {} high".format(*context.profile.model_size(width, height)),
         requested_keypoints=task.requested_keypoints,
     )
-    messages = compose(system, user, frame.rgb)
+    messages = compose(system, user, frame.rgb, profile=context.profile)
 
     def to_pixels(answer: PerceiveAnswer) -> dict[str, tuple[float, float]]:
         return _requested_pixels(answer, task, context.profile, frame)

@@ -50,6 +50,11 @@ class AgentFault(AgpsError):
 class AgentSettings(CallLimits):
     """Limits of one question to the agent, and of all questions of a run."""
 
+    profile: str | None = Field(
+        None,
+        description="Model profile: the name of one that ships, or the path of a .toml file; None goes by the name of "
+        "the served model.",
+    )
     wall_budget_s: float = Field(60.0, gt=0, description="Limit of a whole question, seconds; the arm holds still.")
     max_repairs: int = Field(1, ge=0, le=3, description="Times the model may correct one answer after an error.")
     recall_similarity: float = Field(

@@ -4,12 +4,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from langchain_core.language_models import BaseChatModel
-
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.embedded import EmbeddedVLM
-from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
-from agps_agent.models.profiles import ModelProfile, find_profile
+from agps_agent.models.openai_compat import OpenAICompatConfig, ServedModel, open_chat_model
+from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings
 from tools.scene import load_scene
 
@@ -27,11 +25,11 @@ class SavedSceneContext:
     @cached_property
     def opened(self) -> AgentContext:
         """The live objects, made at the first use."""
-        model: BaseChatModel = EmbeddedVLM()
+        served = ServedModel(EmbeddedVLM(), "embedded", load_profile("embedded"))
         if self.vlm != "embedded":
-            model = open_chat_model(OpenAICompatConfig(url=self.vlm))
-        profile: ModelProfile = find_profile(str(getattr(model, "model_name", self.vlm)))
-        return AgentContext(scene=load_scene(Path(self.scene_folder)), model=model, profile=profile)
+            served = open_chat_model(OpenAICompatConfig(url=self.vlm, profile=self.settings.profile))
+        scene = load_scene(Path(self.scene_folder))
+        return AgentContext(scene=scene, model=served.model, profile=served.profile, settings=self.settings)
 
     def __getattr__(self, name: str) -> object:
         """Return what an `AgentContext` has and this lacks."""

@@ -25,7 +25,7 @@ from agps_agent.models.grounding_knot import find_knot
 from agps_agent.models.grounding_port import find_port
 from agps_agent.models.grounding_towel import find_towel
 from agps_agent.models.planning import plan, read_facts
-from agps_agent.models.profiles import PROFILES
+from agps_agent.models.profiles import load_profile
 from rl.types import ByteArray
 
 NAME = "embedded"
@@ -136,7 +136,7 @@ def _perceive(question: _Question) -> dict[str, Any]:
             keypoints.append({"label": label, "point_2d": None, "visible": False})
             continue
         height, width = question.image.shape[:2]
-        point = PROFILES[NAME].from_pixel(grounding.points[label], width=width, height=height)
+        point = load_profile(NAME).from_pixel(grounding.points[label], width=width, height=height)
         confidence = grounding.confidence
         keypoints.append({"label": label, "point_2d": list(point), "visible": True, "confidence": confidence})
     return {"keypoints": keypoints}

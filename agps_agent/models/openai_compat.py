@@ -4,48 +4,63 @@ import json
 import os
 import urllib.error
 import urllib.request
+from typing import NamedTuple
 
 from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from agps_agent.models.profiles import ModelProfile, find_profile
 from rl.errors import ConfigError
 
 
 class OpenAICompatConfig(BaseModel):
-    """How to reach and sample a served model. Defaults suit grounding: deterministic and short."""
+    """How to reach a served model. What differs between model families is in their profiles."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str = Field(description="Base URL of the server, ending in /v1.")
     model: str | None = Field(None, description="Name of the served model; None asks the server for its first one.")
+    profile: str | None = Field(
+        None, description="Model profile: a name, or the path of a .toml file; None goes by the model's name."
+    )
     timeout_s: float = Field(30.0, gt=0, description="Limit of one request, seconds.")
-    # A retry multiplies the time-out and the arm waits; the graph decides what is worth asking again.
-    max_retries: int = Field(0, ge=0, description="Requests repeated after a transport error.")
-    temperature: float = Field(0.0, ge=0, description="Sampling temperature.")
-    max_tokens: int = Field(1024, ge=1, description="Longest reply, tokens.")
 
 
-def open_chat_model(config: OpenAICompatConfig) -> BaseChatModel:
+class ServedModel(NamedTuple):
+    """A chat model, the name under which it is served, and the profile that fits it."""
+
+    model: BaseChatModel
+    name: str
+    profile: ModelProfile
+
+
+def open_chat_model(config: OpenAICompatConfig) -> ServedModel:
     """Return the chat model at the URL. The key comes from `OPENAI_API_KEY`; a server of one's own needs none.
 
     Raises:
-        ConfigError: If the URL does not answer, or does not serve the model.
+        ConfigError: If the URL does not answer or does not serve the model, or the profile is wrong.
     """
     served = check_endpoint(config.url, timeout_s=min(config.timeout_s, 5.0))
-    model = config.model or served[0]
-    if served and model not in served:
-        raise ConfigError(f"{config.url} does not serve {model!r}; it serves {', '.join(served)}.")
-    return ChatOpenAI(
-        model=model,
+    name = config.model or served[0]
+    if served and name not in served:
+        raise ConfigError(f"{config.url} does not serve {name!r}; it serves {', '.join(served)}.")
+    profile = find_profile(name, profile=config.profile)
+    sampling = profile.sampling
+    model = ChatOpenAI(
+        model=name,
         base_url=config.url,
         api_key=SecretStr(_api_key()),
         timeout=config.timeout_s,
-        max_retries=config.max_retries,
-        temperature=config.temperature,
-        max_completion_tokens=config.max_tokens,
+        max_retries=0,  # `models.gate` retries, and knows how much time is left
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        presence_penalty=sampling.presence_penalty,
+        max_completion_tokens=sampling.max_tokens,
+        extra_body=dict(sampling.extra) or None,
         use_responses_api=False,
     )
+    return ServedModel(model, name, profile)
 
 
 def check_endpoint(url: str, *, timeout_s: float = 5.0) -> list[str]:

@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from agps_agent.models.pointing import as_keypoints, tags_as_keypoints
 from rl.errors import AgpsError
+from tools.answers import PerceiveAnswer
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -38,9 +40,9 @@ def parse_json(text: str) -> Any:
 
 
 def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
-    """Return the validated answer in a reply: the first JSON value in it that fits.
+    """Return the validated answer in a reply: the first JSON value in it that fits, or the points in its tags.
 
-    A bare list is taken as the answer's only list, as models trained on pointing give it.
+    A bare list is taken as the answer's only list, and points are read in each family's form (`pointing`).
 
     Args:
         text: What the model said.
@@ -50,14 +52,16 @@ def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
         ReplyError: `not_json`, or `wrong_schema` with the fields that are wrong in the largest value.
     """
     closest: tuple[int, ValidationError] | None = None
-    for value in islice(_values(text), MOST_VALUES):
+    points = issubclass(answer, PerceiveAnswer)
+    tagged = tags_as_keypoints(text) if points else None
+    for value in islice(_values(text) if tagged is None else [tagged], MOST_VALUES):
         try:
-            return answer.model_validate(_wrapped(value, answer))
+            return answer.model_validate(_wrapped(as_keypoints(value) if points else value, answer))
         except ValidationError as error:
             size = len(str(value))  # a stray [1] in the prose is not what was meant
             if closest is None or size > closest[0]:
                 closest = size, error
-    assert closest is not None  # `_values` yields or raises
+    assert closest is not None  # there is a value, or `_values` raises
     wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in closest[1].errors()[:5])
     raise ReplyError("wrong_schema", f"The reply does not fit {answer.__name__}: {wrong}.") from closest[1]
 
@@ -87,8 +91,10 @@ def _values(text: str) -> Iterator[Any]:
                 continue
             try:
                 value, end = decoder.raw_decode(part, match.start())
-            except (json.JSONDecodeError, RecursionError):
+            except json.JSONDecodeError:
                 continue
+            except RecursionError:  # a flood of brackets: each of the next ones would take as long
+                break
             found = True
             yield value
     if not found:

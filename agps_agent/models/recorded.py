@@ -24,7 +24,7 @@ class RecordedModel(BaseChatModel):
     """Replays replies from a file, by question; asks and records a live model where there is one."""
 
     path: Path
-    """One JSON object per line: key, content, usage."""
+    """One JSON object per line: key, content, usage, and tool_calls where there are some."""
     live: BaseChatModel | None = None
     """Asked what the file does not hold; None makes that an error."""
     _replies: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)
@@ -49,12 +49,12 @@ class RecordedModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        key = question_key(messages, kwargs.get("response_format"))
+        key = question_key(messages, kwargs.get("response_format") or kwargs.get("tools"))
         entry = self._replies.get(key)
         if entry is None:
             entry = self._ask_live(key, messages, kwargs)
         usage = cast(UsageMetadata, entry["usage"]) if entry["usage"] else None
-        message = AIMessage(content=entry["content"], usage_metadata=usage)
+        message = AIMessage(content=entry["content"], tool_calls=entry.get("tool_calls", []), usage_metadata=usage)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _ask_live(self, key: str, messages: list[BaseMessage], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -62,14 +62,16 @@ class RecordedModel(BaseChatModel):
             raise NoRecordedReply(f"{self.path} holds no reply to question {key}; record it with a live model first.")
         reply = self.live.invoke(messages, **kwargs)
         entry = {"key": key, "content": reply.text, "usage": dict(reply.usage_metadata or {}) or None}
+        if reply.tool_calls:
+            entry["tool_calls"] = [dict(call) for call in reply.tool_calls]
         with self._lock, self.path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
             self._replies[key] = entry
         return entry
 
 
-def question_key(messages: list[BaseMessage], response_format: Any = None) -> str:
-    """Return a key of the question: roles, text, image bytes and schema; ids and metadata do not count."""
+def question_key(messages: list[BaseMessage], form: Any = None) -> str:
+    """Return a key of the question: roles, text, image bytes and the answer's form; ids and metadata do not count."""
     content = [[message.type, message.content] for message in messages]
-    digest = hashlib.sha256(json.dumps([content, response_format], sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps([content, form], sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
-from agps_agent.models.profiles import PROFILES
+from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings
 from tests.agps_agent.scenes import LEFT, RIGHT, project, scene
 from tools.scene import Scene
@@ -75,6 +75,6 @@ def context(*script: Any, at: Scene | None = None, **settings: Any) -> AgentCont
     return AgentContext(
         scene=scene() if at is None else at,
         model=ScriptedModel(script=list(script)),
-        profile=PROFILES["pixel"],
+        profile=load_profile("plain"),
         settings=AgentSettings(**{"max_views": 1, "retries": 0, **settings}),
     )

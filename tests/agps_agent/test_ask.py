@@ -7,7 +7,7 @@ import pytest
 from agps_agent.ask import ask, describe_answer, load_scene, save_answer
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.embedded import EmbeddedVLM
-from agps_agent.models.profiles import PROFILES
+from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings, Trigger
 from rl.errors import ConfigError
 from rl.types import Guide, Prune
@@ -24,7 +24,7 @@ def graph() -> Graph:
 
 
 def embedded(**fields: object) -> AgentContext:
-    return AgentContext(**{"scene": scene(), "model": EmbeddedVLM(), "profile": PROFILES["embedded"], **fields})
+    return AgentContext(**{"scene": scene(), "model": EmbeddedVLM(), "profile": load_profile("embedded"), **fields})
 
 
 async def test_embedded_model_guides_to_the_port(graph: Graph) -> None:

@@ -9,7 +9,7 @@ import pytest
 from agps_agent import nodes
 from agps_agent.ask import ask
 from agps_agent.graph import Graph, build_graph
-from agps_agent.models.profiles import PROFILES
+from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings
 from prompts.loader import load_task_prompt
 from rl.guidance import project_action
@@ -31,7 +31,7 @@ async def stays_inside(graph: Graph, at: Scene, mode: str) -> str:
     """Ask the obedient model; carry out what it says, if anything comes of it; why it said nothing, or `answered`."""
     model = Obedient()
     settings = AgentSettings(max_views=1, max_repairs=1)
-    answer = await ask(graph, AgentContext(at, model, PROFILES["embedded"], settings=settings), mode=mode)
+    answer = await ask(graph, AgentContext(at, model, load_profile("embedded"), settings=settings), mode=mode)
     assert "I was told to" in answer.transcript[-1].reply  # it did obey
     if isinstance(answer.intervention, Prune):
         box = answer.intervention.box

@@ -7,7 +7,7 @@ from langgraph.runtime import Runtime
 
 from agps_agent import nodes
 from agps_agent.models.embedded import EmbeddedVLM
-from agps_agent.models.profiles import PROFILES
+from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentFault, GraphState
 from tests.agps_agent.scenes import LEFT, PORT, project, scene
 from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context
@@ -119,6 +119,6 @@ async def test_keypoint_beside_something_nearer_is_looked_at_from_elsewhere() ->
     at = scene(views=(0.0, np.pi))
     u, v = project(at.frames["side"], LEFT[np.newaxis])[0].round().astype(int)
     at.frames["side"].depth_m[v - 1 : v + 2, u - 1] -= 0.02
-    asking = AgentContext(scene=at, model=EmbeddedVLM(), profile=PROFILES["embedded"])
+    asking = AgentContext(scene=at, model=EmbeddedVLM(), profile=load_profile("embedded"))
     update = await nodes.perceive({"mode": "guide"}, Runtime(context=asking))
     assert [point["camera"] for point in update["keypoints"]] == ["view_1", "view_1"]

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from agps_agent.models.profiles import load_profile
 from prompts.loader import load_prompt, load_task_prompt, prompt_names, task_names
 from tests.tools.scenes import PORT, point, scene
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
 
 FOLDER = Path(__file__).parent / "snapshots"
+POINT_FORMAT = load_profile("qwen3-vl").instructions(width=640, height=480)
 
 
 def rendered() -> dict[str, str]:
@@ -28,7 +30,7 @@ def rendered() -> dict[str, str]:
                 "situation": describe_robot(scene()),
                 "keypoints": describe_keypoints(keypoints),
                 "requested_keypoints": task.requested_keypoints,
-                "point_format": "Points are [x, y], relative to the image, from 0 to 1000: x to the right, y down.",
+                "point_format": POINT_FORMAT,
                 "image_size": "640 pixels wide, 480 high",
                 "error": "search: radius_m = 0.5: Input should be less than or equal to 0.01.",
             }

@@ -5,7 +5,7 @@ import pytest
 
 from prompts.loader import load_prompt, load_task_prompt, parse_prompt, prompt_names, prompt_versions, task_names
 from rl.errors import ConfigError
-from tests.prompts.snapshots import FOLDER, rendered
+from tests.prompts.snapshots import FOLDER, POINT_FORMAT, rendered
 from tools.answers import DecideModeAnswer, PerceiveAnswer, PlanAnswer
 from tools.schemas import TOOLS, Margins
 
@@ -52,7 +52,8 @@ def test_file_says_the_name_and_version_that_it_is_filed_under(name: str):
 def test_example_answer_in_a_prompt_is_a_valid_answer(name: str):
     prompt = load_prompt(name)
     assert prompt.answer is not None
-    (example,) = (text for text in re.findall(r"^\{\"[\s\S]*?\}$", prompt.user, re.MULTILINE))
+    user = prompt.user.replace("{{point_format}}", POINT_FORMAT)
+    (example,) = (text for text in re.findall(r"^\{\"[\s\S]*?\}$", user, re.MULTILINE))
     prompt.answer.model_validate(json.loads(example.replace("\n", " ")))
 
 

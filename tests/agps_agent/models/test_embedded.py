@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from agps_agent.conversation import compose
 from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.parsing import parse_answer
-from agps_agent.models.profiles import PROFILES
+from agps_agent.models.profiles import load_profile
 from prompts.loader import load_prompt, load_task_prompt
 from tests.agps_agent.scenes import LEFT, camera, draw, project
 from tools.answers import PerceiveAnswer
@@ -27,7 +27,7 @@ def question() -> tuple[str, str]:
     task = load_task_prompt("usb_insertion")
     return load_prompt("perceive").render(
         task_description=task.description,
-        point_format=PROFILES["embedded"].instructions(width=640, height=480),
+        point_format=load_profile("embedded").instructions(width=640, height=480),
         image_size="640 pixels wide, 480 high",
         requested_keypoints=task.requested_keypoints,
     )
@@ -39,7 +39,7 @@ def test_perceives_what_the_prompt_requests() -> None:
     answer = parse_answer(reply.text, PerceiveAnswer)
     assert [keypoint.label for keypoint in answer.keypoints] == ["port_left", "port_right"]
     assert answer.keypoints[0].point_2d is not None
-    pixel = PROFILES["embedded"].to_pixel(answer.keypoints[0].point_2d, width=640, height=480)
+    pixel = load_profile("embedded").to_pixel(answer.keypoints[0].point_2d, width=640, height=480)
     np.testing.assert_allclose(pixel, project(frame, LEFT[np.newaxis])[0], atol=0.5)
 
 

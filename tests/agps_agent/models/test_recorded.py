@@ -6,7 +6,7 @@ from langchain_core.messages import HumanMessage
 from agps_agent.ask import ask
 from agps_agent.graph import build_graph
 from agps_agent.models.embedded import EmbeddedVLM
-from agps_agent.models.profiles import PROFILES
+from agps_agent.models.profiles import load_profile
 from agps_agent.models.recorded import NoRecordedReply, RecordedModel, question_key
 from agps_agent.state import AgentContext
 from tests.agps_agent.scenes import scene
@@ -15,16 +15,16 @@ from tests.agps_agent.scenes import scene
 async def test_recorded_replies_answer_the_same_question_again(tmp_path: Path) -> None:
     path, at, graph = tmp_path / "replies.jsonl", scene(), build_graph("usb_insertion")
     recording = RecordedModel(path=path, live=EmbeddedVLM())
-    first = await ask(graph, AgentContext(scene=at, model=recording, profile=PROFILES["embedded"]), mode="prune")
+    first = await ask(graph, AgentContext(scene=at, model=recording, profile=load_profile("embedded")), mode="prune")
     replaying = RecordedModel(path=path)
-    again = await ask(graph, AgentContext(scene=at, model=replaying, profile=PROFILES["embedded"]), mode="prune")
+    again = await ask(graph, AgentContext(scene=at, model=replaying, profile=load_profile("embedded")), mode="prune")
     assert first.reason_key == "answered"
     assert again.state == first.state
     assert again.cost.prompt_tokens == first.cost.prompt_tokens
 
 
 async def test_question_that_was_not_recorded_is_a_counted_fault(tmp_path: Path) -> None:
-    asking = AgentContext(scene=scene(), model=RecordedModel(path=tmp_path / "none"), profile=PROFILES["embedded"])
+    asking = AgentContext(scene=scene(), model=RecordedModel(path=tmp_path / "none"), profile=load_profile("embedded"))
     answer = await ask(build_graph("usb_insertion"), asking, mode="guide")
     assert answer.reason_key == "model_error"
     assert NoRecordedReply.__name__ in answer.reason

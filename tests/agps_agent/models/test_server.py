@@ -31,7 +31,7 @@ def server() -> Iterator[ModelServer]:
 async def test_served_model_answers_as_in_process(server: ModelServer) -> None:
     """The same messages, image and schema through a real client and a socket."""
     graph, at = build_graph("usb_insertion"), scene()
-    client = open_chat_model(OpenAICompatConfig(url=server.url))
+    client = open_chat_model(OpenAICompatConfig(url=server.url)).model
     remote = await ask(graph, AgentContext(scene=at, model=client, profile=find_profile("embedded")), mode="guide")
     local = await ask(
         graph, AgentContext(scene=at, model=EmbeddedVLM(), profile=find_profile("embedded")), mode="guide"
@@ -43,7 +43,7 @@ async def test_served_model_answers_as_in_process(server: ModelServer) -> None:
 
 async def test_server_that_fails_is_a_counted_fault() -> None:
     with serve_model(ScriptedModel(script=[])) as broken:  # has nothing to say
-        client = open_chat_model(OpenAICompatConfig(url=broken.url))
+        client = open_chat_model(OpenAICompatConfig(url=broken.url)).model
         settings = AgentSettings(retry_pause_s=0.0)
         asking = AgentContext(scene=scene(), model=client, profile=find_profile("embedded"), settings=settings)
         answer = await ask(build_graph("usb_insertion"), asking, mode="guide")
