@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 from rl.algorithm import check_at_least_one
 from rl.conrft.consistency import NoiseScales
-from rl.drq.config import PixelConfig
+from rl.drq.config import Gripper, PixelConfig
 from rl.errors import ConfigError
 
 Stage = Literal["pretrain", "online"]
-Gripper = Literal["continuous", "discrete"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +62,17 @@ class ConRFTConfig(PixelConfig):
     """Cal-QL: states of a batch whose actions are sampled. ConRFT: all; a quarter saves 10 ms of an update's 25."""
     encoder_clones: bool = True
     """Whether the reconstruction trains the shared encoder too. ConRFT's actor has its own, pretrained one."""
-    reconstruct: Literal["all", "demo"] = "all"
-    """Actions that the policy reconstructs: the whole batch's (ConRFT) or the demonstrations'."""
-    exploration_noise: float = 0.0
-    """Standard deviation added to each component of a collected action. ConRFT: 0, single-step samples vary enough."""
+    reconstruct: Literal["all", "demo"] = "demo"
+    """Actions that the policy reconstructs: the demonstrations', successful guidance included, or the whole batch's
+    (ConRFT), which ties it to its own failures. Learning to reach from pictures: 0.89 against 0.71 (one seed)."""
+    exploration_noise: float = 0.1
+    """Standard deviation added to each component of a collected action. ConRFT: 0. Reconstruction teaches the mean
+    action at the largest noise, so that samples hardly vary: after demonstrations that dawdle, stage 2 learned nothing
+    in 1,200 steps of a small task (0.58); with 0.2 it reached 0.83, with 0.4 0.90."""
     noise_scales: NoiseScales = NoiseScales()
     """Of the consistency policy."""
     gripper: Gripper = "continuous"
-    """Last of seven action components: as the others, thresholded by the environment (ConRFT), or chosen by a critic of
-    its own among close, keep and open (HIL-SERL)."""
+    """Last of seven action components, as ConRFT; `discrete` for HIL-SERL's critic of its own."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

@@ -9,21 +9,22 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
-from rl.algorithm import GuidedAlgorithm
+from rl.buffers import IntArray
 from rl.conrft.backbone import Backbone, EmbeddingCache, Frozen
-from rl.conrft.batch import ConRFTBatch, make_conrft_batch
+from rl.conrft.batch import ConRFTBatch
 from rl.conrft.calql import conservative_gap, td_loss
 from rl.conrft.config import ConRFTConfig, Stage, StageConfig
 from rl.conrft.consistency import reconstruction_loss
 from rl.conrft.policies import ConRFTPolicy
-from rl.drq.policies import choose_precision
+from rl.drq.batch import Batch
+from rl.drq.pixels import PixelAlgorithm
 from rl.errors import ConfigError
 
 PretrainCallback = Callable[[int, Mapping[str, float]], bool]
 """Told the number of updates so far and the newest losses; returns whether to go on."""
 
 
-class ConRFT(GuidedAlgorithm):
+class ConRFT(PixelAlgorithm):
     """Consistency-policy fine-tuning in two stages (arXiv:2502.05450).
 
     Used like any Stable-Baselines3 algorithm, after a first stage without the environment::
@@ -40,7 +41,7 @@ class ConRFT(GuidedAlgorithm):
     name: ClassVar[str] = "conrft"
     config_class = ConRFTConfig
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": ConRFTPolicy}
-    counters: ClassVar[tuple[str, ...]] = (*GuidedAlgorithm.counters, "stage", "pretrain_updates")
+    counters: ClassVar[tuple[str, ...]] = (*PixelAlgorithm.counters, "stage", "pretrain_updates")
     policy: ConRFTPolicy
     config: ConRFTConfig
 
@@ -79,16 +80,6 @@ class ConRFT(GuidedAlgorithm):
         frozen = None if self.backbone is None else Frozen(self.backbone)
         return {**super().policy_arguments(), "frozen": frozen}
 
-    def setup_optimizers(self) -> None:
-        """Make the optimizers of critics with encoder, and of the actor."""
-        self.precision = choose_precision(self.config.precision, self.device)
-        valuing = [*self.policy.critic.parameters()]
-        if self.policy.encoder is not None:
-            valuing += self.policy.encoder.parameters()
-        rate = self.config.learning_rate
-        self.critic_optimizer = torch.optim.Adam(valuing, rate, fused=True)
-        self.actor_optimizer = torch.optim.Adam(self.policy.actor.parameters(), rate, fused=True)
-
     def setup_memory(self) -> None:
         """Start with an empty replay memory."""
         super().setup_memory()
@@ -103,7 +94,7 @@ class ConRFT(GuidedAlgorithm):
         """
         policy = self.acting_policy
         assert isinstance(policy, ConRFTPolicy)
-        size = (1, *self.action_space.shape)  # type: ignore[misc]
+        size = (1, policy.actor_size)
         noise = np.zeros(size, np.float32) if deterministic else self.acting_rng.standard_normal(size, np.float32)
         with torch.inference_mode():
             tensors, _ = policy.obs_to_tensor(observation)
@@ -111,8 +102,8 @@ class ConRFT(GuidedAlgorithm):
             start = torch.from_numpy(noise).to(self.device)
             action: npt.NDArray[np.float32] = policy.actions(tensors, start, smooth=deterministic)[0].cpu().numpy()
         if not deterministic and self.config.exploration_noise > 0.0:
-            added = self.config.exploration_noise * self.acting_rng.standard_normal(action.shape, np.float32)
-            action = np.clip(action + added, -1.0, 1.0)
+            added = self.config.exploration_noise * self.acting_rng.standard_normal(policy.actor_size, np.float32)
+            action[: policy.actor_size] = np.clip(action[: policy.actor_size] + added, -1.0, 1.0)
         return action
 
     # --- the two stages -------------------------------------------------------------------------------------
@@ -121,6 +112,11 @@ class ConRFT(GuidedAlgorithm):
     def stage_config(self) -> StageConfig:
         """The weights of the present stage."""
         return self.config.pretrain if self.stage == "pretrain" else self.config.online
+
+    @property
+    def cloning_weight(self) -> float:
+        """Weight of imitating stored actions, in the actor's loss and the gripper's."""
+        return self.stage_config.bc_weight
 
     def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:
         """Stage 1: learn from the demonstrations alone, until `updates` have been done in all.
@@ -175,9 +171,24 @@ class ConRFT(GuidedAlgorithm):
                 slots, from_demo = self.demo.sample(batch_size, rng), batch_size
             else:
                 slots, from_demo = self.draw_slots(batch_size)
-            return make_conrft_batch(
-                self.store, slots, self.policy, self.config, rng, from_demo=from_demo, cache=self.cache
-            )
+            return self.complete(self.make_batch(slots, from_demo), slots)
+
+    def complete(self, batch: Batch, slots: IntArray) -> ConRFTBatch:
+        """Return a batch with the returns and a backbone's features of its transitions, which lie in these slots."""
+        store, cache, config = self.store, self.cache, self.config
+        lowest = 0.0 if config.clip_target is None else config.clip_target[0] * config.reward_scale
+        returns = store.returns(slots, config.gamma, after_end=lowest) / np.float32(config.reward_scale)
+        last = store.n_step(slots, n=config.n_step, gamma=config.gamma).last
+
+        def embeddings(of: IntArray) -> torch.Tensor | None:
+            return None if cache is None else torch.from_numpy(cache.features(of)).to(self.device)
+
+        return ConRFTBatch(
+            batch=batch,
+            returns=torch.from_numpy(returns).to(self.device),
+            embeddings=embeddings(slots),
+            next_embeddings=embeddings(last),
+        )
 
     def update(self, drawn: ConRFTBatch, metrics: dict[str, torch.Tensor]) -> None:
         """Take one step down the critics' loss and beta * reconstruction - eta * mean Q(s, pi(s)).
@@ -203,14 +214,20 @@ class ConRFT(GuidedAlgorithm):
     def critic_loss(
         self, features: torch.Tensor, observed: torch.Tensor, drawn: ConRFTBatch, metrics: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        """Return TD error + alpha * conservative gap over the first `conservative_states` of the batch."""
+        """Return TD error + alpha * conservative gap over the first `conservative_states` of the batch.
+
+        And the loss of a discrete gripper's critic.
+        """
         policy, batch, weight = self.policy, drawn.batch, self.stage_config.conservative_weight
+        next_features = self.next_features(batch)
         with torch.no_grad():
-            next_features = policy.encode(batch.next_patches, self.precision)
             next_observed = self._next_observed(next_features, drawn)
             target = self.target(next_features, next_observed, drawn)
-        q = policy.critic(features, batch.states, batch.actions)
+        q = policy.critic(features, batch.states, batch.actions[:, : policy.actor_size])
         loss = td_loss(q, target)
+        if batch.gripper is not None:
+            gripper_target = self.gripper_target(batch, batch.gripper, next_features)
+            loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
         metrics |= {"td_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}
         if weight == 0.0:
             return loss
@@ -233,7 +250,7 @@ class ConRFT(GuidedAlgorithm):
 
     def sampled_actions(self, observed: torch.Tensor, next_observed: torch.Tensor) -> torch.Tensor:
         """Return actions to value low: random ones, the policy's here, and its next ones. Shape (M, 3 N, A)."""
-        size = (len(observed), self.config.sampled_actions, self.policy.actor.head.action_size)
+        size = (len(observed), self.config.sampled_actions, self.policy.actor_size)
         with torch.no_grad():
             uniform = torch.rand(size, generator=self.noise_rng, device=self.device)
             here = self.policy.actor.head.sample(observed, self._noise(*size[:2]))
@@ -248,7 +265,7 @@ class ConRFT(GuidedAlgorithm):
         count = len(observed) if self.config.reconstruct == "all" else drawn.batch.from_demo
         if count == 0:
             return observed.new_zeros(())
-        actions = drawn.batch.actions[:count]
+        actions = drawn.batch.actions[:count, : self.policy.actor_size]
         sigma = head.draw_sigmas(count, self.noise_rng)
         denoised = head(observed[:count], actions + sigma[:, None] * self._noise(count), sigma)
         loss = reconstruction_loss(denoised, actions, sigma, head.scales)
@@ -262,17 +279,9 @@ class ConRFT(GuidedAlgorithm):
         batch = drawn.batch
         actions = self.policy.actor.head.sample(self._observed(features, drawn), self._noise(len(features)))
         value: torch.Tensor = self.policy.critic(features, batch.states, actions).mean()
-        distance = (actions.detach() - batch.actions).abs()[: drawn.batch.from_demo]
+        distance = (actions.detach() - batch.actions[:, : self.policy.actor_size]).abs()[: batch.from_demo]
         metrics |= {"policy_value": value.detach(), "demo_distance": distance.mean()}
         return value
-
-    def update_target(self) -> None:
-        """Mix the critics into their targets, and the weights into their averages."""
-        with torch.no_grad():
-            targets: list[torch.Tensor] = list(self.policy.critic_target.parameters())
-            torch._foreach_lerp_(targets, list(self.policy.critic.parameters()), self.config.tau)
-        if self.config.average_rate > 0.0:
-            self.policy.average()
 
     def _observed(self, features: torch.Tensor, drawn: ConRFTBatch) -> torch.Tensor:
         read = features if drawn.embeddings is None else drawn.embeddings
@@ -283,10 +292,6 @@ class ConRFT(GuidedAlgorithm):
         read = features if drawn.next_embeddings is None else drawn.next_embeddings
         observed: torch.Tensor = self.policy.actor.observed(read, drawn.batch.next_states)
         return observed
-
-    def _noise(self, *size: int) -> torch.Tensor:
-        shape = (*size, self.policy.actor.head.action_size)
-        return torch.randn(shape, generator=self.noise_rng, device=self.device)
 
     # --- saving ---------------------------------------------------------------------------------------------
 
@@ -300,7 +305,7 @@ class ConRFT(GuidedAlgorithm):
             self.cache.load_state_dict(state)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "precision", "backbone", "cache", "policy_kwargs"]
+        return [*super()._excluded_save_params(), "backbone", "cache", "policy_kwargs"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "critic_optimizer", "actor_optimizer"], []

@@ -67,6 +67,9 @@ class ConRFTPolicy(PixelPolicy):
     """
 
     config: ConRFTConfig
+    actor: ConsistencyActor
+    critic: ManyActionCritics
+    critic_target: ManyActionCritics
 
     def __init__(
         self,
@@ -80,13 +83,13 @@ class ConRFTPolicy(PixelPolicy):
         config = config or ConRFTConfig()
         super().__init__(observation_space, action_space, config)
         self.frozen = frozen
-        action_size = action_space.shape[0]
         read = self.features_size if frozen is None else frozen.backbone.feature_size
-        self.actor = ConsistencyActor(read, self.state_size, action_size, config, adapt=frozen is not None)
-        inputs = self.features_size + self.state_size + action_size
-        self.critic = ManyActionCritics(inputs, config.hidden_size, config.critics)
+        self.actor = ConsistencyActor(read, self.state_size, self.actor_size, config, adapt=frozen is not None)
+        inputs = self.features_size + self.state_size
+        self.critic = ManyActionCritics(inputs + self.actor_size, config.hidden_size, config.critics)
         self.critic_target = averaged_copy(self.critic)
         self.smooth_actor = averaged_copy(self.actor)
+        self.setup_gripper()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
     def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
@@ -107,22 +110,22 @@ class ConRFTPolicy(PixelPolicy):
 
         Args:
             tensors: Patches, state, and the backbone's features if there is one.
-            noise: Standard normal, or 0 for the deterministic action. Shape (B, A).
+            noise: Standard normal, or 0 for the deterministic action, for the C components that the head gives: all,
+                or those before a discrete gripper's. Shape (B, C).
             smooth: Whether the averaged weights act.
         """
         smooth = smooth and self.config.average_rate > 0.0
         actor = self.smooth_actor if smooth else self.actor
-        if self.frozen is None:
-            features = self.encode(tensors["patches"], smooth=smooth)
-        else:
-            features = tensors[EMBEDDINGS]
-        actions: torch.Tensor = actor.head.sample(actor.observed(features, tensors[STATE]), noise)
-        return actions
+        states = tensors[STATE]
+        features = self.encode(tensors["patches"], smooth=smooth)
+        read = features if self.frozen is None else tensors[EMBEDDINGS]
+        actions = actor.head.sample(actor.observed(read, states), noise)
+        return torch.cat((actions, self.command(features, states, smooth=smooth)), 1)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> torch.Tensor:
         # Zero noise is the mode of what single steps start from: one pass, and no seed. At the largest noise x tells
         # next to nothing, so that the head learns the mean action there, and its samples differ little from it.
         assert isinstance(observation, dict)
-        size = (len(observation[STATE]), self.action_space.shape[0])
+        size = (len(observation[STATE]), self.actor_size)
         noise = torch.zeros(size, device=self.device) if deterministic else torch.randn(size, device=self.device)
         return self.actions(observation, noise, smooth=deterministic)

