@@ -7,17 +7,20 @@ else to reach it.
 import base64
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agps_agent.models.grounding import Grounding
 from agps_agent.models.grounding_hook import find_hook
@@ -26,6 +29,7 @@ from agps_agent.models.grounding_port import find_port
 from agps_agent.models.grounding_towel import find_towel
 from agps_agent.models.planning import plan, read_facts
 from agps_agent.models.profiles import load_profile
+from agps_agent.models.replying import Form, fill, in_chunks, put, read_form
 from rl.types import ByteArray
 
 NAME = "embedded"
@@ -68,8 +72,21 @@ class EmbeddedVLM(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model": NAME}
 
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools, in the JSON of OpenAI-compatible servers."""
+        offered = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=offered, tool_choice=tool_choice or "auto", **kwargs)
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return LangSmithParams(ls_provider="agps", ls_model_name=NAME, ls_model_type="chat")
+        return LangSmithParams(
+            ls_provider="agps", ls_model_name=str(kwargs.get("model", NAME)), ls_model_type="chat"
+        )
 
     def _generate(
         self,
@@ -78,30 +95,51 @@ class EmbeddedVLM(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        question = _read(messages)
-        text = json.dumps(_answer(question, kwargs.get("response_format")))
-        message = AIMessage(content=text, usage_metadata=_usage(question, text), response_metadata={"model_name": NAME})
+        question, form = _read(messages), read_form(messages, kwargs)
+        answer = _answer(question, form)
+        message = put(answer, form, model=str(kwargs.get("model", NAME)))
+        message.usage_metadata = _usage(question, json.dumps(answer))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        message = self._generate(messages, stop, run_manager, **kwargs).generations[0].message
+        assert isinstance(message, AIMessage)
+        for chunk in in_chunks(message):
+            if run_manager is not None:
+                run_manager.on_llm_new_token(chunk.text, chunk=ChatGenerationChunk(message=chunk))
+            yield ChatGenerationChunk(message=chunk)
 
-def _answer(question: _Question, response_format: Any) -> dict[str, Any]:
-    """Return the answer that the schema asks for."""
+
+def _answer(question: _Question, form: Form) -> dict[str, Any]:
+    """Return the answer to a question of ours; else the smallest one of the form that is asked for."""
     answers: dict[str, Callable[[_Question], dict[str, Any]]] = {
         "DecideModeAnswer": _decide,
         "PerceiveAnswer": _perceive,
         "PlanAnswer": _plan,
     }
-    name = _schema_name(response_format)
-    if name not in answers:
-        return {"error": f"The embedded model answers {', '.join(answers)} only, not {name or 'free text'}."}
-    return answers[name](question)
+    name = form.name or _topic(question.text)
+    if name in answers:
+        return answers[name](question)
+    if form.schema or form.is_tool:
+        return dict(fill(form.schema))
+    return {"error": f"The embedded model answers {', '.join(answers)} only, not {name or 'free text'}."}
 
 
-def _schema_name(response_format: Any) -> str:
-    if not isinstance(response_format, dict):
-        return ""
-    schema = response_format.get("json_schema") or {}
-    return str(schema.get("name") or schema.get("schema", {}).get("title", ""))
+def _topic(text: str) -> str:
+    """Return which of our questions the words of a chat ask; empty for none."""
+    marks = {
+        "\nRequested keypoints:": "PerceiveAnswer",
+        "\nThe two interventions:": "DecideModeAnswer",
+        "\nTools:\n": "PlanAnswer",
+    }
+    last = max(marks, key=text.rfind)
+    return marks[last] if last in text else ""
 
 
 def _decide(question: _Question) -> dict[str, Any]:

@@ -145,13 +145,23 @@ def _spoiled(reply: AIMessage, fault: Fault, request: dict[str, Any]) -> AIMessa
 def _completion(reply: AIMessage, name: str) -> dict[str, Any]:
     """Return a reply as an OpenAI chat completion."""
     usage = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if reply.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": json.dumps(call["args"])},
+            }
+            for call in reply.tool_calls
+        ]
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": name,
         "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply.text}},
+            {"index": 0, "finish_reason": "tool_calls" if reply.tool_calls else "stop", "message": message},
         ],
         "usage": {
             "prompt_tokens": usage["input_tokens"],
