@@ -109,7 +109,12 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
         eval_env=eval_env,
         algorithm=algorithm,
         supervisor=supervisor,
-        recorder=Recorder(run.recording, workspace=env.workspace, every=config.record_every),
+        recorder=Recorder(
+            run.recording,
+            workspace=env.workspace,
+            cameras=[camera.name for camera in env.task.policy_cameras],
+            every=config.record_every,
+        ),
     )
 
 
@@ -136,9 +141,9 @@ def rewarded(config: RunConfig, env: ManipulationEnv) -> ManipulationEnv | Class
     Raises:
         ConfigError: If the classifier cannot be read, or is of another task, camera or image size.
     """
-    if config.reward == "truth" or config.reward_model is None:
+    if config.reward_file is None:
         return env
-    return ClassifierReward(env, RewardClassifier.load(config.reward_model))
+    return ClassifierReward(env, RewardClassifier.load(config.reward_file))
 
 
 def build_env(config: RunConfig) -> ManipulationEnv:

@@ -86,8 +86,8 @@ class RunConfig(BaseModel):
     if the episode succeeds). From the method: both where a human helps, else success."""
     reward: Literal["truth", "classifier"] = "truth"
     """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth."""
-    reward_model: Annotated[Path | None, Field(validate_default=True)] = None
-    """Reward classifier, as `agps reward fit TASK` writes it."""
+    reward_model: Path | None = None
+    """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt."""
     eval_every: Annotated[int, Field(ge=0)] = 1_000
     """Evaluate the policy alone every so many control steps; 0: only at the end."""
     eval_episodes: Annotated[int, Field(ge=1)] = 50
@@ -144,13 +144,6 @@ class RunConfig(BaseModel):
             raise ValueError(f"{method} learns from demonstrations first, ask for at least 1")
         return demos
 
-    @field_validator("reward_model")
-    @classmethod
-    def _is_there(cls, reward_model: Path | None, info: ValidationInfo) -> Path | None:
-        if info.data.get("reward") == "classifier" and reward_model is None:
-            raise ValueError("--reward classifier needs a file; `agps reward fit TASK` makes one")
-        return reward_model
-
     @field_validator("vlm")
     @classmethod
     def _is_embedded_or_url(cls, vlm: str) -> str:
@@ -162,6 +155,13 @@ class RunConfig(BaseModel):
     def plan(self) -> Plan:
         """What the method does."""
         return METHODS[self.method]
+
+    @property
+    def reward_file(self) -> Path | None:
+        """Classifier that training is rewarded by; None where it is the simulator's truth."""
+        if self.reward == "truth":
+            return None
+        return self.reward_model or Path("runs") / "reward" / self.task / "classifier.pt"
 
     def default_run_dir(self) -> Path:
         """Return where the run is written when --run-dir is not given."""
@@ -180,6 +180,7 @@ def start_values(task: str | None, method: str | None, preset: str) -> dict[str,
         "demos": recipe.demos,
         "max_env_steps": recipe.max_env_steps,
         "max_minutes": recipe.max_minutes,
+        "pretrain_steps": recipe.pretrain_steps,
         "conrft": ConRFTConfig.of(**recipe.conrft),
     }
     if preset in PRESETS:

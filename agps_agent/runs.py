@@ -54,6 +54,21 @@ SUMMARY_KEYS = (
 )
 """What summary.json holds at least."""
 
+_WRITTEN = {
+    "",  # hidden: what was being written
+    "checkpoints",
+    "config",
+    "demos",
+    "interventions",
+    "memory",
+    "metrics",
+    "recording",
+    "report",
+    "summary",
+    "tensorboard",
+}
+"""What a run leaves in its directory, without suffix and number."""
+
 _INTERVENTION_ID = re.compile(r"\d{4,}")
 
 
@@ -131,6 +146,16 @@ class RunDirectory:
     def discard(self) -> None:
         """Delete a run that could not start, so that its name is free again; one that holds data is kept."""
         if self.is_unused:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Delete a run that died before its first checkpoint: it cannot be resumed, only begun anew.
+
+        A folder with anything in it that no run writes is kept.
+        """
+        if self.has_checkpoint or not self.path.is_dir():
+            return
+        if all(entry.name.split(".")[0].split("-")[0] in _WRITTEN for entry in self.path.iterdir()):
             shutil.rmtree(self.path, ignore_errors=True)
 
     @property

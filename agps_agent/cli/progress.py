@@ -95,11 +95,11 @@ def status_line(progress: Progress, *, max_s: float) -> str:
 
 
 def time_left(progress: Progress, *, max_s: float) -> str:
-    """Return the time until the first of both budgets is used up at the present speed, as m:ss."""
+    """Return the time until the first of both budgets is used up at the present speed, as m:ss; or stage 1 is over."""
     left_s = max_s - progress.elapsed_s
-    if progress.phase != "pretrain" and progress.env_steps > 0 and progress.elapsed_s > 0:
-        steps_left = progress.max_env_steps - progress.env_steps
-        left_s = min(left_s, steps_left * progress.elapsed_s / progress.env_steps)
+    done, total, _ = _extent(progress)
+    if done > 0 and progress.elapsed_s > 0:
+        left_s = min(left_s, (total - done) * progress.elapsed_s / done)
     return _clock(max(left_s, 0.0))
 
 
@@ -111,7 +111,8 @@ def _extent(progress: Progress) -> tuple[int, int, str]:
 
 
 def _counters(progress: Progress) -> list[str]:
-    rate = progress.env_steps / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
+    done, _, unit = _extent(progress)
+    rate = done / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
     human = [f"human {progress.human_interventions} times, {progress.human_s:.0f} s"]
     return [
         _lambda(progress),
@@ -120,7 +121,7 @@ def _counters(progress: Progress) -> list[str]:
         f"memory hits {progress.memory_hits}",
         *(human if progress.human_interventions else []),
         f"updates {progress.learner_steps}",
-        f"{rate:.0f} steps/s",
+        f"{rate:.0f} {unit}/s",
     ]
 
 

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, parse_options
+from agps_agent.cli.options import UsageError, check_at_least, parse_options
 from agps_agent.cli.tasks import check_task
+from agps_agent.methods import METHODS, Method
 from rl.errors import AgpsError
 
 
@@ -22,7 +22,7 @@ class SweepOptions:
 
     task: tyro.conf.Positional[str]
     """Task to learn."""
-    methods: tuple[Literal["agps", "serl"], ...] = ("agps", "serl")
+    methods: tuple[Method, ...] = ("agps", "serl")
     """Methods to compare."""
     demos: tuple[int, ...] = (20, 5, 1, 0)
     """Numbers of demonstrations."""
@@ -45,6 +45,9 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(SweepOptions, own, prog="agps sweep")
     check_task(options.task)
     check_at_least(1, jobs=options.jobs)
+    staged = [method for method in options.methods if METHODS[method].algorithm == "conrft"]
+    if staged and 0 in options.demos:
+        raise UsageError(f"--methods {staged[0]} learns from demonstrations first; name others than 0 with --demos.")
     sweep = Sweep(
         task=options.task,
         cells=cells(options.methods, options.demos, options.seeds),

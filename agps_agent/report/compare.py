@@ -25,11 +25,22 @@ TABLE_HEAD = (
     "robot time [s]",
     "agent calls",
     "memory hits",
+    "human interventions",
+    "human time [s]",
+    "stage 1 alone",
 )
 
 
-_MEDIANS = ("env_steps", "wall_clock_s", "robot_time_s", "agent_calls", "memory_hits")
-"""Keys of summary.json behind the last columns."""
+_MEDIANS = (
+    "env_steps",
+    "wall_clock_s",
+    "robot_time_s",
+    "agent_calls",
+    "memory_hits",
+    "human_interventions",
+    "human_s",
+)
+"""Keys of summary.json behind the columns of medians."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +123,20 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> Path:
 
 def _curves(groups: Mapping[str, Sequence[RunResult]]) -> list[str]:
     counts = sorted({results[0].demos for results in groups.values()}, reverse=True)
-    series = [
-        figures.Series(
-            label=name,
-            color=figures.SERIES[counts.index(results[0].demos) % len(figures.SERIES)],
-            dashed=results[0].method == "serl",
-            curves=curves,
+    methods = sorted({results[0].method for results in groups.values()})
+    series = []
+    for name, results in groups.items():
+        curves = [result.curve for result in results if result.curve.success]
+        if not curves:
+            continue
+        # Colour says how many demonstrations and the dash which method; where there is one number, colour the method.
+        hue, dash = counts.index(results[0].demos), methods.index(results[0].method)
+        if len(counts) == 1:
+            hue, dash = dash, 0
+        color = figures.SERIES[hue % len(figures.SERIES)]
+        series.append(
+            figures.Series(label=name, color=color, dash=figures.DASHES[dash % len(figures.DASHES)], curves=curves)
         )
-        for name, results in groups.items()
-        if (curves := [result.curve for result in results if result.curve.success])
-    ]
     if not series:
         return []
     titles: dict[Axis, str] = {
@@ -150,10 +165,17 @@ def _row(results: Sequence[RunResult]) -> tuple[str, ...]:
         f"{low:.0%}-{high:.0%}" if trials else "-",
         _reached(finished, "steps_to_80"),
         _reached(finished, "steps_to_100"),
-        *(
-            _median(finished, key)
-            for key in ("env_steps", "wall_clock_s", "robot_time_s", "agent_calls", "memory_hits")
-        ),
+        *(_median(finished, key) for key in _MEDIANS),
+        _pretrained(finished),
+    )
+
+
+def _pretrained(summaries: Sequence[Row]) -> str:
+    """Return the successes after stage 1 of each run that has one."""
+    staged = [s for s in summaries if s.get("pretrain_success_rate") is not None]
+    return (
+        ", ".join(f"{round(s['pretrain_success_rate'] * s['eval_episodes'])}/{s['eval_episodes']}" for s in staged)
+        or "-"
     )
 
 

@@ -1,6 +1,6 @@
 """From the lines of metrics.jsonl to the numbers that a report shows. Pure functions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,12 @@ WINDOW = 20
 
 ROLLOUTS_PER_BIN = 10
 """Rollouts over which triggers are counted (paper, triggers per 10 rollouts)."""
+
+REWARD_ERRORS: dict[str, Callable[[Row], bool]] = {
+    "rewarded, not true": lambda row: bool(row["success"]) and not row["true_success"],
+    "true, not rewarded": lambda row: bool(row["was_true"]) and not row["success"],
+}
+"""How a learned reward can be wrong about an episode: by name, whether it was."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ def episodes_of(rows: Iterable[Row]) -> list[Row]:
 
 
 def evaluations_of(rows: Iterable[Row], kind: str = "eval") -> list[Row]:
-    """Return the lines of evaluations on the way (`eval`) or at the end (`final_eval`), in order."""
+    """Return the lines of evaluations on the way (`eval`), after stage 1 or at the end (`final_eval`), in order."""
     return [row for row in rows if row.get("kind") == kind]
 
 

@@ -58,6 +58,8 @@ def run_sweep(sweep: Sweep, listen: Listener) -> list[Cell]:
 
     A sweep that was interrupted goes on where it stopped: finished runs are kept, half-finished ones resumed.
 
+    One that died before its first checkpoint is begun anew.
+
     Raises:
         AgpsError: If the directory cannot be written.
     """
@@ -98,14 +100,21 @@ def _start(sweep: Sweep, cell: Cell) -> subprocess.Popen[bytes]:
     path = sweep.directory / cell.name
     command = [*TRAIN, sweep.task, "--method", cell.method]
     command += ["--demos", str(cell.demos), "--seed", str(cell.seed), "--run-dir", str(path), *sweep.arguments]
-    if (path / "checkpoints").is_dir() and any((path / "checkpoints").iterdir()):
+    if RunDirectory(path).has_checkpoint:
         command.append("--resume")
+    else:
+        RunDirectory(path).clear()
     # Two trainings with two threads each on two cores take ten times as long as with one each.
     threads = max(1, (os.cpu_count() or 1) // sweep.jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (sweep.directory / "logs" / f"{cell.name}.txt").open("wb") as log:
+        # A session of its own: Ctrl-C reaches the sweep alone, which then ends each training once, so that it can save.
         return subprocess.Popen(
-            [*command, "--threads", str(threads)], stdout=log, stderr=subprocess.STDOUT, env=environment
+            [*command, "--threads", str(threads)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
         )
 
 

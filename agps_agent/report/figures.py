@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from agps_agent.report.curves import ROLLOUTS_PER_BIN, Axis, Curve, is_unaided, per_ten_rollouts
+from agps_agent.report.curves import REWARD_ERRORS, ROLLOUTS_PER_BIN, Axis, Curve, is_unaided, per_ten_rollouts
 from agps_agent.runs import Row
 from rl.types import FloatArray
 
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e4e8ec"
 POLICY, AGENT, GOOD, BAD = "#1f6feb", "#d9730d", "#2a9d6f", "#c8453c"
+DASHES = ("-", "--", "-.", ":")
 SERIES = ("#1f6feb", "#d9730d", "#2a9d6f", "#8250df", "#b08800", "#c8453c", "#0a7ea4", "#57606a")
 
 AXIS_LABELS: dict[Axis, str] = {
@@ -53,14 +54,17 @@ _HIGHEST_SCORE = 5.0
 """Scores above are drawn here: how far beyond the threshold a lost rollout ends says nothing."""
 
 
-def success_over_steps(training: Curve, evaluation: Curve, final: Curve, episodes: Sequence[Row]) -> str:
-    """Draw success over environment steps, with a tick wherever the agent was asked."""
+def success_over_steps(
+    training: Curve, evaluation: Curve, final: Curve, episodes: Sequence[Row], *, helper: str = "agent"
+) -> str:
+    """Draw success over environment steps, with a tick wherever somebody helped."""
     with rc_context(_STYLE):
         figure, axes = _figure(9.2, 3.4)
         _draw_success(axes, "env_steps", training, evaluation, final)
         asked = [row["env_steps"] for row in episodes if row.get("intervention_ids")]
         if asked:
-            axes.plot(asked, [-0.045] * len(asked), "|", color=AGENT, markersize=7, label="agent helped", clip_on=False)
+            low = [-0.045] * len(asked)
+            axes.plot(asked, low, "|", color=AGENT, markersize=7, label=f"{helper} helped", clip_on=False)
             axes.set_xlim(0, max(axes.get_xlim()[1], 1.04 * max(asked)))  # a short run has no curve yet
         axes.set_xlabel("environment steps")
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=4)
@@ -99,6 +103,66 @@ def triggers_per_ten(episodes: Sequence[Row]) -> str:
         return _svg(figure)
 
 
+def takeovers(episodes: Sequence[Row]) -> str:
+    """Draw when, in each rollout, a human's hand was on the arm, and how the rollout ended."""
+    rollouts = [row["episode"] for row in episodes]
+    lengths = [row["steps"] for row in episodes]
+    with rc_context(_STYLE):
+        figure, axes = _figure(9.2, 3.0)
+        axes.vlines(rollouts, 0, lengths, color=GRID, linewidth=1.6)
+        stretches = [(row["episode"], *stretch) for row in episodes for stretch in row.get("human_stretches") or []]
+        held = [rollout for rollout, _, _ in stretches]
+        ends = [first + steps for _, first, steps in stretches]
+        axes.vlines(
+            held, [first for _, first, _ in stretches], ends, color=AGENT, linewidth=2.0, label="hand on the arm"
+        )
+        for success, color, name in ((True, GOOD, "succeeded"), (False, BAD, "failed")):
+            chosen = [n for n, row in enumerate(episodes) if bool(row["success"]) is success]
+            at = [rollouts[n] for n in chosen], [lengths[n] for n in chosen]
+            axes.plot(*at, ".", color=color, markersize=5, label=name)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("training rollout")
+        axes.set_ylabel("control step")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.2), ncols=3)
+        return _svg(figure)
+
+
+def reward_errors(episodes: Sequence[Row]) -> str:
+    """Draw, for each ten rollouts, how many a learned reward called wrongly a success, and how many it missed."""
+    rows = [{name: wrong(row) for name, wrong in REWARD_ERRORS.items()} for row in episodes]
+    starts = [n * ROLLOUTS_PER_BIN for n in range(-(-len(rows) // ROLLOUTS_PER_BIN))]
+    with rc_context(_STYLE):
+        figure, axes = _figure(9.2, 2.4)
+        width = 0.42 * ROLLOUTS_PER_BIN
+        for shift, (name, color) in enumerate(zip(REWARD_ERRORS, (BAD, AGENT), strict=True)):
+            left = [start + shift * width for start in starts]
+            axes.bar(left, per_ten_rollouts(rows, name), width=width, align="edge", color=color, label=name)
+        axes.set_ylim(0, max(4.0, axes.get_ylim()[1]))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("training rollout")
+        axes.set_ylabel("per 10 rollouts")
+        axes.grid(visible=False, axis="x")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.22), ncols=2)
+        return _svg(figure)
+
+
+def pretraining(rows: Sequence[Row]) -> str:
+    """Draw each loss and value of stage 1 over its updates, in a small panel of its own."""
+    names = [name for name in rows[-1] if name not in ("kind", "env_steps", "updates", "wall_clock_s")]
+    columns = 4
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 1.7 * -(-len(names) // columns)), layout="constrained")
+        panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False, sharex=True).flat
+        for axes, name in zip(panels, names, strict=False):
+            axes.plot([row["updates"] for row in rows], [row.get(name, np.nan) for row in rows], color=POLICY, lw=1.4)
+            axes.set_title(name.replace("_", " "), fontsize=9, loc="left", color=MUTED)
+        for axes in list(figure.axes)[len(names) :]:
+            axes.set_visible(False)
+        figure.supxlabel("updates", fontsize=9, color=MUTED)
+        return _svg(figure)
+
+
 def float_traces(episodes: Sequence[Row]) -> str:
     """Draw lambda within good and bad rollouts against its threshold, and each rollout's largest score against 1."""
     traced = [row for row in episodes if row.get("float_scores")]
@@ -116,7 +180,8 @@ class Series:
 
     label: str
     color: str
-    dashed: bool
+    dash: str
+    """Style of the line, as Matplotlib spells it."""
     curves: Sequence[Curve]
 
 
@@ -127,9 +192,9 @@ def comparison(series: Sequence[Series], axis: Axis) -> str:
         for group in series:
             for curve in group.curves:
                 axes.plot(curve.along(axis), curve.success, color=group.color, linewidth=0.9, alpha=0.3)
-            style = (0, (4, 2)) if group.dashed else "-"
             label = f"{group.label} ({len(group.curves)})"
-            axes.plot(*mean_curve(group.curves, axis), color=group.color, linestyle=style, linewidth=2.4, label=label)
+            mean = mean_curve(group.curves, axis)
+            axes.plot(*mean, color=group.color, linestyle=group.dash, linewidth=2.4, label=label)
         _style_success(axes)
         axes.set_xlabel(AXIS_LABELS[axis])
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

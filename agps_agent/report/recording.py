@@ -5,6 +5,7 @@
     /world/{box,waypoints}               the intervention under way
     /float/{index,threshold}             the detector
     /rollout/{success,contact_force}     how it goes
+    /rollout/human                       steps with a human's hand on the arm
 
 Timelines: `env_step` and `episode`. Series are logged at every step; images and the 3D scene in each k-th episode and
 while an intervention is under way, so that a run of 10,000 steps stays at some ten megabytes.
@@ -22,7 +23,7 @@ import rerun.blueprint as rrb
 
 from agps_agent.runs import write_atomically
 from rl.errors import AgpsError
-from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune
+from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune, Takeover
 
 _log = logging.getLogger(__name__)
 
@@ -48,14 +49,16 @@ class Recorder:
     Until then it is in memory, about 1 MB per 1,000 steps: Rerun's own file writer hangs the process on a full disk.
     """
 
-    def __init__(self, path: Path, *, workspace: Box | None = None, every: int = 10) -> None:
+    def __init__(
+        self, path: Path, *, workspace: Box | None = None, cameras: Sequence[str] = (), every: int = 10
+    ) -> None:
         self._every = every
         self._path = path
         self._path_so_far: list[np.ndarray] = []
         self._shown: Intervention | None = None
         self._stream: rr.RecordingStream | None = None
         if every > 0:
-            self._stream = _open_stream(path)
+            self._stream = _open_stream(path, cameras)
             self._encoded = rr.binary_stream(self._stream)
             if workspace is not None:
                 self._log_box("world/workspace", workspace, _MUTED)
@@ -87,6 +90,8 @@ class Recorder:
             self._stream.log("float/threshold", rr.Scalars(drift.threshold))
         self._stream.log("rollout/contact_force", rr.Scalars(float(np.linalg.norm(observation.robot.wrench[:3]))))
         self._log_intervention(active)
+        if isinstance(active, Takeover):
+            self._stream.log("rollout/human", rr.Scalars(1.0))
         if episode % self._every == 0 or active is not None:
             self._log_scene(observation)
 
@@ -120,6 +125,7 @@ class Recorder:
 
     def _log_intervention(self, active: Intervention | None) -> None:
         assert self._stream is not None
+        active = None if isinstance(active, Takeover) else active  # nothing to draw: the arm shows it
         if active is self._shown:
             return
         for name in ("box", "waypoints"):
@@ -166,28 +172,25 @@ def _next_file(path: Path) -> Path:
     return path if earlier == 0 else path.with_name(f"{path.stem}-{earlier + 1}{path.suffix}")
 
 
-def _open_stream(path: Path) -> rr.RecordingStream:
+def _open_stream(path: Path, cameras: Sequence[str]) -> rr.RecordingStream:
     """Begin a recording. All recordings of one run share their identity, so that the viewer joins them."""
     identity = uuid.uuid5(uuid.NAMESPACE_URL, path.resolve().as_uri())
     stream = rr.RecordingStream(APPLICATION, recording_id=identity)
-    stream.send_blueprint(_blueprint(), make_active=False)
+    stream.send_blueprint(_blueprint(cameras), make_active=False)
     stream.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     for name, color, text in (("index", _POLICY, "λ"), ("threshold", _BAD, "threshold")):
         stream.log(f"float/{name}", rr.SeriesLines(colors=[color], names=[text]), static=True)
     stream.log("rollout/success", rr.SeriesPoints(colors=[_GOOD], names=["success"]), static=True)
+    stream.log("rollout/human", rr.SeriesPoints(colors=[_AGENT], names=["hand on the arm"]), static=True)
     stream.log("rollout/contact_force", rr.SeriesLines(colors=[_MUTED], names=["contact force [N]"]), static=True)
     return stream
 
 
-def _blueprint() -> rrb.Blueprint:
-    cameras: Sequence[rrb.Spatial2DView] = [
-        rrb.Spatial2DView(origin=f"/camera/{name}", name=name) for name in ("wrist_1", "wrist_2")
-    ]
+def _blueprint(cameras: Sequence[str]) -> rrb.Blueprint:
+    views = [rrb.Spatial2DView(origin=f"/camera/{name}", name=name) for name in cameras]
     return rrb.Blueprint(
         rrb.Vertical(
-            rrb.Horizontal(
-                rrb.Spatial3DView(origin="/world", name="arm"), rrb.Vertical(*cameras), column_shares=[2, 1]
-            ),
+            rrb.Horizontal(rrb.Spatial3DView(origin="/world", name="arm"), rrb.Vertical(*views), column_shares=[2, 1]),
             rrb.Horizontal(
                 rrb.TimeSeriesView(origin="/float", name="λ against its threshold"),
                 rrb.TimeSeriesView(origin="/rollout", name="rollouts"),

@@ -5,8 +5,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from agps_agent.methods import METHODS
 from agps_agent.report import figures, html
 from agps_agent.report.curves import (
+    REWARD_ERRORS,
     episodes_of,
     evaluation_curve,
     evaluations_of,
@@ -45,8 +47,11 @@ def write_report(run: RunDirectory) -> Path:
     sections = [
         html.header(title, subtitle),
         _headline(summary, episodes, evaluations, questions),
-        *_learning(episodes, evaluations, final),
+        *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
+        *_learning(episodes, evaluations, final, helper=_helper(config)),
+        *_takeovers(episodes),
         *_detector(episodes),
+        *_reward(episodes),
         *_gallery(views, questions),
         _configuration(config, saved.get("versions", {})),
     ]
@@ -54,9 +59,15 @@ def write_report(run: RunDirectory) -> Path:
     return run.report
 
 
+def _helper(config: Mapping[str, Any]) -> str:
+    """Return who helps by the run's method; the agent where the method is unknown."""
+    return next((plan.helper for name, plan in METHODS.items() if name == config.get("method")), "agent")
+
+
 def _method(config: Mapping[str, Any]) -> str:
     method = str(config.get("method", "?"))
-    return f"{method.upper()} ({config.get('vlm', '?')} agent)" if method == "agps" else method.upper()
+    who = {"agent": f" ({config.get('vlm', '?')} agent)", "human": " (simulated human)"}.get(_helper(config), "")
+    return f"{method.upper()}{who}"
 
 
 def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row], questions: int) -> str:
@@ -75,6 +86,18 @@ def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row],
         hits = last.get("memory_hits", 0)
         numbers.append((f"{last.get('agent_calls', 0)}", f"agent calls in {questions} questions, {hits} from memory"))
         numbers.append((f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-", "triggers per 10 rollouts"))
+    if last.get("human_interventions"):
+        numbers.append(
+            (
+                _duration(last.get("human_s", 0.0)),
+                f"with a human's hand on the arm, in {last['human_interventions']} interventions; "
+                "the human watches all of the robot time",
+            )
+        )
+    if summary.get("pretrain_success_rate") is not None:
+        wins = round(summary["pretrain_success_rate"] * summary["eval_episodes"])
+        stage = f"successes after stage 1 alone, {summary['pretrain_steps']:,} updates"
+        numbers.insert(1, (f"{wins} of {summary['eval_episodes']}", stage))
     return html.tiles(numbers)
 
 
@@ -92,17 +115,53 @@ def _final_success(summary: Row, evaluations: Sequence[Row]) -> tuple[str, str]:
     return f"{wins} of {episodes}", f"successes of the policy alone (95 % interval {low:.0%} to {high:.0%})"
 
 
-def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> list[str]:
+def _pretraining(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    newest = {row["updates"]: row for row in rows}  # a resumed run did some of them over
+    drawn = figures.pretraining([newest[updates] for updates in sorted(newest)])
+    note = "Stage 1 learns from the demonstrations alone. Losses and values of single batches, each with its own scale."
+    return [html.section("Stage 1", note, html.figure(drawn, "Losses of stage 1 over its updates"))]
+
+
+def _takeovers(episodes: Sequence[Row]) -> list[str]:
+    if not any(row.get("human_stretches") for row in episodes):
+        return []
+    note = (
+        "One line per training rollout, from its first control step to its last; orange is when the human's hand was "
+        "on the arm, the dot how the rollout ended."
+    )
+    return [html.section("Takeovers", note, html.figure(figures.takeovers(episodes), "Takeovers in each rollout"))]
+
+
+def _reward(episodes: Sequence[Row]) -> list[str]:
+    judged = [row for row in episodes if "true_success" in row]
+    if not judged:
+        return []
+    counts = {name: sum(wrong(row) for row in judged) for name, wrong in REWARD_ERRORS.items()}
+    wrong_in_words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    note = (
+        f"The reward came from images. Of {len(judged)} training rollouts, {sum(row['success'] for row in judged)} "
+        f"were rewarded: {wrong_in_words}. Rewarded, not true: the rollout ended as a success that the simulator did "
+        "not see at that step. True, not rewarded: the simulator saw a success at some step, the reward at none. "
+        "Evaluations are by the simulator's truth."
+    )
+    drawn = html.figure(figures.reward_errors(judged), "Wrong rewards per 10 rollouts")
+    return [html.section("Where reward and truth disagreed", note, drawn)]
+
+
+def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row], *, helper: str) -> list[str]:
     if not episodes and not evaluations:
         return [html.section("Success", "No rollout was finished.", "")]
     curves = training_curve(episodes), evaluation_curve(evaluations), evaluation_curve(final)
-    steps = figures.success_over_steps(*curves, episodes)
+    steps = figures.success_over_steps(*curves, episodes, helper=helper)
+    ticks = "" if helper == "nobody" else f" Ticks: rollouts that the {helper} helped in."
     clocks = figures.success_over_clocks(*curves)
     return [
         html.section(
             "Success over environment steps",
             "Dots: the deterministic policy alone, no agent and no box. Pale line: training rollouts in which nobody "
-            "helped, with exploration noise. Diamond: the final evaluation. Ticks: rollouts that the agent helped in.",
+            f"helped, with exploration noise. Diamond: the final evaluation.{ticks}",
             html.figure(steps, "Success over environment steps"),
         ),
         html.section(

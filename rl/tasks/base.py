@@ -77,6 +77,8 @@ class Recipe:
     """Budget of control steps."""
     max_minutes: float = 5.0
     """Budget of wall-clock training time, [min]."""
+    pretrain_steps: int = 4_000
+    """Updates of ConRFT's first stage, on demonstrations alone (paper: 48,000)."""
     drq: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the DrQ configuration that differ from its preset."""
     conrft: Mapping[str, Any] = field(default_factory=dict)

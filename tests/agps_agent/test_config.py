@@ -62,6 +62,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
         demos=7,
         max_env_steps=123,
         max_minutes=4.5,
+        pretrain_steps=99,
         drq={"gamma": 0.95, "clip_target": None},
         conrft={"gamma": 0.96, "online": {"bc_weight": 0.3}},
     )
@@ -72,6 +73,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
 def test_what_is_not_given_comes_from_the_tasks_recipe(recipe: Recipe) -> None:
     config = RunConfig(task="usb_insertion")
     assert (config.method, config.demos, config.max_env_steps, config.max_minutes) == ("hil-conrft", 7, 123, 4.5)
+    assert config.pretrain_steps == 99
     assert (config.drq.gamma, config.drq.clip_target, config.conrft.gamma) == (0.95, None, 0.96)
     assert config.conrft.online == StageConfig(bc_weight=0.3, q_weight=1.0, conservative_weight=0.0)
 
@@ -116,7 +118,7 @@ def test_method_decides_where_guided_steps_go_unless_told(method: str, buffers: 
         {"vlm": "gpt"},
         {"colour": 1},
         {"method": "conrft", "demos": 0},
-        {"reward": "classifier"},
+        {"reward": "guess"},
     ],
 )
 def test_value_out_of_range_is_refused(wrong: dict[str, object]) -> None:
@@ -134,3 +136,10 @@ def test_damaged_configuration_is_named(run: RunDirectory) -> None:
     run.config.write_text("[]")
     with pytest.raises(AgpsError, match=r"config\.json holds list"):
         load_config(run)
+
+
+def test_reward_is_the_truth_unless_a_classifier_is_asked_for() -> None:
+    assert RunConfig(task="usb_insertion").reward_file is None
+    learned = RunConfig(task="usb_insertion", reward="classifier")
+    assert learned.reward_file == Path("runs/reward/usb_insertion/classifier.pt")
+    assert RunConfig(task="usb_insertion", reward="classifier", reward_model=Path("a.pt")).reward_file == Path("a.pt")

@@ -121,3 +121,23 @@ def test_run_with_an_episode_is_never_discarded(run: RunDirectory) -> None:
     run.append_metrics({"episode": 0})
     run.discard()
     assert run.metrics.is_file()
+
+
+def test_run_that_died_before_its_first_checkpoint_can_be_cleared(run: RunDirectory) -> None:
+    run.append_metrics({"episode": 0})
+    run.config.write_text("{}")
+    (run.path / ".demos.77.unfinished").mkdir()
+    (run.checkpoints / ".last.new").mkdir()  # the first one was being written
+    assert not run.has_checkpoint
+    run.clear()
+    assert not run.path.exists()
+
+
+def test_run_with_a_checkpoint_or_a_strangers_file_is_not_cleared(run: RunDirectory, tmp_path: Path) -> None:
+    (run.checkpoints / "last").mkdir()
+    (run.checkpoints / "last" / "manifest.json").write_text("{}")
+    run.clear()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    RunDirectory(tmp_path / "other").clear()
+    assert run.has_checkpoint and (tmp_path / "other" / "thesis.tex").exists()

@@ -13,6 +13,9 @@ from agps_agent.training import train
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
+from rl.reward_classifier import RewardClassifier
+from rl.reward_classifier.classifier import Setup
+from rl.reward_classifier.network import RewardNetwork
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
 SMALL_CONRFT = ConRFTConfig.of(
@@ -226,3 +229,27 @@ def test_same_seed_gives_the_same_human(tmp_path: Path):
 def test_pretraining_ends_when_the_time_is_up(tmp_path: Path):
     config, run = small_run(tmp_path / "run", "conrft", pretrain_steps=10_000, max_minutes=0.02)
     assert 0 < train(config, run, Listening())["pretrain_steps"] < 10_000
+
+
+def classifier_file(path: Path, *, threshold: float) -> Path:
+    """Write a classifier that knows nothing; its threshold makes every frame a success, or none."""
+    cameras = ("wrist_1", "wrist_2")
+    setup = Setup(task="usb_insertion", cameras=cameras, image_size=64, width=4)
+    network = RewardNetwork(cameras=len(cameras), image_size=64, width=4)
+    RewardClassifier(setup=setup, network=network, threshold=threshold).save(path)
+    return path
+
+
+@pytest.mark.usefixtures("fake_robot")
+@pytest.mark.parametrize(("threshold", "wrong"), [(0.0, "false_positive"), (1.5, "false_negative")])
+def test_episodes_in_which_reward_and_truth_disagree_are_counted(threshold: float, wrong: str, tmp_path: Path):
+    model = classifier_file(tmp_path / "model.pt", threshold=threshold)
+    sure = {**EAGER, "rewarded_share": 1.0, "bias_m": 0.0, "explore_s": 0.0}  # the human brings true successes
+    config, run = small_run(tmp_path / "run", "hil-serl", reward="classifier", reward_model=model, human=sure)
+    summary = train(config, run, Listening())
+    episodes = [row for row in run.read_metrics() if row["kind"] == "episode"]
+    expected = [row["success"] and not row["true_success"] for row in episodes]
+    if wrong == "false_negative":
+        expected = [row["was_true"] and not row["success"] for row in episodes]
+    assert summary["reward_errors"][wrong] == sum(expected) > 0
+    assert all(row["success"] for row in episodes) is (wrong == "false_positive")

@@ -35,11 +35,11 @@ def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[
     [
         (["trian"], "did you mean `agps train`?"),
         (["train"], "Missing from agps train: TASK"),
-        (["train", "knitting"], "There is no task 'knitting'; Tasks: usb_insertion."),
+        (["train", "knitting"], "There is no task 'knitting'; did you mean knot_hanging?"),
         (["train", "usb_insert"], "did you mean usb_insertion?"),
         (["train", "usb_insertion", "--seed", "x"], "--seed: invalid literal for int()"),
         (["train", "usb_insertion", "--seed", "-1"], "--seed: Input should be greater than or equal to 0, got -1"),
-        (["train", "usb_insertion", "--method", "conrft"], "invalid choice 'conrft' for argument '--method'"),
+        (["train", "usb_insertion", "--method", "ppo"], "invalid choice 'ppo' for argument '--method'"),
         (["train", "usb_insertion", "--methd", "serl"], "Did you mean --method?"),
         (["train", "usb_insertion", "--vlm", "gpt"], "--vlm: use `embedded` or a URL"),
         (["train", "usb_insertion", "--drq.gamma", "2"], "gamma is 2.0"),
@@ -50,11 +50,17 @@ def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[
         (["view", "nowhere"], "There is no run directory nowhere"),
         (["ask", "knitting"], "There is no task 'knitting'"),
         (["ask", "usb_insertion", "--vlm", "gpt"], "use `embedded` or a URL"),
-        (["bench", "bread"], "has no command 'bread'; use one of env, float, agent, update."),
+        (["bench", "bread"], "has no command 'bread'; use one of env, float, agent,"),
         (["demos", "record", "knitting"], "There is no task 'knitting'"),
         (["demos", "list", "nowhere"], "There are no demonstrations in nowhere"),
         (["prompts", "show", "knitting"], "There is no prompt 'knitting'"),
         (["sweep", "usb_insertion", "--jobs", "0"], "--jobs is 0"),
+        (["sweep", "towel_folding", "--methods", "conrft", "--demos", "40", "0"], "learns from demonstrations first"),
+        (
+            ["train", "towel_folding", "--method", "conrft", "--demos", "0"],
+            "--demos: conrft learns from demonstrations",
+        ),
+        (["train", "usb_insertion", "--human.notice", "1.5"], "human.notice is 1.5; ask for a value in [0, 1]."),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(

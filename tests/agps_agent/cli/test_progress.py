@@ -31,6 +31,18 @@ def test_time_left_is_the_shorter_of_both_budgets() -> None:
     assert time_left(SNAPSHOT, max_s=3600.0) == "0:50"
 
 
+def test_stage_1_is_counted_in_its_updates() -> None:
+    snapshot = replace(SNAPSHOT, phase="pretrain", pretrain_steps=1000, max_pretrain_steps=4000)
+    line = status_line(snapshot, max_s=600.0)
+    assert "pre-training: 1000/4000 updates" in line and "20 updates/s" in line and "2:30 left" in line
+
+
+def test_human_is_mentioned_where_there_is_one() -> None:
+    assert "human" not in status_line(SNAPSHOT, max_s=60.0)
+    line = status_line(replace(SNAPSHOT, human_interventions=4, human_s=12.6), max_s=60.0)
+    assert "human 4 times, 13 s" in line
+
+
 def test_run_without_a_detector_shows_no_index() -> None:
     assert "λ -" in status_line(replace(SNAPSHOT, float_index=None, float_threshold=None), max_s=60.0)
 

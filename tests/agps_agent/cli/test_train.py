@@ -137,6 +137,13 @@ def test_options_of_another_task_are_refused_before_anything_is_made(
     assert not run_dir.exists()
 
 
+def test_reward_without_a_classifier_says_how_to_make_one(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = run_dir.parent / "classifier.pt"
+    assert main(train_argv(run_dir, "--reward", "classifier", "--reward-model", str(model))) == 2
+    assert f"There is no reward classifier {model}; `agps reward fit TASK" in capsys.readouterr().err
+    assert not run_dir.exists()
+
+
 def test_run_that_could_not_start_leaves_its_name_free(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,14 +14,29 @@ from tools.scene import Scene, save_scene
 THRESHOLD = 0.21
 
 
-def make_run(path: Path, *, method: str = "agps", demos: int = 1, seed: int = 0, episodes: int = 120) -> RunDirectory:
-    """Write a run whose success climbs from 0 to 1 while the agent is asked less and less."""
+def make_run(
+    path: Path,
+    *,
+    method: str = "agps",
+    demos: int = 1,
+    seed: int = 0,
+    episodes: int = 120,
+    learned_reward: bool = False,
+) -> RunDirectory:
+    """Write a run whose success climbs from 0 to 1 while agent or human help less and less.
+
+    A learned reward is wrong in each seventh rollout: right after the first, then the other way round.
+    """
     run = RunDirectory.create(path)
     config = {"task": "usb_insertion", "method": method, "demos": demos, "seed": seed, "vlm": "embedded"}
     config |= {"drq": {"gamma": 0.92, "batch_size": 128}, "float": {"index": "prefix"}}
     run.config.write_text(json.dumps({"config": config, "versions": {"python": "3.11", "torch": "2.13.0"}}))
     rng = np.random.default_rng(seed)
     env_steps, calls, hits, pause_s, next_eval = 0, 0, 0, 0.0, 1000
+    human = {"human_interventions": 0, "human_s": 0.0}
+    for updates in range(100, 600, 100) if method.endswith("conrft") else ():
+        losses = {"td_loss": 100.0 / updates, "cloning_loss": 1.0 / updates}
+        run.append_metrics({"kind": "pretrain", "env_steps": 0, "updates": updates, "wall_clock_s": 1.0, **losses})
     for episode in range(episodes):
         skill = 1.0 / (1.0 + np.exp(-12.0 * (episode / episodes - 0.55 - 0.05 * (method == "serl"))))
         success = bool(rng.random() < skill)
@@ -31,6 +46,14 @@ def make_run(path: Path, *, method: str = "agps", demos: int = 1, seed: int = 0,
         helped = triggered and rng.random() < 1.0 - skill
         env_steps += steps
         ids = [f"{calls + 1:04d}"] if helped else []
+        held = method.startswith("hil") and rng.random() < 1.0 - skill
+        more: dict[str, Any] = {"human_stretches": [[20, 12], [40, 5]] if held else []}
+        if held:
+            human = {"human_interventions": human["human_interventions"] + 2, "human_s": human["human_s"] + 1.7}
+            ids = ["human-0001"]
+        if learned_reward:
+            wrong = episode % 7 == 6
+            more |= {"true_success": success and not wrong, "was_true": success or wrong}
         if helped:
             calls, pause_s, hits = calls + 1, pause_s + 0.4, hits + (calls % 3 == 2)
             _intervention(run, ids[0], rng, episode, from_memory=calls % 3 == 2)
@@ -39,11 +62,11 @@ def make_run(path: Path, *, method: str = "agps", demos: int = 1, seed: int = 0,
         run.append_metrics(
             {
                 "kind": "episode", "episode": episode, **clocks, "success": success, "terminated": success,
-                "truncated": not success, "steps": steps, "guided_steps": 30 if helped else 0, "pruned_steps": 0,
+                "truncated": not success, "steps": steps, "guided_steps": 30 * helped + 17 * held, "pruned_steps": 0,
                 "triggered": triggered, "intervention_ids": ids, "agent_calls": calls, "memory_hits": hits,
                 "agent_pause_s": pause_s, "float_trace": trace, "float_threshold": THRESHOLD,
                 "float_thresholds": [THRESHOLD] * steps,
-                "float_scores": [(v - 0.14) / (THRESHOLD - 0.14) for v in trace],
+                "float_scores": [(v - 0.14) / (THRESHOLD - 0.14) for v in trace], **human, **more,
             }
         )  # fmt: skip
         if env_steps >= next_eval:
@@ -54,6 +77,9 @@ def make_run(path: Path, *, method: str = "agps", demos: int = 1, seed: int = 0,
     run.append_metrics({"kind": "final_eval", **clocks, "success_rate": 0.98, "episodes": 50, "mean_steps": 20.0})
     summary = {"task": "usb_insertion", "method": method, "seed": seed, "demos": demos, "success_rate": 0.98}
     summary |= {"eval_episodes": 50, "agent_calls": calls, "agent_pause_s": pause_s, "memory_hits": hits, **clocks}
+    summary |= {**human, "pretrain_steps": 0, "pretrain_success_rate": None}
+    if method.endswith("conrft"):
+        summary |= {"pretrain_steps": 500, "pretrain_success_rate": 0.32}
     summary |= {"triggers_per_10_rollouts": 4.2, "steps_to_80": 3000, "steps_to_100": None}
     run.write_summary(summary)
     return run

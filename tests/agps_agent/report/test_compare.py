@@ -4,7 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agps_agent.report.compare import comparison_markdown, grouped, read_result, write_comparison
+from agps_agent.report.compare import (
+    TABLE_HEAD,
+    comparison_markdown,
+    comparison_rows,
+    grouped,
+    read_result,
+    write_comparison,
+)
 from agps_agent.report.curves import Curve
 from agps_agent.report.figures import mean_curve
 from agps_agent.runs import RunDirectory
@@ -25,6 +32,17 @@ def test_seeds_are_pooled_with_their_interval(runs: list[RunDirectory]) -> None:
     table = comparison_markdown(grouped([read_result(run) for run in runs])).splitlines()
     assert len(table) == 4
     assert table[2].startswith("| AGPS | 1 | 0, 1 | 49/50, 49/50 | 98% | 93%-99% | 3000 |")
+
+
+def test_costs_of_agent_and_human_stand_beside_each_other(tmp_path: Path) -> None:
+    methods = ("agps", "hil-conrft")
+    runs = [make_run(tmp_path / method, method=method, episodes=30) for method in methods]
+    rows = comparison_rows(grouped([read_result(run) for run in runs]))
+    agps, human = (dict(zip(TABLE_HEAD, row, strict=True)) for row in rows)
+    assert int(agps["agent calls"]) > 0 and agps["human time [s]"] == "0" and agps["stage 1 alone"] == "-"
+    summary = runs[1].read_summary()
+    assert human["human interventions"] == str(summary["human_interventions"]) != "0"
+    assert (human["human time [s]"], human["stage 1 alone"]) == (f"{summary['human_s']:.0f}", "16/50")
 
 
 def test_run_that_did_not_finish_is_a_dash(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,23 @@ from agps_agent.report import experiments
 from agps_agent.report.experiments import Cell, Sweep, cells, run_sweep, write_tables
 
 STANDIN = """
-import sys, json
+import signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.agps_agent.report.synthetic import make_run
 option = dict(zip(sys.argv[1:], sys.argv[2:]))
+run_dir = Path(option["--run-dir"])
 if option["--seed"] == "13":
     sys.exit(1)
+if option["--seed"] == "14" and not (run_dir.parent / "died").exists():
+    (run_dir / "checkpoints").mkdir(parents=True)
+    (run_dir / "config.json").touch()
+    (run_dir.parent / "died").touch()
+    sys.exit(1)
+if option["--seed"] == "15":
+    signal.signal(signal.SIGTERM, lambda *_: (run_dir.with_suffix(".saved").touch(), sys.exit(1)))
+    run_dir.with_suffix(".ready").touch()
+    time.sleep(30.0)
 make_run(Path(option["--run-dir"]), method=option["--method"], demos=int(option["--demos"]), episodes=12)
 """
 """Takes the arguments of `agps train` and leaves a run behind in a second."""
@@ -55,3 +66,26 @@ def test_finished_runs_are_kept_and_failed_ones_named(tmp_path: Path) -> None:
     failed = run_sweep(sweep(tmp_path / "sweep", 0, 13), lambda cell, change: told.update({cell.name: change}))
     assert failed == [Cell("agps", 1, 13), Cell("serl", 1, 13)] or failed == [Cell("serl", 1, 13), Cell("agps", 1, 13)]
     assert told["agps-demos1-seed0"] == "kept" and told["agps-demos1-seed13"] == "failed"
+
+
+@pytest.mark.usefixtures("quick_training")
+def test_training_that_died_before_its_first_checkpoint_is_begun_anew(tmp_path: Path) -> None:
+    cell = Cell("agps", 1, 14)
+    one = Sweep(task="usb_insertion", cells=(cell,), directory=tmp_path / "sweep", jobs=1)
+    assert run_sweep(one, lambda cell, change: None) == [cell]
+    assert run_sweep(one, lambda cell, change: None) == []
+
+
+@pytest.mark.usefixtures("quick_training")
+def test_interrupted_sweep_lets_its_trainings_save(tmp_path: Path) -> None:
+    path = tmp_path / "sweep" / "agps-demos1-seed15"
+
+    def interrupt(cell: Cell, change: str) -> None:
+        while not path.with_suffix(".ready").exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    one = Sweep(task="usb_insertion", cells=(Cell("agps", 1, 15),), directory=tmp_path / "sweep", jobs=1)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(one, interrupt)
+    assert path.with_suffix(".saved").exists()

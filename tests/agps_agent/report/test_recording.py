@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 
 from agps_agent.report.recording import Drift, Recorder, contents, recordings_of
-from rl.types import Box, Observation, Prune, RobotState
+from rl.types import Box, Observation, Prune, RobotState, Takeover
 
 BOX = Box(lower=np.array([0.4, -0.1, 0.0]), upper=np.array([0.6, 0.1, 0.2]))
 
@@ -36,6 +36,17 @@ def test_other_episodes_keep_their_series_only(tmp_path: Path) -> None:
 def test_intervention_makes_an_episode_worth_its_images(tmp_path: Path) -> None:
     rows = record(tmp_path / "recording.rrd", episode=3, prune=True)
     assert rows["/camera/wrist_1"] == 4 and "/world/box" in rows
+
+
+def test_steps_with_a_hand_on_the_arm_are_marked(tmp_path: Path) -> None:
+    path = tmp_path / "recording.rrd"
+    recorder = Recorder(path, cameras=["wrist_1"])
+    for step in range(6):
+        active = Takeover(action=np.zeros(6)) if step >= 4 else None
+        recorder.log_step(observe(step), env_step=step, episode=3, active=active)
+    recorder.close()
+    rows = dict(contents(path))
+    assert rows["/camera/wrist_1"] == 2 and rows["/rollout/human"] == 2 + 1  # and what the series is called
 
 
 def test_resumed_run_keeps_the_earlier_recording(tmp_path: Path) -> None:

@@ -62,6 +62,33 @@ def test_run_without_agent_has_no_gallery(tmp_path: Path) -> None:
     assert "Interventions (" not in page and "with SERL" in page
 
 
+def test_run_with_a_human_shows_when_it_had_the_arm(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", method="hil-serl", episodes=30)
+    page = write_report(run).read_text()
+    assert "with HIL-SERL (simulated human)" in page and "<h2>Takeovers" in page
+    seconds, stretches = run.read_summary()["human_s"], run.read_summary()["human_interventions"]
+    assert f"<b>{round(seconds)} s</b><span>with a human&#x27;s hand on the arm, in {stretches} interventions" in page
+    assert "Ticks: rollouts that the human helped in." in page
+
+
+def test_run_with_two_stages_shows_the_first(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path / "run", method="agps-conrft", episodes=12)).read_text()
+    assert "<h2>Stage 1" in page and "<b>16 of 50</b><span>successes after stage 1 alone, 500 updates" in page
+
+
+def test_learned_reward_is_compared_with_the_truth(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=70, learned_reward=True)
+    rows = [row for row in run.read_metrics() if row["kind"] == "episode"]
+    false = sum(row["success"] and not row["true_success"] for row in rows)
+    missed = sum(row["was_true"] and not row["success"] for row in rows)
+    page = write_report(run).read_text()
+    assert false + missed == 10 and f"{false} rewarded, not true, {missed} true, not rewarded" in page
+
+
+def test_run_rewarded_by_the_truth_has_nothing_to_compare(run: RunDirectory) -> None:
+    assert "disagreed" not in run.report.read_text() and "Takeovers" not in run.report.read_text()
+
+
 def test_run_that_was_stopped_at_once_still_has_a_page(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     run.config.write_text(json.dumps({"config": {"task": "usb_insertion"}, "versions": {}}))
