@@ -91,7 +91,7 @@ def _fit(argv: Sequence[str]) -> int:
                 episodes = load_demos(options.demos, env=env)
         finally:
             env.close()
-        detector = fit_detector([_images(episode) for episode in episodes], build_encoder(), options.detector)
+        detector = fit_detector([_images(episode) for episode in episodes], build_encoder(env.task), options.detector)
         file.parent.mkdir(parents=True, exist_ok=True)
         detector.save(file)
         calibration = detector.calibration
@@ -147,7 +147,7 @@ def _score(detector: "FloatDetector", options: EvalOptions) -> dict[str, Any]:
         bad = [missing_rollout(env, seed=options.seed + 10_000 + n) for n in range(options.bad)]
     finally:
         env.close()
-    report = asdict(evaluate_detector(detector, build_encoder(), good, bad))
+    report = asdict(evaluate_detector(detector, build_encoder(env.task), good, bad))
     del report["rollouts"]
     return {"task": options.task, "good": len(good), "bad": len(bad), **report}
 
@@ -164,7 +164,7 @@ def missing_rollout(env: "ManipulationEnv", *, seed: int) -> Images:
     frames: list[Mapping[str, np.ndarray]] = [info["observation"].images]
     done = False
     while not done:
-        believed = {name: point + offset if name.startswith("port") else point for name, point in env.truth().items()}
+        believed = {name: point + offset if name in env.task.landmarks else point for name, point in env.truth().items()}
         _, _, terminated, truncated, info = env.step(expert(info["observation"], believed))
         frames.append(info["observation"].images)
         done = terminated or truncated

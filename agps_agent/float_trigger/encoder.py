@@ -45,8 +45,8 @@ class Encoder(Protocol):
 class ThumbnailEncoder:
     """Small blurred copies of the images: no weights, no download, well under a millisecond."""
 
-    cameras: tuple[str, ...] = ("wrist_1", "wrist_2")
-    """The views that are read."""
+    cameras: tuple[str, ...]
+    """The views that are read: the policy's."""
     size: int = 16
     """Side of a thumbnail, [px]."""
 
@@ -88,7 +88,7 @@ class DinoV2Encoder:
         self,
         source: str,
         *,
-        cameras: Sequence[str] = ("wrist_1", "wrist_2"),
+        cameras: Sequence[str],
         image_size: int = 224,
         device: str = "cpu",
         bfloat16: bool = False,
@@ -188,7 +188,7 @@ def concatenate_views(features: Sequence[npt.NDArray[np.float32]]) -> Embedding:
     return np.asarray(np.concatenate(units), dtype=np.float32)
 
 
-def default_encoder(cameras: Sequence[str] = ("wrist_1", "wrist_2")) -> Encoder:
+def default_encoder(cameras: Sequence[str]) -> Encoder:
     """Return the encoder that needs no download.
 
     Measured on USB insertion (20 demonstrations, 160 good and 140 bad held-out rollouts): thumbnails of 8, 16 and 32

@@ -13,6 +13,8 @@ from rl.errors import ConfigError
 
 Images = dict[str, npt.NDArray[np.uint8]]
 
+WRISTS = ("wrist_1", "wrist_2")
+
 
 @pytest.fixture
 def images(rng: np.random.Generator) -> Images:
@@ -46,7 +48,7 @@ def check_contract(encoder: Encoder, images: Images) -> None:
 
 
 def test_thumbnails_keep_the_contract(images: Images) -> None:
-    check_contract(default_encoder(), images)
+    check_contract(default_encoder(WRISTS), images)
     check_contract(ThumbnailEncoder(cameras=("side",), size=8), images)
 
 
@@ -69,7 +71,7 @@ def test_missing_camera_is_named(images: Images) -> None:
 
 
 def test_dinov2_loads_a_saved_checkpoint(checkpoint: Path, images: Images) -> None:
-    encoder = DinoV2Encoder(str(checkpoint))
+    encoder = DinoV2Encoder(str(checkpoint), cameras=WRISTS)
     assert encoder.dim == 2 * 48
     check_contract(encoder, images)
 
@@ -85,7 +87,7 @@ def test_dinov2_gives_the_model_s_cls_token(checkpoint: Path, images: Images) ->
 
 
 def test_bfloat16_changes_the_embedding_little(checkpoint: Path, images: Images) -> None:
-    full, half = (DinoV2Encoder(str(checkpoint), bfloat16=b).encode(images) for b in (False, True))
+    full, half = (DinoV2Encoder(str(checkpoint), cameras=WRISTS, bfloat16=b).encode(images) for b in (False, True))
     assert full @ half / 2.0 > 0.999
 
 
@@ -98,7 +100,7 @@ def test_pixels_are_normalised_as_imagenet() -> None:
 def test_folder_without_weights_is_one_clear_line(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(ConfigError, match="holds no config.json"):
-        DinoV2Encoder(str(tmp_path))
+        DinoV2Encoder(str(tmp_path), cameras=WRISTS)
 
 
 def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
@@ -106,12 +108,12 @@ def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     transformers.ViTModel(config).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"lacks \d+ weights|No DINOv2 weights"):
-        DinoV2Encoder(str(tmp_path))
+        DinoV2Encoder(str(tmp_path), cameras=WRISTS)
 
 
 def test_size_that_patches_do_not_divide_is_refused(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match="image_size = 100 is not a multiple"):
-        DinoV2Encoder(str(checkpoint), image_size=100)
+        DinoV2Encoder(str(checkpoint), cameras=WRISTS, image_size=100)
 
 
 def test_transformers_is_not_imported_until_it_is_needed() -> None:
@@ -122,4 +124,4 @@ def test_transformers_is_not_imported_until_it_is_needed() -> None:
 def test_missing_transformers_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"agps\[float\]"):
-        DinoV2Encoder("dinov2-small")
+        DinoV2Encoder("dinov2-small", cameras=WRISTS)

@@ -39,7 +39,7 @@ def descent(rng: np.random.Generator) -> dict[str, npt.NDArray[np.uint8]]:
 
 
 def test_bad_videos_are_told_from_good_ones(rng: np.random.Generator) -> None:
-    encoder = ThumbnailEncoder()
+    encoder = ThumbnailEncoder(cameras=("wrist_1", "wrist_2"))
     detector = fit_detector([descent(rng) for _ in range(10)], encoder)
     stuck = [video([(min(row, 8 + n), 12) for row in range(40)]) for n in range(4)]
     lost = [video([(min(row, 10), min(12 + row, 24)) for row in range(40)]) for _ in range(2)]
