@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("evaluate", "evaluate the policy of a run alone: deterministic, no agent, no box"),
     "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
     "demos": ("demos", "record, list or show demonstrations"),
+    "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),
     "float": ("detector", "calibrate and score the failure detector"),
     "report": ("report", "write the report of one run, or compare several"),
     "view": ("view", "open the Rerun recording of a run"),

@@ -1,5 +1,7 @@
 """A fitted classifier: probability of success from an observation, and the one file that it is kept in."""
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -66,6 +68,11 @@ class RewardClassifier:
         """Side of the images that it reads, [px]."""
         return self.setup.image_size
 
+    @property
+    def digest(self) -> str:
+        """Hash of settings and weights; equal digests judge alike."""
+        return _hash(self._header(), self.network.state_dict())
+
     def probability(self, observation: Mapping[str, npt.NDArray[Any]]) -> float:
         """Return the probability of success of one observation as the environment gives it."""
         images = {camera: observation[camera][None] for camera in self.cameras}
@@ -102,16 +109,8 @@ class RewardClassifier:
         Raises:
             AgpsError: If the disk refuses.
         """
-        header = {
-            "setup": {**vars(self.setup), "cameras": list(self.setup.cameras)},
-            "threshold": self.threshold,
-            "slope": self.slope,
-            "offset": self.offset,
-            "notes": dict(self.notes),
-        }
-        text = json.dumps(header, sort_keys=True)
-        weights = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        content = {"format": FORMAT, "header": text, "weights": weights, "hash": _hash(text, weights)}
+        weights = self.network.state_dict()
+        content = {"format": FORMAT, "header": self._header(), "weights": weights, "hash": self.digest}
         unfinished = path.with_name(f".{path.name}.unfinished")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +118,8 @@ class RewardClassifier:
                 torch.save(content, file)
             unfinished.replace(path)
         except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
             raise AgpsError(f"Cannot write {path}: {error}; make room, or name another file.") from error
 
     @classmethod
@@ -142,10 +142,22 @@ class RewardClassifier:
         if not intact:
             raise ConfigError(f"{path} does not match its own hash; it was changed or damaged, fit it anew.")
         header = json.loads(text)
-        setup = Setup(**{**header.pop("setup"), "cameras": tuple(json.loads(text)["setup"]["cameras"])})
+        fields = header.pop("setup")
+        setup = Setup(**{**fields, "cameras": tuple(fields["cameras"])})
         network = make_network(setup)
         network.load_state_dict(weights)
         return cls(setup=setup, network=network, **header)
+
+    def _header(self) -> str:
+        """Return everything but the weights as JSON."""
+        content = {
+            "setup": dataclasses.asdict(self.setup),
+            "threshold": self.threshold,
+            "slope": self.slope,
+            "offset": self.offset,
+            "notes": dict(self.notes),
+        }
+        return json.dumps(content, sort_keys=True)
 
 
 def make_network(setup: Setup) -> RewardNetwork:
@@ -165,5 +177,5 @@ def _hash(header: str, weights: Mapping[str, torch.Tensor]) -> str:
     content = hashlib.sha256(header.encode())
     for name in sorted(weights):
         content.update(name.encode())
-        content.update(weights[name].numpy().tobytes())
-    return content.hexdigest()
+        content.update(weights[name].contiguous().numpy().tobytes())
+    return content.hexdigest()[:16]

@@ -8,7 +8,7 @@ What the arm does, by the name that frames carry as their source:
 | `hold` | small random motions after success: the same success, seen from varied poses |
 | `undo` | after that, its own last actions backwards and slowly: out of success through every half-way state |
 | `hesitate` | the expert, slow from shortly before success on, then random motions on the spot |
-| `miss` | the expert, taking the scene to lie 1 to 60 mm beside where it is |
+| `miss` | the expert, taking the scene, or one landmark of it, to lie 1 to 60 mm beside where it is |
 | `random` | random exploration from the start |
 | `policy` | the policy of an earlier run, with noise |
 
@@ -115,12 +115,14 @@ class Hesitates:
 
 
 class Misses:
-    """The expert, taking the landmarks of the scene to lie beside where they are."""
+    """The expert, taking the landmarks of the scene, or one of them, to lie beside where they are."""
 
     source = "miss"
 
     def __init__(self, expert: Expert, rng: np.random.Generator, task: Task) -> None:
-        self._expert, self._rng, self._landmarks = expert, rng, frozenset(task.landmarks)
+        self._expert, self._rng = expert, rng
+        names = sorted(task.landmarks)
+        self._displaced = frozenset(names if rng.random() < 0.5 else [str(rng.choice(names))])
         angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), np.exp(rng.uniform(np.log(0.001), np.log(0.06)))
         self._offset = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
         self._steps = int(rng.integers(task.horizon // 2, task.horizon))
@@ -129,7 +131,7 @@ class Misses:
         """Return the next action."""
         if observation.step >= self._steps:
             return None
-        believed = {name: p + self._offset if name in self._landmarks else p for name, p in truth.items()}
+        believed = {name: p + self._offset if name in self._displaced else p for name, p in truth.items()}
         return noisy(self._expert(observation, believed), 0.1, self._rng)
 
 
@@ -230,7 +232,7 @@ def collect_episodes(
             raise ConfigError(f"{len(episodes)} episodes gave {found} of {positive} successes; make the task easier.")
         kind = _next_kind(given, shares) if missing < negative else "expert"
         rng = np.random.default_rng([seed, len(episodes)])
-        rollouts = _rollouts(kind, env, expert, policy, seed=seed + len(episodes), rng=rng)
+        rollouts = rollouts_of(kind, env, expert, policy, seed=seed + len(episodes), rng=rng)
         most = (min(POSITIVES_PER_EPISODE, positive - found), min(NEGATIVES_PER_EPISODE, negative - missing))
         episode = _keep(join(rollouts), *most, rng=rng)
         found += int(episode.success.sum())
@@ -248,7 +250,7 @@ def _next_kind(given: Mapping[str, int], shares: Mapping[str, float]) -> str:
     return min(shares, key=lambda kind: given[kind] / shares[kind])
 
 
-def _rollouts(
+def rollouts_of(
     kind: str,
     env: "ManipulationEnv",
     expert: Expert,
@@ -257,6 +259,7 @@ def _rollouts(
     seed: int,
     rng: np.random.Generator,
 ) -> list[FrameEpisode]:
+    """Return the rollouts of one start: two of kind `expert`, one of kind `miss`, `random` or `policy`."""
     if kind == "miss":
         return [run_actor(env, Misses(expert, rng, env.task), seed=seed)]
     if kind == "random":

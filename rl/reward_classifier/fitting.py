@@ -33,7 +33,7 @@ class FitConfig:
     """Plain torch state dict of the trunk, which then stays frozen (HIL-SERL). None: from scratch."""
     use_state: bool = False
     """Read `state` beside the images; HIL-SERL reads images only."""
-    updates: int = 1500
+    updates: int = 600
     """Most updates."""
     batch_size: int = 64
     """Frames of an update, half of them successes."""
@@ -41,6 +41,8 @@ class FitConfig:
     """Of AdamW, falling to zero along a cosine."""
     weight_decay: float = 1e-2
     """Of AdamW."""
+    average: float = 0.98
+    """Weight of the past in the moving average of the weights, which is what is checked and kept."""
     check_every: int = 50
     """Updates from one validation loss to the next."""
     patience: int = 8
@@ -81,7 +83,7 @@ def fit_classifier(
     The held-out split is not looked at.
 
     Raises:
-        ConfigError: If a split has too few frames of a label, or the pretrained weights do not fit.
+        ConfigError: If a split has too few frames of a label, the pretrained weights do not fit, or it diverges.
     """
     config = config or FitConfig()
     train, validation = frames.of("train"), frames.of("validation")
@@ -110,6 +112,7 @@ def fit_classifier(
     classifier.notes = {
         "config": settings,
         "frames": frames.digest(),
+        "seeds": sorted({int(seed) for seed in (*train.seed, *validation.seed)}),
         "updates": updates,
         "train": _sizes(train),
         "validation": {**_sizes(validation), "precision": counts.precision, "recall": counts.recall},
@@ -125,6 +128,7 @@ def _train(
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.updates)
+    average = copy.deepcopy(network)
     best_loss, best_at, best = np.inf, 0, copy.deepcopy(network.state_dict())
     losses = []
     for update in range(1, config.updates + 1):
@@ -138,17 +142,21 @@ def _train(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - config.average)
         losses.append(float(loss.detach()))
         if update % config.check_every and update != config.updates:
             continue
-        validation_loss = _balanced_loss(network, validation)
+        validation_loss = _balanced_loss(average, validation)
         if report is not None:
             report(update, float(np.mean(losses)), validation_loss)
         losses.clear()
         if validation_loss < best_loss:
-            best_loss, best_at, best = validation_loss, update, copy.deepcopy(network.state_dict())
+            best_loss, best_at, best = validation_loss, update, copy.deepcopy(average.state_dict())
         elif update - best_at >= config.patience * config.check_every:
             break
+    if best_at == 0:
+        raise ConfigError(f"The loss is not a number with learning_rate {config.learning_rate}; use a lower one.")
     network.load_state_dict(best)
     return best_at
 
@@ -207,10 +215,11 @@ def _balanced_loss(network: RewardNetwork, frames: LabelledFrames) -> float:
 
 def _check_enough(train: LabelledFrames, validation: LabelledFrames, config: FitConfig) -> None:
     for name, part, least in (("training", train, config.least_positives), ("validation", validation, 1)):
-        for label, count in (("successes", int(part.success.sum())), ("failures", int((~part.success).sum()))):
+        counts = {"positive": int(part.success.sum()), "negative": int((~part.success).sum())}
+        for label, count in counts.items():
             if count < least:
                 raise ConfigError(
-                    f"The {name} split has {count} {label}, a fit needs {least}; collect more, e.g. --positive 200."
+                    f"The {name} split holds {count} {label} frames, the fit needs {least}; collect a larger --{label}."
                 )
 
 

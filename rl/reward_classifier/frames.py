@@ -27,6 +27,7 @@ Split = Literal["train", "validation", "held_out"]
 BoolArray = npt.NDArray[np.bool_]
 
 _PER_FRAME = ("state", "success", "step", "source")
+_PER_EPISODE = ("seed", "episode", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ class LabelledFrames:
     """Shape (N,)."""
     step: npt.NDArray[np.int64]
     """Shape (N,)."""
+    seed: npt.NDArray[np.int64]
+    """Seed of the episode's start. Shape (N,)."""
     episode: npt.NDArray[np.str_]
     """Name of the episode, `folder/episode_NNN`. Shape (N,)."""
     split: npt.NDArray[np.str_]
@@ -83,7 +86,7 @@ class LabelledFrames:
 
     def take(self, chosen: npt.NDArray[Any]) -> "LabelledFrames":
         """Return the frames of a mask or of indices."""
-        arrays = {name: getattr(self, name)[chosen] for name in (*_PER_FRAME, "episode", "split")}
+        arrays = {name: getattr(self, name)[chosen] for name in (*_PER_FRAME, *_PER_EPISODE)}
         images = {camera: frames[chosen] for camera, frames in self.images.items()}
         return dataclasses.replace(self, images=images, **arrays)
 
@@ -94,7 +97,7 @@ class LabelledFrames:
     def digest(self) -> str:
         """Return a hash of everything that a fit can depend on."""
         content = hashlib.sha256()
-        for array in (*self.images.values(), self.state, self.success, self.episode, self.split):
+        for array in (*self.images.values(), self.state, self.success, self.seed, self.split):
             content.update(np.ascontiguousarray(array).tobytes())
         return content.hexdigest()[:16]
 
@@ -181,14 +184,14 @@ def load_frames(folders: Sequence[Path], *, task: str) -> LabelledFrames:
                     f"{folder} has {key} {manifest[key]}, {folders[0]} has {manifests[0][key]}; fit them apart."
                 )
     cameras: list[str] = manifests[0]["cameras"]
-    parts: dict[str, list[Any]] = {name: [] for name in (*cameras, *_PER_FRAME, "episode", "split")}
+    parts: dict[str, list[Any]] = {name: [] for name in (*cameras, *_PER_FRAME, *_PER_EPISODE)}
     for folder, manifest in zip(folders, manifests, strict=True):
         for path in _episode_files(Path(folder), manifest):
             episode = _read_checked(path, cameras, manifest["image_size"])
             split = manifest["splits"][path.stem]
             for name in (*cameras, *_PER_FRAME):
                 parts[name].append(episode[name])
-            for name, value in (("episode", f"{Path(folder).name}/{path.stem}"), ("split", split)):
+            for name, value in zip(_PER_EPISODE, (episode["seed"], f"{folder}/{path.stem}", split), strict=True):
                 parts[name].append(np.full(len(episode["success"]), value))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     images = {camera: arrays.pop(camera) for camera in cameras}
@@ -223,7 +226,7 @@ def _episode_files(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
 
 def _read_checked(path: Path, cameras: Sequence[str], image_size: int) -> Mapping[str, npt.NDArray[Any]]:
     episode = read_episode(path)
-    missing = [name for name in (*cameras, *_PER_FRAME) if name not in episode]
+    missing = [name for name in (*cameras, *_PER_FRAME, "seed") if name not in episode]
     if missing:
         raise ConfigError(f"{path} lacks {', '.join(missing)}; collect anew.")
     count = len(episode["success"])

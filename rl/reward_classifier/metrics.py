@@ -1,6 +1,5 @@
 """How good a classifier is: pure functions of probabilities and labels."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,34 +53,48 @@ def confusion(verdict: npt.ArrayLike, success: npt.ArrayLike) -> Confusion:
 
 
 def choose_threshold(
-    probability: npt.ArrayLike, success: npt.ArrayLike, *, precision: float, least: float = 0.5
+    probability: npt.ArrayLike, success: npt.ArrayLike, *, precision: float, recall: float = 0.95, least: float = 0.5
 ) -> float:
-    """Return the lowest threshold from which on every higher one has the asked precision.
+    """Return a threshold that is precise on these scores with room to spare.
 
-    It lies half-way between the scores that it parts. Where the highest score is a failure no threshold is precise:
-    the result is then just above it, and nothing passes.
+    The lowest admissible one is where from there on every higher one has the asked precision. Where the score that
+    `recall` of the successes reach lies above it, the threshold is half-way between the two, in log-odds: a false
+    success is a reward that learning finds, a missed one only comes a frame later.
 
     Args:
         probability: Scores in [0, 1]. Shape (N,).
         success: Labels. Shape (N,).
         precision: Least share of true ones among the scores at or above the threshold.
+        recall: Share of successes that bounds how far above the lowest threshold it may lie.
         least: Lower bound of the result: with a calibrated score, what is more likely a failure never passes.
+
+    Returns:
+        In [least, 1]; just above the highest score where that belongs to a failure: then nothing passes.
     """
     scores, true = np.asarray(probability, dtype=np.float64), np.asarray(success, dtype=np.bool_)
+    lowest = max(least, _lowest_precise(scores, true, precision))
+    if not true.any():
+        return lowest
+    reached = float(np.quantile(scores[true], 1.0 - recall))
+    if reached <= lowest:
+        return lowest
+    return float(1.0 / (1.0 + np.exp(-0.5 * (_log_odds(lowest) + _log_odds(reached)))))
+
+
+def _lowest_precise(scores: FloatArray, true: BoolArray, precision: float) -> float:
+    """Return the lowest score from which on every higher threshold is precise, or what is just above the highest."""
     order = np.argsort(-scores, kind="stable")
     scores, true = scores[order], true[order]
-    accepted = 0
+    lowest = float(np.nextafter(scores[0], 2.0))
     for end in range(1, len(scores) + 1):
         tied = end < len(scores) and scores[end] == scores[end - 1]
         if tied:
             continue
         if np.mean(true[:end]) < precision:
-            break
-        accepted = end
-    if accepted == 0:
-        return float(max(least, np.nextafter(scores[0], 2.0)))
-    below = scores[accepted] if accepted < len(scores) else 0.0
-    return float(max(least, (scores[accepted - 1] + below) / 2.0))
+            # Half-way to the score that spoils it.
+            return lowest if end == 1 else (lowest + float(scores[end - 1])) / 2.0
+        lowest = float(scores[end - 1])
+    return lowest
 
 
 def average_precision(probability: npt.ArrayLike, success: npt.ArrayLike) -> float:
@@ -161,17 +174,13 @@ def platt(logits: npt.ArrayLike, success: npt.ArrayLike, steps: int = 50) -> tup
     return float(weights[0]), float(weights[1])
 
 
-def longest_run(verdict: Sequence[bool]) -> int:
-    """Return the length of the longest run of positive verdicts."""
-    longest = run = 0
-    for said in verdict:
-        run = run + 1 if said else 0
-        longest = max(longest, run)
-    return longest
-
-
 def _cross_entropy(z: FloatArray, targets: FloatArray) -> float:
     return float(np.sum(np.logaddexp(0.0, z) - targets * z))
+
+
+def _log_odds(p: float) -> float:
+    p = min(max(p, 1e-6), 1.0 - 1e-6)
+    return float(np.log(p / (1.0 - p)))
 
 
 def _sigmoid(z: FloatArray) -> FloatArray:

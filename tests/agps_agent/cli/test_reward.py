@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from agps_agent.cli.main import main
+
+
+def said(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict:
+    assert main(argv) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def complaint(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    return err
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_frames_become_a_classifier_and_a_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    collected = said(["reward", "collect", "usb_insertion", "--positive", "30", "--negative", "120", "--json"], capsys)
+    assert (collected["positive"], collected["negative"]) == (30, 120)
+    quick = ["--width", "4", "--updates", "20", "--least-positives", "5"]
+    fitted = said(["reward", "fit", "usb_insertion", *quick, "--json"], capsys)
+    assert Path(fitted["file"]) == Path("runs/reward/usb_insertion/classifier.pt") and Path(fitted["file"]).is_file()
+    scored = said(["reward", "eval", "usb_insertion", "--rollouts", "4", "--n", "3", "--json"], capsys)
+    assert scored["digest"] == fitted["digest"]
+    assert scored["true_positives"] + scored["false_negatives"] >= 5
+    assert [verdict["n"] for verdict in scored["verdicts"]] == [1, 2, 3, 4, 5]
+    assert all(verdict["rollouts"] == 4 for verdict in scored["verdicts"])
+    page = Path(scored["page"]).read_text()
+    assert "<script" not in page and "Mistakes" in page
+    for name in ("reliability", "mistakes"):
+        with Image.open(scored[name]) as picture:
+            assert picture.width > 500
+
+
+def test_existing_frames_are_not_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = here / "runs" / "reward" / "usb_insertion" / "frames"
+    folder.mkdir(parents=True)
+    (folder / "mine").write_text("")
+    assert "name another --out" in complaint(["reward", "collect", "usb_insertion"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["reward", "learn"], "use one of collect, fit, eval"),
+        (["reward", "collect", "knitting"], "There is no task 'knitting'"),
+        (["reward", "collect", "usb_insertion", "--positive", "0"], "--positive is 0"),
+        (["reward", "collect", "usb_insertion", "--run", "nowhere"], "There is no run directory nowhere"),
+        (["reward", "fit", "usb_insertion"], "There are no labelled frames"),
+        (["reward", "fit", "usb_insertion", "--precision", "2"], "precision is 2.0"),
+        (["reward", "eval", "usb_insertion"], "There is no reward classifier"),
+    ],
+)
+def test_bad_usage_is_one_line(argv: list[str], words: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in complaint(argv, capsys)
+    assert list(here.iterdir()) == []
