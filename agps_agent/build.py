@@ -303,13 +303,14 @@ def build_asker(config: RunConfig) -> Asker:
     return Asker(config=config, chat=chat, graph=build_graph(config.task, config.agent))
 
 
-def load_policy(run: RunDirectory) -> GuidedAlgorithm:
-    """Return the policy of a run's newest checkpoint, without its replay memory.
+def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
+    """Return the policy of a checkpoint of a run, the newest if it is not named, without its replay memory.
 
     Raises:
         ConfigError: If the run has saved none, or it is damaged.
     """
-    return checkpoint.load_policy(checkpoint.latest_checkpoint(run.checkpoints))
+    path = checkpoint.latest_checkpoint(run.checkpoints) if name is None else run.checkpoints / name
+    return checkpoint.load_policy(path)
 
 
 def build_variant(name: str, *, task: str, vlm: str, vlm_model: str | None, settings: AgentSettings) -> Variant:

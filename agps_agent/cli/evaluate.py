@@ -1,18 +1,30 @@
-"""`agps eval RUN_DIR`: how good the policy of a run is alone."""
+"""`agps eval RUN_DIR`: how good the policy of a run is alone. `agps eval --agent-alone TASK`: the agent without one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options
+from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.tasks import check_task
 from agps_agent.runs import RunDirectory
+from agps_agent.state import AgentSettings
+from agps_agent.task_options import TaskOptions
+from rl.evaluation import EvaluationResult
+
+PROG = "agps eval"
+AGENT_ALONE = "--agent-alone"
 
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Evaluate the policy of a run alone: deterministic, no agent, no box, starts that training never saw."""
+    """Evaluate the policy of a run alone: deterministic, no agent, no box, starts that training never saw.
+
+    `agps eval --agent-alone TASK` evaluates the agent without a policy; `agps eval --agent-alone --help` says how.
+    """
 
     run_dir: tyro.conf.Positional[Path]
     """Run directory."""
@@ -20,15 +32,49 @@ class EvalOptions:
     """Episodes."""
     seed: int = 20_000
     """Seed of the first start; episode k starts from seed + k. The default repeats the final evaluation of training."""
+    checkpoint: str | None = None
+    """Checkpoint of the run, such as `pretrained`: after stage 1. None: the newest."""
     threads: int = 1
     """Torch threads; 0: one per physical core."""
     json: bool = False
     """Print one JSON object on stdout."""
 
 
+@dataclass(frozen=True)
+class AgentAloneOptions:
+    """Evaluate the agent without a learned policy: its waypoints are all that acts; failures are counted by kind."""
+
+    task: tyro.conf.Positional[str]
+    """Task."""
+    episodes: int = 50
+    """Episodes."""
+    seed: int = 20_000
+    """Seed of the first start; episode k starts from seed + k."""
+    vlm: str = "embedded"
+    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    vlm_model: str | None = None
+    """Model name at that server. None: the first that it lists."""
+    max_questions: int = 4
+    """Questions per episode: the agent is asked again when its waypoints are over and the task is not done."""
+    horizon_factor: float = 1.0
+    """Time for an episode, over the task's own."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+    agent: Annotated[AgentSettings, tyro.conf.arg(name="agent")] = field(default_factory=AgentSettings)
+    """Limits of a question."""
+    task_options: TaskOptions = TaskOptions()
+    """What to change about the task."""
+
+
 def run(argv: Sequence[str]) -> int:
     """Run `agps eval`."""
-    options = parse_options(EvalOptions, argv, prog="agps eval")
+    if AGENT_ALONE in argv:
+        return _evaluate_agent([argument for argument in argv if argument != AGENT_ALONE])
+    return _evaluate_policy(argv)
+
+
+def _evaluate_policy(argv: Sequence[str]) -> int:
+    options = parse_options(EvalOptions, argv, prog=PROG)
     check_at_least(1, episodes=options.episodes)
     check_at_least(0, seed=options.seed, threads=options.threads)
     directory = RunDirectory.open(options.run_dir)
@@ -40,32 +86,86 @@ def run(argv: Sequence[str]) -> int:
     config = load_config(directory)
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
-        policy = load_policy(directory)
+        policy = load_policy(directory, options.checkpoint)
         env = build_env(config)
         try:
             result = evaluate(policy, env, episodes=options.episodes, seed=options.seed)
         finally:
             env.close()
-        low, high = result.interval_95
-        show(
-            {
-                "run_dir": str(directory.path),
-                "task": config.task,
-                "method": config.method,
-                "env_steps": policy.num_timesteps,
-                "eval_episodes": result.episodes,
-                "seed": options.seed,
-                "successes": result.success_count,
-                "success_rate": result.success_rate,
-                "interval_95": [low, high],
-                "mean_steps": result.mean_steps,
-                "failed_seeds": [options.seed + n for n, success in enumerate(result.successes) if not success],
-            }
-        )
+        about = {"run_dir": str(directory.path), "task": config.task, "method": config.method}
+        show({**about, "env_steps": policy.num_timesteps, **_numbers(result, options.seed)})
     if not options.json:
+        print(f"{_in_words(result)}; {config.task}, {policy.num_timesteps} environment steps of training.")
+    return 0
+
+
+def _evaluate_agent(argv: Sequence[str]) -> int:
+    options = parse_options(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}")
+    check_task(options.task)
+    check_vlm(options.vlm)
+    check_at_least(1, episodes=options.episodes, max_questions=options.max_questions)
+    check_at_least(0, seed=options.seed)
+    options.task_options.overrides(options.task)
+    from agps_agent.agent_alone import run_agent_alone
+    from agps_agent.config import RunConfig
+
+    config = RunConfig(
+        task=options.task,
+        vlm=options.vlm,
+        vlm_model=options.vlm_model,
+        agent=options.agent,
+        task_options=options.task_options,
+    )
+    with json_only_on_stdout(options.json) as show:
+        result = run_agent_alone(
+            config,
+            episodes=options.episodes,
+            seed=options.seed,
+            max_questions=options.max_questions,
+            horizon_factor=options.horizon_factor,
+            progress=_Tally(options.episodes),
+        )
+        asked = {"questions": result.questions, "model_calls": result.model_calls}
+        numbers = {**_numbers(result, options.seed), **asked, "failure_modes": dict(result.failure_modes)}
+        show({"task": options.task, "vlm": options.vlm, **numbers})
+    if not options.json:
+        modes = ", ".join(f"{count} {mode.replace('_', ' ')}" for mode, count in result.failure_modes.items())
+        failed = f" Failures: {modes}." if modes else ""
         print(
-            f"{result.success_count} of {result.episodes} episodes succeed ({result.success_rate:.0%}, "
-            f"95 % interval {low:.0%} to {high:.0%}), {result.mean_steps:.1f} steps on average; "
-            f"{config.task}, {policy.num_timesteps} environment steps of training."
+            f"The agent alone: {_in_words(result)}; {result.questions} questions, {result.model_calls} model calls; "
+            f"{options.task}, no learned policy.{failed}"
         )
     return 0
+
+
+class _Tally:
+    """Says on stderr how far an evaluation is, every tenth episode."""
+
+    def __init__(self, episodes: int) -> None:
+        self._episodes = episodes
+        self._successes = 0
+
+    def __call__(self, number: int, success: bool) -> None:  # noqa: FBT001  # the caller's signature
+        self._successes += success
+        if (number + 1) % 10 == 0:
+            print(f"{number + 1}/{self._episodes} episodes, {self._successes} succeeded", file=sys.stderr, flush=True)
+
+
+def _numbers(result: EvaluationResult, seed: int) -> Mapping[str, Any]:
+    return {
+        "eval_episodes": result.episodes,
+        "seed": seed,
+        "successes": result.success_count,
+        "success_rate": result.success_rate,
+        "interval_95": list(result.interval_95),
+        "mean_steps": result.mean_steps,
+        "failed_seeds": [seed + n for n, success in enumerate(result.successes) if not success],
+    }
+
+
+def _in_words(result: EvaluationResult) -> str:
+    low, high = result.interval_95
+    return (
+        f"{result.success_count} of {result.episodes} episodes succeed ({result.success_rate:.0%}, "
+        f"95 % interval {low:.0%} to {high:.0%}), {result.mean_steps:.1f} steps on average"
+    )
