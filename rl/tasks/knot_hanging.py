@@ -29,7 +29,7 @@ class KnotHanging(Task):
 
     name: ClassVar[str] = "knot_hanging"
     instruction: ClassVar[str] = "Hang the cord loop of the knot held by the gripper on the hook."
-    recipe: ClassVar[Recipe] = Recipe(max_env_steps=20_000, max_minutes=20.0)
+    recipe: ClassVar[Recipe] = Recipe(max_env_steps=8_000, max_minutes=20.0)
 
     horizon: int = 30
     """Control steps until truncation; the scripted expert needs 12 on average, 17 at most, so that help which begins
