@@ -426,6 +426,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.sampling_rng.bit_generator.state = states["sampling"]
         self.noise_rng.set_state(states["noise"])
 
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for a checkpoint to fit, beside configuration and spaces: numbers and strings."""
+        return {}
+
     def memory_state(self) -> dict[str, Any]:
         """Return what is remembered about the stored episodes beside them: numbers, strings, lists and arrays."""
         return {}

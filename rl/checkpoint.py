@@ -246,6 +246,7 @@ def _setup(algorithm: GuidedAlgorithm) -> dict[str, Any]:
     setup = {
         "algorithm": algorithm.name,
         **dataclasses.asdict(algorithm.config),
+        **algorithm.identity(),
         "observation_space": str(algorithm.observation_space),
         "action_space": str(algorithm.action_space),
     }

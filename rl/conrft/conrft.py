@@ -295,6 +295,10 @@ class ConRFT(PixelAlgorithm):
 
     # --- saving ---------------------------------------------------------------------------------------------
 
+    def identity(self) -> dict[str, Any]:
+        """Return the name of the backbone."""
+        return {"backbone": self.backbone_name}
+
     def memory_state(self) -> dict[str, Any]:
         """Return the backbone's features of the stored frames."""
         return {} if self.cache is None else self.cache.state_dict()

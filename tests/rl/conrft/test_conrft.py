@@ -365,6 +365,16 @@ def test_backbone_learns_online_and_its_features_survive_a_checkpoint(tmp_path: 
     assert torch.equal(parameters(model.policy), parameters(resumed.policy))
 
 
+def test_a_run_is_not_resumed_with_another_backbone(tmp_path: Path):
+    model, other = make_model(backbone=SmallNet()), SmallNet()
+    save_checkpoint(tmp_path / "checkpoint", model, {})
+    other.name = "other"
+    with pytest.raises(ConfigError, match="backbone = small, not other"):
+        load_checkpoint(tmp_path / "checkpoint", make_model(backbone=other))
+    with pytest.raises(ConfigError, match="trained with backbone small"):
+        load_policy(tmp_path / "checkpoint")
+
+
 def test_a_policy_with_a_backbone_is_not_loaded_without_it(tmp_path: Path):
     net = SmallNet()
     model = make_model(backbone=net)
