@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -178,7 +179,7 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder()
-    memory = EpisodicMemory(run.memory, dim=encoder.dim, task=config.task)
+    memory = build_memory(config, run, dim=encoder.dim)
     graph, gate = build_graph(config.task, config.agent), CallGate()
 
     async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
@@ -231,6 +232,17 @@ def build_human(config: RunConfig, env: ManipulationEnv) -> HumanSupervisor:
         seed=config.seed + HUMAN_SEED,
     )
     return HumanSupervisor(human)
+
+
+def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicMemory:
+    """Return the agent's memory: in the run directory, in a folder of its own, or shared through a Chroma server.
+
+    Raises:
+        MemoryUnavailable: If another process owns the folder, or the server does not answer.
+    """
+    server = config.memory if config.memory and "://" in config.memory else None
+    directory = run.memory if config.memory is None or server else Path(config.memory)
+    return EpisodicMemory(directory, dim=dim, task=config.task, server=server)
 
 
 def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:

@@ -60,6 +60,9 @@ class RunConfig(BaseModel):
     """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
+    memory: str | None = None
+    """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
+    The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
     demos: Annotated[int, Field(ge=0)] = 20
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40)."""
     seed: Annotated[int, Field(ge=0)] = 0

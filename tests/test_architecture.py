@@ -18,7 +18,14 @@ FILES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).r
 BACKENDS = ("rl.robots", "rl.envs")
 """What drives an arm: only the wiring and the command line may touch it from outside of `rl`."""
 MODEL_CODE = ("langchain", "langgraph", "chromadb", "openai")
-WIRING = ("agps_agent/build.py", "agps_agent/training.py")
+WIRING = (
+    "agps_agent/build.py",
+    "agps_agent/training.py",
+    "agps_agent/agent_alone.py",
+    "agps_agent/benchmarks.py",
+    "agps_agent/grounding_benchmark.py",
+)
+"""What builds whole set-ups to train, try or measure them."""
 
 
 def module_name(path: Path) -> str:
@@ -40,6 +47,10 @@ def layer(name: str) -> int | None:
     for prefix, height in (
         ("agps_agent.cli", 6),
         ("agps_agent.training", 5),
+        ("agps_agent.training_log", 5),
+        ("agps_agent.agent_alone", 5),
+        ("agps_agent.benchmarks", 5),
+        ("agps_agent.grounding_benchmark", 5),
         ("agps_agent.build", 4),
         ("agps_agent", 3),
         ("prompts", 2),

@@ -2,15 +2,20 @@
 
 The log holds the truth, Chroma the index; the index is built again from the log whenever they differ. A record is
 recalled only after the episode that used it succeeded, and no longer once it has failed.
+
+Several robots share what they remember through a Chroma server. Each keeps a log of its own, of what it remembered and
+of what it took from others; while the server is away it recalls from that.
 """
 
-import base64
 import fcntl
+import json
+import logging
 import os
 import re
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,73 +23,20 @@ from typing import Any
 import numpy as np
 
 from rl.errors import ConfigError
-from rl.types import Box, FloatArray, Waypoint
+from rl.types import FloatArray
 from tools.answers import Mode
 from tools.errors import MemoryUnavailable
 from tools.memory_index import Entry, VectorIndex
 from tools.memory_log import EventLog
+from tools.memory_record import MemoryRecord, from_json, listed, to_json
+from tools.memory_server import ServerIndex
+
+__all__ = ["EpisodicMemory", "MemoryRecord", "read_records"]
+
+_log = logging.getLogger(__name__)
 
 NEIGHBOURS = 8
 """Candidates that the index is asked for; the newest of equally near ones is taken."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryRecord:
-    """One intervention: when it was given, what it was, and what came of it."""
-
-    task: str
-    mode: Mode
-    embedding: FloatArray
-    """Feature of what the policy's cameras showed, from the failure detector's encoder. Shape (k,)."""
-    calibration_hash: str
-    """Of the camera that the target was measured with: positions hold only under the same calibration."""
-    id: str = ""
-    """Given by `remember`, unless set."""
-    box: Box | None = None
-    waypoints: tuple[Waypoint, ...] = ()
-    target: FloatArray | None = None
-    """Where the tool's tip was to go, base frame. Shape (3,), [m]."""
-    target_label: str = ""
-    """Keypoint that the plan calls the target, e.g. `port`."""
-    plan: str = ""
-    """The tool calls, as JSON of a `PlanAnswer`: run again, they start from where the arm then is."""
-    p_tcp_tool: FloatArray | None = None
-    """Tip of the tool in the TCP frame; None for the TCP itself. Shape (3,), [m]."""
-    prompt_hash: str = ""
-    episode: int = 0
-    success: bool | None = None
-    """How the last episode that used it ended; None until its first one has."""
-    uses: int = 0
-    """Episodes that reused it, the one that made it not counted."""
-    failures: int = 0
-    """Of those, how many failed."""
-    target_refined: FloatArray | None = None
-    """The target with the x and y where the arm measured the tip at success. Shape (3,), [m]."""
-
-    @property
-    def aim(self) -> FloatArray | None:
-        """The best known target: measured by the arm if it ever succeeded there, else as perceived. Shape (3,), [m]."""
-        return self.target if self.target_refined is None else self.target_refined
-
-    def after(self, *, success: bool, T_base_tcp_final: FloatArray | None = None) -> "MemoryRecord":
-        """Return the record after an episode that used it.
-
-        Where a success ended is what the arm felt, not what a camera saw: its x and y replace the target's. The height
-        stays that of the rim, since a success may be declared before the tool is all the way in.
-        """
-        reused = self.success is not None
-        refined = self.target_refined
-        if success and self.target is not None and T_base_tcp_final is not None:
-            tool = np.zeros(3) if self.p_tcp_tool is None else self.p_tcp_tool
-            tip = T_base_tcp_final[:3, 3] + T_base_tcp_final[:3, :3] @ tool
-            refined = np.array([tip[0], tip[1], self.target[2]])
-        return replace(
-            self,
-            success=success,
-            uses=self.uses + reused,
-            failures=self.failures + (reused and not success),
-            target_refined=refined,
-        )
 
 
 class EpisodicMemory:
@@ -94,17 +46,19 @@ class EpisodicMemory:
     several threads of the owner.
     """
 
-    def __init__(self, directory: Path | str, dim: int, task: str) -> None:
+    def __init__(self, directory: Path | str, dim: int, task: str, *, server: str | None = None) -> None:
         """Open or create the memory of a task.
 
         Args:
             directory: Folder of the memory.
             dim: Length of an embedding.
             task: Name of the task; each has its own file and collection.
+            server: URL of a Chroma server through which robots share records; None keeps the index in the folder.
 
         Raises:
-            MemoryUnavailable: If another process owns the folder, or it cannot be read or written.
-            ConfigError: If it holds embeddings of another length.
+            MemoryUnavailable: If another process owns the folder, it cannot be read or written, or the server does not
+                answer.
+            ConfigError: If it holds embeddings of another length, or the URL is none.
         """
         self.directory = Path(directory)
         self.task = task
@@ -114,8 +68,10 @@ class EpisodicMemory:
         self._lock_fd = _own(self.directory)
         try:
             self._log = EventLog(self.directory / f"{task}.jsonl")
-            self._replay()
-            self._index = VectorIndex(self.directory / f"{task}.index", _collection_name(task))
+            self._records = _replay(self._log, self._log.read())
+            self._check_dim()
+            self._server = None if server is None else ServerIndex(server, f"{_collection_name(task)}-{dim}")
+            self._index = self._server or VectorIndex(self.directory / f"{task}.index", _collection_name(task))
             self._index.open(self._entries())
         except BaseException:
             os.close(self._lock_fd)
@@ -130,9 +86,9 @@ class EpisodicMemory:
         """
         with self._mutex:
             self._check(record)
-            record_id = record.id or f"{self.task}-{len(self._records):06d}"
+            record_id = record.id or self._new_id()
             record = replace(record, id=record_id, embedding=self._vector(record.embedding))
-            self._log.append({"event": "remember", **_to_json(record)})
+            self._log.append({"event": "remember", **to_json(record)})
             self._put(record)
             return record.id
 
@@ -149,6 +105,7 @@ class EpisodicMemory:
             ConfigError: If there is no such record.
         """
         with self._mutex:
+            self._take_over([record_id])
             record = self.get(record_id).after(success=success, T_base_tcp_final=T_base_tcp_final)
             self._log.append(
                 {
@@ -157,7 +114,7 @@ class EpisodicMemory:
                     "success": success,
                     "uses": record.uses,
                     "failures": record.failures,
-                    "target_refined": _listed(record.target_refined),
+                    "target_refined": listed(record.target_refined),
                 }
             )
             self._put(record)
@@ -181,19 +138,38 @@ class EpisodicMemory:
             where["mode"] = mode
         with self._mutex:
             vector = self._vector(embedding)
-            if not self._records:
-                return None
-            found = self._index.query(vector, where, NEIGHBOURS)
-            if found is None:
-                self._index.rebuild(self._entries())
-                found = self._index.query(vector, where, NEIGHBOURS) or []
+            found = self._nearest(vector, where)
             near = [(id, similarity) for id, similarity in found if similarity >= min_similarity]
             if not near:
                 return None
             best = max(similarity for _, similarity in near)
-            order = list(self._records)
             equal = [id for id, similarity in near if similarity > best - 1e-6]
-            return self._records[max(equal, key=order.index)]
+            self._take_over(equal)
+            order = [record_id for record_id in self._records if record_id in equal]
+            return self._records[order[-1]] if order else None
+
+    def forget(self, record_id: str) -> None:
+        """Forget a record, on the server too.
+
+        Raises:
+            MemoryUnavailable: If it cannot be written; nothing has changed then.
+            ConfigError: If there is no such record.
+        """
+        with self._mutex:
+            self.get(record_id)
+            self._log.append({"event": "forget", "id": record_id})
+            del self._records[record_id]
+            if not self._index.remove(record_id) and self._server is None:
+                self._index.rebuild(self._entries())
+
+    def rebuild(self) -> None:
+        """Build the index again from the log; on a server, send every record of this log again.
+
+        Raises:
+            MemoryUnavailable: If it cannot be built.
+        """
+        with self._mutex:
+            self._index.rebuild(self._entries())
 
     def get(self, record_id: str) -> MemoryRecord:
         """Return a record.
@@ -231,40 +207,62 @@ class EpisodicMemory:
 
     def _put(self, record: MemoryRecord) -> None:
         self._records[record.id] = record
-        if not self._index.upsert(_entry(record)):
+        if not self._index.upsert(_entry(record)) and self._server is None:
             self._index.rebuild(self._entries())
+
+    def _new_id(self) -> str:
+        """Return an id that nobody has: robots that share a server cannot count together."""
+        if self._server is not None:
+            return f"{self.task}-{uuid.uuid4().hex[:12]}"
+        endings = [record_id.rpartition("-")[2] for record_id in self._records]
+        return f"{self.task}-{max((int(e) for e in endings if e.isdecimal()), default=-1) + 1:06d}"
 
     def _entries(self) -> list[Entry]:
         return [_entry(record) for record in self._records.values()]
 
-    def _replay(self) -> None:
-        """Read every record from the log."""
-        for event in self._log.read():
-            try:
-                self._apply(event)
-            except (KeyError, TypeError, ValueError) as error:
-                raise MemoryUnavailable(
-                    f"The memory {self.directory} was written by another version ({error!r}); use another folder."
-                ) from error
+    def _nearest(self, vector: FloatArray, where: Mapping[str, str | bool]) -> list[tuple[str, float]]:
+        """Return ids and similarities of records that fit, nearest first."""
+        if not self._records and self._server is None:
+            return []
+        found = self._index.query(vector, where, NEIGHBOURS)
+        if found is not None:
+            return found
+        if self._server is not None:
+            _log.warning("The memory server does not answer; what this robot knows itself is searched.")
+            return self._nearest_own(vector, where)
+        self._index.rebuild(self._entries())
+        return self._index.query(vector, where, NEIGHBOURS) or []
 
-    def _apply(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "remember":
-            record = _from_json(event)
+    def _nearest_own(self, vector: FloatArray, where: Mapping[str, str | bool]) -> list[tuple[str, float]]:
+        """The same without an index, from the log: a few thousand records take milliseconds."""
+        fitting = [entry for entry in self._entries() if where.items() <= entry.metadata.items()]
+        similar = [(entry.id, _cosine(entry.embedding, vector)) for entry in fitting]
+        return sorted(similar, key=lambda pair: -pair[1])[:NEIGHBOURS]
+
+    def _take_over(self, ids: list[str]) -> None:
+        """Take into the log what other robots remembered, or made of what is known here."""
+        if self._server is None:
+            return
+        for record_id, document in (self._server.documents(ids) or {}).items():
+            known = self._records.get(record_id)
+            if known is not None and json.dumps(to_json(known)) == document:
+                continue
+            try:
+                record = from_json(json.loads(document))
+            except (KeyError, TypeError, ValueError) as error:
+                _log.warning("Record %s of the memory server cannot be read (%r).", record_id, error)
+                continue
+            if record.id == record_id and record.task == self.task and record.embedding.shape == (self._dim,):
+                self._log.append({"event": "remember", **to_json(record)})
+                self._records[record_id] = record
+
+    def _check_dim(self) -> None:
+        for record in self._records.values():
             if record.embedding.shape != (self._dim,):
                 raise ConfigError(
                     f"The memory {self.directory} holds embeddings of length {len(record.embedding)}, the encoder "
                     f"gives {self._dim}; use the encoder it was made with, or another folder."
                 )
-            self._records[record.id] = record
-        elif event["event"] == "mark" and event["id"] in self._records:
-            refined = event["target_refined"]
-            self._records[event["id"]] = replace(
-                self._records[event["id"]],
-                success=event["success"],
-                uses=event["uses"],
-                failures=event["failures"],
-                target_refined=None if refined is None else np.array(refined),
-            )
 
     def _check(self, record: MemoryRecord) -> None:
         if record.task != self.task:
@@ -279,6 +277,48 @@ class EpisodicMemory:
         if not np.all(np.isfinite(vector)) or not np.any(vector):
             raise ConfigError("The embedding has no direction (all zero, or not finite): cosine similarity needs one.")
         return vector
+
+
+def read_records(directory: Path, task: str) -> tuple[MemoryRecord, ...]:
+    """Return what a folder remembers of a task, oldest first; another process may own it meanwhile.
+
+    Raises:
+        MemoryUnavailable: If it cannot be read.
+    """
+    log = EventLog(directory / f"{task}.jsonl")
+    return tuple(_replay(log, log.peek()).values())
+
+
+def _replay(log: EventLog, events: Iterator[dict[str, Any]]) -> dict[str, MemoryRecord]:
+    """Return the records that a log comes to, by id."""
+    records: dict[str, MemoryRecord] = {}
+    for event in events:
+        try:
+            _apply(event, records)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MemoryUnavailable(
+                f"The memory {log.path.parent} was written by another version ({error!r}); use another folder."
+            ) from error
+    return records
+
+
+def _apply(event: Mapping[str, Any], records: dict[str, MemoryRecord]) -> None:
+    if event["event"] == "remember":
+        record = from_json(event)
+        records[record.id] = record
+    elif event["id"] not in records:
+        return
+    elif event["event"] == "forget":
+        del records[event["id"]]
+    elif event["event"] == "mark":
+        refined = event["target_refined"]
+        records[event["id"]] = replace(
+            records[event["id"]],
+            success=event["success"],
+            uses=event["uses"],
+            failures=event["failures"],
+            target_refined=None if refined is None else np.array(refined),
+        )
 
 
 def _own(directory: Path) -> int:
@@ -307,52 +347,14 @@ def _collection_name(task: str) -> str:
     return "agps-" + re.sub(r"[^a-zA-Z0-9._-]", "-", task) + "-x"
 
 
+def _cosine(a: FloatArray, b: FloatArray) -> float:
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
 def _entry(record: MemoryRecord) -> Entry:
     metadata: dict[str, str | bool] = {
         "mode": record.mode,
         "calibration_hash": record.calibration_hash,
         "success": record.success is True,
     }
-    return record.id, record.embedding, metadata
-
-
-def _to_json(record: MemoryRecord) -> dict[str, Any]:
-    """Return a record as plain values; the embedding exactly, as base64 of little-endian float32."""
-    embedding = np.ascontiguousarray(record.embedding, dtype="<f4")
-    box = record.box
-    return {
-        "id": record.id,
-        "task": record.task,
-        "mode": record.mode,
-        "embedding": base64.b64encode(embedding.tobytes()).decode(),
-        "calibration_hash": record.calibration_hash,
-        "box": None if box is None else {"lower": _listed(box.lower), "upper": _listed(box.upper)},
-        "waypoints": [{**vars(w), "T_base_tcp": np.asarray(w.T_base_tcp).tolist()} for w in record.waypoints],
-        "target": _listed(record.target),
-        "target_label": record.target_label,
-        "plan": record.plan,
-        "p_tcp_tool": _listed(record.p_tcp_tool),
-        "prompt_hash": record.prompt_hash,
-        "episode": record.episode,
-        "success": record.success,
-        "uses": record.uses,
-        "failures": record.failures,
-        "target_refined": _listed(record.target_refined),
-    }
-
-
-def _from_json(event: Mapping[str, Any]) -> MemoryRecord:
-    fields = {key: value for key, value in event.items() if key != "event"}
-    for name in ("target", "p_tcp_tool", "target_refined"):
-        fields[name] = None if fields[name] is None else np.array(fields[name], dtype=np.float64)
-    fields["embedding"] = np.frombuffer(base64.b64decode(fields["embedding"]), dtype="<f4")
-    if fields["box"] is not None:
-        fields["box"] = Box(lower=np.array(fields["box"]["lower"]), upper=np.array(fields["box"]["upper"]))
-    fields["waypoints"] = tuple(
-        Waypoint(**{**waypoint, "T_base_tcp": np.array(waypoint["T_base_tcp"])}) for waypoint in fields["waypoints"]
-    )
-    return MemoryRecord(**fields)
-
-
-def _listed(array: FloatArray | None) -> list[float] | None:
-    return None if array is None else [float(value) for value in array]
+    return Entry(record.id, record.embedding, metadata, lambda: json.dumps(to_json(record)))

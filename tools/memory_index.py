@@ -8,15 +8,24 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rl.types import FloatArray
 from tools.errors import MemoryUnavailable
 
-Entry = tuple[str, FloatArray, Mapping[str, str | bool]]
-"""Id, embedding of shape (k,), metadata."""
+
+class Entry(NamedTuple):
+    """What an index holds of a record."""
+
+    id: str
+    embedding: FloatArray
+    """Shape (k,)."""
+    metadata: Mapping[str, str | bool]
+    document: Callable[[], str]
+    """The record as JSON: for an index that others read."""
+
 
 BATCH = 500
 
@@ -52,7 +61,7 @@ class VectorIndex:
                 self._connect(folders[0])
                 if self._holds(expected):
                     return
-            except _index_errors():
+            except index_errors():
                 pass  # built again below
         self.rebuild(expected)
 
@@ -70,7 +79,7 @@ class VectorIndex:
             remaining = iter(entries)
             while batch := list(islice(remaining, BATCH)):
                 self._upsert(batch)
-        except _index_errors() as error:
+        except index_errors() as error:
             raise MemoryUnavailable(
                 f"The index {self._parent} cannot be built ({error}); check space and rights."
             ) from error
@@ -78,6 +87,15 @@ class VectorIndex:
     def upsert(self, entry: Entry) -> bool:
         """Add or replace an entry; False when the index is damaged and must be rebuilt."""
         return self._attempt(lambda: self._upsert([entry])) is not None
+
+    def remove(self, record_id: str) -> bool:
+        """Remove an entry; False when the index is damaged and must be rebuilt."""
+
+        def delete() -> list[tuple[str, float]]:
+            self._collection.delete(ids=[record_id])
+            return []
+
+        return self._attempt(delete) is not None
 
     def query(
         self, embedding: FloatArray, where: Mapping[str, str | bool], count: int
@@ -110,7 +128,7 @@ class VectorIndex:
             return None
         try:
             return operation()
-        except _index_errors():
+        except index_errors():
             return None
 
     def _connect(self, folder: Path) -> None:
@@ -131,30 +149,38 @@ class VectorIndex:
     def _holds(self, expected: list[Entry]) -> bool:
         """Return whether the collection has exactly these ids with this metadata, and its graph answers a query."""
         found = self._collection.get(include=["metadatas"])
-        if dict(zip(found["ids"], found["metadatas"], strict=True)) != {id: dict(meta) for id, _, meta in expected}:
+        if dict(zip(found["ids"], found["metadatas"], strict=True)) != {
+            entry.id: dict(entry.metadata) for entry in expected
+        }:
             return False
         if expected:
-            self._query(expected[-1][1], {}, 1)
+            self._query(expected[-1].embedding, {}, 1)
         return True
 
     def _upsert(self, entries: list[Entry]) -> list[tuple[str, float]]:
-        ids, embeddings, metadatas = zip(*entries, strict=True)
         self._collection.upsert(
-            ids=list(ids),
-            embeddings=np.stack(embeddings).astype(np.float32),
-            metadatas=[dict(metadata) for metadata in metadatas],
+            ids=[entry.id for entry in entries],
+            embeddings=np.stack([entry.embedding for entry in entries]).astype(np.float32),
+            metadatas=[dict(entry.metadata) for entry in entries],
         )
         return []
 
     def _query(self, embedding: FloatArray, where: Mapping[str, str | bool], count: int) -> list[tuple[str, float]]:
-        clauses: list[dict[str, str | bool]] = [{key: value} for key, value in where.items()]
-        found = self._collection.query(
-            query_embeddings=embedding.astype(np.float32)[np.newaxis],
-            n_results=count,
-            where={"$and": clauses} if len(clauses) > 1 else clauses[0] if clauses else None,
-            include=["distances"],
-        )
-        return [(id, 1.0 - float(d)) for id, d in zip(found["ids"][0], found["distances"][0], strict=True)]
+        return nearest(self._collection, embedding, where, count)
+
+
+def nearest(
+    collection: Any, embedding: FloatArray, where: Mapping[str, str | bool], count: int
+) -> list[tuple[str, float]]:
+    """Return ids and cosine similarities of a Chroma collection's entries with this metadata, nearest first."""
+    clauses: list[dict[str, str | bool]] = [{key: value} for key, value in where.items()]
+    found = collection.query(
+        query_embeddings=embedding.astype(np.float32)[np.newaxis],
+        n_results=count,
+        where={"$and": clauses} if len(clauses) > 1 else clauses[0] if clauses else None,
+        include=["distances"],
+    )
+    return [(id, 1.0 - float(d)) for id, d in zip(found["ids"][0], found["distances"][0], strict=True)]
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -163,7 +189,7 @@ def _checksums(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _index_errors() -> tuple[type[Exception], ...]:
+def index_errors() -> tuple[type[Exception], ...]:
     """What Chroma raises on damaged or missing files, found by damaging them."""
     from chromadb.errors import ChromaError
 

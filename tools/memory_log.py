@@ -35,6 +35,21 @@ class EventLog:
                 os.truncate(self.path, len(raw) - len(torn))
         except OSError as error:
             raise MemoryUnavailable(f"The memory {self.path} cannot be read ({error.strerror}).") from error
+        yield from self._events(complete)
+
+    def peek(self) -> Iterator[dict[str, Any]]:
+        """Yield every complete event, oldest first, and change nothing: another process may be writing.
+
+        Raises:
+            MemoryUnavailable: If the file cannot be read.
+        """
+        try:
+            raw = self.path.read_bytes() if self.path.exists() else b""
+        except OSError as error:
+            raise MemoryUnavailable(f"The memory {self.path} cannot be read ({error.strerror}).") from error
+        yield from self._events(raw.rpartition(b"\n")[0])
+
+    def _events(self, complete: bytes) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(complete.split(b"\n") if complete else (), start=1):
             try:
                 event = json.loads(line)

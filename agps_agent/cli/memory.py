@@ -1,58 +1,165 @@
-"""`agps memory list RUN_DIR`: what the agent remembers, and what came of it."""
+"""`agps memory list|show|rebuild|forget`: what the agent remembers, what came of it, and repairs."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.runs import RunDirectory, read_json_object
+from rl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tools.memory import EpisodicMemory, MemoryRecord
 
 
 @dataclass(frozen=True)
 class ListOptions:
-    """List the records in the memory of a run."""
+    """List what is remembered; a run may be using it meanwhile."""
 
-    run_dir: tyro.conf.Positional[Path]
-    """Run directory."""
+    folder: tyro.conf.Positional[Path]
+    """Run directory, or a folder that runs were given with --memory."""
+    task: str | None = None
+    """Task; needed where a folder remembers several."""
     json: bool = False
     """Print one JSON object on stdout."""
 
 
+@dataclass(frozen=True)
+class RecordOptions:
+    """Show one record with everything that is known of it, or forget it."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run directory, or a folder that runs were given with --memory."""
+    record: tyro.conf.Positional[str]
+    """Id of the record, as `agps memory list` prints it."""
+    task: str | None = None
+    """Task; needed where a folder remembers several."""
+
+
+@dataclass(frozen=True)
+class RebuildOptions:
+    """Build the index again from the log; with a Chroma server, send every record of this log again."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run directory, or a folder that runs were given with --memory."""
+    task: str | None = None
+    """Task; needed where a folder remembers several."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a memory is."""
+
+    directory: Path
+    task: str
+    server: str | None
+
+    def records(self) -> "tuple[MemoryRecord, ...]":
+        from tools.memory import read_records
+
+        return read_records(self.directory, self.task)
+
+    def open(self) -> "EpisodicMemory":
+        """Open it for changes: there is one owner at a time."""
+        from tools.memory import EpisodicMemory
+
+        records = self.records()
+        if not records:
+            raise ConfigError(f"{self.directory} remembers nothing of {self.task}.")
+        return EpisodicMemory(self.directory, len(records[0].embedding), self.task, server=self.server)
+
+
 def run(argv: Sequence[str]) -> int:
     """Run `agps memory`."""
-    commands = {"list": (_list, "list what the agent of a run remembers")}
+    commands = {
+        "list": (_list, "list what is remembered"),
+        "show": (_show, "show one record"),
+        "rebuild": (_rebuild, "build the index again from the log"),
+        "forget": (_forget, "forget one record"),
+    }
     return run_subcommand("agps memory", "The agent's episodic memory.", commands, argv)
 
 
 def _list(argv: Sequence[str]) -> int:
     options = parse_options(ListOptions, argv, prog="agps memory list")
-    directory = RunDirectory.open(options.run_dir)
-    task = str(read_json_object(directory.config).get("config", {}).get("task", ""))
-    from agps_agent.build import build_encoder
-    from tools.memory import EpisodicMemory
-
-    with EpisodicMemory(directory.memory, dim=build_encoder().dim, task=task) as memory:
-        records = [
-            {
-                "id": record.id,
-                "mode": record.mode,
-                "episode": record.episode,
-                "success": record.success,
-                "uses": record.uses,
-                "failures": record.failures,
-                "target": record.target_label,
-                "target_mm": None if record.aim is None else [round(1000 * float(v), 1) for v in record.aim],
-            }
-            for record in memory.records()
-        ]
+    place = _find(options.folder, options.task)
     with json_only_on_stdout(options.json) as show:
-        show({"task": task, "records": records})
+        records = [_summary(record) for record in place.records()]
+        show({"task": place.task, "records": records})
     if not options.json:
-        print(f"{len(records)} records of {task} in {directory.memory}")
+        print(f"{len(records)} records of {place.task} in {place.directory}")
         for record in records:
             outcome = "open" if record["success"] is None else "worked" if record["success"] else "failed"
             where = f"{record['target']} at {record['target_mm']} mm" if record["target_mm"] else ""
             print(f"  {record['id']:<14} {record['mode']:<6} rollout {record['episode']:<5} {outcome:<7} {where}")
     return 0
+
+
+def _show(argv: Sequence[str]) -> int:
+    options = parse_options(RecordOptions, argv, prog="agps memory show")
+    place = _find(options.folder, options.task)
+    from tools.memory_record import to_json
+
+    for record in place.records():
+        if record.id == options.record:
+            print(json.dumps({**to_json(record), "embedding": f"{len(record.embedding)} numbers"}, indent=2))
+            return 0
+    raise ConfigError(f"The memory {place.directory} holds no record {options.record!r}; `agps memory list` names all.")
+
+
+def _rebuild(argv: Sequence[str]) -> int:
+    options = parse_options(RebuildOptions, argv, prog="agps memory rebuild")
+    place = _find(options.folder, options.task)
+    with place.open() as memory:
+        memory.rebuild()
+        print(f"The index of {len(memory)} records of {place.task} was built again.")
+    return 0
+
+
+def _forget(argv: Sequence[str]) -> int:
+    options = parse_options(RecordOptions, argv, prog="agps memory forget")
+    place = _find(options.folder, options.task)
+    with place.open() as memory:
+        memory.forget(options.record)
+        print(f"{options.record} is forgotten; {len(memory)} records of {place.task} are left.")
+    return 0
+
+
+def _find(folder: Path, task: str | None) -> _Place:
+    """Return the memory of a run, or in a folder.
+
+    Raises:
+        ConfigError: If there is none, or it is not clear which.
+    """
+    if (folder / "config.json").is_file():
+        run = RunDirectory.open(folder)
+        config = read_json_object(run.config).get("config", {})
+        memory = config.get("memory")
+        server = memory if memory and "://" in memory else None
+        directory = run.memory if memory is None or server else Path(memory)
+        return _Place(directory, task or str(config.get("task", "")), server)
+    tasks = sorted(log.stem for log in folder.glob("*.jsonl"))
+    if not tasks:
+        raise ConfigError(f"{folder} is neither a run directory nor a memory; name one that `agps train` wrote.")
+    if task is None and len(tasks) > 1:
+        raise ConfigError(f"{folder} remembers {', '.join(tasks)}; choose one with --task.")
+    if task is not None and task not in tasks:
+        raise ConfigError(f"{folder} remembers nothing of {task}; it has {', '.join(tasks)}.")
+    return _Place(folder, task or tasks[0], None)
+
+
+def _summary(record: "MemoryRecord") -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "mode": record.mode,
+        "episode": record.episode,
+        "success": record.success,
+        "uses": record.uses,
+        "failures": record.failures,
+        "target": record.target_label,
+        "target_mm": None if record.aim is None else [round(1000 * float(v), 1) for v in record.aim],
+    }

@@ -243,7 +243,6 @@ def _parse(text: str, source: str) -> ModelProfile:
 
 
 def _known(field: str) -> str:
-    table = {"points": PointStyle, "image": ImageLimits, "sampling": Sampling}.get(
-        field.partition(".")[0], ModelProfile
-    )
+    tables: dict[str, type[_Table]] = {"points": PointStyle, "image": ImageLimits, "sampling": Sampling}
+    table = tables.get(field.partition(".")[0], ModelProfile)
     return f"it may have {', '.join(table.model_fields)}"

@@ -61,7 +61,7 @@ class RecordedModel(BaseChatModel):
         if self.live is None:
             raise NoRecordedReply(f"{self.path} holds no reply to question {key}; record it with a live model first.")
         reply = self.live.invoke(messages, **kwargs)
-        entry = {"key": key, "content": reply.text, "usage": dict(reply.usage_metadata or {}) or None}
+        entry: dict[str, Any] = {"key": key, "content": reply.text, "usage": dict(reply.usage_metadata or {}) or None}
         if reply.tool_calls:
             entry["tool_calls"] = [dict(call) for call in reply.tool_calls]
         with self._lock, self.path.open("a") as file:

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -105,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(400, f"Not a chat completion request: {error}.")
         fault = self.server.faults.draw()
         if fault == "rate_limited":
-            return self._refuse(429, "Too many requests.", **{"Retry-After": "1"})
+            return self._refuse(429, "Too many requests.", {"Retry-After": "1"})
         if fault == "server_error":
             return self._refuse(503, "The engine is restarting.")
         if fault == "slow":
@@ -121,13 +122,17 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet: the client reports its own errors."""
 
-    def _refuse(self, status: int, message: str, **headers: str) -> None:
-        self._send(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}}, **headers)
+    def _refuse(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        self._send(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}}, headers)
 
-    def _send(self, status: int, payload: dict[str, Any], *, cut: bool = False, **headers: str) -> None:
+    def _send(
+        self, status: int, payload: dict[str, Any], headers: Mapping[str, str] | None = None, *, cut: bool = False
+    ) -> None:
         body = json.dumps(payload).encode()
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
         with contextlib.suppress(ConnectionError):  # the client has given up

@@ -1,0 +1,146 @@
+"""Several robots, one Chroma server."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rl.errors import ConfigError
+from rl.transforms import pose
+from rl.types import Box
+from tests.tools.test_memory import EAST, NORTH, recall, record
+from tools import memory_server
+from tools.errors import MemoryUnavailable
+from tools.memory import EpisodicMemory
+
+DOWN = np.diag([1.0, -1.0, -1.0])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("chroma")), "run", "--host", "127.0.0.1", "--port", str(port)]
+    folder = tmp_path_factory.mktemp("server")
+    with subprocess.Popen(
+        [*command, "--path", str(folder)], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}", process
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no fault."""
+    monkeypatch.setattr(memory_server, "TIMEOUT_S", 30.0)
+
+
+@pytest.fixture
+def robots(server: tuple[str, subprocess.Popen[bytes]], tmp_path: Path) -> Iterator[list[EpisodicMemory]]:
+    """Two robots; each test has a calibration of its own, so that it begins with nothing to recall."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(EpisodicMemory(tmp_path / name, 8, "usb_insertion", server=server[0]))
+            for name in ("left", "right")
+        ]
+
+
+@contextmanager
+def hanging(process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(memory_server, "TIMEOUT_S", 0.3)
+    process.send_signal(signal.SIGSTOP)
+    yield
+    process.send_signal(signal.SIGCONT)
+    monkeypatch.setattr(memory_server, "TIMEOUT_S", 30.0)
+
+
+def test_what_one_robot_found_out_helps_the_other(robots: list[EpisodicMemory]) -> None:
+    left, right = robots
+    box = Box(lower=np.zeros(3), upper=np.ones(3))
+    found = left.remember(record(box=box, calibration_hash="shared"))
+    assert recall(right, calibration_hash="shared") is None  # its episode has not ended yet
+    left.mark(found, success=True, T_base_tcp_final=pose(np.array([0.4, 0.1, 0.2]), DOWN))
+    assert recall(right, calibration_hash="shared") == found
+    np.testing.assert_allclose(right.get(found).aim, [0.4, 0.1, 0.05])
+    assert right.get(found).box is not None
+    right.mark(found, success=False)
+    assert recall(left, calibration_hash="shared") is None
+    assert (right.get(found).uses, right.get(found).failures) == (1, 1)
+
+
+def test_what_was_taken_over_is_in_ones_own_log(robots: list[EpisodicMemory], tmp_path: Path) -> None:
+    left, right = robots
+    found = left.remember(record(calibration_hash="own"))
+    left.mark(found, success=True)
+    assert recall(right, calibration_hash="own") == found
+    right.close()
+    with EpisodicMemory(tmp_path / "right", 8, "usb_insertion") as alone:
+        assert recall(alone, calibration_hash="own") == found
+
+
+def test_two_robots_never_give_the_same_id(robots: list[EpisodicMemory]) -> None:
+    assert len({memory.remember(record()) for memory in robots for _ in range(3)}) == 6
+
+
+def test_forgotten_record_is_gone_for_everybody(robots: list[EpisodicMemory]) -> None:
+    left, right = robots
+    found = left.remember(record(calibration_hash="gone"))
+    left.mark(found, success=True)
+    left.forget(found)
+    assert recall(right, calibration_hash="gone") is None
+
+
+def test_server_that_hangs_costs_what_others_know_and_nothing_else(
+    robots: list[EpisodicMemory], server: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right = robots
+    before = left.remember(record(EAST, calibration_hash="away"))
+    left.mark(before, success=True)
+    with hanging(server[1], monkeypatch):
+        started = time.monotonic()
+        during = left.remember(record(NORTH, calibration_hash="away"))
+        left.mark(during, success=True)
+        assert recall(left, NORTH, calibration_hash="away") == during
+        assert recall(left, EAST, calibration_hash="away") == before
+        assert time.monotonic() - started < 10.0
+    assert recall(left, EAST, calibration_hash="away") == before  # whatever gets through takes along what was not sent
+    assert recall(right, NORTH, calibration_hash="away") == during
+
+
+def test_lost_server_is_filled_again_from_the_log(server: tuple[str, subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    with EpisodicMemory(tmp_path / "left", 8, "usb_insertion") as alone:  # as if the server had lost it
+        found = alone.remember(record(calibration_hash="lost"))
+        alone.mark(found, success=True)
+    with (
+        EpisodicMemory(tmp_path / "left", 8, "usb_insertion", server=server[0]),
+        EpisodicMemory(tmp_path / "right", 8, "usb_insertion", server=server[0]) as right,
+    ):
+        assert recall(right, calibration_hash="lost") == found
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "words"),
+    [
+        ("http://127.0.0.1:9", MemoryUnavailable, "No Chroma server answers at http://127.0.0.1:9 .*chroma run"),
+        ("127.0.0.1:8001", ConfigError, "is not a URL"),
+    ],
+)
+def test_server_that_is_not_there_is_one_sentence(url: str, error: type[Exception], words: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=words) as raised:
+        EpisodicMemory(tmp_path, 8, "usb_insertion", server=url)
+    assert "\n" not in str(raised.value)
+    EpisodicMemory(tmp_path, 8, "usb_insertion").close()  # the folder was given up
