@@ -21,27 +21,41 @@ from rl.tasks import get_task
 from rl.tasks.expert import make_expert
 from rl.types import FloatArray, Observation, RGBDFrame
 from tools.errors import ToolError
-from tools.perception import locate_keypoint
 from tools.scene import Scene
 
 JITTER = MappingProxyType(
     {"light_jitter": 0.4, "colour_jitter": 0.3, "camera_jitter_m": 0.005, "camera_jitter_rad": 0.015}
 )
 """What varies in every task."""
-POSE_JITTER: Mapping[str, Mapping[str, float]] = MappingProxyType(
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """What shall be found in a task."""
+
+    jitter: Mapping[str, float]
+    """How much it moves and turns: fields of the task."""
+    materials: tuple[str, ...]
+    """Materials that are made invisible to take it away."""
+    thickness_m: float
+    """What is this far in front of a keypoint hides it, [m]: keypoints are inside of rods and cloth."""
+
+
+SUBJECTS: Mapping[str, _Subject] = MappingProxyType(
     {
-        "usb_insertion": {"port_jitter_m": 0.03, "port_jitter_rad": 0.15},
-        "knot_hanging": {"hook_jitter_m": 0.02, "hook_jitter_rad": 0.15},
-        "towel_folding": {"towel_jitter_m": 0.02, "towel_jitter_rad": 0.15},
+        "usb_insertion": _Subject(
+            jitter={"port_jitter_m": 0.03, "port_jitter_rad": 0.15}, materials=("rim", "cavity"), thickness_m=0.006
+        ),
+        "knot_hanging": _Subject(
+            jitter={"hook_jitter_m": 0.02, "hook_jitter_rad": 0.15},
+            materials=("post", "peg", "ball", "collar", "cord", "knot", "bead"),
+            thickness_m=0.012,
+        ),
+        "towel_folding": _Subject(
+            jitter={"towel_jitter_m": 0.02, "towel_jitter_rad": 0.15}, materials=("towel",), thickness_m=0.006
+        ),
     }
 )
-"""How much what shall be found moves and turns."""
-REMOVED: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"usb_insertion": ("rim", "cavity"), "knot_hanging": ("hook",), "towel_folding": ("towel",)}
-)
-"""Materials that are made invisible to take the object away."""
-OCCLUSION_M = 0.006
-"""Something at least this far in front of a keypoint hides it, [m]: more than the radius of hook and cloth."""
 
 
 @dataclass
@@ -86,13 +100,13 @@ def bench_grounding(
     Raises:
         ConfigError: If there is no such task, or the agent has no words for it.
     """
-    if task not in POSE_JITTER:
-        raise ConfigError(f"There is no grounding benchmark of {task!r}; choose one of {', '.join(POSE_JITTER)}.")
+    if task not in SUBJECTS:
+        raise ConfigError(f"There is no grounding benchmark of {task!r}; choose one of {', '.join(SUBJECTS)}.")
     settings = AgentSettings()
     chat = build_chat_model(vlm, name=vlm_model, settings=settings)
     tallies = {label: _Tally() for label in load_task_prompt(task).keypoints}
     rejected = 0
-    varied = get_task(task, **JITTER, **POSE_JITTER[task], horizon=10 * get_task(task).horizon)
+    varied = get_task(task, **JITTER, **SUBJECTS[task].jitter, horizon=10 * get_task(task).horizon)
     with closing(make_env(varied)) as env:
         for number, scene in enumerate(_scenes(env, seed, scenes, absent, progressed)):
             present = number < scenes
@@ -101,7 +115,7 @@ def bench_grounding(
             found = asyncio.run(_look(context))
             rejected += not present and not found
             for label, tally in tallies.items():
-                _count(tally, scene, label, found.get(label), truth.get(label))
+                _count(tally, context, label, found.get(label), truth.get(label))
     return _numbers(task, scenes, absent, tallies) | {"absent_rejected": rejected / absent if absent else None}
 
 
@@ -116,7 +130,7 @@ def _scenes(env: ManipulationEnv, seed: int, scenes: int, absent: int, progresse
             steps = int(rng.integers(1, get_task(env.task.name).horizon))
             _act_clumsily(env, info["observation"], rng, steps=steps)
         if number >= scenes:
-            for material in REMOVED[env.task.name]:
+            for material in SUBJECTS[env.task.name].materials:
                 backend.model.mat_rgba[backend.model.material(material).id, 3] = 0.0  # until the next reset
         yield capture_scene(env)
 
@@ -138,17 +152,18 @@ def _act_clumsily(env: ManipulationEnv, observation: Observation, rng: np.random
 def _shown(env: ManipulationEnv, scene: Scene, labels: Mapping[str, Any]) -> dict[str, FloatArray]:
     """Return where each keypoint is that the agent's default camera shows. Shape (3,), [m]."""
     truth, frame = env.truth(), next(iter(scene.frames.values()))
-    return {label: truth[label] for label in labels if _is_shown(frame, truth[label])}
+    thickness_m = SUBJECTS[scene.task].thickness_m
+    return {label: truth[label] for label in labels if _is_shown(frame, truth[label], thickness_m)}
 
 
-def _is_shown(frame: RGBDFrame, point: FloatArray) -> bool:
+def _is_shown(frame: RGBDFrame, point: FloatArray, thickness_m: float) -> bool:
     (u, v), depth_m = _project(frame, point)
     height, width = frame.depth_m.shape
     column, row = round(u), round(v)
     if depth_m <= 0 or not (1 <= column < width - 1 and 1 <= row < height - 1):
         return False
     patch = frame.depth_m[row - 1 : row + 2, column - 1 : column + 2]
-    before = (patch > 0) & (patch < depth_m - OCCLUSION_M)
+    before = (patch > 0) & (patch < depth_m - thickness_m)
     return bool(before.sum() <= patch.size / 2)
 
 
@@ -168,7 +183,7 @@ async def _look(context: AgentContext) -> dict[str, tuple[float, float]]:
 
 
 def _count(
-    tally: _Tally, scene: Scene, label: str, pixel: tuple[float, float] | None, truth: FloatArray | None
+    tally: _Tally, context: AgentContext, label: str, pixel: tuple[float, float] | None, truth: FloatArray | None
 ) -> None:
     """Add one keypoint of one scene."""
     tally.shown += truth is not None
@@ -177,13 +192,12 @@ def _count(
     tally.invented += truth is None and pixel is not None
     if truth is None or pixel is None:
         return
-    camera, frame = next(iter(scene.frames.items()))
-    tally.errors_px.append(float(np.linalg.norm(np.array(pixel) - _project(frame, truth)[0])))
+    tally.errors_px.append(float(np.linalg.norm(np.array(pixel) - _project(context.frame, truth)[0])))
     try:
-        xyz = locate_keypoint(scene, camera, label, pixel, radius=AgentSettings().depth_radius_px).xyz
+        found = nodes.measure(context, context.frame, label, pixel)
     except ToolError:
         return
-    tally.errors_m.append(float(np.linalg.norm(xyz - truth)))
+    tally.errors_m.append(float(np.linalg.norm(found.xyz - truth)))
 
 
 def _numbers(task: str, scenes: int, absent: int, tallies: Mapping[str, _Tally]) -> dict[str, Any]:

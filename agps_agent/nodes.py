@@ -309,12 +309,20 @@ async def _keypoints(context: AgentContext, frame: RGBDFrame) -> dict[str, Point
     hidden = [label for label in task.keypoints if label not in pixels]
     if not pixels or not task.optional.issuperset(hidden):
         raise AgentFault("not_visible", f"The model does not see {', '.join(hidden)}.")
-    radius = context.settings.depth_radius_px
-    points = {
-        label: locate_keypoint(context.scene, frame.name, label, uv, radius=radius) for label, uv in pixels.items()
-    }
+    points = {label: measure(context, frame, label, uv) for label, uv in pixels.items()}
     _check_plausible(points, task, context)
     return points
+
+
+def measure(context: AgentContext, frame: RGBDFrame, label: str, uv: tuple[float, float]) -> Point:
+    """Return a keypoint of the task, seen at a pixel, as measured with depth.
+
+    Raises:
+        ToolFailed: If there is no depth.
+    """
+    behind_m = load_task_prompt(context.scene.task).behind_m.get(label, 0.0)
+    radius = context.settings.depth_radius_px
+    return locate_keypoint(context.scene, frame.name, label, uv, radius=radius, behind_m=behind_m)
 
 
 async def look(context: AgentContext, frame: RGBDFrame) -> dict[str, tuple[float, float]]:

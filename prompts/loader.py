@@ -82,6 +82,8 @@ class TaskPrompt:
     """Description of each keypoint to find, by label."""
     optional: frozenset[str]
     """Labels of keypoints without which help is possible too: some are hidden at some stages of the task."""
+    behind_m: Mapping[str, float]
+    """How far behind the surface that a camera measures a keypoint is, by label, [m]; 0 for those that are not here."""
     distances: tuple[KeypointDistance, ...]
     tools: Mapping[str, tuple[str, ...]]
     """Names of the tools that are allowed, by mode: prune, guide."""
@@ -190,6 +192,9 @@ def load_task_prompt(task: str) -> TaskPrompt:
         description=_section(sections, "description", source),
         keypoints=MappingProxyType(dict(_value(head, "keypoints", source))),
         optional=_labels(head, "optional", source),
+        behind_m=MappingProxyType(
+            {label: float(head["behind_m"][label]) for label in _labels(head, "behind_m", source)}
+        ),
         distances=tuple(distances),
         tools=MappingProxyType({mode: tuple(names) for mode, names in _value(head, "tools", source).items()}),
         heuristics=MappingProxyType({mode: _section(sections, mode, source) for mode in ("prune", "guide")}),
@@ -200,7 +205,7 @@ def load_task_prompt(task: str) -> TaskPrompt:
 
 
 def _labels(head: Mapping[str, Any], key: str, source: str) -> frozenset[str]:
-    """Return a list of keypoints in the front matter, empty if it is left out."""
+    """Return the keypoints that an entry of the front matter lists, none if it is left out."""
     labels = frozenset(head.get(key) or ())
     unknown = labels - set(_value(head, "keypoints", source))
     if unknown:

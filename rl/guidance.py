@@ -55,7 +55,7 @@ class GuidanceConfig:
     """A search ends when the TCP is this far below the height of contact, [m]: twice a lead-in, less than the push."""
     blocked_steps: int = 12
     """A free or guarded waypoint that comes no closer for this many steps ends the guidance."""
-    gripper_tolerance: float = 0.05
+    gripper_tolerance: float = 0.1
     """The gripper has obeyed within this of the commanded opening..."""
     gripper_still: float = 0.01
     """...or once it is on the command's side and moves less than this per step: something is between the fingers."""

@@ -101,6 +101,7 @@ def locate_keypoint(
     uv: npt.ArrayLike,
     *,
     radius: int = 2,
+    behind_m: float = 0.0,
     distortion: npt.ArrayLike | None = None,
 ) -> Point:
     """Return a keypoint's position in the base frame.
@@ -114,6 +115,7 @@ def locate_keypoint(
         label: Name of the keypoint.
         uv: Its pixel. Shape (2,), [px].
         radius: The patch is 2 radius + 1 pixels wide.
+        behind_m: How far behind the surface that is measured the keypoint is, [m], e.g. the middle of a ball.
         distortion: As in `deproject`.
 
     Raises:
@@ -129,7 +131,7 @@ def locate_keypoint(
         raise type(error)(f"{label}: {error}", reason=error.reason) from error
     # A percentile, not the minimum: real sensors show single flying pixels before an edge.
     nearest = np.percentile(depths, 10)
-    depth = float(np.median(depths[depths <= nearest + EDGE_M]))
+    depth = float(np.median(depths[depths <= nearest + EDGE_M])) + behind_m
     low, high = np.percentile(depths, [10, 90])
     return Point(
         label=label,

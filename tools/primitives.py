@@ -113,7 +113,7 @@ def descend(
     end = _finite("target", target) + np.array([0.0, 0.0, height_m])
     rotation = _tool_down(yaw_rad)
     if not guarded:
-        return (_waypoint(scene, end, rotation, max_step_m=GUARDED_STEP_M),)
+        return (_waypoint(scene, end, rotation),)
     return (_below(scene, end, rotation, GUARDED_OVERTRAVEL_M, motion="guarded", max_step_m=GUARDED_STEP_M),)
 
 

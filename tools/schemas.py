@@ -21,10 +21,11 @@ from tools.geometry import MAX_MARGIN_M, exploration_bbox
 from tools.perception import Point
 from tools.scene import Scene
 
-BLEND_M = 0.010
-"""How near a move ends to its target when another one follows, [m]: a teacher that stops teaches to stop."""
-_FLOWING = ("lift", "translate", "pre_grasp", "move_delta")
-"""Tools whose last waypoint is passed without a stop when a move follows."""
+BLEND_M: Mapping[str, float] = MappingProxyType(
+    {"lift": 0.030, "translate": 0.010, "pre_grasp": 0.015, "move_delta": 0.010}
+)
+"""How near to its target a tool's last waypoint is left when a move follows, [m]: a teacher that stops teaches to stop.
+Tools that are not here end at rest."""
 
 Keypoints = Mapping[str, Point]
 Metres = Annotated[float, Field(ge=-2.0, le=2.0)]
@@ -381,8 +382,8 @@ def run_plan(
             raise ToolRetry("Two boxes in one plan; give one exploration_bbox call.")
         box = result.box or box
         texts.append(result.text)
-        if waypoints and last_tool in _FLOWING and result.waypoints:
-            waypoints[-1] = _blended(waypoints[-1], result.waypoints[0])
+        if last_tool in BLEND_M and result.waypoints:
+            waypoints[-1] = _blended(waypoints[-1], result.waypoints[0], BLEND_M[last_tool])
         last_tool = call.name
         waypoints += result.waypoints
         if result.waypoints:
@@ -391,12 +392,12 @@ def run_plan(
     return ToolResult(text="\n".join(texts), box=box, waypoints=tuple(waypoints))
 
 
-def _blended(waypoint: Waypoint, following: Waypoint) -> Waypoint:
+def _blended(waypoint: Waypoint, following: Waypoint, blend_m: float) -> Waypoint:
     """Return a waypoint that is passed without a stop, unless what follows moves the gripper or is too short for it."""
     way_m = float(np.linalg.norm(following.T_base_tcp[:3, 3] - waypoint.T_base_tcp[:3, 3]))
     if (waypoint.gripper_opening > 0.5) != (following.gripper_opening > 0.5):
         return waypoint
-    return replace(waypoint, blend_m=min(BLEND_M, way_m / 2))
+    return replace(waypoint, blend_m=min(blend_m, way_m / 2))
 
 
 def allowed_tools(*, mode: Mode | None = None, allowed: Iterable[str] | None = None) -> tuple[str, ...]:

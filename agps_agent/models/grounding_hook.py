@@ -10,6 +10,10 @@ ROD_PX = (25.0, 220.0)
 """Shortest and longest rod that is looked for, [px]."""
 BALL_AREA = (12, 900)
 COLLAR_AREA = (6, 700)
+ROD_SATURATION = 0.6
+"""Largest (max - min) / max of a rod's colour: it is metal, the cord is not."""
+ROD_HUE = 0.06
+"""Largest difference of a colour's share along a rod, however bright."""
 ROD_CONTRAST = 18.0
 """Least difference of the rod from what is beside it, in grey values of the best channel."""
 
@@ -24,9 +28,11 @@ def find_hook(rgb: ByteArray) -> Grounding | None:
     """
     hsv = hue_saturation_value(rgb)
     blue = coloured(hsv, hue_deg=(195.0, 265.0), saturation=0.6, value=0.10)
-    # A strand of the cord may hang before the ball.
-    blue = cv2.morphologyEx(blue, cv2.MORPH_CLOSE, np.ones((13, 13), np.uint8)).astype(np.uint8)
     yellow = coloured(hsv, hue_deg=(18.0, 75.0), saturation=0.62, value=0.12)
+    # A strand of the cord may hang before ball or collar.
+    blue, yellow = (
+        cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((13, 13), np.uint8)).astype(np.uint8) for mask in (blue, yellow)
+    )
     balls = [b for b in blobs(blue, min_area=BALL_AREA[0], max_area=BALL_AREA[1]) if _is_round(b, 2.8)]
     collars = [c for c in blobs(yellow, min_area=COLLAR_AREA[0], max_area=COLLAR_AREA[1]) if c.fill > 0.6]
     image = rgb.astype(np.float32)
@@ -46,7 +52,10 @@ def _is_round(ball: Blob, longest: float) -> bool:
 
 
 def _rod(image: Array, tip: Array, base: Array) -> float:
-    """Return along which share of the way from ball to collar there is something thin, 0 where it cannot be a rod."""
+    """Return along which share of the way from ball to collar there is something thin, of one colour.
+
+    0 where it cannot be a rod.
+    """
     length = float(np.linalg.norm(base - tip))
     if not ROD_PX[0] <= length <= ROD_PX[1]:
         return 0.0
@@ -60,7 +69,11 @@ def _rod(image: Array, tip: Array, base: Array) -> float:
     middle = profiles[:, np.abs(offsets) < 0.3 * width]  # (13, n, 3)
     left, right = profiles[:, offsets < -0.8 * width].mean(1), profiles[:, offsets > 0.8 * width].mean(1)
     differs = [np.abs(middle - side[:, np.newaxis]).max(axis=2).max(axis=1) for side in (left, right)]
-    return float(np.mean(np.minimum(*differs) > ROD_CONTRAST))
+    core = profiles[:, np.abs(offsets) < 1.0].mean(axis=1)  # (13, 3)
+    hue = core / (core.sum(axis=1, keepdims=True) + 1.0)
+    one_colour = np.abs(hue - np.median(hue, axis=0)).max(axis=1) < ROD_HUE
+    pale = core.min(axis=1) > (1.0 - ROD_SATURATION) * core.max(axis=1)
+    return float(np.mean((np.minimum(*differs) > ROD_CONTRAST) & one_colour & pale))
 
 
 def _pixel(point: Array) -> tuple[float, float]:

@@ -31,10 +31,12 @@ def find_knot(rgb: ByteArray) -> Grounding | None:
 
 
 def _lump(red: Mask) -> Blob | None:
-    """Return the only thick patch, without strands and tassel; None if there is none, or more than one."""
+    """Return the thickest patch, without strands and tassel; None if there is none, or one too long or not the only."""
     thick = cv2.morphologyEx(red, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15)))
     found = list(blobs(thick.astype(np.uint8), min_area=LUMP_AREA[0], max_area=LUMP_AREA[1]))
-    if len(found) != 1 or found[0].half_sides[0] > 2.5 * found[0].half_sides[1]:
+    if not found or found[0].half_sides[0] > 2.5 * found[0].half_sides[1]:
+        return None
+    if len(found) > 1 and found[1].area > 0.7 * found[0].area:
         return None
     return found[0]
 

@@ -135,14 +135,14 @@ def _fold(facts: Facts) -> Plan:
     """Grasp the corner, carry it over, let go: from the stage that has been reached."""
     corner, goal = facts.points.get("corner_grasp"), facts.points.get("corner_goal")
     pick = [
-        _call("pre_grasp", target="corner_grasp", height_m=0.04),
-        _call("descend", target="corner_grasp", height_m=0.012),
+        _call("pre_grasp", target="corner_grasp", height_m=0.03),
+        _call("descend", target="corner_grasp", height_m=0.01),
         _call("grasp"),
     ]
     carry = [
         _call("lift", height_m=0.06),
         _call("translate", target="corner_goal", height_m=0.06),
-        _call("descend", target="corner_goal", height_m=0.02),
+        _call("descend", target="corner_goal", height_m=0.015, guarded=False),
         _call("release"),
         _call("lift", height_m=0.05),
     ]
