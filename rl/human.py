@@ -54,8 +54,11 @@ class SimulatedHumanConfig:
     """Share of failing rollouts that the human, when fresh, notices: who watches a robot for an hour looks away."""
     patience_s: float = 1.5
     """Time without headway after which a rollout counts as failing, [s]. Also the pause between two stretches."""
+    eager_s: float = 0.5
+    """The same while too few rollouts are rewarded, [s]. Rollouts last 4 to 6 s here: whoever waits longer is too late
+    to bring a success. Ours."""
     headway: float = 0.2
-    """Less than this share of the motion that the human would make, on average over `patience_s`, is no headway."""
+    """Less than this share of the motion that the human would make, on average over that time, is no headway."""
     explore_s: float = 2.0
     """Time that the policy has for itself at the start of a rollout, [s]: HIL-SERL lets it explore for 20 to 30 steps
     before helping."""
@@ -64,13 +67,13 @@ class SimulatedHumanConfig:
     advise against long interventions that bring the success themselves: values are then overestimated."""
     rewarded_share: float = 1 / 3
     """Least share of rollouts that should end in success (HIL-SERL): while it is lower, as at the start, the human does
-    not wait for `explore_s`, and at the end of a stretch looks again and goes on."""
+    not wait for `explore_s`, has patience for `eager_s` only, and at the end of a stretch looks again and goes on."""
     rewarded_window: int = 9
     """Newest rollouts over which that share is taken: what somebody remembers. Ours."""
 
     def __post_init__(self) -> None:
         """Refuse what nobody can be."""
-        for name in ("reaction_s", "bias_m", "tremor_m", "tremor_rad", "explore_s", "headway"):
+        for name in ("reaction_s", "bias_m", "tremor_m", "tremor_rad", "explore_s", "eager_s", "headway"):
             if getattr(self, name) < 0.0:
                 raise ConfigError(f"human.{name} is {getattr(self, name)}; ask for at least 0.")
         for name in ("tired_slowing", "tired_tremor"):
@@ -147,7 +150,7 @@ class SimulatedHuman(Hand):
         self._delay = int(round(reaction_s / self._period_s, 9) + self._rng.random())
         self._watches = bool(self._rng.random() < config.notice * (1.0 - config.tired_oversight * self.tiredness))
         self._seen: deque[_Glimpse] = deque(maxlen=2 * self._delay + 2)
-        self._headways: deque[float] = deque(maxlen=max(self._steps(config.patience_s), 1))
+        self._headways: deque[float] = deque(maxlen=max(self._steps(max(config.patience_s, config.eager_s)), 1))
         self._holds, self._steps_left = False, 0
         self._bias: dict[str, FloatArray] = {}
 
@@ -183,14 +186,19 @@ class SimulatedHuman(Hand):
     def _glimpse(self, steps_ago: int) -> _Glimpse:
         return self._seen[-1 - min(steps_ago, len(self._seen) - 1)]
 
-    def _sees_no_headway(self) -> bool:
-        """Compare what the arm did a moment ago with what the human would have done; tell whether it is stuck.
+    def _is_stuck(self, steps: int) -> bool:
+        """Return whether there was too little headway in the last steps."""
+        newest = list(self._headways)[-steps:]
+        return len(newest) == steps and float(np.mean(newest)) < self.config.headway
+
+    def _judge_headway(self) -> None:
+        """Compare what the arm did a moment ago with what the human would have done.
 
         Headway of a step = <moved, wanted> / <wanted, wanted> in [-1, 1], motions in units of an action; 0 while the
         gripper is not where it is wanted, 1 where nothing is wanted.
         """
         if len(self._seen) < self._delay + 2:
-            return False
+            return
         before, after = self._glimpse(self._delay + 1), self._glimpse(self._delay)
         wanted = self._expert(before.observation, before.truth)
         moved = pose_difference(before.observation.robot.T_base_tcp, after.observation.robot.T_base_tcp) / self._scale
@@ -202,8 +210,6 @@ class SimulatedHuman(Hand):
         else:
             headway = float(np.clip(moved @ wanted[:6] / effort, -1.0, 1.0))
         self._headways.append(headway)
-        patient = len(self._headways) == self._headways.maxlen
-        return patient and float(np.mean(self._headways)) < self.config.headway
 
     def _takes_or_keeps_the_arm(self, step: int) -> bool:
         """Decide whether the hand is on the arm from this step on."""
@@ -211,8 +217,10 @@ class SimulatedHuman(Hand):
         if self._holds:
             self._holds = too_few_rewards
         elif self._watches:
-            explored = step >= self._steps(self.config.explore_s)
-            self._holds = self._sees_no_headway() and (explored or too_few_rewards)
+            self._judge_headway()
+            config = self.config
+            explore_s, patience_s = (0.0, config.eager_s) if too_few_rewards else (config.explore_s, config.patience_s)
+            self._holds = step >= self._steps(explore_s) and self._is_stuck(max(self._steps(patience_s), 1))
         return self._holds
 
     def _look_anew(self) -> None:

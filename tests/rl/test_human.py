@@ -142,8 +142,8 @@ def test_stretches_last_as_long_as_configured_and_the_policy_gets_its_turn_betwe
 
 def test_human_does_not_wait_for_exploration_while_too_few_rollouts_are_rewarded() -> None:
     world = World()
-    human = sit_down(world, replace(SOBER, rewarded_share=1 / 3, explore_s=2.0))
-    assert [taken(watch(human, world, success=True))[0] for _ in range(2)] == [5, 20]
+    human = sit_down(world, replace(SOBER, rewarded_share=1 / 3, explore_s=2.0, eager_s=0.3))
+    assert [taken(watch(human, world, success=True))[0] for _ in range(2)] == [3, 20]
 
 
 def test_human_goes_on_to_the_end_while_too_few_rollouts_are_rewarded() -> None:
