@@ -47,12 +47,14 @@ class TowelFolding(Task):
             "reward_scale": 10.0,
             "clip_target": (-0.35, 1.0),
             "reconstruct": "demo",
+            "exploration_noise": 0.0,
             "online": {"bc_weight": 1.0, "q_weight": 0.3},
         },
     )
     """The paper's algorithm for this task, and its number of demonstrations. Values of the second stage weigh 0.3 of the
     cloning, and only demonstrations and successful help are cloned: cloning every collected action, as ConRFT does, or
-    a weight of 0.05 made the policy forget what the first stage had taught (one seed each)."""
+    a weight of 0.05 made the policy forget what the first stage had taught (one seed each). No noise is added to its
+    samples, whose spread is enough here."""
 
     horizon: int = 50
     """Control steps until truncation; the scripted expert needs 30 on average, 31 at most."""
