@@ -40,6 +40,7 @@ from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner, prepare_process
 from rl.reward_classifier import RewardClassifier
 from rl.supervisor import HumanSupervisor, NullSupervisor, Supervisor
+from rl.tasks.base import Task
 from rl.tasks.demos import load_demos, record_demos, save_demos
 from rl.tasks.expert import make_expert
 from rl.types import FloatArray
@@ -152,9 +153,9 @@ def build_env(config: RunConfig) -> ManipulationEnv:
     return make_env(config.task, image_size=config.image_size, **config.task_options.overrides(config.task))
 
 
-def build_encoder() -> Encoder:
-    """Return the encoder that FLOAT and the memory share."""
-    return default_encoder()
+def build_encoder(task: Task) -> Encoder:
+    """Return the encoder that FLOAT and the memory share: it sees what the policy sees."""
+    return default_encoder([camera.name for camera in task.policy_cameras])
 
 
 def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> ChatModel:
@@ -178,7 +179,7 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
         return build_human(config, env)
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    encoder = build_encoder()
+    encoder = build_encoder(env.task)
     memory = build_memory(config, run, dim=encoder.dim)
     graph, gate = build_graph(config.task, config.agent), CallGate()
 
