@@ -13,9 +13,9 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agps_agent.ask import Answer, ask
-from agps_agent.build import build_asker, build_supervisor
+from agps_agent.build import build_asker, build_encoder, build_env, build_supervisor
 from agps_agent.config import RunConfig
-from agps_agent.float_trigger import StallConfig
+from agps_agent.float_trigger import Encoder, StallConfig
 from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.faults import FaultPlan
 from agps_agent.models.recorded import RecordedModel
@@ -23,14 +23,18 @@ from agps_agent.models.server import serve_model
 from agps_agent.runs import RunDirectory
 from agps_agent.state import AgentContext, AgentSettings
 from agps_agent.supervisor import SupervisorConfig
+from agps_agent.task_options import TaskOptions
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.loop import RolloutLoop
 from rl.robots.base import CONTROL_RATE_HZ
 from rl.supervisor import Supervisor
+from rl.types import FloatArray
+from tools.memory import EpisodicMemory, MemoryRecord
 
 Numbers = dict[str, Any]
 
+HELD_OUT_SEED = 1_000_000
 REPEATS = 10
 """Times that each recorded question is asked again for the overhead."""
 
@@ -132,6 +136,59 @@ def bench_realtime(
         **rate_numbers(stamped.stamps_s, CONTROL_RATE_HZ),
         **{name: counts.get(name, 0.0) for name in kept},
     }
+
+
+def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: TaskOptions) -> Numbers:
+    """Return how often what memory recalls fits the scene it is recalled for, by threshold of similarity.
+
+    Every scene of the first half is remembered as if help had succeeded there; for each of the others memory is asked.
+
+    Args:
+        task: Task.
+        scenes: Scenes to remember, and as many to ask for.
+        tolerance_m: A record fits when the task's points are at most this far from where they were, [m].
+        task_options: What varies between scenes.
+
+    Returns:
+        Per threshold `recalled@s`, the share of held-out scenes for which something was recalled, and `precision@s`,
+        the share of these for which it fits; `possible`, the share for which a fitting record was in memory.
+    """
+    config = RunConfig(task=task, task_options=task_options)
+    env, threshold = build_env(config), config.agent.recall_similarity
+    encoder = build_encoder(env.task)
+    with tempfile.TemporaryDirectory() as folder, EpisodicMemory(folder, encoder.dim, task) as memory:
+        places: dict[str, FloatArray] = {}
+        for seed in range(scenes):
+            embedding, places_now = _look(env, encoder, seed)
+            record = MemoryRecord(task=task, mode="guide", embedding=embedding, calibration_hash="bench")
+            record_id = memory.remember(record)
+            memory.mark(record_id, success=True)
+            places[record_id] = places_now
+        asked = [_look(env, encoder, HELD_OUT_SEED + seed) for seed in range(scenes)]
+        env.close()
+        fits = {
+            id: [bool(np.abs(there - here).max() <= tolerance_m) for _, here in asked] for id, there in places.items()
+        }
+        numbers: Numbers = {
+            "task": task,
+            "scenes": scenes,
+            "tolerance_mm": 1000 * tolerance_m,
+            "threshold": threshold,
+            "possible": float(np.mean(np.any(list(fits.values()), axis=0))),
+        }
+        for least in sorted({threshold, 0.7, 0.8, 0.9, 0.95}):
+            found = [memory.recall(e, calibration_hash="bench", min_similarity=least) for e, _ in asked]
+            right = [fits[record.id][index] for index, record in enumerate(found) if record is not None]
+            numbers[f"recalled@{least:.2f}"] = len(right) / scenes
+            numbers[f"precision@{least:.2f}"] = float(np.mean(right)) if right else float("nan")
+    return numbers
+
+
+def _look(env: ManipulationEnv, encoder: Encoder, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Return the embedding at the start of an episode, and where the task's points are. Shapes (k,) and (n, 3), [m]."""
+    _, info = env.reset(seed=seed)
+    truth = env.truth()
+    return encoder.encode(info["observation"].images), np.stack([truth[name] for name in sorted(env.task.landmarks)])
 
 
 def _run(env: Stamped, supervisor: Supervisor, steps: int) -> None:

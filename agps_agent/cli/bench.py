@@ -13,6 +13,7 @@ from agps_agent.cli.options import (
     run_subcommand,
 )
 from agps_agent.cli.tasks import check_task
+from agps_agent.task_options import TaskOptions
 
 Numbers = dict[str, Any]
 
@@ -81,6 +82,22 @@ class RealtimeOptions:
 
 
 @dataclass(frozen=True)
+class MemoryOptions:
+    """How often memory recalls what fits: remembered in some random scenes, asked for in others."""
+
+    task: str = "usb_insertion"
+    """Task."""
+    scenes: int = 100
+    """Scenes to remember, and as many held out to ask for."""
+    tolerance_mm: float = 5.0
+    """A recalled record fits when the task's points are at most this far from where they were, [mm]."""
+    task_options: TaskOptions = TaskOptions()
+    """What varies between the scenes, e.g. --task-options.port-jitter-mm 20."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+@dataclass(frozen=True)
 class UpdateOptions:
     """Time of one update of the learner, by part."""
 
@@ -101,6 +118,7 @@ def run(argv: Sequence[str]) -> int:
         "float": (_float, "time per step of the failure detector"),
         "agent": (_agent, "time of a question to the agent"),
         "realtime": (_realtime, "control rate while the agent thinks"),
+        "memory": (_memory, "precision of recall on held-out scenes"),
         "update": (_update, "time of an update of the learner"),
     }
     return run_subcommand("agps bench", "What each part costs on this machine.", commands, argv)
@@ -157,6 +175,25 @@ def _realtime(argv: Sequence[str]) -> int:
             seconds=options.seconds,
             on_trigger=options.on_trigger,
             robot=options.robot,
+        ),
+        as_json=options.json,
+    )
+
+
+def _memory(argv: Sequence[str]) -> int:
+    options = parse_options(MemoryOptions, argv, prog="agps bench memory")
+    check_task(options.task)
+    check_at_least(1, scenes=options.scenes)
+    if not options.tolerance_mm > 0:
+        raise UsageError(f"--tolerance-mm is {options.tolerance_mm:g}; ask for more than 0.")
+    from agps_agent.benchmarks import bench_memory
+
+    return _measure(
+        lambda: bench_memory(
+            options.task,
+            scenes=options.scenes,
+            tolerance_m=options.tolerance_mm / 1000.0,
+            task_options=options.task_options,
         ),
         as_json=options.json,
     )
