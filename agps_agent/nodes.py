@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from agps_agent.conversation import calls_left, compose, converse, repaired
 from agps_agent.models.parsing import ReplyError
 from agps_agent.models.profiles import ModelProfile
+from agps_agent.second_look import look_closer
 from agps_agent.state import (
     USER_TRIGGER,
     AgentContext,
@@ -31,6 +32,7 @@ from agps_agent.state import (
 )
 from prompts.loader import TaskPrompt, load_task_prompt
 from rl.types import Box, Guide, Prune, RGBDFrame
+from tools.agreement import disagreement_m
 from tools.answers import DecideModeAnswer, Mode, PerceiveAnswer, PlanAnswer
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
 from tools.errors import MemoryUnavailable, ToolError, ToolFailed, ToolRetry
@@ -43,7 +45,7 @@ log = logging.getLogger(__name__)
 
 GUIDANCE: TypeAdapter[PruneGuidance | GuideGuidance | NoGuidance] = TypeAdapter(Guidance)
 ANOTHER_VIEW_HELPS: frozenset[Reason] = frozenset(
-    {"not_visible", "no_depth", "implausible_keypoints", "outside_workspace", "outside_image"}
+    {"not_visible", "no_depth", "implausible_keypoints", "cameras_disagree", "outside_workspace", "outside_image"}
 )
 """Faults of one image: the gripper hides a keypoint from one camera, not from all."""
 PLAN_PROMPTS: dict[Mode, str] = {"prune": "exploration_pruning", "guide": "action_guidance"}
@@ -306,6 +308,8 @@ async def _keypoints(context: AgentContext, frame: RGBDFrame) -> dict[str, Point
     """
     task = load_task_prompt(context.scene.task)
     pixels = await look(context, frame)
+    if context.settings.second_look:
+        pixels = await look_closer(look, context, frame, pixels)
     hidden = [label for label in task.keypoints if label not in pixels]
     if not pixels or not task.optional.issuperset(hidden):
         raise AgentFault("not_visible", f"The model does not see {', '.join(hidden)}.")
@@ -390,6 +394,13 @@ def _check_plausible(points: dict[str, Point], task: TaskPrompt, context: AgentC
                 "outside_workspace",
                 f"{point.label} at {np.round(point.xyz, 3).tolist()} m is {outside:.3f} m outside of what the tool "
                 f"can reach; the limit is {margin:.3f} m.",
+            )
+        behind = disagreement_m(context.scene, point)
+        if behind > context.settings.max_disagreement_m:
+            raise AgentFault(
+                "cameras_disagree",
+                f"Another camera sees {behind:.3f} m past {point.label}; the limit is "
+                f"{context.settings.max_disagreement_m:.3f} m.",
             )
     for distance in task.distances:
         if not points.keys() >= set(distance.between):

@@ -32,6 +32,7 @@ Reason = (
         "wrong_schema",
         "not_visible",
         "implausible_keypoints",
+        "cameras_disagree",
         "no_intervention",
         "internal_error",
     ]
@@ -69,6 +70,14 @@ class AgentSettings(CallLimits):
         0.005,
         gt=0,
         description="Depth that varies more around a keypoint, metres: something else is in front; look again.",
+    )
+    max_disagreement_m: float = Field(
+        0.015,
+        gt=0,
+        description="How far past a keypoint another camera may see, metres: more, and there is nothing there.",
+    )
+    second_look: bool = Field(
+        False, description="Ask about an enlarged part of each image too: finer points, twice the calls to perceive."
     )
     guide_max_steps: int | None = Field(
         None, ge=1, description="Control steps after which waypoints are given up; None: as the task's prompt says."
