@@ -107,14 +107,15 @@ def takeovers(episodes: Sequence[Row]) -> str:
     """Draw when, in each rollout, a human's hand was on the arm, and how the rollout ended."""
     rollouts = [row["episode"] for row in episodes]
     lengths = [row["steps"] for row in episodes]
+    width = float(np.clip(250.0 / len(episodes), 0.5, 2.0))
     with rc_context(_STYLE):
         figure, axes = _figure(9.2, 3.0)
-        axes.vlines(rollouts, 0, lengths, color=GRID, linewidth=1.6)
+        axes.vlines(rollouts, 0, lengths, color=GRID, linewidth=width)
         stretches = [(row["episode"], *stretch) for row in episodes for stretch in row.get("human_stretches") or []]
         held = [rollout for rollout, _, _ in stretches]
         ends = [first + steps for _, first, steps in stretches]
         axes.vlines(
-            held, [first for _, first, _ in stretches], ends, color=AGENT, linewidth=2.0, label="hand on the arm"
+            held, [first for _, first, _ in stretches], ends, color=AGENT, linewidth=width, label="hand on the arm"
         )
         for success, color, name in ((True, GOOD, "succeeded"), (False, BAD, "failed")):
             chosen = [n for n, row in enumerate(episodes) if bool(row["success"]) is success]
