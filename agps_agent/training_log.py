@@ -172,7 +172,7 @@ class TrainingLog:
         self.announce("evaluate")
         started = time.monotonic()
         result = evaluate(self.session.algorithm, self.session.eval_env, episodes=episodes, seed=seed)
-        if kind == "eval":
+        if kind != "final_eval":  # stage 1 is where the curve begins
             self.curve.append((self.session.algorithm.num_timesteps, result.success_rate))
         self.run.append_metrics(
             {

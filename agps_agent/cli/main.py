@@ -16,7 +16,7 @@ DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a policy on a task, with the agent or without"),
-    "eval": ("evaluate", "evaluate the policy of a run alone: deterministic, no agent, no box"),
+    "eval": ("evaluate", "evaluate the policy of a run alone (no agent, no box), or the agent alone"),
     "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
     "demos": ("demos", "record, list or show demonstrations"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),

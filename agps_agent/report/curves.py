@@ -41,9 +41,14 @@ def episodes_of(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.get("kind", "episode") == "episode" and "episode" in row]
 
 
-def evaluations_of(rows: Iterable[Row], kind: str = "eval") -> list[Row]:
-    """Return the lines of evaluations on the way (`eval`), after stage 1 or at the end (`final_eval`), in order."""
-    return [row for row in rows if row.get("kind") == kind]
+def evaluations_of(rows: Iterable[Row]) -> list[Row]:
+    """Return the lines of evaluations after stage 1 and on the way, in order."""
+    return [row for row in rows if row.get("kind") in ("pretrain_eval", "eval")]
+
+
+def final_evaluations_of(rows: Iterable[Row]) -> list[Row]:
+    """Return the lines of evaluations at the end; a run that was resumed may have several."""
+    return [row for row in rows if row.get("kind") == "final_eval"]
 
 
 def is_unaided(episode: Row) -> bool:

@@ -12,6 +12,7 @@ from agps_agent.report.curves import (
     episodes_of,
     evaluation_curve,
     evaluations_of,
+    final_evaluations_of,
     per_ten_rollouts,
     steps_to,
     training_curve,
@@ -34,7 +35,7 @@ def write_report(run: RunDirectory) -> Path:
         AgpsError: If config.json is damaged or the page cannot be written.
     """
     rows = run.read_metrics()
-    episodes, evaluations, final = episodes_of(rows), evaluations_of(rows), evaluations_of(rows, "final_eval")
+    episodes, evaluations, final = episodes_of(rows), evaluations_of(rows), final_evaluations_of(rows)
     saved = read_json_object(run.config)
     config: Mapping[str, Any] = saved.get("config", {})
     summary = run.read_summary()

@@ -1,6 +1,14 @@
 import pytest
 
-from agps_agent.report.curves import evaluation_curve, is_unaided, per_ten_rollouts, steps_to, training_curve
+from agps_agent.report.curves import (
+    evaluation_curve,
+    evaluations_of,
+    final_evaluations_of,
+    is_unaided,
+    per_ten_rollouts,
+    steps_to,
+    training_curve,
+)
 
 
 def episode(success: bool, *, guided_steps: int = 0, env_steps: int = 0) -> dict[str, object]:
@@ -38,3 +46,9 @@ def test_curve_has_the_three_axes() -> None:
     rows = [{"env_steps": 5, "wall_clock_s": 1.5, "robot_time_s": 0.5, "success_rate": 0.25}]
     curve = evaluation_curve(rows)
     assert (curve.along("env_steps"), curve.along("wall_clock_s"), curve.along("robot_time_s")) == ([5], [1.5], [0.5])
+
+
+def test_curve_begins_with_stage_1_and_ends_before_the_final_evaluation() -> None:
+    rows = [{"kind": kind, "env_steps": n} for n, kind in enumerate(("pretrain_eval", "episode", "eval", "final_eval"))]
+    assert [row["env_steps"] for row in evaluations_of(rows)] == [0, 2]
+    assert [row["env_steps"] for row in final_evaluations_of(rows)] == [3]
