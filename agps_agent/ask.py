@@ -149,6 +149,9 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
 
 def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger, trace_id: UUID) -> Any:
     """Return what a trace says of a question, if `LANGSMITH_TRACING` is on: task, prompts, model, run, trigger."""
+    callbacks = tracers()
+    if not callbacks:  # every node would carry it along for nobody: a millisecond and a half per question
+        return {"run_name": "ask", "run_id": trace_id}
     names = ("decide_mode", "perceive", *PLAN_PROMPTS.values(), "repair")
     prompts = {f"prompt/{prompt.tag}": prompt.sha for prompt in map(context.prompt, names)}
     task, model = context.scene.task, str(getattr(context.model, "model_name", context.model._llm_type))
@@ -164,7 +167,7 @@ def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger, tr
     }
     tags = [task, model, trigger["kind"], *(name for name in prompts)]
     named = {"run_name": "ask", "run_id": trace_id, "tags": tags, "metadata": metadata}
-    return {**named, "callbacks": tracers()}
+    return {**named, "callbacks": callbacks}
 
 
 def _prompts_markdown(answer: Answer) -> str:

@@ -68,7 +68,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
         global_xyz_bounds=describe_bounds(context.scene),
         situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
     )
-    messages = compose(system, user, context.frame.rgb, profile=context.profile)
+    messages = compose(system, user, context.frame.rgb, profile=context.profile, exact=False)
     answer = await converse(context, "decide_mode", messages, DecideModeAnswer, lambda answer: answer)
     return {"mode": answer.mode, "failure_mode": answer.failure_mode, "reason": answer.reason}
 
@@ -137,7 +137,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
             situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
             keypoints=describe_keypoints(points, task.keypoints),
         )
-        messages = compose(system, user, image, profile=context.profile)
+        messages = compose(system, user, image, profile=context.profile, exact=False)
     repairs = calls_left(context, "plan") - 1
     answer = await converse(context, "plan", messages, PlanAnswer, lambda answer: answer, repairs=repairs)
     return {"plan": answer.model_dump(), "tool_error": None, "reason": answer.reason}
