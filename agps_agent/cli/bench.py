@@ -154,9 +154,7 @@ def _agent(argv: Sequence[str]) -> int:
     from agps_agent.benchmarks import bench_agent
 
     return _measure(
-        lambda: bench_agent(
-            options.task, vlm=options.vlm, vlm_model=options.vlm_model, questions=options.questions
-        ),
+        lambda: bench_agent(options.task, vlm=options.vlm, vlm_model=options.vlm_model, questions=options.questions),
         as_json=options.json,
     )
 
