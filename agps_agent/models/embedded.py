@@ -84,9 +84,7 @@ class EmbeddedVLM(BaseChatModel):
         return self.bind(tools=offered, tool_choice=tool_choice or "auto", **kwargs)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return LangSmithParams(
-            ls_provider="agps", ls_model_name=str(kwargs.get("model", NAME)), ls_model_type="chat"
-        )
+        return LangSmithParams(ls_provider="agps", ls_model_name=str(kwargs.get("model", NAME)), ls_model_type="chat")
 
     def _generate(
         self,
