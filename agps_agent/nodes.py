@@ -314,7 +314,9 @@ async def _keypoints(context: AgentContext, frame: RGBDFrame) -> dict[str, Point
     if not pixels or not task.optional.issuperset(hidden):
         raise AgentFault("not_visible", f"The model does not see {', '.join(hidden)}.")
     points = {label: measure(context, frame, label, uv) for label, uv in pixels.items()}
-    _check_plausible(points, task, context)
+    points = _reachable(points, task, context)
+    _check_distances(points, task)
+    _check_agreement(points, task, context)
     return points
 
 
@@ -379,29 +381,36 @@ def _requested_pixels(
     return pixels
 
 
-def _check_plausible(points: dict[str, Point], task: TaskPrompt, context: AgentContext) -> None:
-    """Refuse keypoints that the tool cannot go to, or that are not as far apart as they must be.
+def _reachable(points: dict[str, Point], task: TaskPrompt, context: AgentContext) -> dict[str, Point]:
+    """Return the keypoints that the tool can go to; those that may be hidden may also be out of reach.
 
     Raises:
-        AgentFault: With the first that is refused.
+        AgentFault: If none is left, or the task needs one that is out of reach.
     """
     workspace, margin = context.scene.workspace, context.settings.workspace_margin_m
     shift = tip_to_tcp(context.scene)
-    for point in points.values():
+    reachable = {}
+    for label, point in points.items():
         outside = float(np.max(np.abs(point.xyz + shift - workspace.project(point.xyz + shift))))
-        if outside > margin:
+        if outside <= margin:
+            reachable[label] = point
+        elif label not in task.optional or len(points) == 1:
             raise AgentFault(
                 "outside_workspace",
-                f"{point.label} at {np.round(point.xyz, 3).tolist()} m is {outside:.3f} m outside of what the tool "
-                f"can reach; the limit is {margin:.3f} m.",
+                f"{label} at {np.round(point.xyz, 3).tolist()} m is {outside:.3f} m outside of what the tool can "
+                f"reach; the limit is {margin:.3f} m.",
             )
-        behind = disagreement_m(context.scene, point)
-        if behind > context.settings.max_disagreement_m:
-            raise AgentFault(
-                "cameras_disagree",
-                f"Another camera sees {behind:.3f} m past {point.label}; the limit is "
-                f"{context.settings.max_disagreement_m:.3f} m.",
-            )
+    if not reachable:
+        raise AgentFault("outside_workspace", f"The tool can reach none of {', '.join(points)}.")
+    return reachable
+
+
+def _check_distances(points: dict[str, Point], task: TaskPrompt) -> None:
+    """Refuse keypoints that are not as far apart as they must be.
+
+    Raises:
+        AgentFault: With the first pair that is refused.
+    """
     for distance in task.distances:
         if not points.keys() >= set(distance.between):
             continue
@@ -412,6 +421,21 @@ def _check_plausible(points: dict[str, Point], task: TaskPrompt, context: AgentC
                 "implausible_keypoints",
                 f"{first.label} and {second.label} are {length:.3f} m apart; {distance.min_m:.3f} to "
                 f"{distance.max_m:.3f} m is possible.",
+            )
+
+
+def _check_agreement(points: dict[str, Point], task: TaskPrompt, context: AgentContext) -> None:
+    """Refuse keypoints that another camera sees past; one inside of something open, like a loop, is not asked about.
+
+    Raises:
+        AgentFault: With the first that is refused.
+    """
+    limit = context.settings.max_disagreement_m
+    for label, point in points.items():
+        past_m = 0.0 if label in task.behind_m else disagreement_m(context.scene, point)
+        if past_m > limit:
+            raise AgentFault(
+                "cameras_disagree", f"Another camera sees {past_m:.3f} m past {label}; the limit is {limit:.3f} m."
             )
 
 

@@ -19,6 +19,9 @@ Plan = dict[str, Any]
 _POSITION = r"x (-?[\d.]+), y (-?[\d.]+), z (-?[\d.]+) m"
 _KEYPOINT = re.compile(rf"^- (\w+): {_POSITION}", re.MULTILINE)
 _TOOL = re.compile(r"^- (\w+): ", re.MULTILINE)
+_REACH = re.compile(
+    r"^x (-?[\d.]+) to (-?[\d.]+), y (-?[\d.]+) to (-?[\d.]+), z (-?[\d.]+) to (-?[\d.]+) m$", re.MULTILINE
+)
 _SITUATION = re.compile(rf"Tool tip at {_POSITION}, gripper (open|closed)")
 
 _PAIRS = (
@@ -37,6 +40,10 @@ ON_ROD = 0.45
 SEAT_M = 0.04
 OPENING_M = (0.015, 0.045)
 """Half the width and half the height of a loop's opening, [m]."""
+CARRY_M = 0.06
+"""How high above the board a corner is carried: low, it drags the cloth along."""
+EDGE_M = 0.002
+"""How near to the end of its reach the tool is sent."""
 LAID_M = 0.04
 """A corner this near to another one lies on it, [m]."""
 HELD_M = 0.03
@@ -52,6 +59,8 @@ class Facts:
     """Keypoints by label, base frame, in the order given. Shape (3,), [m]."""
     tip: FloatArray | None
     """Tool tip. Shape (3,), [m]."""
+    reach: FloatArray | None
+    """Where the tool tip can go: smallest and largest x, y, z. Shape (2, 3), [m]."""
     is_open: bool
 
 
@@ -64,7 +73,10 @@ def read_facts(text: str) -> Facts:
     }
     situation = _SITUATION.search(text.rpartition("Situation:")[2])
     tip = None if situation is None else np.array([float(value) for value in situation.groups()[:3]])
-    return Facts(tools=tools, points=positions, tip=tip, is_open=situation is not None and situation[4] == "open")
+    bounds = next(reversed(list(_REACH.finditer(text))), None)
+    reach = None if bounds is None else np.array([float(value) for value in bounds.groups()]).reshape(3, 2).T
+    is_open = situation is not None and situation[4] == "open"
+    return Facts(tools=tools, points=positions, tip=tip, reach=reach, is_open=is_open)
 
 
 def plan(facts: Facts) -> Plan:
@@ -126,9 +138,7 @@ def _hang(facts: Facts) -> Plan:
     if beside < OPENING_M[0] and -0.75 * SEAT_M < above < OPENING_M[1]:
         return {"calls": through, "reason": "The rod is in the opening: on along it, and down."}
     back = (IN_FRONT - along) * float(rod @ out) * out + [0.0, 0.0, max(0.0, 0.01 - above)]
-    dx, dy, dz = (round(float(np.clip(value, -0.1, 0.1)), 4) for value in back)
-    retreat = _call("move_delta", dx_m=dx, dy_m=dy, dz_m=dz)
-    return {"calls": [retreat, *whole], "reason": "The loop is beside the rod: out first, then on to it."}
+    return {"calls": [_move(facts, back), *whole], "reason": "The loop is beside the rod: out first, then on to it."}
 
 
 def _fold(facts: Facts) -> Plan:
@@ -140,24 +150,38 @@ def _fold(facts: Facts) -> Plan:
         _call("grasp"),
     ]
     carry = [
-        _call("lift", height_m=0.06),
-        _call("translate", target="corner_goal", height_m=0.06),
+        _call("translate", target="corner_goal", height_m=CARRY_M),
         _call("descend", target="corner_goal", height_m=0.015, guarded=False),
         _call("release"),
         _call("lift", height_m=0.05),
     ]
-    look = [_call("lift", height_m=0.05)]
+    up = _call("lift", height_m=CARRY_M)
     if corner is not None and goal is not None and np.linalg.norm(corner[:2] - goal[:2]) < LAID_M:
-        return {"calls": look if facts.is_open else carry[-2:], "reason": "The corner lies where it shall: let go."}
+        return {"calls": _look(facts) if facts.is_open else carry[-2:], "reason": "The corner lies there: let go."}
     held = not facts.is_open and (
         corner is None or (facts.tip is not None and bool(np.linalg.norm(corner - facts.tip) < HELD_M))
     )
-    if held:
-        return {"calls": look if goal is None else carry, "reason": "The corner is held: carry it over and let go."}
+    if held and goal is not None:
+        low = facts.tip is None or facts.tip[2] < goal[2] + 0.8 * CARRY_M
+        return {"calls": [up, *carry] if low else carry, "reason": "The corner is held: carry it over and let go."}
     if corner is None:
-        return {"calls": look, "reason": "The corner is not seen: out of the way first."}
-    calls = [*pick, carry[0]] if goal is None else [*pick, *carry]
+        return {"calls": _look(facts), "reason": "The corner is not seen: out of the way first."}
+    calls = [*pick, up] if goal is None else [*pick, up, *carry]
     return {"calls": calls, "reason": "Grasp the corner, carry it over and let go."}
+
+
+def _look(facts: Facts) -> list[Call]:
+    """Return calls that bring the gripper out of the way, so that what it hides is seen."""
+    return [_move(facts, np.array([0.0, 0.0, 0.05]))]
+
+
+def _move(facts: Facts, delta: FloatArray) -> Call:
+    """Return a small move, (3,), [m], as far as the tool can go."""
+    step = np.clip(delta, -0.1, 0.1)
+    if facts.tip is not None and facts.reach is not None:
+        step = np.clip(facts.tip + step, facts.reach[0] + EDGE_M, facts.reach[1] - EDGE_M) - facts.tip
+    dx, dy, dz = (round(float(value), 4) for value in step)
+    return _call("move_delta", dx_m=dx, dy_m=dy, dz_m=dz)
 
 
 def _call(name: str, **arguments: Any) -> Call:

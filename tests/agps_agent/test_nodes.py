@@ -103,8 +103,9 @@ async def test_answer_is_used_although_the_disk_is_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("offset", "reason"), [(0.5, "outside_workspace"), (0.08, "implausible_keypoints")])
 def test_keypoints_that_cannot_be_are_refused(offset: float, reason: str) -> None:
     points = nodes._from_state([keypoint("port_left", -0.0088), keypoint("port_right", offset)])
+    task = nodes.load_task_prompt("usb_insertion")
     with pytest.raises(AgentFault) as error:
-        nodes._check_plausible(points, nodes.load_task_prompt("usb_insertion"), context())
+        nodes._check_distances(nodes._reachable(points, task, context()), task)
     assert error.value.reason == reason
 
 
