@@ -47,6 +47,8 @@ from rl.types import FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
+BEST = "best"
+"""Checkpoint with the best evaluation on the way, in runs that keep it."""
 DEMO_SEED, EVAL_SEED, SUPERVISOR_SEED, HUMAN_SEED = 1_000_000, 2_000_000, 3_000_000, 4_000_000
 """Offsets that keep the random numbers of the parts of one run apart."""
 
@@ -317,11 +319,15 @@ def build_asker(config: RunConfig) -> Asker:
 
 
 def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
-    """Return the policy of a checkpoint of a run, the newest if it is not named, without its replay memory.
+    """Return the policy of a checkpoint of a run, without its replay memory.
+
+    If it is not named: the best one where the run kept it, else the newest.
 
     Raises:
         ConfigError: If the run has saved none, or it is damaged.
     """
+    if name is None and (run.checkpoints / BEST).is_dir():
+        name = BEST
     path = checkpoint.latest_checkpoint(run.checkpoints) if name is None else run.checkpoints / name
     return checkpoint.load_policy(path)
 

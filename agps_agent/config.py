@@ -100,6 +100,8 @@ class RunConfig(BaseModel):
     threads: Annotated[int, Field(ge=0)] = 1
     """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
 
+    final_policy: Literal["last", "best"] = "last"
+    """Policy that a run ends with: the last, or the one with the best evaluation on the way, the later of equals."""
     stop_when_solved: bool = True
     """End the training before the budget once two evaluations in a row are perfect."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1_000
@@ -184,6 +186,7 @@ def start_values(task: str | None, method: str | None, preset: str) -> dict[str,
         "max_env_steps": recipe.max_env_steps,
         "max_minutes": recipe.max_minutes,
         "pretrain_steps": recipe.pretrain_steps,
+        "final_policy": recipe.final_policy,
         "conrft": ConRFTConfig.of(**recipe.conrft),
     }
     if preset in PRESETS:

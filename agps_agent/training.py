@@ -49,7 +49,7 @@ def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, r
         except KeyboardInterrupt:
             interrupted = True
         log.checkpoint()
-        final = None if interrupted else log.evaluate(config.eval_episodes, seed=FINAL_SEED, kind="final_eval")
+        final = None if interrupted else log.evaluate_final(config.eval_episodes, seed=FINAL_SEED)
         if final is not None and not config.plan.online:
             log.pretrain_success_rate = final.success_rate
         summary = log.summary(final)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from agps_agent.build import Session
+from agps_agent.build import BEST, Session
 from agps_agent.config import RunConfig
 from agps_agent.progress import Phase, Progress, ProgressListener
 from agps_agent.report.recording import Drift
 from agps_agent.runs import RunDirectory
 from agps_agent.supervisor import AgentSupervisor
-from rl.checkpoint import save_checkpoint
+from rl.algorithm import GuidedAlgorithm
+from rl.checkpoint import load_policy, save_checkpoint
 from rl.conrft import ConRFT
 from rl.evaluation import EvaluationResult, evaluate
 from rl.loop import Step
@@ -40,6 +41,10 @@ class TrainingLog:
     evaluation_s: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list)
     """Environment steps and success rate of the policy alone."""
+    best: float | None = None
+    """Success of the best policy on the way, which is in the checkpoint `best`; None where the last one is kept."""
+    final_policy_steps: int = 0
+    """Environment steps after which the policy was learned that the final evaluation is of."""
     pretrain_success_rate: float | None = None
     """Success of the policy alone after stage 1; None without one."""
     reward_errors: Counter[str] = field(default_factory=Counter)
@@ -167,11 +172,21 @@ class TrainingLog:
             {"kind": "pretrain", "env_steps": 0, "updates": updates, "wall_clock_s": self.wall_clock_s, **losses}
         )
 
-    def evaluate(self, episodes: int, *, seed: int, kind: str) -> EvaluationResult:
-        """Evaluate the policy alone (deterministic, no agent, no box) and write the row."""
+    def evaluate_final(self, episodes: int, *, seed: int) -> EvaluationResult:
+        """Evaluate the policy that the run ends with: the last one, or the best one on the way."""
+        policy: GuidedAlgorithm = self.session.algorithm
+        if self.best is not None:
+            policy = load_policy(self.run.checkpoints / BEST)
+        self.final_policy_steps = policy.num_timesteps
+        return self.evaluate(episodes, seed=seed, kind="final_eval", policy=policy)
+
+    def evaluate(
+        self, episodes: int, *, seed: int, kind: str, policy: GuidedAlgorithm | None = None
+    ) -> EvaluationResult:
+        """Evaluate the policy alone (deterministic, no agent, no box) and write the row; keep it if it is the best."""
         self.announce("evaluate")
         started = time.monotonic()
-        result = evaluate(self.session.algorithm, self.session.eval_env, episodes=episodes, seed=seed)
+        result = evaluate(policy or self.session.algorithm, self.session.eval_env, episodes=episodes, seed=seed)
         if kind != "final_eval":  # stage 1 is where the curve begins
             self.curve.append((self.session.algorithm.num_timesteps, result.success_rate))
         self.run.append_metrics(
@@ -186,6 +201,10 @@ class TrainingLog:
                 "mean_steps": result.mean_steps,
             }
         )
+        # Stage 1 is evaluated on the final start states: it must not be chosen by them.
+        if kind == "eval" and self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
+            self.best = result.success_rate
+            self.checkpoint(BEST)
         self.evaluation_s += time.monotonic() - started
         return result
 
@@ -208,6 +227,7 @@ class TrainingLog:
             "triggered_episodes": self.triggered_episodes,
             "train_s": self.wall_clock_s,
             "curve": list(self.curve),
+            "best": self.best,
             "pretrain_success_rate": self.pretrain_success_rate,
             "reward_errors": dict(self.reward_errors),
         }
@@ -219,6 +239,7 @@ class TrainingLog:
         self.triggered_episodes = state["triggered_episodes"]
         self.train_s = state["train_s"]
         self.curve = [(int(steps), float(rate)) for steps, rate in state["curve"]]
+        self.best = state["best"]
         self.pretrain_success_rate = state["pretrain_success_rate"]
         self.reward_errors = Counter(state["reward_errors"])
 
@@ -233,6 +254,7 @@ class TrainingLog:
             "success_rate": None if final is None else final.success_rate,
             "eval_episodes": 0 if final is None else final.episodes,
             "interval_95": None if final is None else list(final.interval_95),
+            "final_policy_steps": self.final_policy_steps,
             "env_steps": self.session.algorithm.num_timesteps,
             "learner_steps": self.session.algorithm.n_updates,
             "episodes": self.episodes,

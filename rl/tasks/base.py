@@ -79,6 +79,8 @@ class Recipe:
     """Budget of wall-clock training time, [min]."""
     pretrain_steps: int = 4_000
     """Updates of ConRFT's first stage, on demonstrations alone (paper: 48,000)."""
+    final_policy: str = "last"
+    """Which policy a run ends with: `last`, or `best` of those that were evaluated on the way."""
     drq: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the DrQ configuration that differ from its preset."""
     conrft: Mapping[str, Any] = field(default_factory=dict)
