@@ -164,7 +164,9 @@ def missing_rollout(env: "ManipulationEnv", *, seed: int) -> Images:
     frames: list[Mapping[str, np.ndarray]] = [info["observation"].images]
     done = False
     while not done:
-        believed = {name: point + offset if name in env.task.landmarks else point for name, point in env.truth().items()}
+        believed = {
+            name: point + offset if name in env.task.landmarks else point for name, point in env.truth().items()
+        }
         _, _, terminated, truncated, info = env.step(expert(info["observation"], believed))
         frames.append(info["observation"].images)
         done = terminated or truncated
