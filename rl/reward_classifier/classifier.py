@@ -32,8 +32,8 @@ class Setup:
     """Side of the images, [px]."""
     width: int
     """Filters of the first stage."""
-    state_size: int = 0
-    """Length of `state` where it is read; 0: images only."""
+    state: tuple[int, ...] = ()
+    """Entries of `state` that are read beside the images."""
 
 
 @dataclass(kw_only=True)
@@ -99,7 +99,7 @@ class RewardClassifier:
         for start in range(0, count, 128):
             chunk = slice(start, start + 128)
             pixels = to_pixels({camera: images[camera][chunk] for camera in self.cameras})
-            logits = self.network(pixels, torch.from_numpy(np.asarray(state[chunk], np.float32)))
+            logits = self.network(pixels, to_entries(state[chunk], self.setup))
             parts.append(logits.double().numpy())
         return np.concatenate(parts)
 
@@ -143,7 +143,7 @@ class RewardClassifier:
             raise ConfigError(f"{path} does not match its own hash; it was changed or damaged, fit it anew.")
         header = json.loads(text)
         fields = header.pop("setup")
-        setup = Setup(**{**fields, "cameras": tuple(fields["cameras"])})
+        setup = Setup(**{**fields, "cameras": tuple(fields["cameras"]), "state": tuple(fields["state"])})
         network = make_network(setup)
         network.load_state_dict(weights)
         return cls(setup=setup, network=network, **header)
@@ -163,7 +163,7 @@ class RewardClassifier:
 def make_network(setup: Setup) -> RewardNetwork:
     """Return a network of the right shape, with random weights."""
     return RewardNetwork(
-        cameras=len(setup.cameras), image_size=setup.image_size, width=setup.width, state_size=setup.state_size
+        cameras=len(setup.cameras), image_size=setup.image_size, width=setup.width, state_size=len(setup.state)
     )
 
 
@@ -171,6 +171,11 @@ def to_pixels(images: Mapping[str, ByteArray]) -> torch.Tensor:
     """Return images (N, H, W, 3) uint8 per camera as pixels in [0, 1], (N, cameras, 3, H, W)."""
     stacked = np.stack(list(images.values()), axis=1)
     return torch.from_numpy(stacked).permute(0, 1, 4, 2, 3).float() / 255.0
+
+
+def to_entries(state: npt.NDArray[np.float32], setup: Setup) -> torch.Tensor:
+    """Return what a classifier reads of proprioception, (N, entries)."""
+    return torch.from_numpy(np.asarray(state, np.float32)[:, list(setup.state)])
 
 
 def _hash(header: str, weights: Mapping[str, torch.Tensor]) -> str:

@@ -8,7 +8,7 @@ What the arm does, by the name that frames carry as their source:
 | `hold` | small random motions after success: the same success, seen from varied poses |
 | `undo` | after that, its own last actions backwards and slowly: out of success through every half-way state |
 | `hesitate` | the expert, slow from shortly before success on, then random motions on the spot |
-| `miss` | the expert, taking the scene, or one landmark of it, to lie 1 to 60 mm beside where it is |
+| `miss` | the expert, taking some landmarks, or all, to lie 1 to 150 mm beside where they are |
 | `random` | random exploration from the start |
 | `policy` | the policy of an earlier run, with noise |
 
@@ -61,7 +61,7 @@ class DemonstratesAndUndoes:
     def __init__(self, expert: Expert, rng: np.random.Generator) -> None:
         self._expert, self._rng = expert, rng
         self._hold, self._undo = int(rng.integers(5, 12)), int(rng.integers(8, 16))
-        self._slowness = float(rng.uniform(0.1, 0.35))
+        self._slowness = float(rng.uniform(0.2, 0.6))
         self._wiggle = float(rng.uniform(0.02, 0.25))
         self._done: list[Action] = []
         self._since_success: int | None = None
@@ -115,15 +115,16 @@ class Hesitates:
 
 
 class Misses:
-    """The expert, taking the landmarks of the scene, or one of them, to lie beside where they are."""
+    """The expert, taking some landmarks of the scene, or all, to lie beside where they are."""
 
     source = "miss"
 
     def __init__(self, expert: Expert, rng: np.random.Generator, task: Task) -> None:
         self._expert, self._rng = expert, rng
-        names = sorted(task.landmarks)
-        self._displaced = frozenset(names if rng.random() < 0.5 else [str(rng.choice(names))])
-        angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), np.exp(rng.uniform(np.log(0.001), np.log(0.06)))
+        names = np.array(sorted(task.landmarks))
+        chosen = rng.random(len(names)) < 0.5
+        self._displaced = frozenset(names[chosen] if chosen.any() else names)
+        angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), np.exp(rng.uniform(np.log(0.001), np.log(0.15)))
         self._offset = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
         self._steps = int(rng.integers(task.horizon // 2, task.horizon))
 

@@ -13,11 +13,16 @@ from torch.nn import functional as F
 
 from rl.drq.augmentation import random_shifts
 from rl.errors import ConfigError
-from rl.reward_classifier.classifier import RewardClassifier, Setup, make_network, to_pixels
+from rl.reward_classifier.classifier import RewardClassifier, Setup, make_network, to_entries, to_pixels
 from rl.reward_classifier.frames import LabelledFrames
 from rl.reward_classifier.metrics import choose_threshold, confusion, platt
 from rl.reward_classifier.network import RewardNetwork
+from rl.tasks.registry import get_task
 from rl.types import ByteArray
+
+GRIPPER_ENTRIES = (2, 18)
+"""Height over the start and gripper opening, of `state` as the environment's datasheet lists it: whether the fingers
+are open and have gone up decides a towel's success, and shows in few pixels. All 19 entries are memorised instead."""
 
 Report = Callable[[int, float, float], None]
 """Called after each check with updates, training loss and validation loss."""
@@ -31,8 +36,9 @@ class FitConfig:
     """Filters of the first stage. HIL-SERL's 64 takes 14 times the time per image."""
     pretrained: Path | None = None
     """Plain torch state dict of the trunk, which then stays frozen (HIL-SERL). None: from scratch."""
-    use_state: bool = False
-    """Read `state` beside the images; HIL-SERL reads images only."""
+    state: tuple[int, ...] | None = None
+    """Entries of `state` to read beside the images, as HIL-SERL adds a height or the gripper to its verdicts. None:
+    height over the start and gripper opening (2, 18) for tasks that command the gripper, else nothing."""
     updates: int = 600
     """Most updates."""
     batch_size: int = 64
@@ -93,7 +99,7 @@ def fit_classifier(
         cameras=frames.cameras,
         image_size=frames.image_size,
         width=config.width,
-        state_size=frames.state.shape[1] if config.use_state else 0,
+        state=_state_entries(frames, config),
     )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -101,7 +107,7 @@ def fit_classifier(
         if config.pretrained is not None:
             network.trunk.load_pretrained(config.pretrained)
             network.trunk.requires_grad_(False)
-        updates = _train(network, train, validation, config, report)
+        updates = _train(network, setup, train, validation, config, report)
     classifier = RewardClassifier(setup=setup, network=network, threshold=0.5)
     logits = classifier.logits(validation.images, validation.state)
     classifier.slope, classifier.offset = platt(logits, validation.success)
@@ -121,7 +127,12 @@ def fit_classifier(
 
 
 def _train(
-    network: RewardNetwork, train: LabelledFrames, validation: LabelledFrames, config: FitConfig, report: Report | None
+    network: RewardNetwork,
+    setup: Setup,
+    train: LabelledFrames,
+    validation: LabelledFrames,
+    config: FitConfig,
+    report: Report | None,
 ) -> int:
     """Train until the validation loss no longer falls, put the best weights back, return the updates they took."""
     rng = np.random.default_rng(config.seed)
@@ -137,7 +148,7 @@ def _train(
         batch = train.take(chosen)
         pixels = augment(batch.images, config, rng)
         target = torch.from_numpy(batch.success.astype(np.float32))
-        loss = F.binary_cross_entropy_with_logits(network(pixels, torch.from_numpy(batch.state)), target)
+        loss = F.binary_cross_entropy_with_logits(network(pixels, to_entries(batch.state, setup)), target)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -147,7 +158,7 @@ def _train(
         losses.append(float(loss.detach()))
         if update % config.check_every and update != config.updates:
             continue
-        validation_loss = _balanced_loss(average, validation)
+        validation_loss = _balanced_loss(average, setup, validation)
         if report is not None:
             report(update, float(np.mean(losses)), validation_loss)
         losses.clear()
@@ -201,16 +212,26 @@ def shift_images(frames: ByteArray, pad: int, corners: npt.NDArray[np.int64]) ->
 
 
 @torch.inference_mode()
-def _balanced_loss(network: RewardNetwork, frames: LabelledFrames) -> float:
+def _balanced_loss(network: RewardNetwork, setup: Setup, frames: LabelledFrames) -> float:
     """Return the mean of both labels' mean losses: what balanced batches minimise."""
     network.eval()
     target = torch.from_numpy(frames.success.astype(np.float32))
     logits = []
     for start in range(0, len(frames), 128):
         part = frames.take(np.arange(start, min(start + 128, len(frames))))
-        logits.append(network(to_pixels(part.images), torch.from_numpy(part.state)))
+        logits.append(network(to_pixels(part.images), to_entries(part.state, setup)))
     losses = F.binary_cross_entropy_with_logits(torch.cat(logits), target, reduction="none")
     return float((losses[target > 0.5].mean() + losses[target < 0.5].mean()) / 2.0)
+
+
+def _state_entries(frames: LabelledFrames, config: FitConfig) -> tuple[int, ...]:
+    if config.state is None:
+        return GRIPPER_ENTRIES if get_task(frames.task).actions == 7 else ()
+    size = frames.state.shape[1]
+    for entry in config.state:
+        if not 0 <= entry < size:
+            raise ConfigError(f"state entry {entry} does not exist; use 0 to {size - 1}.")
+    return config.state
 
 
 def _check_enough(train: LabelledFrames, validation: LabelledFrames, config: FitConfig) -> None:

@@ -146,3 +146,25 @@ def test_classifier_that_cannot_be_written_leaves_nothing(classifier, tmp_path):
 def test_frames_of_other_cameras_are_not_scored(classifier, frames):
     with pytest.raises(ConfigError, match="reads cameras"):
         score_frames(classifier, dataclasses.replace(frames, images={"left": frames.images["left"]}))
+
+
+def test_gripper_is_read_where_the_task_commands_it(frames):
+    towel = dataclasses.replace(frames, task="towel_folding")
+    quick = dataclasses.replace(QUICK, updates=1)
+    assert fit_classifier(towel, quick).setup.state == (2, 18)
+    assert fit_classifier(frames, quick).setup.state == ()
+    assert fit_classifier(towel, dataclasses.replace(quick, state=())).setup.state == ()
+
+
+def test_state_entry_that_does_not_exist_is_refused(frames):
+    with pytest.raises(ConfigError, match="state entry 19 does not exist; use 0 to 18"):
+        fit_classifier(frames, dataclasses.replace(QUICK, state=(2, 19)))
+
+
+def test_classifier_that_reads_state_comes_back_from_its_file(frames, tmp_path):
+    fitted = fit_classifier(frames, dataclasses.replace(QUICK, updates=1, state=(0, 18)))
+    fitted.save(tmp_path / "c.pt")
+    loaded = RewardClassifier.load(tmp_path / "c.pt")
+    assert loaded.setup == fitted.setup
+    moved = frames.state + np.eye(19, dtype=np.float32)[18]
+    assert (loaded.logits(frames.images, moved) != loaded.logits(frames.images, frames.state)).any()
