@@ -80,7 +80,7 @@ def bench_grounding(
     scenes: int = 200,
     absent: int = 60,
     seed: int = 0,
-    progressed: float = 0.5,
+    progressed: float = 0.0,
     vlm: str = "embedded",
     vlm_model: str | None = None,
 ) -> dict[str, Any]:

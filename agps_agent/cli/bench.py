@@ -1,8 +1,10 @@
-"""`agps bench env|float|agent|realtime|update`: what each part costs on this machine."""
+"""`agps bench env|float|agent|grounding|realtime|memory|update`: what each part costs on this machine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import tyro
 
 from agps_agent.cli.options import (
     UsageError,
@@ -98,6 +100,28 @@ class MemoryOptions:
 
 
 @dataclass(frozen=True)
+class GroundingOptions:
+    """How well a model finds a task's keypoints, in scenes whose light, colours, cameras and objects vary."""
+
+    task: tyro.conf.Positional[str] = "usb_insertion"
+    """Task."""
+    scenes: int = 200
+    """Scenes with the object."""
+    absent: int = 60
+    """Further scenes from which it was taken away."""
+    progressed: float = 0.0
+    """Share of the scenes in which a clumsy hand has acted before: lifted, folded, crumpled, half in."""
+    seed: int = 0
+    """Seed of the first scene."""
+    vlm: str = "embedded"
+    """Chat model: `embedded`, or the base URL of an OpenAI-compatible server."""
+    vlm_model: str | None = None
+    """Model name at that server."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+
+@dataclass(frozen=True)
 class UpdateOptions:
     """Time of one update of the learner, by part."""
 
@@ -117,6 +141,7 @@ def run(argv: Sequence[str]) -> int:
         "env": (_env, "control steps per second"),
         "float": (_float, "time per step of the failure detector"),
         "agent": (_agent, "time of a question to the agent"),
+        "grounding": (_grounding, "error of the keypoints that the agent finds"),
         "realtime": (_realtime, "control rate while the agent thinks"),
         "memory": (_memory, "precision of recall on held-out scenes"),
         "update": (_update, "time of an update of the learner"),
@@ -197,6 +222,30 @@ def _memory(argv: Sequence[str]) -> int:
     )
 
 
+def _grounding(argv: Sequence[str]) -> int:
+    options = parse_options(GroundingOptions, argv, prog="agps bench grounding")
+    check_task(options.task)
+    check_vlm(options.vlm)
+    check_at_least(1, scenes=options.scenes)
+    check_at_least(0, absent=options.absent, seed=options.seed)
+    if not 0.0 <= options.progressed <= 1.0:
+        raise UsageError(f"--progressed is {options.progressed:g}; it is a share from 0 to 1.")
+    from agps_agent.grounding_benchmark import bench_grounding
+
+    return _measure(
+        lambda: bench_grounding(
+            options.task,
+            scenes=options.scenes,
+            absent=options.absent,
+            seed=options.seed,
+            progressed=options.progressed,
+            vlm=options.vlm,
+            vlm_model=options.vlm_model,
+        ),
+        as_json=options.json,
+    )
+
+
 def _update(argv: Sequence[str]) -> int:
     options = parse_options(UpdateOptions, argv, prog="agps bench update")
     check_at_least(0, threads=options.threads)
@@ -217,7 +266,19 @@ def _measure(measure: Callable[[], Numbers], *, as_json: bool) -> int:
         numbers = measure()
         show(numbers)
     if not as_json:
+        numbers = _flat(numbers)
         width = max(len(name) for name in numbers)
         for name, value in numbers.items():
             print(f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
     return 0
+
+
+def _flat(numbers: Numbers) -> Numbers:
+    """Return numbers with those in a mapping named `<mapping's key>/<key>`."""
+    flat: Numbers = {}
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}/{inner}": number for inner, number in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat

@@ -42,8 +42,8 @@ OPENING_M = (0.015, 0.045)
 """Half the width and half the height of a loop's opening, [m]."""
 CARRY_M = 0.06
 """How high above the board a corner is carried: low, it drags the cloth along."""
-EDGE_M = 0.002
-"""How near to the end of its reach the tool is sent."""
+EDGE_M = 0.010
+"""How near to the end of its reach a tool that may be tilted is sent."""
 LAID_M = 0.04
 """A corner this near to another one lies on it, [m]."""
 HELD_M = 0.03
@@ -171,8 +171,13 @@ def _fold(facts: Facts) -> Plan:
 
 
 def _look(facts: Facts) -> list[Call]:
-    """Return calls that bring the gripper out of the way, so that what it hides is seen."""
-    return [_move(facts, np.array([0.0, 0.0, 0.05]))]
+    """Return calls that bring the gripper out of the way, so that what it hides is seen: up, then to the freer side."""
+    if facts.tip is None or facts.reach is None:
+        return [_call("lift", height_m=0.05)]
+    if facts.tip[2] < facts.reach[1][2] - 0.03:
+        return [_move(facts, np.array([0.0, 0.0, 0.1]))]
+    side = 0.1 if facts.tip[1] < facts.reach[:, 1].mean() else -0.1
+    return [_move(facts, np.array([0.0, side, 0.0]))]
 
 
 def _move(facts: Facts, delta: FloatArray) -> Call:
