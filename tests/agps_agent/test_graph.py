@@ -6,9 +6,10 @@ import pytest
 from langchain_core.tracers.context import collect_runs
 
 import agps_agent.graph
+from agps_agent import studio
 from agps_agent.ask import ask
 from agps_agent.graph import build_graph, picture
-from agps_agent.studio import usb_insertion
+from prompts.loader import task_names
 from rl.errors import ConfigError
 from tests.agps_agent.scenes import scene
 from tests.agps_agent.scripted import GUIDE, context, seen
@@ -45,11 +46,15 @@ async def test_state_is_plain_and_holds_no_image() -> None:
     assert len(json.dumps(answer.state)) < 50_000
 
 
-async def test_langgraph_json_names_a_graph_that_runs_on_a_saved_scene(tmp_path: Path) -> None:
-    listed = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())["graphs"]["usb_insertion"]
-    assert listed == "./agps_agent/studio.py:usb_insertion"
+def test_langgraph_json_lists_the_graph_of_every_task() -> None:
+    listed = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())["graphs"]
+    assert listed == {task: f"./agps_agent/studio.py:{task}" for task in task_names()}
+    assert [getattr(studio, task)().name for task in listed] == list(listed)
+
+
+async def test_graph_of_langgraph_json_runs_on_a_saved_scene(tmp_path: Path) -> None:
     save_scene(scene(), tmp_path)
-    state = await usb_insertion().ainvoke({"mode_request": "guide"}, context={"scene_folder": str(tmp_path)})
+    state = await studio.usb_insertion().ainvoke({"mode_request": "guide"}, context={"scene_folder": str(tmp_path)})
     assert state["guidance"]["kind"] == "guide"
 
 

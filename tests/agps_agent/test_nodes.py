@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentFault, GraphState
 from tests.agps_agent.scenes import LEFT, PORT, project, scene
-from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context
+from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context, seen
 from tools.errors import ToolRetry
 from tools.memory import EpisodicMemory
 from tools.scene import calibration_hash
@@ -107,6 +108,45 @@ def test_keypoints_that_cannot_be_are_refused(offset: float, reason: str) -> Non
     with pytest.raises(AgentFault) as error:
         nodes._check_distances(nodes._reachable(points, task, context()), task)
     assert error.value.reason == reason
+
+
+RIGHT_MAY_BE_HIDDEN = replace(nodes.load_task_prompt("usb_insertion"), optional=frozenset({"port_right"}))
+
+
+async def test_keypoint_that_may_be_hidden_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
+    answer = seen()
+    answer["keypoints"][1] |= {"point_2d": None, "visible": False}
+    update = await nodes.perceive({"mode": "guide"}, Runtime(context=context(answer)))
+    assert [point["label"] for point in update["keypoints"]] == ["port_left"]
+
+
+@pytest.mark.parametrize("hidden", [["port_left"], ["port_left", "port_right"]])
+async def test_keypoint_that_the_task_needs_is_not_left_out(hidden: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
+    answer = seen()
+    for entry in answer["keypoints"]:
+        if entry["label"] in hidden:
+            entry |= {"point_2d": None, "visible": False}
+    with pytest.raises(AgentFault, match=f"does not see {', '.join(hidden)}"):
+        await nodes.perceive({"mode": "guide"}, Runtime(context=context(answer)))
+
+
+def test_keypoint_out_of_reach_is_left_out_only_if_the_task_can_do_without() -> None:
+    points = nodes._from_state([keypoint("port_left", -0.0088), keypoint("port_right", 0.5)])
+    assert list(nodes._reachable(points, RIGHT_MAY_BE_HIDDEN, context())) == ["port_left"]
+    with pytest.raises(AgentFault, match="port_right at .* outside of what the tool can reach"):
+        nodes._reachable(points, nodes.load_task_prompt("usb_insertion"), context())
+
+
+def test_keypoint_inside_of_something_lies_behind_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = context()
+    uv = tuple(project(at.frame, LEFT[np.newaxis])[0])
+    surface = nodes.measure(at, at.frame, "port_left", uv).xyz
+    inside = replace(nodes.load_task_prompt("usb_insertion"), behind_m={"port_left": 0.01})
+    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: inside)
+    moved = nodes.measure(at, at.frame, "port_left", uv).xyz - surface
+    assert moved @ at.frame.T_base_cam[:3, 2] == pytest.approx(0.01)
 
 
 def test_second_view_is_the_one_from_the_other_side() -> None:

@@ -117,6 +117,8 @@ def test_task_names_tools_that_exist_in_their_mode_and_keypoints_one_a_line(task
     Margins.model_validate(dict(words.margins))
     lines = words.requested_keypoints.splitlines()
     assert [line.split(":")[0] for line in lines] == [f"- {label}" for label in words.keypoints]
+    assert words.optional | set(words.behind_m) <= set(words.keypoints)
+    assert words.guide_steps >= 1
     for distance in words.distances:
         assert set(distance.between) <= set(words.keypoints) and 0 <= distance.min_m < distance.max_m
 

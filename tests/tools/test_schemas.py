@@ -110,6 +110,31 @@ def test_each_call_of_a_plan_starts_where_the_one_before_ended():
     assert result.text.count("\n") == 1
 
 
+def test_move_before_another_is_passed_without_a_stop_but_not_before_the_gripper_moves():
+    names = [("translate", {"target": "port", "height_m": 0.08}), ("descend", {"target": "port", "height_m": 0.02})]
+    names += [("grasp", {}), ("lift", {"height_m": 0.05})]
+    plan = run_plan([ToolCall(name=n, arguments=a) for n, a in names], scene((0.45, 0.05, 0.2)), PORT)
+    blends = [waypoint.blend_m for waypoint in plan.waypoints]
+    assert blends[0] > 0
+    assert blends[1:] == [0.0, 0.0, 0.0]
+
+
+def test_gripper_stays_as_the_call_before_left_it():
+    names = [("pre_grasp", {"target": "port"}), ("descend", {"target": "port", "height_m": 0.02}), ("grasp", {})]
+    names += [("lift", {"height_m": 0.05}), ("translate", {"target": "port_left", "height_m": 0.05}), ("release", {})]
+    names += [("lift", {"height_m": 0.01})]
+    plan = run_plan([ToolCall(name=n, arguments=a) for n, a in names], scene(), PORT)
+    commands = [waypoint.gripper_opening > 0.5 for waypoint in plan.waypoints]
+    assert commands == [True, True, False, False, False, True, True]
+
+
+def test_fraction_goes_beyond_the_second_of_two_labels():
+    target = resolve_target(("port_left", "port_right"), PORT, fraction=1.5)
+    np.testing.assert_allclose(target, [0.5, 0.02, 0.055], atol=1e-12)
+    there = run_tool("translate", {"target": ["port_left", "port_right"], "fraction": 0.25}, scene(), PORT)
+    np.testing.assert_allclose(there.waypoints[-1].T_base_tcp[:2, 3], [0.5, -0.005], atol=1e-12)
+
+
 def test_plan_holds_one_box():
     box = ToolCall(name="exploration_bbox", arguments=GOOD["exploration_bbox"])
     with pytest.raises(ToolRetry, match="Two boxes"):
