@@ -53,11 +53,14 @@ class TowelFolding(Task):
             "online": {"bc_weight": 1.0, "q_weight": 0.3},
         },
     )
-    """The paper's algorithm for this task, and its number of demonstrations. In the second stage values weigh 0.3 of the
-    cloning, and only demonstrations and successful help are cloned: cloning every collected action, as ConRFT does, or a
-    weight of 0.05 made the policy forget what the first stage had taught (one seed each). No noise is added to its
-    samples, whose spread is enough here. The second stage still swings by tens of percent from one evaluation to the
-    next, so that weights are averaged over 500 updates and the best policy on the way is kept."""
+    """The paper's algorithm for this task, and its number of demonstrations.
+
+    In the second stage values weigh 0.3 of the cloning, and only demonstrations and successful help are cloned: cloning
+    every collected action, as ConRFT does, or a weight of 0.05 made the policy forget what the first stage had taught
+    (one seed each). No noise is added to its samples, whose spread is enough here. The second stage still swings by tens
+    of percent from one evaluation to the next, so that weights are averaged over 500 updates and the best policy on the
+    way is kept.
+    """
 
     horizon: int = 50
     """Control steps until truncation; the scripted expert needs 30 on average, 31 at most."""
