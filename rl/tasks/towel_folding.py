@@ -57,9 +57,8 @@ class TowelFolding(Task):
 
     In the second stage values weigh 0.3 of the cloning, and only demonstrations and successful help are cloned: cloning
     every collected action, as ConRFT does, or a weight of 0.05 made the policy forget what the first stage had taught
-    (one seed each). No noise is added to its samples, whose spread is enough here. The second stage still swings by tens
-    of percent from one evaluation to the next, so that weights are averaged over 500 updates and the best policy on the
-    way is kept.
+    (one seed each). No noise is added to its samples, whose spread is enough here. It still swings by tens of percent
+    from one evaluation to the next, so that weights are averaged over 500 updates and the best policy is kept.
     """
 
     horizon: int = 50
