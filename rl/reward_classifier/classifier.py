@@ -91,17 +91,9 @@ class RewardClassifier:
         z = self.slope * self.logits(images, state) + self.offset
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
 
-    @torch.inference_mode()
     def logits(self, images: Mapping[str, ByteArray], state: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return the network's logits, before calibration. Shape (N,)."""
-        count = len(state)
-        parts = [np.zeros(0)]
-        for start in range(0, count, 128):
-            chunk = slice(start, start + 128)
-            pixels = to_pixels({camera: images[camera][chunk] for camera in self.cameras})
-            logits = self.network(pixels, to_entries(state[chunk], self.setup))
-            parts.append(logits.double().numpy())
-        return np.concatenate(parts)
+        return network_logits(self.network, self.setup, images, state)
 
     def save(self, path: Path) -> None:
         """Write the classifier as one file, whole or not at all.
@@ -165,6 +157,19 @@ def make_network(setup: Setup) -> RewardNetwork:
     return RewardNetwork(
         cameras=len(setup.cameras), image_size=setup.image_size, width=setup.width, state_size=len(setup.state)
     )
+
+
+@torch.inference_mode()
+def network_logits(
+    network: RewardNetwork, setup: Setup, images: Mapping[str, ByteArray], state: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """Return the logits of many observations, in chunks that fit into memory. Shape (N,)."""
+    parts = [np.zeros(0)]
+    for start in range(0, len(state), 128):
+        chunk = slice(start, start + 128)
+        pixels = to_pixels({camera: images[camera][chunk] for camera in setup.cameras})
+        parts.append(network(pixels, to_entries(state[chunk], setup)).double().numpy())
+    return np.concatenate(parts)
 
 
 def to_pixels(images: Mapping[str, ByteArray]) -> torch.Tensor:

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from rl.drq.augmentation import random_shifts
 from rl.errors import ConfigError
-from rl.reward_classifier.classifier import RewardClassifier, Setup, make_network, to_entries, to_pixels
+from rl.reward_classifier.classifier import RewardClassifier, Setup, make_network, network_logits, to_entries, to_pixels
 from rl.reward_classifier.frames import LabelledFrames
-from rl.reward_classifier.metrics import choose_threshold, confusion, platt
+from rl.reward_classifier.metrics import calibrated_loss, choose_threshold, confusion, platt
 from rl.reward_classifier.network import RewardNetwork
 from rl.tasks.registry import get_task
 from rl.types import ByteArray
@@ -158,7 +158,9 @@ def _train(
         losses.append(float(loss.detach()))
         if update % config.check_every and update != config.updates:
             continue
-        validation_loss = _balanced_loss(average, setup, validation)
+        average.eval()
+        logits = network_logits(average, setup, validation.images, validation.state)
+        validation_loss = calibrated_loss(logits, validation.success)
         if report is not None:
             report(update, float(np.mean(losses)), validation_loss)
         losses.clear()
@@ -209,19 +211,6 @@ def shift_images(frames: ByteArray, pad: int, corners: npt.NDArray[np.int64]) ->
             for image, (row, column) in zip(padded, corners, strict=True)
         ]
     )
-
-
-@torch.inference_mode()
-def _balanced_loss(network: RewardNetwork, setup: Setup, frames: LabelledFrames) -> float:
-    """Return the mean of both labels' mean losses: what balanced batches minimise."""
-    network.eval()
-    target = torch.from_numpy(frames.success.astype(np.float32))
-    logits = []
-    for start in range(0, len(frames), 128):
-        part = frames.take(np.arange(start, min(start + 128, len(frames))))
-        logits.append(network(to_pixels(part.images), to_entries(part.state, setup)))
-    losses = F.binary_cross_entropy_with_logits(torch.cat(logits), target, reduction="none")
-    return float((losses[target > 0.5].mean() + losses[target < 0.5].mean()) / 2.0)
 
 
 def _state_entries(frames: LabelledFrames, config: FitConfig) -> tuple[int, ...]:

@@ -178,6 +178,18 @@ def _cross_entropy(z: FloatArray, targets: FloatArray) -> float:
     return float(np.sum(np.logaddexp(0.0, z) - targets * z))
 
 
+def calibrated_loss(logits: npt.ArrayLike, success: npt.ArrayLike) -> float:
+    """Return the mean of both labels' mean cross-entropies after Platt's calibration on the same scores.
+
+    Scale and offset of a classifier are fitted last, so that training may not be stopped for being too sure.
+    """
+    true = np.asarray(success, dtype=np.bool_)
+    slope, offset = platt(logits, true)
+    z = slope * np.asarray(logits, dtype=np.float64) + offset
+    losses = np.logaddexp(0.0, np.where(true, -z, z))
+    return float((losses[true].mean() + losses[~true].mean()) / 2.0)
+
+
 def _log_odds(p: float) -> float:
     p = min(max(p, 1e-6), 1.0 - 1e-6)
     return float(np.log(p / (1.0 - p)))

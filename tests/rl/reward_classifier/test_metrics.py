@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from rl.reward_classifier.metrics import average_precision, choose_threshold, confusion, platt, reliability
+from rl.reward_classifier.metrics import (
+    average_precision,
+    calibrated_loss,
+    choose_threshold,
+    confusion,
+    platt,
+    reliability,
+)
 
 
 def test_counts_precision_and_recall_worked_by_hand():
@@ -89,3 +96,14 @@ def test_platt_is_finite_on_parted_scores_and_flat_on_reversed_ones():
     assert 0.0 < slope < 1.0 and abs(offset) < 1e-6
     slope, offset = platt([9.0, 8.0, -8.0], [0, 0, 1])
     assert slope == 0.0 and offset == pytest.approx(math.log(2 / 3))
+
+
+def test_being_too_sure_costs_nothing_where_calibration_comes_last(rng):
+    z = rng.normal(0.0, 2.0, 500)
+    labels = rng.random(500) < 1.0 / (1.0 + np.exp(-z))
+    assert calibrated_loss(20.0 * z + 3.0, labels) == pytest.approx(calibrated_loss(z, labels), rel=1e-4)
+
+
+def test_calibrated_loss_of_scores_that_say_nothing_is_that_of_the_base_rate():
+    # Platt's base rate of 2 in 4 is one half: log 2 for either label.
+    assert calibrated_loss([1.0, 1.0, 1.0, 1.0], [1, 0, 1, 0]) == pytest.approx(math.log(2.0))
