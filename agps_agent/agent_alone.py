@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from agps_agent.ask import Answer
 from agps_agent.build import Asker, build_asker, build_env, capture_scene
 from agps_agent.config import RunConfig
 from rl.envs.manipulation import ManipulationEnv
@@ -18,11 +19,14 @@ from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
 from rl.guidance import WaypointFollower
 from rl.tasks import get_task
-from rl.types import FloatArray, Guide, Observation
+from rl.types import FloatArray, Guide, Observation, RobotState
 
 SETTLE_STEPS = 5
 """Control steps that the arm holds still after its waypoints, and after a question without an answer: what hangs or
 lies there comes to rest, and what hid a keypoint may be gone."""
+
+NEAR_M = 0.03
+"""What is held is this near to the TCP, [m]; the arm must rise as far before it shows what came along."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +38,10 @@ class AgentAloneResult(EvaluationResult):
     questions: int
     """Questions to the agent."""
     failure_modes: Mapping[str, int]
-    """How failed episodes ended, most frequent first: `declined_<reason>` (no waypoints were given), `blocked` (the arm
-    came no closer to one), `budget` (they took too long), `missed_grasp` (closed on nothing), `dropped` (held once, and
-    lost before it was let go), `beside` (all reached, yet not done), `horizon` (the time was up on the way)."""
+    """What went wrong first in failed episodes, most frequent first: `declined_<reason>` (no waypoints were given),
+    `missed_grasp` (the fingers closed, and what they should hold stayed), `dropped` (it came along and was lost before
+    it was let go), `blocked` (the arm came no closer to a waypoint), `budget` (they took too long), `beside` (all
+    reached, yet not done), `horizon` (the time was up on the way)."""
 
 
 @dataclass
@@ -49,8 +54,12 @@ class _Episode:
     steps: int = 0
     model_calls: int = 0
     questions: int = 0
-    ended: str = "horizon"
-    """How it failed, if it did."""
+    went_wrong: str = ""
+    """What went wrong first, if anything did."""
+
+    def blame(self, cause: str) -> None:
+        """Note what went wrong; what follows from it does not count."""
+        self.went_wrong = self.went_wrong or cause
 
 
 def run_agent_alone(
@@ -89,7 +98,7 @@ def run_agent_alone(
             finished.append(_run_episode(asker, env, seed=seed + number, max_questions=max_questions))
             if progress is not None:
                 progress(number, finished[-1].success)
-    failures = Counter(episode.ended for episode in finished if not episode.success)
+    failures = Counter(episode.went_wrong or "horizon" for episode in finished if not episode.success)
     return AgentAloneResult(
         successes=tuple(episode.success for episode in finished),
         steps=tuple(episode.steps for episode in finished),
@@ -113,23 +122,71 @@ def _run_episode(asker: Asker, env: ManipulationEnv, *, seed: int, max_questions
         episode.questions += 1
         episode.model_calls += answer.cost.model_calls
         if isinstance(answer.intervention, Guide):
-            _follow(env, answer.intervention, episode, asker.config)
+            _follow(env, answer.intervention, episode, asker.config, held=_what_is_grasped(answer))
         else:
-            episode.ended = f"declined_{answer.reason_key}"
+            episode.blame(f"declined_{answer.reason_key}")
         for _ in range(SETTLE_STEPS):
             _step(env, np.zeros(env.task.actions), episode)
     return episode
 
 
-def _follow(env: ManipulationEnv, guide: Guide, episode: _Episode, config: RunConfig) -> None:
-    """Follow waypoints until they or the episode are over, and note how that was."""
+def _what_is_grasped(answer: Answer) -> str:
+    """Return the keypoint that a plan goes to before it grasps; empty if it does not grasp."""
+    target = ""
+    for call in (answer.state.get("plan") or {}).get("calls", []):
+        if call["name"] == "grasp":
+            return target
+        target = str(call["arguments"].get("target", target))
+    return ""
+
+
+def _follow(env: ManipulationEnv, guide: Guide, episode: _Episode, config: RunConfig, *, held: str) -> None:
+    """Follow waypoints until they or the episode are over, and note what went wrong.
+
+    Args:
+        env: The task.
+        guide: Waypoints.
+        episode: What has happened so far.
+        config: When a waypoint is reached.
+        held: Point of the simulator's truth that the fingers shall hold; empty if they grasp nothing.
+    """
     follower = WaypointFollower(guide, action_scale=env.action_scale, actions=env.task.actions, config=config.guidance)
+    grip = _Grip()
     while not episode.done:
         action = follower.next_action(episode.observation)
         if action is None:
             break
         _step(env, action, episode)
-    episode.ended = {"following": "horizon", "reached": "beside"}.get(follower.status, follower.status)
+        if held in env.truth():
+            grip.watch(episode.observation.robot, env.truth()[held])
+    if grip.slip:
+        episode.blame(grip.slip)
+    elif follower.status != "following":
+        episode.blame({"reached": "beside"}.get(follower.status, follower.status))
+
+
+@dataclass
+class _Grip:
+    """Whether a point comes along with closed fingers."""
+
+    slip: str = ""
+    """`missed_grasp` or `dropped`; empty while all is well."""
+    _closed_at_m: float | None = None
+    """Height of the TCP when the fingers closed, [m]."""
+    _came_along: bool = False
+
+    def watch(self, robot: RobotState, point: FloatArray) -> None:
+        """Look at the arm and at where the point is, (3,), [m], after a control step."""
+        if robot.gripper_opening > 0.5:
+            self._closed_at_m = None
+            return
+        height = float(robot.T_base_tcp[2, 3])
+        self._closed_at_m = height if self._closed_at_m is None else self._closed_at_m
+        is_near = bool(np.linalg.norm(robot.T_base_tcp[:3, 3] - point) < NEAR_M)
+        lifted = height > self._closed_at_m + NEAR_M
+        self._came_along |= lifted and is_near
+        if lifted and not is_near and not self.slip:
+            self.slip = "dropped" if self._came_along else "missed_grasp"
 
 
 def _step(env: ManipulationEnv, action: FloatArray, episode: _Episode) -> None:
