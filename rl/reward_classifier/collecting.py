@@ -8,7 +8,7 @@ What the arm does, by the name that frames carry as their source:
 | `hold` | small random motions after success: the same success, seen from varied poses |
 | `undo` | after that, its own last actions backwards and slowly: out of success through every half-way state |
 | `hesitate` | the expert, slow from shortly before success on, then random motions on the spot |
-| `miss` | the expert, taking some landmarks, or all, to lie 1 to 150 mm beside where they are |
+| `miss` | the expert, taking some landmarks, or all, to lie 1 to 120 mm beside where they are |
 | `random` | random exploration from the start |
 | `policy` | the policy of an earlier run, with noise |
 
@@ -124,7 +124,9 @@ class Misses:
         names = np.array(sorted(task.landmarks))
         chosen = rng.random(len(names)) < 0.5
         self._displaced = frozenset(names[chosen] if chosen.any() else names)
-        angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), np.exp(rng.uniform(np.log(0.001), np.log(0.15)))
+        # As often within the reach of a rim or a corner as further away.
+        near_m, far_m = np.exp(rng.uniform(np.log(0.001), np.log(0.03))), rng.uniform(0.03, 0.12)
+        angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), near_m if rng.random() < 0.5 else far_m
         self._offset = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
         self._steps = int(rng.integers(task.horizon // 2, task.horizon))
 

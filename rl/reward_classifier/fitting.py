@@ -33,7 +33,7 @@ class FitConfig:
     """How a classifier is fitted."""
 
     width: int = 16
-    """Filters of the first stage. HIL-SERL's 64 takes 14 times the time per image."""
+    """Filters of the first stage. Two images of 64 px take 1.1 ms of one core, 1.8 with 32, 5.9 with HIL-SERL's 64."""
     pretrained: Path | None = None
     """Plain torch state dict of the trunk, which then stays frozen (HIL-SERL). None: from scratch."""
     state: tuple[int, ...] | None = None

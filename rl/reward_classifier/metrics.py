@@ -53,7 +53,7 @@ def confusion(verdict: npt.ArrayLike, success: npt.ArrayLike) -> Confusion:
 
 
 def choose_threshold(
-    probability: npt.ArrayLike, success: npt.ArrayLike, *, precision: float, recall: float = 0.95, least: float = 0.5
+    probability: npt.ArrayLike, success: npt.ArrayLike, *, precision: float, recall: float = 0.75, least: float = 0.5
 ) -> float:
     """Return a threshold that is precise on these scores with room to spare.
 
@@ -65,7 +65,7 @@ def choose_threshold(
         probability: Scores in [0, 1]. Shape (N,).
         success: Labels. Shape (N,).
         precision: Least share of true ones among the scores at or above the threshold.
-        recall: Share of successes that bounds how far above the lowest threshold it may lie.
+        recall: Share of the successes that reach the score that the threshold is half-way to.
         least: Lower bound of the result: with a calibrated score, what is more likely a failure never passes.
 
     Returns:

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from agps_agent.cli.main import main
+from agps_agent.cli.reward import EvalOptions
+from rl.envs.classified import CONSECUTIVE
 
 
 def said(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict:
@@ -65,3 +67,7 @@ def test_existing_frames_are_not_overwritten(here: Path, capsys: pytest.CaptureF
 def test_bad_usage_is_one_line(argv: list[str], words: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert words in complaint(argv, capsys)
     assert list(here.iterdir()) == []
+
+
+def test_scored_number_of_frames_in_a_row_is_the_one_that_training_asks_for() -> None:
+    assert EvalOptions(task="usb_insertion").n == CONSECUTIVE
