@@ -3,7 +3,6 @@ import time
 from pathlib import Path
 
 import pytest
-from langchain_core.tracers.context import collect_runs
 
 import agps_agent.graph
 from agps_agent import studio
@@ -56,13 +55,3 @@ async def test_graph_of_langgraph_json_runs_on_a_saved_scene(tmp_path: Path) -> 
     save_scene(scene(), tmp_path)
     state = await studio.usb_insertion().ainvoke({"mode_request": "guide"}, context={"scene_folder": str(tmp_path)})
     assert state["guidance"]["kind"] == "guide"
-
-
-async def test_trace_names_task_prompts_model_and_trigger() -> None:
-    with collect_runs() as collected:
-        await ask(build_graph("usb_insertion"), context(seen(), GUIDE), mode="guide")
-    metadata = collected.traced_runs[0].metadata or {}
-    assert metadata["task"] == "usb_insertion"
-    assert metadata["trigger_kind"] == "user"
-    assert metadata["model"] == "scripted"
-    assert any(key.startswith("prompt/perceive@v") for key in metadata)

@@ -8,10 +8,13 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 
+from agps_agent.ask import ask
 from agps_agent.conversation import compose
+from agps_agent.graph import build_graph
 from agps_agent.tracing import client
 from agps_agent.tracing.images import image_name
 from rl.errors import ConfigError
+from tests.agps_agent import scripted
 from tests.agps_agent.tracing.conftest import clear_caches
 
 
@@ -70,6 +73,17 @@ def test_unknown_image_setting_is_refused(collector, monkeypatch) -> None:
     with pytest.raises(ConfigError, match="AGPS_TRACE_IMAGES is 'some'; use once"):
         client.tracers()
     monkeypatch.delenv("AGPS_TRACE_IMAGES")
+
+
+def test_trace_of_a_question_names_task_prompts_model_and_trigger(collector) -> None:
+    asyncio.run(ask(build_graph("usb_insertion"), scripted.context(scripted.seen(), scripted.GUIDE), mode="guide"))
+    client.flush()
+    (trace,) = collector.store.traces()
+    assert trace["metadata"]["task"] == "usb_insertion"
+    assert trace["metadata"]["trigger_kind"] == "user"
+    assert trace["metadata"]["model"] == "scripted"
+    assert any(key.startswith("prompt/perceive@v") for key in trace["metadata"])
+    assert {"usb_insertion", "scripted", "user"} <= set(trace["tags"])
 
 
 def test_outcome_of_the_episode_reaches_its_trace(collector) -> None:
