@@ -57,9 +57,9 @@ def choose_threshold(
 ) -> float:
     """Return a threshold that is precise on these scores with room to spare.
 
-    The lowest admissible one is where from there on every higher one has the asked precision. Where the score that
-    `recall` of the successes reach lies above it, the threshold is half-way between the two, in log-odds: a false
-    success is a reward that learning finds, a missed one only comes a frame later.
+    The lowest admissible one is the lowest with the asked precision: a single failure that scores high does not forbid
+    what lies below it. Where the score that `recall` of the successes reach lies above it, the threshold is half-way
+    between the two, in log-odds: a false success is a reward that learning finds, a missed one comes a frame later.
 
     Args:
         probability: Scores in [0, 1]. Shape (N,).
@@ -82,19 +82,17 @@ def choose_threshold(
 
 
 def _lowest_precise(scores: FloatArray, true: BoolArray, precision: float) -> float:
-    """Return the lowest score from which on every higher threshold is precise, or what is just above the highest."""
+    """Return the lowest threshold with the asked precision, or what is just above the highest score."""
     order = np.argsort(-scores, kind="stable")
     scores, true = scores[order], true[order]
-    lowest = float(np.nextafter(scores[0], 2.0))
-    for end in range(1, len(scores) + 1):
-        tied = end < len(scores) and scores[end] == scores[end - 1]
-        if tied:
-            continue
-        if np.mean(true[:end]) < precision:
-            # Half-way to the score that spoils it.
-            return lowest if end == 1 else (lowest + float(scores[end - 1])) / 2.0
-        lowest = float(scores[end - 1])
-    return lowest
+    share = np.cumsum(true) / np.arange(1, len(true) + 1)
+    whole = np.append(scores[1:] != scores[:-1], True)  # equal scores pass together
+    admissible = np.flatnonzero((share >= precision) & whole)
+    if len(admissible) == 0:
+        return float(np.nextafter(scores[0], 2.0))
+    end = int(admissible[-1])
+    # Half-way to the score that spoils it.
+    return float(scores[end] if end + 1 == len(scores) else (scores[end] + scores[end + 1]) / 2.0)
 
 
 def average_precision(probability: npt.ArrayLike, success: npt.ArrayLike) -> float:

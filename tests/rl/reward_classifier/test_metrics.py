@@ -107,3 +107,11 @@ def test_being_too_sure_costs_nothing_where_calibration_comes_last(rng):
 def test_calibrated_loss_of_scores_that_say_nothing_is_that_of_the_base_rate():
     # Platt's base rate of 2 in 4 is one half: log 2 for either label.
     assert calibrated_loss([1.0, 1.0, 1.0, 1.0], [1, 0, 1, 0]) == pytest.approx(math.log(2.0))
+
+
+def test_one_failure_that_scores_high_does_not_cost_all_recall() -> None:
+    scores = np.concatenate([[0.999], np.linspace(0.7, 0.998, 100), np.linspace(0.0, 0.4, 50)])
+    success = np.concatenate([[False], np.ones(100, bool), np.zeros(50, bool)])
+    threshold = choose_threshold(scores, success, precision=0.98)
+    assert np.mean(scores[success] >= threshold) > 0.7
+    assert np.mean(success[scores >= threshold]) >= 0.98
