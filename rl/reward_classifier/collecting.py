@@ -39,8 +39,10 @@ Policy = Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]
 
 POSITIVES_PER_EPISODE, NEGATIVES_PER_EPISODE = 5, 10
 """Most frames kept of an episode: neighbours look alike."""
-SHARES = {"expert": 0.4, "miss": 0.35, "random": 0.25}
+SHARES = {"expert": 0.4, "miss": 0.45, "random": 0.15}
 """Share of the failures that each kind of episode gives."""
+MISS_ATTEMPTS = 4
+"""Displacements tried until one makes the expert miss; the last is kept as it is."""
 SHARES_WITH_POLICY = {"policy": 0.5, "expert": 0.2, "miss": 0.2, "random": 0.1}
 
 
@@ -264,7 +266,11 @@ def rollouts_of(
 ) -> list[FrameEpisode]:
     """Return the rollouts of one start: two of kind `expert`, one of kind `miss`, `random` or `policy`."""
     if kind == "miss":
-        return [run_actor(env, Misses(expert, rng, env.task), seed=seed)]
+        for _ in range(MISS_ATTEMPTS):
+            missed = run_actor(env, Misses(expert, rng, env.task), seed=seed)
+            if not missed.success.any():
+                break
+        return [missed]
     if kind == "random":
         return [run_actor(env, Explores(rng, env.task), seed=seed)]
     if kind == "policy":
@@ -291,9 +297,10 @@ def join(rollouts: Sequence[FrameEpisode]) -> FrameEpisode:
 
 
 def _keep(episode: FrameEpisode, positives: int, negatives: int, *, rng: np.random.Generator) -> FrameEpisode:
-    """Return some frames of an episode: any successes, and failures of which most are close to success in time."""
+    """Return some frames of an episode: any successes, and failures that are more often near success or at a miss."""
     reached = np.convolve(episode.success, np.ones(9), mode="same") > 0.0
-    weights = 1.0 + 3.0 * reached + 2.0 * (episode.source != "approach")
+    late = (episode.source == "miss") & (episode.step > episode.step.max() / 2)
+    weights = 1.0 + 3.0 * reached + 2.0 * (episode.source != "approach") + 3.0 * late
     kept: list[npt.NDArray[np.int64]] = []
     for label, count in ((True, positives), (False, negatives)):
         candidates = np.flatnonzero(episode.success == label)
