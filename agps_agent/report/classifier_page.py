@@ -20,6 +20,8 @@ MOST_MISTAKES = 48
 _TILE_PX = 128
 """Side of one camera's image in the gallery, [px]."""
 _CAPTION_PX = 30
+_LEAST_PX = 240
+"""Least width of a frame in the gallery: that of its caption, [px]."""
 _COLUMNS = 4
 
 
@@ -95,7 +97,7 @@ def reliability_plot(score: FrameScore) -> Figure:
 def mistakes_picture(score: FrameScore) -> Image.Image:
     """Draw the frames with a wrong verdict, the cameras of each side by side."""
     frames, chosen = score.frames, score.mistakes[:MOST_MISTAKES]
-    width = _TILE_PX * len(frames.cameras) + 8
+    width = max(_TILE_PX * len(frames.cameras), _LEAST_PX) + 8
     height = _TILE_PX + _CAPTION_PX
     rows = -(-len(chosen) // _COLUMNS)
     sheet = Image.new("RGB", (width * _COLUMNS, max(rows * height, _CAPTION_PX)), "white")
