@@ -131,14 +131,18 @@ class RewardClassifier:
             raise ConfigError(f"{path} is damaged or no reward classifier; fit it anew.") from error
         if version != FORMAT:
             raise ConfigError(f"{path} has format {version}, this version reads {FORMAT}; fit it anew.")
+        try:
+            header = json.loads(text)
+            fields = header.pop("setup")
+            setup = Setup(**{**fields, "cameras": tuple(fields["cameras"]), "state": tuple(fields["state"])})
+            network = make_network(setup)
+            network.load_state_dict(weights)
+            loaded = cls(setup=setup, network=network, **header)
+        except UNREADABLE as error:
+            raise ConfigError(f"{path} was written by another version of this program; fit it anew.") from error
         if not intact:
             raise ConfigError(f"{path} does not match its own hash; it was changed or damaged, fit it anew.")
-        header = json.loads(text)
-        fields = header.pop("setup")
-        setup = Setup(**{**fields, "cameras": tuple(fields["cameras"]), "state": tuple(fields["state"])})
-        network = make_network(setup)
-        network.load_state_dict(weights)
-        return cls(setup=setup, network=network, **header)
+        return loaded
 
     def _header(self) -> str:
         """Return everything but the weights as JSON."""

@@ -126,7 +126,13 @@ def test_damaged_classifier_is_refused(classifier, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"), [("format", 99, "has format 99"), ("hash", "0", "does not match its own hash")]
+    ("key", "value", "words"),
+    [
+        ("format", 99, "has format 99"),
+        ("hash", "0", "does not match its own hash"),
+        ("header", "{}", "another version"),
+        ("weights", {}, "another version"),
+    ],
 )
 def test_changed_classifier_is_refused(key, value, words, classifier, tmp_path):
     path = tmp_path / "classifier.pt"
