@@ -1,0 +1,5 @@
+"""Where each camera is: board, poses, solution, and the file that keeps it."""
+
+from rl.calibration.file import CameraCalibration
+
+__all__ = ["CameraCalibration"]

@@ -1,0 +1,1 @@
+"""Real cameras: RealSense by serial number, a recording or an emulator, behind one driver protocol."""

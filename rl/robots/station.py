@@ -1,0 +1,229 @@
+"""The station: one arm, its gripper and cameras on one table, as a TOML file that a lab writes once.
+
+```toml
+[arm]
+ip = "172.16.0.2"
+max_contact_force_N = 20.0
+
+[workspace]                   # mandatory: where the TCP may ever be commanded to, base frame, [m]
+lower = [0.40, -0.10, 0.07]
+upper = [0.60, 0.10, 0.24]
+
+[[cameras]]
+name = "wrist_1"              # as the task calls it
+device = "218622270001"       # serial number
+mount = "hand"
+calibration = "calibration/wrist_1.json"
+
+[task]                        # fields of the task that are different on this table
+port_x_m = 0.51
+```
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from rl.errors import ConfigError
+from rl.types import Box
+
+T = TypeVar("T")
+
+Mount = Literal["hand", "world"]
+"""Frame that a camera is fixed to: the TCP (eye-in-hand) or the base (eye-to-hand)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmConfig:
+    """The FR3, and how hard it may push."""
+
+    ip: str
+    """Address of the control box, or of an emulator."""
+    realtime: Literal["enforce", "ignore"] = "enforce"
+    """`enforce` refuses a kernel without PREEMPT_RT; `ignore` is for emulators and trials."""
+    max_contact_force_N: float = 20.0
+    """Steady force that the impedance can exert: the error clip is this divided by the stiffness, [N]."""
+    max_contact_torque_Nm: float = 3.0
+    """Steady torque that the impedance can exert, [N m]."""
+    stop_force_factor: float = 2.0
+    """Measured force, as a multiple of `max_contact_force_N`, at which the arm stops."""
+    translational_stiffness: float = 2000.0
+    """[N/m] (HIL-SERL: 2000)."""
+    rotational_stiffness: float = 150.0
+    """[N m/rad] (HIL-SERL: 150)."""
+    translational_damping: float = 89.0
+    """[N s/m] (HIL-SERL: 89)."""
+    rotational_damping: float = 7.0
+    """[N m s/rad] (HIL-SERL: 7)."""
+    nullspace_stiffness: float = 2.0
+    """Pull towards `home_q` in the null space, [N m/rad]."""
+    home_q: tuple[float, ...] = (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398)
+    """Posture of joint resets, and of the null space. Shape (7,), [rad]."""
+    joint_reset_every: int = 200
+    """Episodes from one joint reset to the next; 0: never."""
+    speed: float = 0.1
+    """Fraction of the arm's own limits in joint and reset motions, at most 0.3."""
+    load_kg: float = 0.0
+    """Mass on the flange beyond what Desk knows, e.g. wrist cameras, [kg]; 0: as Desk says."""
+    load_com_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Its centre of mass in the flange frame, [m]."""
+    max_recoveries_per_hour: int = 3
+    """Reflexes that are recovered without asking; after that a person has to."""
+    resting_force_N: float = 5.0
+    """Largest force at rest, after taring, with which a run may start, [N]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GripperConfig:
+    """The Franka Hand."""
+
+    enabled: bool = True
+    """False: nothing is sent to the gripper."""
+    max_width_m: float = 0.08
+    """Distance of the fingers that counts as an opening of 1, [m]."""
+    speed_m_s: float = 0.1
+    force_N: float = 40.0
+    """Grasp force, [N]."""
+    debounce_s: float = 0.6
+    """Shortest time between two commands (HIL-SERL: 0.6), [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraConfig:
+    """One RealSense camera, or a recording or emulator in its place."""
+
+    name: str
+    """As the task calls it."""
+    device: str
+    """Serial number; path of a recording (.db3, .bag); or emulator://HOST:PORT/CAMERA."""
+    mount: Mount
+    """`hand` is eye-in-hand, `world` eye-to-hand."""
+    width: int = 640
+    height: int = 480
+    """Of colour and depth, [px]."""
+    fps: int = 30
+    """Frames per second; an L515's depth knows 30 only."""
+    exposure_us: float | None = None
+    """Fixed exposure; None: automatic, which changes what a policy sees."""
+    crop: tuple[int, int, int, int] | None = None
+    """Part that the policy sees: left, top, width, height, [px]; None: the largest square in the middle."""
+    max_age_s: float = 0.15
+    """Older frames are refused, [s]."""
+    calibration: Path | None = None
+    """File that `agps calibrate` wrote; None: the camera serves the policy only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StationConfig:
+    """Everything about one robot cell that is not the task."""
+
+    arm: ArmConfig
+    workspace: Box
+    """The commanded TCP position never leaves this box, base frame, [m]; there is no default."""
+    cameras: tuple[CameraConfig, ...]
+    gripper: GripperConfig = GripperConfig()
+    task: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the task that differ here."""
+    truth: str | None = None
+    """emulator://HOST:PORT: where an emulated scene tells its named points; a real table has nobody who knows."""
+
+    def camera(self, name: str) -> CameraConfig:
+        """Return a camera by name.
+
+        Raises:
+            ConfigError: If the station has none of that name.
+        """
+        for camera in self.cameras:
+            if camera.name == name:
+                return camera
+        names = ", ".join(c.name for c in self.cameras) or "none"
+        raise ConfigError(f"The station has no camera {name!r}; it has {names}. Add a [[cameras]] table.")
+
+
+def load_station(path: Path, *, ip: str | None = None) -> StationConfig:
+    """Return the station in a TOML file; paths in it are relative to the file.
+
+    Args:
+        path: The file.
+        ip: Address of the arm in place of the file's.
+
+    Raises:
+        ConfigError: If the file is missing, not TOML, or a value is missing, unknown or of the wrong kind.
+    """
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no station file {path}; docs/hardware.md shows what to write in it.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Cannot read the station file {path}: {error}.") from error
+    if ip is not None:
+        content["arm"] = {**_table(content, "arm", path), "ip": ip}
+    unknown = sorted(content.keys() - {f.name for f in dataclasses.fields(StationConfig)})
+    if unknown:
+        raise ConfigError(f"{path} has {unknown[0]!r}, which a station does not have; remove it.")
+    cameras = content.get("cameras", [])
+    if not isinstance(cameras, list) or not all(isinstance(camera, dict) for camera in cameras):
+        raise ConfigError(f"{path}: write each camera as a [[cameras]] table.")
+    return StationConfig(
+        arm=_read(ArmConfig, _table(content, "arm", path), f"{path}: arm"),
+        workspace=_workspace(content.get("workspace"), path),
+        cameras=tuple(_camera(values, path) for values in cameras),
+        gripper=_read(GripperConfig, _table(content, "gripper", path), f"{path}: gripper"),
+        task=_table(content, "task", path),
+        truth=content.get("truth"),
+    )
+
+
+def _table(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    values = content.get(name, {})
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: {name} is {values!r}; write it as a [{name}] table.")
+    return values
+
+
+def _camera(values: dict[str, Any], path: Path) -> CameraConfig:
+    camera = _read(CameraConfig, values, f"{path}: camera {values.get('name', '?')}")
+    folder = Path(path).parent
+    changes: dict[str, Any] = {}
+    if camera.calibration is not None:
+        changes["calibration"] = folder / camera.calibration
+    if camera.device.endswith((".db3", ".bag")):
+        changes["device"] = str(folder / camera.device)
+    return dataclasses.replace(camera, **changes)
+
+
+def _workspace(values: Any, path: Path) -> Box:
+    try:
+        lower, upper = (np.array([float(v) for v in values[name]]) for name in ("lower", "upper"))
+    except (TypeError, KeyError, ValueError):
+        raise ConfigError(
+            f"{path} needs a [workspace] with lower = [x, y, z] and upper = [x, y, z] in m: where the TCP may go."
+        ) from None
+    if lower.shape != (3,) or upper.shape != (3,) or not np.all(np.isfinite([lower, upper])) or np.any(lower >= upper):
+        raise ConfigError(
+            f"{path}: workspace goes from {lower.tolist()} to {upper.tolist()}; lower must be below upper."
+        )
+    return Box(lower=lower, upper=upper)
+
+
+def _read(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Return a configuration from a table, refusing what it does not know and what is missing or of another type."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # every kind is a dataclass
+    for name in values:
+        if name not in fields:
+            raise ConfigError(f"{where} has no {name!r}; it has {', '.join(fields)}.")
+    for name, f in fields.items():
+        if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where} lacks {name!r}; add it.")
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}: {name} is {first['input']!r}: {first['msg']}.") from error

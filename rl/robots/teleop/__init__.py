@@ -1,0 +1,1 @@
+"""Devices with which a person moves the arm or judges an episode."""
