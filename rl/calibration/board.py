@@ -72,7 +72,7 @@ class CharucoBoard:
     def points(self) -> FloatArray:
         """Crossings in the board's frame, by number. Shape (N, 3), [m]."""
         x, y = np.meshgrid(np.arange(1, self.columns), np.arange(1, self.rows))
-        return self.square_m * np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
+        return self.square_m * np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1, dtype=np.float64)
 
     @property
     def size_m(self) -> tuple[float, float]:
@@ -88,7 +88,7 @@ class CharucoBoard:
     @property
     def centre(self) -> FloatArray:
         """Middle of the board in its frame. Shape (3,), [m]."""
-        return self.outline.mean(axis=0)
+        return np.asarray(self.outline.mean(axis=0))
 
     @cached_property
     def _dictionary(self) -> Any:

@@ -49,7 +49,7 @@ def write_pdf(board: CharucoBoard, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        FigureCanvasPdf(figure).print_pdf(unfinished)
+        FigureCanvasPdf(figure).print_pdf(unfinished)  # type: ignore[no-untyped-call]  # matplotlib's own
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)

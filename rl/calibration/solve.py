@@ -211,13 +211,13 @@ def _closed_forms(problem: Problem) -> list[tuple[FloatArray, FloatArray]]:
     others = [invert(problem.T_mount_other(view)) for view in problem.views]
     R_other_mount, t_other_mount = [T[:3, :3] for T in others], [T[:3, 3] for T in others]
     R_cam_board, t_cam_board = [T[:3, :3] for T in located], [T[:3, 3] for T in located]
-    candidates = []
-    for method in (cv2.CALIB_HAND_EYE_PARK, cv2.CALIB_HAND_EYE_DANIILIDIS, cv2.CALIB_HAND_EYE_TSAI):
-        # By keyword: by position it would land in an output argument, and Tsai's would run.
+    candidates: list[tuple[FloatArray, FloatArray]] = []
+    for method in (cv2.CALIB_HAND_EYE_PARK, cv2.CALIB_HAND_EYE_HORAUD, cv2.CALIB_HAND_EYE_DANIILIDIS):
+        # By keyword: by position it would land in an output argument, and another method would run.
         R, t = cv2.calibrateHandEye(R_other_mount, t_other_mount, R_cam_board, t_cam_board, method=method)
         if not (np.all(np.isfinite(R)) and np.all(np.isfinite(t))):
             continue
-        T_mount_cam = pose(t.reshape(3), R)
+        T_mount_cam = pose(np.asarray(t, np.float64).reshape(3), np.asarray(R, np.float64))
         boards = [T_other @ T_mount_cam @ T for T_other, T in zip(others, located, strict=True)]
         middle = np.median([T[:3, 3] for T in boards], axis=0)
         nearest = min(boards, key=lambda T: float(np.linalg.norm(T[:3, 3] - middle)))

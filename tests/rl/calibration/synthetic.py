@@ -1,10 +1,13 @@
 """Board views whose truth is known: crossings projected with numpy, or whole images drawn by warping the board."""
 
+import time
+
 import cv2
 import numpy as np
 
 from rl.calibration.board import CharucoBoard, Sighting
 from rl.calibration.views import View
+from rl.robots.cameras.base import CameraFrame, CameraInfo
 from rl.robots.station import Mount
 from rl.transforms import apply_delta, invert, pose, rotvec_to_matrix
 from rl.types import ByteArray, FloatArray
@@ -92,3 +95,39 @@ def draw(T_cam_board: FloatArray) -> ByteArray:
     large = cv2.warpPerspective(picture, homography, size, flags=cv2.INTER_AREA, borderValue=110)
     small = cv2.resize(large, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     return np.repeat(small[..., None], 3, axis=2)
+
+
+class DrawnCell:
+    """An arm that is where it was told, and a camera that draws the board from there."""
+
+    def __init__(self, mount: Mount, T_base_tcp: FloatArray, T_other_board: FloatArray) -> None:
+        self.mount, self.T_base_tcp, self.T_other_board = mount, T_base_tcp, T_other_board
+        self.visited: list[FloatArray] = []
+        self.info = CameraInfo(
+            name="wrist_1",
+            serial="123",
+            model="drawn",
+            width=WIDTH,
+            height=HEIGHT,
+            depth_unit_m=1e-3,
+            K=K,
+            distortion=np.zeros(5),
+        )
+
+    def measure(self) -> "DrawnCell":
+        return self
+
+    def move_to(self, T_base_tcp: FloatArray, *, speed_m_s: float = 0.1) -> None:
+        self.T_base_tcp = T_base_tcp
+        self.visited.append(T_base_tcp)
+
+    def latest(self, *, max_age_s: float | None = None) -> CameraFrame:
+        return self.wait_newer(0.0)
+
+    def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> CameraFrame:
+        rgb = draw(board_in_camera(self.mount, self.T_base_tcp, self.T_other_board))
+        depth_m = np.zeros((HEIGHT, WIDTH), np.float32)
+        return CameraFrame(rgb=rgb, depth_m=depth_m, time_s=time.monotonic(), number=len(self.visited))
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,188 @@
+"""Poses of the hand from which the board is seen well and from many directions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from rl.calibration.board import CharucoBoard, Sighting
+from rl.calibration.views import CalibrationError, View, coverage
+from rl.errors import ConfigError
+from rl.robots.panda import HOME_Q, inverse_kinematics
+from rl.robots.station import Mount
+from rl.transforms import invert, matrix_to_rotvec, pose, rotvec_to_matrix
+from rl.types import Box, FloatArray
+
+FIRST_TURN_RAD = 0.14
+"""Turn of the first poses, before anything is known about the camera: 8 degrees keep the board in view, [rad]."""
+_CANDIDATES = 6000
+_LARGEST_TILT_RAD = 0.9
+"""Between the board's normal and the optical axis: beyond it crossings are read badly, [rad]."""
+_NEAREST_M = 0.12
+"""Camera to board plane, [m]."""
+_MARGIN = 0.03
+"""Part of the image at each side that stays free of crossings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What decides where the hand may go."""
+
+    board: CharucoBoard
+    mount: Mount
+    K: FloatArray
+    """Shape (3, 3), [px]."""
+    distortion: FloatArray
+    """Shape (5,)."""
+    width: int
+    height: int
+    """Of the image, [px]."""
+    workspace: Box
+    """The TCP stays inside; a board in the hand stays above its floor."""
+    reach_m: float = 0.12
+    """Farthest from the start pose along each axis, [m]."""
+    turn_rad: float = 0.48
+    """Largest rotation from the start pose, [rad]."""
+
+
+def first_poses(T_base_tcp: FloatArray) -> list[FloatArray]:
+    """Return six small turns of the hand about its own axes, (4, 4) each."""
+    turns = [sign * FIRST_TURN_RAD * axis for axis in np.eye(3) for sign in (1.0, -1.0)]
+    return [pose(T_base_tcp[:3, 3], T_base_tcp[:3, :3] @ rotvec_to_matrix(turn)) for turn in turns]
+
+
+def plan_poses(
+    plan: Plan,
+    *,
+    T_base_tcp: FloatArray,
+    T_mount_cam: FloatArray,
+    T_other_board: FloatArray,
+    taken: Sequence[View],
+    count: int,
+    rng: np.random.Generator,
+) -> list[FloatArray]:
+    """Return TCP poses around the present one that see the whole board and differ as much as possible.
+
+    Draws poses at random, keeps those that `_sees` accepts, and picks one after the other the one that is farthest from
+    all picked before, in turn, place in the image and distance. Their order is a short path.
+
+    Args:
+        plan: Limits.
+        T_base_tcp: Where the hand is. Shape (4, 4), [m].
+        T_mount_cam: Rough camera pose. Shape (4, 4), [m].
+        T_other_board: Rough pose of the board in the other frame. Shape (4, 4), [m].
+        taken: Views that will be used too.
+        count: Poses to return.
+        rng: Source of the candidates.
+
+    Raises:
+        CalibrationError: If too few poses see the board, or they would not determine a calibration.
+    """
+    candidates, features = [], []
+    for _ in range(_CANDIDATES):
+        shift = rng.uniform(-plan.reach_m, plan.reach_m, 3)
+        axis = rng.normal(size=3)
+        turn = axis / np.linalg.norm(axis) * plan.turn_rad * np.sqrt(rng.uniform())
+        T = pose(T_base_tcp[:3, 3] + shift, T_base_tcp[:3, :3] @ rotvec_to_matrix(turn))
+        if not plan.workspace.contains(T[:3, 3]):
+            continue
+        feature = _sees(plan, T, T_mount_cam, T_other_board)
+        if feature is not None:
+            candidates.append(T)
+            features.append([*(turn / plan.turn_rad), *feature])
+    chosen = _farthest(candidates, np.array(features), count) if candidates else []
+    _check_plan(plan, chosen, count, taken, T_mount_cam, T_other_board)
+    return _short_path(T_base_tcp, chosen)
+
+
+def board_in_camera(
+    mount: Mount, T_base_tcp: FloatArray, T_mount_cam: FloatArray, T_other_board: FloatArray
+) -> FloatArray:
+    """Return T_cam_board (4, 4), [m], for a pose of the hand."""
+    T_mount_other = invert(T_base_tcp) if mount == "hand" else T_base_tcp
+    return np.asarray(invert(T_mount_cam) @ T_mount_other @ T_other_board)
+
+
+def _project(plan: Plan, T_cam_board: FloatArray) -> FloatArray:
+    points = plan.board.points @ T_cam_board[:3, :3].T + T_cam_board[:3, 3]
+    pixels, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), plan.K, plan.distortion)
+    return np.asarray(pixels.reshape(-1, 2))
+
+
+def _sees(
+    plan: Plan, T_base_tcp: FloatArray, T_mount_cam: FloatArray, T_other_board: FloatArray
+) -> tuple[float, float, float] | None:
+    """Return where the board's middle is in the image, -1 to 1, and the log of its distance; None if seen badly."""
+    T = board_in_camera(plan.mount, T_base_tcp, T_mount_cam, T_other_board)
+    camera_in_board = invert(T)[:3, 3]
+    if camera_in_board[2] > -_NEAREST_M or T[2, 2] < np.cos(_LARGEST_TILT_RAD):
+        return None
+    centre = T[:3, :3] @ plan.board.centre + T[:3, 3]
+    if centre[2] < _NEAREST_M:
+        return None
+    if plan.mount == "world":
+        outline = plan.board.outline @ T_other_board[:3, :3].T + T_other_board[:3, 3]
+        heights = outline @ T_base_tcp[2, :3] + T_base_tcp[2, 3]
+        if heights.min() < min(plan.workspace.lower[2], 0.02):
+            return None
+    size = np.array([plan.width, plan.height])
+    pixels = _project(plan, T) / size
+    if np.any(pixels < _MARGIN) or np.any(pixels > 1.0 - _MARGIN):
+        return None
+    middle = 2.0 * pixels.mean(axis=0) - 1.0
+    return float(middle[0]), float(middle[1]), float(np.log(np.linalg.norm(centre)))
+
+
+def _farthest(candidates: Sequence[FloatArray], features: FloatArray, count: int) -> list[FloatArray]:
+    """Return up to `count` candidates that the arm reaches, each the farthest from those before (Gonzalez 1985)."""
+    chosen: list[FloatArray] = []
+    distance = np.linalg.norm(features, axis=1)  # from the present pose with the board in the middle, nearly
+    while len(chosen) < count and distance.max() > 0.0:
+        best = int(np.argmax(distance))
+        try:
+            inverse_kinematics(candidates[best], np.array(HOME_Q))
+        except ConfigError:
+            distance[best] = 0.0
+            continue
+        chosen.append(candidates[best])
+        distance = np.minimum(distance, np.linalg.norm(features - features[best], axis=1))
+    return chosen
+
+
+def _check_plan(
+    plan: Plan,
+    poses: Sequence[FloatArray],
+    count: int,
+    taken: Sequence[View],
+    T_mount_cam: FloatArray,
+    T_other_board: FloatArray,
+) -> None:
+    """Refuse a plan that cannot give a calibration, before the arm moves far."""
+    advice = "start with the whole board in the middle of the image and room around the TCP, or use --guided"
+    if len(poses) < count:
+        raise CalibrationError(
+            f"Only {len(poses)} of {count} poses inside the workspace around the present one see the whole board; "
+            f"{advice}."
+        )
+    ids = np.arange(len(plan.board.points))
+    views = [*taken]
+    for T in poses:
+        corners = _project(plan, board_in_camera(plan.mount, T, T_mount_cam, T_other_board))
+        views.append(View(T_base_tcp=T, sighting=Sighting(ids=ids, corners=corners)))
+    missing = coverage(views, width=plan.width, height=plan.height).missing()
+    if missing is not None:
+        raise CalibrationError(f"The poses that are possible from here do not do; {advice}. {missing}")
+
+
+def _short_path(T_base_tcp: FloatArray, poses: Sequence[FloatArray]) -> list[FloatArray]:
+    """Return the poses in the order of always going to the nearest; a radian counts as 0.3 m."""
+    rest, path, here = list(poses), [], T_base_tcp
+    while rest:
+        away = [
+            np.linalg.norm(T[:3, 3] - here[:3, 3]) + 0.3 * np.linalg.norm(matrix_to_rotvec(here[:3, :3].T @ T[:3, :3]))
+            for T in rest
+        ]
+        here = rest.pop(int(np.argmin(away)))
+        path.append(here)
+    return path
