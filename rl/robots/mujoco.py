@@ -89,6 +89,38 @@ def _camera_mjcf(camera: Camera) -> str:
     return f'<camera name="{camera.name}" pos="{position}" xyaxes="{axes}" fovy="{camera.fovy_deg}"/>'
 
 
+def nominal_arrays(model: Any) -> dict[str, FloatArray]:
+    """Return a copy of everything in a fresh model that a scene variation or a grasp changes."""
+    return {name: getattr(model, name).copy() for name in _MODEL_ARRAYS}
+
+
+def apply_variation(model: Any, data: Any, nominal: dict[str, FloatArray], variation: SceneVariation) -> None:
+    """Set what differs about the scene in one episode.
+
+    Args:
+        model: Compiled scene.
+        data: Its state: movable bodies are moved here.
+        nominal: `nominal_arrays` of the fresh model; what an earlier variation changed goes back to it.
+        variation: What differs.
+    """
+    for name, values in nominal.items():
+        getattr(model, name)[:] = values
+    for body, (position, turn) in variation.moved.items():
+        mocap = model.body(body).mocapid[0]
+        data.mocap_pos[mocap] = position
+        data.mocap_quat[mocap] = [np.cos(turn / 2), 0.0, 0.0, np.sin(turn / 2)]
+    model.light_diffuse[:] *= variation.light_gain
+    model.light_dir[:, :2] += variation.light_shift
+    model.light_dir[:] /= np.linalg.norm(model.light_dir, axis=1, keepdims=True)
+    for name, gain in (variation.colour_gain or {}).items():
+        material = model.material(name).id
+        model.mat_rgba[material, :3] = np.clip(model.mat_rgba[material, :3] * gain, 0.0, 1.0)
+    for name, shift in (variation.camera_shift or {}).items():
+        camera = model.camera(name).id
+        model.cam_pos[camera] += shift[:3]
+        mujoco.mju_quatIntegrate(model.cam_quat[camera], shift[3:], 1.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MujocoSnapshot:
     """A moment of the simulation."""
@@ -140,7 +172,7 @@ class MujocoBackend:
         self._truth_bodies = {name: self._model.body(body).id for name, body in scene.truth_bodies.items()}
         self._grasp = Grasp(self._model, scene.grasp) if scene.grasp else None
         self._arm_qpos = np.array([self._model.joint(name).qposadr[0] for name in panda.JOINT_NAMES])
-        self._nominal = {name: getattr(self._model, name).copy() for name in _MODEL_ARRAYS}
+        self._nominal = nominal_arrays(self._model)
         self._tare: FloatArray = np.zeros(6)
         self._policy_renderer: tuple[int, Renderer] | None = None
         self._agent_renderer: Renderer | None = None
@@ -158,7 +190,7 @@ class MujocoBackend:
     def reset(self, T_base_tcp: FloatArray, rng: np.random.Generator) -> RobotState:
         """Place arm and scene, let the arm settle for one control period and tare the wrench."""
         mujoco.mj_resetData(self._model, self._data)
-        self._apply(self._task.sample_scene(rng))
+        apply_variation(self._model, self._data, self._nominal, self._task.sample_scene(rng))
         q = panda.inverse_kinematics(T_base_tcp, self._q_home)
         opening_m = self._task.gripper_opening * panda.FINGER_TRAVEL_M
         self._data.qpos[self._arm_qpos] = [*q, opening_m, opening_m]
@@ -260,26 +292,6 @@ class MujocoBackend:
 
     def _opening(self) -> float:
         return float(self._data.qpos[self._arm_qpos[7:]].sum()) / (2 * panda.FINGER_TRAVEL_M)
-
-    def _apply(self, variation: SceneVariation) -> None:
-        """Set what differs about the scene in this episode."""
-        model = self._model
-        for name, values in self._nominal.items():
-            getattr(model, name)[:] = values
-        for body, (position, turn) in variation.moved.items():
-            mocap = model.body(body).mocapid[0]
-            self._data.mocap_pos[mocap] = position
-            self._data.mocap_quat[mocap] = [np.cos(turn / 2), 0.0, 0.0, np.sin(turn / 2)]
-        model.light_diffuse[:] *= variation.light_gain
-        model.light_dir[:, :2] += variation.light_shift
-        model.light_dir[:] /= np.linalg.norm(model.light_dir, axis=1, keepdims=True)
-        for name, gain in (variation.colour_gain or {}).items():
-            material = model.material(name).id
-            model.mat_rgba[material, :3] = np.clip(model.mat_rgba[material, :3] * gain, 0.0, 1.0)
-        for name, shift in (variation.camera_shift or {}).items():
-            camera = model.camera(name).id
-            model.cam_pos[camera] += shift[:3]
-            mujoco.mju_quatIntegrate(model.cam_quat[camera], shift[3:], 1.0)
 
     def _frame(self, camera: Camera, renderer: Renderer, *, shadows: bool) -> RGBDFrame:
         index = self._model.camera(camera.name).id

@@ -1,0 +1,320 @@
+"""franky-sim's FCI arm and gripper servers over the task's own MuJoCo model; the one module that needs franky-sim.
+
+The protocol, its two ports and the joint controllers of the arm's internal modes are franky-sim's. Added here: the
+model, the external wrench, errors and reflexes, and faults that tests plant.
+"""
+
+import os
+import queue
+import select
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from franky_sim import BaseRobot, BaseSimulator, FrankaRobotServer, LocalHostnames, RobotParameters
+from franky_sim.base_simulator import InnerRobotState
+from franky_sim.franka_gripper_protocol import GripperCommandStatus
+from franky_sim.franka_gripper_server import FrankaGripperServer
+from franky_sim.franka_robot_protocol import (
+    AutomaticErrorRecoveryCommand,
+    MoveCommand,
+    MoveStatus,
+    RobotCommand,
+    RobotMode,
+)
+from franky_sim.franka_server import BaseCommand
+
+from rl.robots.emulator.shared import SharedScene
+from rl.robots.emulator.world import TIMESTEP_S, World
+from rl.tasks.base import Task
+from rl.types import FloatArray
+
+ERRORS = {"joint_reflex": 6, "cartesian_reflex": 7, "communication_constraints_violation": 31}
+"""Bits of the protocol's error fields that the emulator sets."""
+_ERROR_BITS = 41
+ANSWER_S = 0.005
+"""Longest wait for the client's command to a state before the arm moves on, [s]."""
+LOST_COMMANDS = 100
+"""States without an answer after which the arm stops. The real arm's is 20 of 1 ms; here processes share cores."""
+_BEHIND_S = 0.05
+"""Once the clock is this late it starts anew instead of catching up, [s]."""
+_KP = (4500.0, 4500.0, 3500.0, 3500.0, 1000.0, 1000.0, 1000.0)
+_KV = (160.0, 160.0, 110.0, 110.0, 25.0, 25.0, 25.0)
+"""Joint controllers of the internal modes, [N m/rad] and [N m s/rad]; stable at 1 ms with this model's inertia."""
+
+
+class EmulatedRobot(BaseRobot):  # type: ignore[misc]  # franky-sim has no types
+    """The FR3 of our model behind franky-sim's interface."""
+
+    def __init__(self, world: World) -> None:
+        # Weightless for franky-sim: the model compensates gravity itself.
+        super().__init__(robot_parameters=RobotParameters(gravity=(0.0, 0.0, 0.0)), kp=_KP, kv=_KV)
+        self.world = world
+        self.errors: set[str] = set()
+        """Errors since the last recovery; with any the arm refuses to move."""
+        self._torque: FloatArray = np.zeros(7)
+
+    def _get_state(self) -> Any:
+        world = self.world
+        return InnerRobotState(
+            q=tuple(world.q.tolist()), dq=tuple(world.dq.tolist()), tau_j=tuple(self._torque.tolist())
+        )
+
+    def _torque_control(self, torques: FloatArray) -> None:
+        self._torque = np.asarray(torques, dtype=np.float64)
+        self.world.set_torque(self._torque)
+
+    def set_hand_goal(self, width: float, max_velocity: float, max_force: float) -> None:
+        """Move the fingers."""
+        self.world.set_fingers(width, max_velocity, max_force)
+
+    def _get_hand_width(self) -> float:
+        return self.world.width_m
+
+    @property
+    def state(self) -> Any:
+        """The robot state with external wrench and errors."""
+        state = super().state
+        wrench = self.world.wrench
+        T_O_K = _matrix(state.O_T_EE) @ _matrix(self.EE_T_K)
+        shift = self.world.T_base_tcp[:3, 3] - T_O_K[:3, 3]
+        force, torque = wrench[:3], wrench[3:] + np.cross(shift, wrench[:3])
+        bits = [False] * _ERROR_BITS
+        for error in self.errors:
+            bits[ERRORS[error]] = True
+        return state.replace(
+            O_F_ext_hat_K=tuple(np.concatenate([force, torque]).tolist()),
+            K_F_ext_hat_K=tuple(np.concatenate([force @ T_O_K[:3, :3], torque @ T_O_K[:3, :3]]).tolist()),
+            tau_ext_hat_filtered=tuple((self.world.jacobian().T @ wrench).tolist()),
+            errors=tuple(bits),
+            reflex_reason=tuple(bits),
+        )
+
+
+def _matrix(column_major: tuple[float, ...]) -> FloatArray:
+    return np.array(column_major).reshape((4, 4), order="F")
+
+
+class EmulatedSimulator(BaseSimulator):  # type: ignore[misc]  # franky-sim has no types
+    """One robot in one world, published after each step."""
+
+    def __init__(self, world: World, scene: SharedScene) -> None:
+        super().__init__()
+        self.robot = EmulatedRobot(world)
+        self._world, self._scene = world, scene
+
+    def _get_robots(self) -> list[Any]:
+        return [self.robot]
+
+    def _step(self) -> None:
+        self._world.step()
+        self._scene.write(self._world.data)
+
+
+class _Recovery(AutomaticErrorRecoveryCommand):  # type: ignore[misc]  # franky-sim has no types
+    """Clears the errors, as the arm does."""
+
+    def handle(self, server: Any) -> None:
+        server.robot.errors.clear()
+        super().handle(server)
+
+
+class _Move(MoveCommand):  # type: ignore[misc]  # franky-sim has no types
+    """Refused while there are errors, as the arm does."""
+
+    def handle(self, server: Any) -> None:
+        if server.robot.errors:
+            self.reply(MoveStatus.kCommandNotPossibleRejected)
+        else:
+            super().handle(server)
+
+
+class EmulatedGripperServer(FrankaGripperServer):  # type: ignore[misc]  # franky-sim has no types
+    """The hand; `fault` makes its motions fail or never end."""
+
+    fault: str = ""
+    """`fail`, `hang` or nothing."""
+
+    def _start_motion(self, motion_state: Any, command_type: Any, command_id: int, tcp_socket: Any) -> None:
+        if self.fault == "fail":
+            BaseCommand.send_response(
+                tcp_socket,
+                command_type,
+                command_id,
+                GripperCommandStatus.kFail,
+                command_type_struct="H",
+                status_type_struct="H",
+            )
+        elif self.fault == "hang":
+            self._robot.set_hand_goal(self._robot.hand_width, 0.05, 70.0)
+        else:
+            super()._start_motion(motion_state, command_type, command_id, tcp_socket)
+
+
+class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-sim has no types
+    """The arm; it can abort a motion, and does when the client no longer answers."""
+
+    def __init__(self, robot: EmulatedRobot, hostnames: Any) -> None:
+        super().__init__(robot, hostnames)
+        self.hand: EmulatedGripperServer
+        self._unanswered = 0
+        commands = self._FrankaServer__command_class_map
+        commands[RobotCommand.kAutomaticErrorRecovery] = _Recovery
+        commands[RobotCommand.kMove] = _Move
+
+    def _bind_children(self, hostname: str) -> None:
+        self.hand = EmulatedGripperServer(self.robot, hostname)
+        self.hand.init()
+        self._FrankaRobotServer__gripper_server = self.hand
+
+    def wait_for_answer(self) -> None:
+        """Wait until the client has answered the last state, so that slow cores slow time and not the control."""
+        udp = self._FrankaServer__udp_socket
+        if self.current_motion_id and udp is not None:
+            self._unanswered += 1
+            select.select([udp], [], [], ANSWER_S)
+
+    def _handle_udp_command(self, command_data: bytes) -> None:
+        self._unanswered = 0
+        super()._handle_udp_command(command_data)
+
+    def _post_process_commands(self) -> None:
+        if not self.current_motion_id:
+            self._unanswered = 0
+        elif self._unanswered > LOST_COMMANDS:
+            self.abort("communication_constraints_violation")
+        super()._post_process_commands()
+
+    def abort(self, error: str) -> None:
+        """Stop the motion in progress, hold the arm, and refuse motions until the error is recovered from."""
+        motion = self.current_motion_id
+        self.robot.errors.add(error)
+        self.stop_motion(send_preemption_signal=False)
+        if motion and self._tcp_socket is not None:
+            BaseCommand.send_response(self._tcp_socket, RobotCommand.kMove, motion, MoveStatus.kReflexAborted)
+        self.reset_current_motion_id()
+
+    @property
+    def robot_state(self) -> Any:
+        """The state to send, in mode reflex while there are errors."""
+        state = super().robot_state
+        return state.replace(robot_mode=RobotMode.kReflex) if self.robot.errors else state
+
+
+@dataclass
+class ArmProcess:
+    """The loop of the process that is the control box: commands in, one step, state out, 1,000 times a second."""
+
+    world: World
+    server: EmulatedRobotServer
+    simulator: EmulatedSimulator
+    requests: "queue.SimpleQueue[tuple[str, Any]]" = field(default_factory=queue.SimpleQueue)
+    frozen_until_s: float = 0.0
+    """Until this host time nothing is answered, [s]; the arm holds still."""
+    pause_s: float = 0.0
+    """Time stands still for this long, once, [s]."""
+    steps: int = 0
+    """Milliseconds of the arm's clock."""
+
+    def run(self, answer: Any) -> None:
+        """Run until the process ends.
+
+        Args:
+            answer: Called with the reply to each request.
+        """
+        due_s = time.monotonic()
+        while True:
+            while not self.requests.empty():
+                answer(self._handle(*self.requests.get()))
+            if self.pause_s:
+                time.sleep(self.pause_s)
+                self.pause_s = 0.0
+            self._tick()
+            due_s += TIMESTEP_S
+            wait_s = due_s - time.monotonic()
+            if wait_s > 0.0:
+                time.sleep(wait_s)
+            elif wait_s < -_BEHIND_S:
+                due_s = time.monotonic()
+
+    def _tick(self) -> None:
+        self.steps += 1
+        if time.monotonic() < self.frozen_until_s:
+            self.server.robot.joint_position_control(self._held_q)
+            self.simulator.step()
+            return
+        if self.frozen_until_s:
+            self._thaw()
+        self.server.wait_for_answer()
+        self.server.process_commands()
+        self.simulator.step()
+        self.server.send_state()
+
+    def _thaw(self) -> None:
+        self.frozen_until_s = 0.0
+        if self.server.current_motion_id:
+            self.server.abort("communication_constraints_violation")
+
+    def _handle(self, kind: str, value: Any) -> str:
+        if kind == "reset":
+            self.world.reset(int(value))
+        elif kind == "steps":
+            return str(self.steps)
+        elif kind == "fault":
+            self._plant(*value)
+        return "ok"
+
+    def _plant(self, name: str, values: list[str]) -> None:
+        if name == "reflex":
+            self.server.abort("cartesian_reflex")
+        elif name == "freeze":
+            self._held_q = self.world.q.copy()
+            self.frozen_until_s = time.monotonic() + (float(values[0]) if values else 1e9)
+        elif name == "die":
+            os._exit(1)
+        elif name == "slow":
+            self.pause_s = float(values[0])
+        elif name == "force":
+            self.world.added_wrench = np.array([0.0, 0.0, -float(values[0]), 0.0, 0.0, 0.0])
+        elif name == "gripper":
+            self.server.hand.fault = values[0] if values else "fail"
+        elif name == "clear":
+            self.world.added_wrench = np.zeros(6)
+            self.server.hand.fault = ""
+            self.frozen_until_s = min(self.frozen_until_s, time.monotonic())
+
+    _held_q: FloatArray = field(default_factory=lambda: np.zeros(7))
+
+
+def run_arm(task: Task, seed: int, hostname: str | None, memory: Any, connection: Any) -> None:
+    """Be the arm's process: say the address, then run until the other end of the connection closes.
+
+    Args:
+        task: Scene and start.
+        seed: Of the scene.
+        hostname: Loopback address to bind; the first free one if None.
+        memory: Memory for `SharedScene`.
+        connection: Where requests come from and replies go to.
+    """
+    world = World(task, seed=seed)
+    scene = SharedScene(world.model, memory)
+    scene.write(world.data)
+    simulator = EmulatedSimulator(world, scene)
+    simulator.init()
+    server = EmulatedRobotServer(simulator.robot, [hostname] if hostname else LocalHostnames())
+    server.init()
+    simulator.start()
+    process = ArmProcess(world, server, simulator)
+
+    def listen() -> None:
+        try:
+            while True:
+                process.requests.put(connection.recv())
+        except (EOFError, OSError):
+            os._exit(0)  # whoever started us is gone
+
+    threading.Thread(target=listen, daemon=True).start()
+    connection.send(server.hostname)
+    process.run(connection.send)
