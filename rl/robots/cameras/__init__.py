@@ -1,1 +1,7 @@
-"""Real cameras: RealSense by serial number, a recording or an emulator, behind one driver protocol."""
+"""Cameras: RealSense, recordings, emulated and rendered ones, behind one driver."""
+
+from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
+from rl.robots.cameras.opening import open_camera
+from rl.robots.cameras.rig import CameraRig
+
+__all__ = ["CameraDriver", "CameraFrame", "CameraInfo", "CameraRig", "open_camera"]

@@ -29,6 +29,8 @@ class CameraInfo:
     """OpenCV coefficients (k1, k2, p1, p2, k3) of the colour stream. Shape (5,)."""
     usb: str = ""
     """Type of its USB connection, e.g. `3.2`; empty where there is none."""
+    fps: int = 30
+    """Frames per second that were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,9 @@ class CameraFrame:
     rgb: ByteArray
     """As the lens draws it. Shape (H, W, 3), uint8."""
     depth_m: npt.NDArray[np.float32]
-    """Aligned to colour; 0 where there is no data. Shape (H, W), [m]."""
+    """Aligned to colour; 0 where there is no data. Shape (H, W), [m]; (0, 0) where it was not asked for."""
     time_s: float
-    """Host time (`time.monotonic`) at which it arrived, [s]."""
+    """Host time (`time.monotonic`) at which it was taken where the camera tells, else at which it arrived, [s]."""
     number: int
     """Frame number of the device; each is delivered once."""
 
@@ -52,18 +54,19 @@ class CameraDriver(Protocol):
     def info(self) -> CameraInfo:
         """What the camera is and sees."""
 
-    def latest(self, *, max_age_s: float | None = None) -> CameraFrame:
+    def latest(self, *, max_age_s: float | None = None, depth: bool = True) -> CameraFrame:
         """Return the newest frame at once.
 
         Args:
             max_age_s: Oldest frame to accept, [s]; the station's limit if None.
+            depth: False leaves depth out, and with it the work of aligning it.
 
         Raises:
             HardwareFault: If the newest frame is older than that, or the camera is gone.
         """
 
     def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> CameraFrame:
-        """Return the first frame that arrived after a host time, e.g. after the arm has come to rest.
+        """Return the first frame that was taken after a host time, e.g. after the arm has come to rest.
 
         Raises:
             HardwareFault: If none comes in time.

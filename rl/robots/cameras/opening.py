@@ -1,0 +1,27 @@
+"""Opens the camera that a station names, whatever it is."""
+
+from rl.errors import ConfigError
+from rl.robots.cameras.base import CameraDriver
+from rl.robots.cameras.realsense import PipelineSource, is_recording, reset_device, start_with_reset
+from rl.robots.cameras.socket_source import SCHEME, SocketSource
+from rl.robots.cameras.streaming import StreamingCamera
+from rl.robots.station import CameraConfig
+
+
+def open_camera(config: CameraConfig) -> CameraDriver:
+    """Return a streaming camera: a RealSense by serial number, a recording, or one of an emulator.
+
+    Args:
+        config: Which one, and how.
+
+    Raises:
+        ConfigError: If the SDK, the device or the profile is missing.
+        HardwareFault: If the camera does not stream, also after a reset.
+    """
+    if not config.device:
+        raise ConfigError(f"Camera {config.name} has no device; write its serial number, it stands on the camera.")
+    if config.device.startswith(SCHEME):
+        return StreamingCamera(config, SocketSource(config))
+    if is_recording(config.device):
+        return StreamingCamera(config, PipelineSource(config))
+    return start_with_reset(lambda: StreamingCamera(config, PipelineSource(config)), lambda: reset_device(config))
