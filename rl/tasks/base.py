@@ -98,6 +98,8 @@ class Task(ABC):
     """Size of the action: 6 for a delta pose, 7 with a gripper command."""
     recipe: ClassVar[Recipe] = Recipe()
     """What a training run of this task starts from."""
+    operator_reset: ClassVar[str] = ""
+    """What a person has to do on a real table before each episode; empty: nothing."""
 
     horizon: int
     """Control steps until an episode is truncated."""
@@ -180,6 +182,16 @@ class Task(ABC):
     @abstractmethod
     def sample_scene(self, rng: np.random.Generator) -> SceneVariation:
         """Return what differs about the scene in this episode."""
+
+    def retreat(self, T_base_tcp: FloatArray) -> tuple[FloatArray, ...]:
+        """Return the poses through which the tool leaves what it may be in, before it rises: back along its axis.
+
+        Args:
+            T_base_tcp: Where the TCP is. Shape (4, 4), [m].
+        """
+        T = T_base_tcp.copy()
+        T[:3, 3] -= 0.03 * T[:3, 2]
+        return (T,)
 
     def vary(
         self, rng: np.random.Generator, *, moved: Mapping[str, tuple[FloatArray, float]], materials: Collection[str]

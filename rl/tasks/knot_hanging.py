@@ -133,6 +133,15 @@ class KnotHanging(Task):
     def _p_base_tip(self) -> FloatArray:
         return self.peg_length_m * np.array([0.0, -np.cos(self.peg_tilt_rad), np.sin(self.peg_tilt_rad)])
 
+    def retreat(self, T_base_tcp: FloatArray) -> tuple[FloatArray, ...]:
+        """Draw the loop off along the peg's axis, as far as home is in front of the tip; nothing but that lets it go."""
+        base, tip = self.landmarks["hook_base"], self.landmarks["hook_tip"]
+        axis = (tip - base) / np.linalg.norm(tip - base)
+        way = max(0.0, float((self.home[:3, 3] - T_base_tcp[:3, 3]) @ axis))
+        T = T_base_tcp.copy()
+        T[:3, 3] += way * axis
+        return (T,)
+
     def sample_start(self, rng: np.random.Generator) -> FloatArray:
         """Return a start pose from the paper's region."""
         xyz = np.append(rng.uniform(-self.start_xy_m, self.start_xy_m, 2), 0.0)

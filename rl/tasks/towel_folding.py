@@ -61,6 +61,10 @@ class TowelFolding(Task):
     from one evaluation to the next, so that weights are averaged over 500 updates and the best policy is kept.
     """
 
+    operator_reset: ClassVar[str] = (
+        "Lay the towel flat on the board, red corner far right as seen from the side camera."
+    )
+
     horizon: int = 50
     """Control steps until truncation; the scripted expert needs 30 on average, 31 at most."""
     translation_scale_m: float = 0.015

@@ -1,0 +1,622 @@
+"""The FR3 behind FCI: Cartesian impedance tracking at 1 kHz in franky's own thread, targets from here at 10 Hz.
+
+Layers, from the inside out: the control box's collision thresholds; in the 1 kHz thread the error clip (which bounds
+the contact force to stiffness x clip), a force reaction and a dead man's switch that stop the arm without Python; here
+the guard, a monitor that notices lost control and stale states, and bounded, logged recovery.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from rl.errors import ConfigError, HardwareFault
+from rl.guard import GuardLimits, guard_target
+from rl.robots import panda
+from rl.robots.base import CONTROL_RATE_HZ
+from rl.robots.franka.connection import connect, import_franky
+from rl.robots.station import ArmConfig
+from rl.transforms import apply_delta, pose, pose_difference
+from rl.types import Box, ComparesByValue, FloatArray
+
+logger = logging.getLogger(__name__)
+
+DEAD_MAN_S = 1.0
+"""Robot time without a sign of life from Python after which the 1 kHz thread stops the arm, [s]."""
+STALE_S = 0.3
+"""Age at which a state of the arm counts as stale: the control box is silent, [s]."""
+OUTSIDE_M = 0.03
+"""How far outside the workspace the measured TCP may be when the arm starts, [m]."""
+_MONITOR_S = 0.02
+_HISTORY_S = 3.0
+_STILL_RAD_S = 0.05
+"""Joint speed below which the arm is at rest, [rad/s]."""
+
+Mode = Literal["idle", "tracking", "joints"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArmState(ComparesByValue):
+    """What the arm measures at one moment."""
+
+    T_base_tcp: FloatArray
+    """Pose of the TCP. Shape (4, 4), [m]."""
+    twist: FloatArray
+    """Measured velocity of the TCP, J(q) dq, base axes, translation first. Shape (6,), [m/s], [rad/s]."""
+    wrench: FloatArray
+    """Push of the world on the TCP, tared, base axes, force first. Shape (6,), [N], [N m]."""
+    q: FloatArray
+    """Joint angles. Shape (7,), [rad]."""
+    time_s: float
+    """Host time (`time.monotonic`), [s]."""
+    success_rate: float
+    """Fraction of control commands that arrived in time; below 0.95 the network or kernel is too slow."""
+
+
+class ArmFault(HardwareFault):
+    """Control of the arm was lost; it stands, or the control box has braked it."""
+
+    def __init__(self, message: str, *, stop_s: float | None = None, network: bool = False) -> None:
+        super().__init__(message)
+        self.stop_s = stop_s
+        """Time from the fault to the end of motion, [s]; None if it is not known."""
+        self.network = network
+        """Whether the connection was lost with it."""
+
+
+class FrankaArm:
+    """One FR3. Nothing moves before `start`, and leaving the context, by whatever way, stops the arm.
+
+    Every method may be called in any state and from any thread: what does not apply raises `HardwareFault` with the
+    reason, and `stop` and `close` never raise. After a fault every command raises it again until `recover`.
+    """
+
+    def __init__(self, config: ArmConfig, workspace: Box) -> None:
+        """Connect.
+
+        Args:
+            config: Address, gains and limits.
+            workspace: Where the TCP may be commanded to, base frame, [m].
+
+        Raises:
+            ConfigError: If the arm cannot be reached or used from this machine.
+        """
+        self.config = config
+        self.limits = GuardLimits(
+            workspace=workspace, max_step_m=0.05, max_step_rad=0.3, max_tilt_rad=1.6, leash_m=0.05, leash_rad=0.4
+        )
+        """Of each commanded target, on top of what the environment's guard allows."""
+        self._franky = import_franky()
+        self._lock = threading.RLock()
+        self._mode: Mode = "idle"
+        self._fault: ArmFault | None = None
+        self._event: tuple[str, float] | None = None
+        """What the 1 kHz thread stopped the arm for, and when."""
+        self._bias: FloatArray = np.zeros(6)
+        self._recoveries: deque[float] = deque()
+        self._history: deque[tuple[float, FloatArray]] = deque(maxlen=int(_HISTORY_S / _MONITOR_S))
+        self._T_target: FloatArray = np.eye(4)
+        self._motion: Any = None
+        self._closing = threading.Event()
+        self._robot = connect(self._franky, config)
+        self._T_target = self.measure().T_base_tcp
+        self._monitor = threading.Thread(target=self._watch, name="arm monitor", daemon=True)
+        self._monitor.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def tracking(self) -> bool:
+        """Whether the arm follows targets."""
+        return self._mode == "tracking"
+
+    @property
+    def fault(self) -> HardwareFault | None:
+        """Why control was lost; None if it was not, or after `recover`."""
+        return self._fault
+
+    def measure(self) -> ArmState:
+        """Return the present measurement.
+
+        Raises:
+            HardwareFault: If control or the connection was lost.
+        """
+        self._check()
+        state = self._read()
+        T, q = np.array(state.O_T_EE.matrix), np.array(state.q)
+        jacobian = self._robot.model.zero_jacobian(self._franky.Frame.EndEffector, state)
+        # The box reports what the arm exerts on the world.
+        wrench = self._bias - np.array(state.O_F_ext_hat_K)
+        if not np.all(np.isfinite(T)) or not np.all(np.isfinite(wrench)):
+            raise self._fail("The arm measures values that are not finite; restart the control box.")
+        return ArmState(
+            T_base_tcp=T,
+            twist=np.array(jacobian) @ np.array(state.dq),
+            wrench=wrench,
+            q=q,
+            time_s=time.monotonic(),
+            success_rate=float(state.control_command_success_rate),
+        )
+
+    def pose_at(self, time_s: float) -> FloatArray:
+        """Return T_base_tcp (4, 4), [m], at a host time of the last 3 s, interpolated.
+
+        Raises:
+            HardwareFault: If the time is older than that.
+        """
+        history = list(self._history)
+        if not history or time_s < history[0][0] - _MONITOR_S:
+            raise HardwareFault(
+                f"Nobody knows where the arm was {time.monotonic() - time_s:.2f} s ago; take a new image."
+            )
+        for (t0, T0), (t1, T1) in zip(history[-2::-1], history[:0:-1], strict=True):
+            if t0 <= time_s:
+                part = min(max((time_s - t0) / max(t1 - t0, 1e-6), 0.0), 1.0)
+                return apply_delta(T0, part * pose_difference(T0, T1))
+        return history[0][1].copy()
+
+    def tare(self) -> None:
+        """Take the wrench of the next 0.2 s as zero.
+
+        Raises:
+            HardwareFault: If the arm moves, or carries more than `resting_force_N` that it does not know of.
+        """
+        self._wait_still(timeout_s=2.0)
+        samples = []
+        for _ in range(20):
+            samples.append(np.array(self._read().O_F_ext_hat_K))
+            time.sleep(0.01)
+        bias = np.median(samples, axis=0)
+        force_N = float(np.linalg.norm(bias[:3]))
+        if force_N > self.config.resting_force_N:
+            raise self._fail(
+                f"The arm feels {force_N:.1f} N at rest, more than resting_force_N = {self.config.resting_force_N:g} N; "
+                "free it, and set the mass of tools and cameras in Desk or as arm.load_kg."
+            )
+        with self._lock:
+            self._bias = bias
+            if self._mode == "tracking":
+                self._track()
+
+    def start(self) -> None:
+        """Begin to follow targets, the first of which is the measured pose; nothing if it does already.
+
+        Raises:
+            HardwareFault: If the arm is in error, stopped by hand, or outside the workspace.
+        """
+        with self._lock:
+            self._check()
+            if self._mode == "tracking":
+                return
+            state = self.measure()
+            self._check_inside(state.T_base_tcp)
+            self._check_ready()
+            self._T_target = state.T_base_tcp
+            self._event = None
+            self._track()
+            self._mode = "tracking"
+
+    def command(self, T_base_target: FloatArray) -> FloatArray:
+        """Set the target and return at once what it is after the guard, (4, 4), [m].
+
+        Raises:
+            HardwareFault: If control was lost or the arm was stopped.
+        """
+        with self._lock:
+            self._check_tracking()
+            guarded = guard_target(
+                T_base_target,
+                T_base_ref=self._T_target,
+                T_base_tcp=np.array(self._read().O_T_EE.matrix),
+                limits=self.limits,
+            )
+            if guarded.violations:
+                logger.warning("The arm's guard changed a target: %s.", ", ".join(guarded.violations))
+            self._T_target = guarded.T_base_tcp
+            self._motion.set_reference(self._reference())
+            return guarded.T_base_tcp
+
+    def hold(self) -> None:
+        """Make the measured pose the target; nothing if the arm does not follow targets."""
+        with self._lock:
+            if self._mode != "tracking" or self._fault is not None:
+                return
+            T = np.array(self._read().O_T_EE.matrix)
+            T[:3, 3] = self.limits.workspace.project(T[:3, 3])
+            self._T_target = T
+            self._motion.set_reference(self._reference())
+
+    def stop(self) -> None:
+        """Bring the arm to rest and give control back; may be called twice and from any thread."""
+        with self._lock:
+            mode, self._mode = self._mode, "idle"
+            if mode == "idle":
+                return
+            franky = self._franky
+            try:
+                if self._robot.is_in_control:
+                    brake = franky.TorqueStopMotion() if mode == "tracking" else franky.JointStopMotion()
+                    self._robot.move(brake, asynchronous=True)
+                self._robot.join_motion(3.0)
+            except self._errors as error:
+                logger.warning("The arm ended its motion with: %s", error)
+            self._motion = None
+
+    def move_to(self, T_base_tcp: FloatArray, *, speed_m_s: float = 0.1) -> None:
+        """Go to a pose in a straight line, by tracking; every target on the way is guarded.
+
+        Args:
+            T_base_tcp: Where to go. Shape (4, 4), [m].
+            speed_m_s: Speed of the target, at most 0.25; rotation takes its time at 0.5 rad/s, [m/s].
+
+        Raises:
+            HardwareFault: If the arm does not get there within 15 mm and 0.1 rad: something is in the way.
+            ConfigError: If the pose is outside the workspace, or the speed out of its range.
+        """
+        if not self.limits.workspace.contains(np.round(T_base_tcp[:3, 3], 6)):
+            raise ConfigError(
+                f"{_place(T_base_tcp)} is outside the workspace {_box(self.limits.workspace)}; go elsewhere."
+            )
+        if not 0.0 < speed_m_s <= 0.25:
+            raise ConfigError(f"speed_m_s is {speed_m_s}; ask for more than 0 and at most 0.25.")
+        self._check_tracking()
+        T_start = self._T_target
+        way = pose_difference(T_start, T_base_tcp)
+        duration_s = max(np.linalg.norm(way[:3]) / speed_m_s, np.linalg.norm(way[3:]) / 0.5, 1e-3)
+        period_s = 1.0 / (2 * CONTROL_RATE_HZ)
+        steps = int(np.ceil(duration_s / period_s))
+        for step in range(1, steps + 1):
+            self.command(apply_delta(T_start, way * (step / steps)))
+            time.sleep(period_s)
+        self._settle(T_base_tcp)
+
+    def move_joints(self, q: FloatArray) -> None:
+        """Go to a posture at `config.speed`, if the way between here and there stays in the workspace; blocking.
+
+        Args:
+            q: Joint angles. Shape (7,), [rad].
+
+        Raises:
+            ConfigError: If the posture, or the way there, leaves the workspace or the joint ranges.
+            HardwareFault: If the arm is not where it can start from, or is stopped on the way.
+        """
+        q = np.asarray(q, dtype=np.float64)
+        self.stop()
+        with self._lock:
+            state = self.measure()
+            self._check_inside(state.T_base_tcp)
+            self._check_ready()
+            self._check_way(state.q, q)
+            self._event, self._mode = None, "joints"
+            self._call(lambda: self._robot.move(self._franky.JointMotion([float(v) for v in q]), asynchronous=True))
+        while self._mode == "joints" and self._fault is None and not self._robot.join_motion(_MONITOR_S):
+            pass
+        with self._lock:
+            stopped, self._mode = self._mode != "joints", "idle"
+        self._check()
+        if stopped or np.max(np.abs(self.measure().q - q)) > 0.02:
+            raise HardwareFault("The joint motion was stopped on its way; look at the arm, then try again.")
+        self._T_target = self.measure().T_base_tcp
+
+    def recover(self) -> None:
+        """Leave a fault behind: the arm is idle afterwards and wants `start`.
+
+        Raises:
+            HardwareFault: If the arm moves, is outside the workspace, cannot be recovered, or had to be too often.
+        """
+        self.stop()
+        with self._lock:
+            now = time.monotonic()
+            while self._recoveries and self._recoveries[0] < now - 3600.0:
+                self._recoveries.popleft()
+            fault, limit = self._fault, self.config.max_recoveries_per_hour
+            if len(self._recoveries) >= limit:
+                raise ArmFault(
+                    f"The arm has been recovered {limit} times within an hour; find out why and start again. "
+                    f"The last fault: {fault}"
+                )
+            self._recoveries.append(now)
+            logger.warning("Recovery %d of %d per hour, after: %s", len(self._recoveries), limit, fault)
+            if fault is not None and fault.network:
+                self._reconnect()
+            self._fault, self._event = None, None
+            try:
+                self._recover_box()
+            except HardwareFault as error:
+                self._fault = error if isinstance(error, ArmFault) else ArmFault(str(error))
+                raise
+
+    def close(self) -> None:
+        """Stop the arm and the threads."""
+        self.stop()
+        self._closing.set()
+        if threading.current_thread() is not self._monitor:
+            self._monitor.join(timeout=3.0)
+
+    # What follows is called with the lock held, or only reads.
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        franky = self._franky
+        return (
+            franky.ControlException,
+            franky.NetworkException,
+            franky.CommandException,
+            franky.ProtocolException,
+            franky.InvalidOperationException,
+            franky.InvalidMotionTypeException,
+            franky.RealtimeException,
+        )
+
+    def _call(self, action: Callable[[], Any]) -> Any:
+        """Return the result of a call of franky, or raise its error as a fault."""
+        try:
+            return action()
+        except self._franky.NetworkException as error:
+            raise self._fail(
+                f"The connection to the arm at {self.config.ip} was lost ({_reason(error)}); check the cable and the "
+                "control box.",
+                network=True,
+            ) from error
+        except self._errors as error:
+            raise self._fail(f"The arm refused: {_reason(error)}.") from error
+
+    def _read(self) -> Any:
+        return self._call(lambda: self._robot.state)
+
+    def _fail(self, message: str, *, stop_s: float | None = None, network: bool = False) -> ArmFault:
+        """Stop the arm, remember the first fault and return it."""
+        fault = self._fault
+        if fault is None:
+            fault = self._fault = ArmFault(message, stop_s=stop_s, network=network)
+            logger.error("%s", message)
+        self.stop()
+        return fault
+
+    def _check(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    def _check_tracking(self) -> None:
+        self._check()
+        if self._mode != "tracking":
+            raise HardwareFault("The arm was stopped and follows no targets; call start.")
+
+    def _check_inside(self, T_base_tcp: FloatArray) -> None:
+        position = T_base_tcp[:3, 3]
+        out_m = float(np.max(np.abs(position - self.limits.workspace.project(position))))
+        if out_m > OUTSIDE_M:
+            raise HardwareFault(
+                f"{_place(T_base_tcp)} is {1000 * out_m:.0f} mm outside the workspace {_box(self.limits.workspace)}; "
+                "guide the arm into it by hand."
+            )
+
+    def _check_ready(self) -> None:
+        state = self._read()
+        mode = str(state.robot_mode).split(".")[-1]
+        if mode == "UserStopped":
+            raise HardwareFault("The arm's stop button is pressed; release it.")
+        if mode == "Guiding":
+            raise HardwareFault("The arm is being guided by hand; let go of it.")
+        if mode == "Reflex" or self._robot.has_errors:
+            raise self._fail(f"The arm stands in an error: {state.current_errors}.")
+
+    def _check_way(self, q_from: FloatArray, q_to: FloatArray) -> None:
+        if q_to.shape != (7,) or not np.all(np.isfinite(q_to)):
+            raise ConfigError("A posture has seven finite joint angles.")
+        if np.any(q_to < panda.JOINT_LIMITS[:, 0]) or np.any(q_to > panda.JOINT_LIMITS[:, 1]):
+            raise ConfigError(f"The posture {np.round(q_to, 3).tolist()} is outside the joint ranges; choose another.")
+        state, model, frame = self._read(), self._robot.model, self._franky.Frame.EndEffector
+        for part in np.linspace(0.0, 1.0, 11):
+            T = np.array(model.pose(frame, q_from + part * (q_to - q_from), state.F_T_EE, state.EE_T_K).matrix)
+            out_m = np.max(np.abs(T[:3, 3] - self.limits.workspace.project(T[:3, 3])))
+            if out_m > OUTSIDE_M:
+                raise ConfigError(
+                    f"The joint motion would pass {_place(T)}, {1000 * out_m:.0f} mm outside the workspace "
+                    f"{_box(self.limits.workspace)}; go nearer first."
+                )
+
+    def _reference(self) -> Any:
+        return self._franky.CartesianReference(target=self._franky.Affine(self._T_target))
+
+    def _track(self) -> None:
+        """Let a new tracking motion take over: the sign of life that keeps the arm under control.
+
+        It is what franky's CartesianImpedanceTracker starts; handing over to a fresh one is seamless and rewinds the
+        clock of the dead man's switch, which runs at 1 kHz without Python.
+        """
+        franky, config = self._franky, self.config
+        force2 = sum(
+            (
+                (measure - float(bias)) ** 2
+                for measure, bias in zip(
+                    (franky.Measure.FORCE_X, franky.Measure.FORCE_Y, franky.Measure.FORCE_Z), self._bias, strict=False
+                )
+            ),
+            start=0.0,
+        )
+        motion = franky.CartesianImpedanceTrackingMotion(
+            translational_stiffness=config.translational_stiffness,
+            rotational_stiffness=config.rotational_stiffness,
+            gains_time_constant=0.001,  # gains are faded in from the start of each motion
+            translational_error_clip=np.full(3, config.max_contact_force_N / config.translational_stiffness),
+            rotational_error_clip=np.full(3, config.max_contact_torque_Nm / config.rotational_stiffness),
+            posture_task=franky.PostureTask(np.array(config.home_q), config.nullspace_stiffness),
+            lower_joint_limits=panda.JOINT_LIMITS[:, 0],
+            upper_joint_limits=panda.JOINT_LIMITS[:, 1],
+        )
+        motion.set_gains(
+            franky.CartesianImpedanceGains.isotropic(
+                config.translational_stiffness,
+                config.rotational_stiffness,
+                config.translational_damping,
+                config.rotational_damping,
+            )
+        )
+        motion.set_reference(self._reference())
+        stop_N = config.stop_force_factor * config.max_contact_force_N
+        for name, condition in (("force", force2 > stop_N**2), ("dead man", franky.Measure.REL_TIME > DEAD_MAN_S)):
+            reaction = franky.TorqueReaction(condition, franky.TorqueStopMotion())
+            reaction.register_callback(self._noter(name))
+            motion.add_reaction(reaction)
+        self._call(lambda: self._robot.move(motion, asynchronous=True))
+        self._motion = motion
+
+    def _noter(self, name: str) -> Callable[[Any, Any, Any], None]:
+        def note(state: Any, relative: Any, absolute: Any) -> None:
+            force_N = float(np.linalg.norm(np.array(state.O_F_ext_hat_K)[:3] - self._bias[:3]))
+            self._event = (f"{name} {force_N:.1f}", time.monotonic())
+
+        return note
+
+    def _watch(self) -> None:
+        """Notice lost control and stale states, keep the pose history, and renew the dead man's switch."""
+        robot_time, fresh_s = -1.0, time.monotonic()
+        while not self._closing.wait(_MONITOR_S):
+            try:
+                if self._fault is not None:
+                    continue
+                state = self._robot.state
+                now = time.monotonic()
+                if state.time.to_sec() != robot_time:
+                    robot_time, fresh_s = state.time.to_sec(), now
+                    self._history.append((now, np.array(state.O_T_EE.matrix)))
+                self._renew(now - fresh_s)
+            except HardwareFault:
+                continue  # remembered, for whoever commands the arm next
+            except self._errors as error:
+                if self._fault is None:
+                    self._fail(
+                        f"The connection to the arm at {self.config.ip} was lost ({_reason(error)}); check the cable "
+                        "and the control box.",
+                        network=isinstance(error, self._franky.NetworkException),
+                    )
+                fresh_s = time.monotonic()
+
+    def _renew(self, age_s: float) -> None:
+        with self._lock:
+            if self._mode == "idle":
+                return
+            if not self._robot.is_in_control:
+                if self._mode == "tracking":
+                    self._lost_control()
+                return
+            if age_s > STALE_S:
+                self._fail(
+                    f"The control box has been silent for {age_s:.2f} s, more than {STALE_S} s; it brakes the arm by "
+                    "itself. Check the cable and the box.",
+                    network=True,
+                )
+            elif self._mode == "tracking":
+                self._since_renewal += 1
+                if self._since_renewal >= 10:
+                    self._since_renewal = 0
+                    self._track()
+
+    _since_renewal = 0
+
+    def _lost_control(self) -> None:
+        """Find out why the motion ended and remember it as the fault."""
+        now = time.monotonic()
+        self._mode = "idle"
+        try:
+            self._robot.join_motion(0.5)
+        except self._franky.NetworkException as error:
+            self._fail(
+                f"The connection to the arm at {self.config.ip} was lost during a motion ({_reason(error)}); the "
+                "control box has braked the arm. Check the cable and the box.",
+                network=True,
+            )
+        except self._errors as error:
+            self._fail(f"The control box stopped the arm: {_reason(error)}. Look why before it goes on.")
+        if self._event is None:
+            self._fail("The arm left its motion without a reason; look at Desk.")
+            return
+        name, fired_s = self._event
+        stop_s = now - fired_s
+        if name.startswith("force"):
+            limit_N = self.config.stop_force_factor * self.config.max_contact_force_N
+            self._fail(
+                f"The force on the TCP reached {name.split()[-1]} N, above the limit of {limit_N:.0f} N "
+                f"(stop_force_factor x max_contact_force_N); the arm stood {stop_s:.2f} s later. Clear the contact.",
+                stop_s=stop_s,
+            )
+        else:
+            self._fail(
+                f"Python did not answer for {DEAD_MAN_S:.1f} s, so the 1 kHz thread stopped the arm; it stood "
+                f"{stop_s:.2f} s later. Something held the interpreter: a smaller model, or another process.",
+                stop_s=stop_s,
+            )
+
+    def _reconnect(self) -> None:
+        try:
+            self._robot = connect(self._franky, self.config)
+        except ConfigError as error:
+            raise ArmFault(f"The arm does not come back: {error}", network=True) from error
+
+    def _recover_box(self) -> None:
+        state = self._read()
+        if np.max(np.abs(state.dq)) > _STILL_RAD_S:
+            raise ArmFault("The arm still moves, so it is not recovered; wait for it to stand.")
+        self._check_inside(np.array(state.O_T_EE.matrix))
+        if self._robot.has_errors:
+            logger.warning("Errors of the last motion: %s", state.last_motion_errors)
+        if not self._call(self._robot.recover_from_errors):
+            raise ArmFault("The control box refuses to recover; open Desk, look at the error and release the brakes.")
+
+    def _wait_still(self, *, timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._check()
+            speed = float(np.max(np.abs(self._read().dq)))
+            if speed < _STILL_RAD_S:
+                return
+            if time.monotonic() > deadline_s:
+                raise self._fail(f"The arm still moves at {speed:.2f} rad/s after {timeout_s:.0f} s; it should rest.")
+            time.sleep(0.02)
+
+    def _settle(self, T_base_tcp: FloatArray) -> None:
+        """Wait until the arm has come close to the target and stands."""
+        deadline_s = time.monotonic() + 4.0
+        while True:
+            self._check_tracking()
+            state = self.measure()
+            error = pose_difference(state.T_base_tcp, T_base_tcp)
+            off_m, off_rad = float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:]))
+            still = np.max(np.abs(state.twist[:3])) < 0.005 and np.max(np.abs(state.twist[3:])) < 0.03
+            if still and off_m < 0.003 and off_rad < 0.02:
+                return
+            if time.monotonic() > deadline_s:
+                if off_m < 0.015 and off_rad < 0.1:
+                    return  # friction: as near as the stiffness brings it
+                raise self._fail(
+                    f"The arm stands {1000 * off_m:.0f} mm and {np.degrees(off_rad):.0f} degrees from {_place(T_base_tcp)}; "
+                    "something is in its way."
+                )
+            time.sleep(0.05)
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].removeprefix("libfranka: ").rstrip(".") if lines else type(error).__name__
+
+
+def _place(T_base_tcp: FloatArray) -> str:
+    x, y, z = T_base_tcp[:3, 3]
+    return f"TCP position ({x:.3f}, {y:.3f}, {z:.3f}) m"
+
+
+def _box(box: Box) -> str:
+    return " to ".join("(" + ", ".join(f"{v:.3f}" for v in corner) + ")" for corner in (box.lower, box.upper))
