@@ -17,7 +17,7 @@ Render = Callable[[int], tuple[Any, Any]]
 
 
 def gradient(info: CameraInfo) -> Render:
-    """Images that tell their frame number: it is the first colour of the first pixel, and depth in units is 5000 + it."""
+    """Images that tell their frame number: red is the number, depth is 5000 units and as many more."""
 
     def render(number: int) -> tuple[Any, Any]:
         rgb = np.full((info.height, info.width, 3), 90, np.uint8)

@@ -153,7 +153,8 @@ def _start_error(rs: Any, config: CameraConfig, error: RuntimeError) -> ConfigEr
     if "resolve request" in str(error) and "Reason" not in str(error):
         profiles = "; ".join(_profiles(rs, config)) or "none"
         return ConfigError(
-            f"{where} has no depth and colour with {config.width}x{config.height} at {config.fps} Hz; it has: {profiles}."
+            f"{where} has no depth and colour with {config.width}x{config.height} at {config.fps} Hz; "
+            f"it has: {profiles}."
         )
     if is_recording(config.device):
         return ConfigError(f"{where} is no recording that this SDK can play: {error}.")

@@ -148,7 +148,7 @@ class CameraRig:
 
 
 def lens_maps(info: CameraInfo) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-    """Return where each pixel of the pinhole image K is in the image of the lens, two (H, W); None for an ideal lens."""
+    """Return where each pixel of the pinhole image K is in the lens's, two (H, W), [px]; None for an ideal lens."""
     if not info.distortion.any():
         return None
     size = info.width, info.height

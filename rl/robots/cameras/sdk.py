@@ -67,7 +67,7 @@ def opencv_distortion(rs: Any, intrinsics: Any) -> FloatArray:
     error_px = float(np.abs(columns @ fitted - wanted).max() * max(intrinsics.fx, intrinsics.fy))
     if error_px > 0.25:
         raise ConfigError(
-            f"The lens model {intrinsics.model} {coefficients.tolist()} differs by {error_px:.2f} px from anything that "
-            "OpenCV's can say, 0.25 px is the limit; choose another profile."
+            f"The lens model {intrinsics.model} {coefficients.tolist()} differs by {error_px:.2f} px from anything "
+            "that OpenCV's can say, 0.25 px is the limit; choose another profile."
         )
     return np.asarray(fitted)

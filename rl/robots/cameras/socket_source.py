@@ -1,7 +1,7 @@
 """A camera of the emulator: frames from a socket through a software device of the SDK.
 
-The client sends `CAMERA <name>`, the server one JSON line that describes the camera, then per frame its number (uint64),
-host time (float64, little-endian), colour (rgb8) and raw depth (uint16, in depth units).
+The client sends `CAMERA <name>`, the server one JSON line that describes the camera, then per frame its number
+(uint64), host time (float64, little-endian), colour (rgb8) and raw depth (uint16, in depth units).
 """
 
 import contextlib
@@ -23,8 +23,6 @@ from rl.robots.station import CameraConfig
 SCHEME = "emulator://"
 _FRAME_HEADER = struct.Struct("<Qd")
 _CONNECT_S = 5.0
-_REMEMBERED = 32
-"""Frames that may be under way in the SDK."""
 
 
 class SocketSource:
@@ -48,8 +46,7 @@ class SocketSource:
             self._socket.close()
             raise
         self._camera = make_device(self._info)
-        self._syncer = self._camera.stream_to_syncer()
-        self._taken_s: dict[int, float] = {}
+        self._camera.start()
         self._failure: OSError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._read_frames, name=f"socket {config.name}", daemon=True)
@@ -62,14 +59,14 @@ class SocketSource:
 
     def wait(self, timeout_s: float) -> Any | None:
         """Return the next frameset; None if there is none in time."""
-        came, frames = self._syncer.try_wait_for_frames(int(timeout_s * 1000))
-        if not came and self._failure is not None:
+        frames = self._camera.wait(timeout_s)
+        if frames is None and self._failure is not None:
             raise self._failure
-        return frames if came else None
+        return frames
 
     def taken_at(self, frame: Any) -> float | None:
         """Return when the emulator rendered a frame; None where its clock is another computer's."""
-        time_s = self._taken_s.get(frame.get_frame_number())
+        time_s = self._camera.taken_at(frame)
         return time_s if time_s is not None and -0.01 <= time.monotonic() - time_s < 60.0 else None
 
     def close(self) -> None:
@@ -79,7 +76,7 @@ class SocketSource:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=5.0)
         self._socket.close()
-        self._camera.stop()
+        self._camera.close()
 
     def _read_header(self, config: CameraConfig, name: str) -> CameraInfo:
         line = bytearray()
@@ -106,8 +103,8 @@ class SocketSource:
             raise ConfigError(f"Camera {config.name}: {config.device} answers {text!r}, no description.") from error
         if (info.width, info.height) != (config.width, config.height):
             raise ConfigError(
-                f"Camera {config.name} ({config.device}) has no depth and colour with {config.width}x{config.height}; it "
-                f"has: {info.width}x{info.height} at {info.fps} Hz."
+                f"Camera {config.name} ({config.device}) has no depth and colour with {config.width}x{config.height}; "
+                f"it has: {info.width}x{info.height} at {info.fps} Hz."
             )
         return info
 
@@ -116,14 +113,14 @@ class SocketSource:
         header = bytearray(_FRAME_HEADER.size)
         rgb = np.empty((height, width, 3), np.uint8)
         depth = np.empty((height, width), np.dtype("<u2"))
+        views = [memoryview(header), memoryview(rgb).cast("B"), memoryview(depth).cast("B")]
         try:
             self._socket.settimeout(None)
             while not self._closing:
-                for part in (header, rgb, depth):
-                    self._fill(memoryview(part).cast("B"))
+                for view in views:
+                    self._fill(view)
                 number, time_s = _FRAME_HEADER.unpack(header)
-                self._taken_s = {**dict(list(self._taken_s.items())[-_REMEMBERED:]), number: time_s}
-                self._camera.push(rgb, depth, number=number)
+                self._camera.push(rgb, depth, number=number, taken_s=time_s)
         except OSError as error:
             self._failure = error
 

@@ -9,6 +9,9 @@ from rl.robots.cameras.base import CameraInfo
 from rl.robots.cameras.sdk import load_sdk
 from rl.types import ByteArray, FloatArray
 
+_REMEMBERED = 32
+"""Frames that may be under way in the SDK."""
+
 
 class SoftwareDevice:
     """An `rs.software_device` with one depth and one colour stream."""
@@ -24,6 +27,8 @@ class SoftwareDevice:
         """Create the device; see `make_device`."""
         rs = self._rs = load_sdk()
         self.info = info
+        self._syncer: Any = None
+        self._taken_s: dict[int, float] = {}
         self.device = rs.software_device()
         """The `rs.software_device`."""
         self.device.register_info(rs.camera_info.serial_number, info.serial)
@@ -44,16 +49,17 @@ class SoftwareDevice:
         extrinsics.translation = T[:3, 3].tolist()
         self.depth_profile.register_extrinsics_to(self.color_profile, extrinsics)
 
-    def stream_to_syncer(self) -> Any:
-        """Start both streams into a new `rs.syncer` and return it."""
+    def start(self) -> None:
+        """Start both streams into an `rs.syncer`; from now on this is a `FrameSource`."""
         self.device.create_matcher(self._rs.matchers.dlr_c)
-        syncer = self._rs.syncer()
+        self._syncer = self._rs.syncer()
         for sensor, profile in ((self._depth, self.depth_profile), (self._color, self.color_profile)):
             sensor.open(profile)
-            sensor.start(syncer)
-        return syncer
+            sensor.start(self._syncer)
 
-    def push(self, rgb: ByteArray, depth_raw: npt.NDArray[np.uint16], *, number: int) -> None:
+    def push(
+        self, rgb: ByteArray, depth_raw: npt.NDArray[np.uint16], *, number: int, taken_s: float | None = None
+    ) -> None:
         """Deliver one pair of images to whatever listens to the sensors, with the time stamp number / fps.
 
         The SDK takes number / time stamp of software frames for their rate; with any other time stamps its syncer stops
@@ -63,15 +69,27 @@ class SoftwareDevice:
             rgb: As the lens draws it. Shape (H, W, 3), uint8.
             depth_raw: In depth units, 0 where there is no data. Shape (H, W), uint16.
             number: Frame number, larger than the last one's.
+            taken_s: Host time (`time.monotonic`) at which it was taken, [s]; None: when it arrives.
         """
+        if taken_s is not None:
+            self._taken_s = {**dict(list(self._taken_s.items())[-_REMEMBERED:]), number: taken_s}
         depth = self._frame(self.depth_profile, np.ascontiguousarray(depth_raw, np.uint16), 2, number)
         if hasattr(depth, "depth_units"):  # 2.54 does not have it
             depth.depth_units = self.info.depth_unit_m
         self._depth.on_video_frame(depth)
         self._color.on_video_frame(self._frame(self.color_profile, np.ascontiguousarray(rgb), 3, number))
 
-    def stop(self) -> None:
-        """Stop the streams that `stream_to_syncer` started."""
+    def wait(self, timeout_s: float) -> Any | None:
+        """Return the next frameset; None if there is none in time."""
+        came, frames = self._syncer.try_wait_for_frames(int(timeout_s * 1000))
+        return frames if came else None
+
+    def taken_at(self, frame: Any) -> float | None:
+        """Return the host time that a frame was pushed with, [s]."""
+        return self._taken_s.get(frame.get_frame_number())
+
+    def close(self) -> None:
+        """Stop the streams that `start` started."""
         for sensor in (self._depth, self._color):
             sensor.stop()
             sensor.close()
