@@ -8,6 +8,7 @@ the guard, a monitor that notices lost control and stale states, and bounded, lo
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -475,9 +476,13 @@ class FrankaArm:
         self._motion = motion
 
     def _noter(self, name: str) -> Callable[[Any, Any, Any], None]:
+        this = weakref.ref(self)  # franky keeps callbacks: a strong one would never let the connection go
+
         def note(state: Any, relative: Any, absolute: Any) -> None:
-            force_N = float(np.linalg.norm(np.array(state.O_F_ext_hat_K)[:3] - self._bias[:3]))
-            self._event = (f"{name} {force_N:.1f}", time.monotonic())
+            arm = this()
+            if arm is not None:
+                force_N = float(np.linalg.norm(np.array(state.O_F_ext_hat_K)[:3] - arm._bias[:3]))
+                arm._event = (f"{name} {force_N:.1f}", time.monotonic())
 
         return note
 
