@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demos": ("demos", "record, list or show demonstrations"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),
     "float": ("detector", "calibrate and score the failure detector"),
+    "calibrate": ("calibrate", "find out where a camera of the station sits; `calibrate board` prints the board"),
+    "emulate": ("emulate", "run an emulated robot station: FR3, gripper and cameras behind the real protocols"),
     "report": ("report", "write the report of one run, or compare several"),
     "view": ("view", "open the Rerun recording of a run"),
     "sweep": ("sweep", "train over methods, demonstrations and seeds; table with confidence intervals"),

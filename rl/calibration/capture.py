@@ -14,7 +14,7 @@ from rl.calibration.views import CalibrationError, Coverage, View, coverage, usa
 from rl.errors import HardwareFault
 from rl.robots.cameras.base import CameraDriver
 from rl.robots.station import Mount
-from rl.transforms import pose_difference
+from rl.transforms import pose, pose_difference
 from rl.types import Box, FloatArray
 
 STILL_S = 0.3
@@ -191,7 +191,7 @@ def capture_auto(
             f"The camera sees {here.sighting.count} crossings of the {capture.board} from here, and {MIN_CORNERS} are "
             "needed; move the hand or the board until it is in the middle of the image, and check the lens and light."
         )
-    T_start = here.T_base_tcp
+    T_start = pose(workspace.project(here.T_base_tcp[:3, 3]), here.T_base_tcp[:3, :3])
     try:
         for T in first_poses(T_start):
             arm.move_to(T, speed_m_s=speed_m_s)
