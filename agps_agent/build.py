@@ -2,8 +2,9 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,8 +15,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agps_agent.ask import Answer, ask, save_answer
 from agps_agent.config import RunConfig
+from agps_agent.confirm import Confirm
 from agps_agent.float_trigger import Encoder, FloatConfig, StallRule, default_encoder
 from agps_agent.graph import Graph, build_graph
+from agps_agent.hardware import open_dry, open_hand, open_keys, open_robot, suspends
 from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.gate import CallGate
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
@@ -35,11 +38,12 @@ from rl.drq import DrQ
 from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
+from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner, prepare_process
 from rl.reward_classifier import RewardClassifier
-from rl.supervisor import HumanSupervisor, NullSupervisor, Supervisor
+from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
 from rl.tasks.demos import load_demos, record_demos, save_demos
 from rl.tasks.expert import make_expert
@@ -69,20 +73,50 @@ class Session:
     config: RunConfig
     run: RunDirectory
     env: ManipulationEnv
-    eval_env: ManipulationEnv
+    eval_env: ManipulationEnv | ClassifierReward
+    """A second simulator; on a robot the one that training uses, with the reward of training."""
     algorithm: GuidedAlgorithm
     supervisor: Supervisor
     recorder: Recorder
+    confirm: Confirm | None = None
     rate_hz: float = 10.0
+    opened: ExitStack = field(default_factory=ExitStack)
+    """What else to release."""
+
+    @property
+    def robot(self) -> RobotEnv | None:
+        """The real arm; None in simulation."""
+        return self.env if isinstance(self.env, RobotEnv) else None
+
+    def hold(self) -> None:
+        """Hold a real arm until the next control step: something takes a while."""
+        if self.robot is not None:
+            self.robot.pause()
+
+    def halt(self) -> None:
+        """Stop a real arm."""
+        if self.robot is not None:
+            self.robot.halt()
+
+    def hardware_metrics(self) -> dict[str, float]:
+        """Return counters and figures of a real arm; nothing in simulation."""
+        if self.robot is None:
+            return {}
+        return {**self.robot.metrics(), **({} if self.confirm is None else self.confirm.metrics())}
 
     def demonstrations(self) -> Sequence[Episode]:
-        """Return this run's demonstrations, recorded by the scripted expert the first time."""
-        if self.config.demos == 0:
+        """Return this run's demonstrations: from --demos-dir, or recorded by the scripted expert the first time."""
+        config, folder = self.config, self.run.demos
+        env = self.env if isinstance(self.eval_env, ClassifierReward) else self.eval_env
+        if config.demos == 0:
             return []
-        if not self.run.demos.exists():
-            episodes = record_demos(self.eval_env, n=self.config.demos, seed=self.config.seed + DEMO_SEED)
-            save_demos(self.run.demos, episodes, env=self.eval_env, seed=self.config.seed + DEMO_SEED)
-        return load_demos(self.run.demos, env=self.eval_env)
+        if not folder.exists():
+            if config.demos_dir is not None:
+                episodes = load_demos(config.demos_dir, env=env)[: config.demos]
+            else:
+                episodes = record_demos(env, n=config.demos, seed=config.seed + DEMO_SEED)
+            save_demos(folder, episodes, env=env, seed=config.seed + DEMO_SEED)
+        return load_demos(folder, env=env)
 
     def __enter__(self) -> Self:
         """Return the session."""
@@ -91,21 +125,66 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release threads, files and simulators."""
+        """Release threads, files and simulators; a real arm is stopped before anything else."""
+        self.halt()
         self.supervisor.close()
         self.recorder.close()
         self.env.close()
-        self.eval_env.close()
+        if self.robot is None:
+            self.eval_env.close()
+        self.opened.close()
 
 
 def build_session(config: RunConfig, run: RunDirectory) -> Session:
     """Return everything that a training run needs, wired."""
     prepare_process(config.threads)
+    if config.robot != "sim":
+        return _build_robot_session(config, run)
     env, eval_env = build_env(config), build_env(config)
     supervisor = build_supervisor(config, run, env)
     algorithm = build_algorithm(config, run, rewarded(config, env), supervisor)
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm)
+    return _session(config, run, env=env, eval_env=eval_env, algorithm=algorithm, supervisor=supervisor)
+
+
+def _build_robot_session(config: RunConfig, run: RunDirectory) -> Session:
+    """Return what a training run on a robot needs; there is one environment, and everybody can hold the arm."""
+    with ExitStack() as opened:
+        keys = open_keys(opened)
+        robot = open_robot(config, keys=keys)
+        opened.callback(robot.close)
+        confirm = Confirm(hold=robot.pause, suspend_keys=suspends(keys)) if config.confirm else None
+        supervisor = build_supervisor(config, run, robot, confirm=confirm)
+        opened.callback(supervisor.close)
+        env = rewarded(config, robot)
+        algorithm = build_algorithm(config, run, env, supervisor)
+        algorithm.confirm = confirm
+        if config.learner == "threaded":
+            algorithm.learner = ThreadedLearner(algorithm, before_stop=robot.halt)
+        _warm_up(algorithm)
+        session = _session(config, run, env=robot, eval_env=env, algorithm=algorithm, supervisor=supervisor)
+        session.confirm = confirm
+        opened.pop_all()
+        if keys is not None:
+            session.opened.callback(keys.close)
+    return session
+
+
+def _warm_up(algorithm: GuidedAlgorithm) -> None:
+    """Act once on nothing: the first call of a network is slow, and a moving arm would wait for it."""
+    algorithm.predict(algorithm.observation_space.sample(), deterministic=True)
+
+
+def _session(
+    config: RunConfig,
+    run: RunDirectory,
+    *,
+    env: ManipulationEnv,
+    eval_env: ManipulationEnv | ClassifierReward,
+    algorithm: GuidedAlgorithm,
+    supervisor: Supervisor,
+) -> Session:
     return Session(
         config=config,
         run=run,
@@ -150,9 +229,26 @@ def rewarded(config: RunConfig, env: ManipulationEnv) -> ManipulationEnv | Class
     return ClassifierReward(env, RewardClassifier.load(config.reward_file))
 
 
-def build_env(config: RunConfig) -> ManipulationEnv:
-    """Return the task's environment on the chosen robot."""
+def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
+    """Return the task's environment on the chosen robot; `dry` only looks at a real one."""
+    if config.robot != "sim":
+        return open_dry(config) if dry else open_robot(config)
     return make_env(config.task, image_size=config.image_size, **config.task_options.overrides(config.task))
+
+
+@contextmanager
+def evaluation_env(config: RunConfig) -> Iterator[ManipulationEnv | ClassifierReward]:
+    """Yield the environment to evaluate a policy in: by the truth, or where nobody knows it, by the run's reward."""
+    with ExitStack() as opened:
+        if config.robot == "sim":
+            env = build_env(config)
+            opened.callback(env.close)
+            yield env
+            return
+        robot = open_robot(config, keys=open_keys(opened))
+        opened.callback(robot.close)
+        opened.callback(robot.halt)
+        yield robot if robot.knows_truth else rewarded(config, robot)
 
 
 def build_encoder(task: Task) -> Encoder:
@@ -173,7 +269,9 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
     return ChatModel(model=served.model, profile=served.profile, name=served.name)
 
 
-def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv) -> Supervisor:
+def build_supervisor(
+    config: RunConfig, run: RunDirectory, env: ManipulationEnv, *, confirm: Confirm | None = None
+) -> Supervisor:
     """Return who watches: the agent, a human, or nobody."""
     if config.plan.helper == "nobody":
         return NullSupervisor()
@@ -222,12 +320,16 @@ def build_supervisor(config: RunConfig, run: RunDirectory, env: ManipulationEnv)
         save_answer=save,
         on_trigger=config.on_trigger,
         gate=gate,
+        hold=env.pause if isinstance(env, RobotEnv) else None,
+        approve=None if confirm is None else lambda guide: confirm(guide, 0),
     )
 
 
 def build_human(config: RunConfig, env: ManipulationEnv) -> HumanSupervisor:
-    """Return the simulated human beside the arm."""
-    human = SimulatedHuman(
+    """Return the human beside the arm: on a robot with a device in the hand, else simulated."""
+    if config.robot != "sim" and config.teleop != "simulated":
+        return HumanSupervisor(open_hand(config, env.task))
+    human: Hand = SimulatedHuman(
         expert=make_expert(env.task),
         truth=env.truth,
         action_scale=env.action_scale,
@@ -283,9 +385,9 @@ class Asker:
     _env: ManipulationEnv | None = None
 
     def scene_at(self, seed: int) -> Scene:
-        """Return what the agent's cameras see at the start of the episode of a seed."""
+        """Return what the agent's cameras see at the start of the episode of a seed; on a robot, as it stands now."""
         if self._env is None:
-            self._env = build_env(self.config)
+            self._env = build_env(self.config, dry=True)
         self._env.reset(seed=seed)
         return capture_scene(self._env)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from agps_agent.confirm import is_first_run
 from agps_agent.float_trigger import FloatConfig, StallConfig
 from agps_agent.methods import METHODS, Method, Plan
 from agps_agent.runs import RunDirectory, read_json_object, write_atomically
@@ -22,8 +23,13 @@ from rl.drq.config import PRESETS, DrQConfig, Preset
 from rl.errors import AgpsError, ConfigError
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
+from rl.robots.station import load_station
 from rl.tasks import TASK_NAMES, get_task
 from rl.tasks.base import Recipe
+from rl.tasks.demos import recorded_count
+
+Robot = Literal["sim", "franka"]
+Reward = Literal["truth", "classifier", "keys"]
 
 TESTED_PACKAGES = (
     "agps",
@@ -54,8 +60,18 @@ class RunConfig(BaseModel):
     method: Method = "agps"
     """DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on demonstrations alone (conrft), then
     with the agent (agps-conrft) or a human (hil-conrft)."""
-    robot: Literal["sim"] = "sim"
-    """Where the task runs: sim is MuJoCo."""
+    robot: Robot = "sim"
+    """Where the task runs: sim is MuJoCo, franka an FR3 (or its emulator) as --station describes it."""
+    station: Path = Path("station.toml")
+    """franka: file that describes arm, workspace and cameras."""
+    robot_ip: str | None = None
+    """franka: address of the control box in place of the station's."""
+    speed: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """franka: longest control step over the task's; start with 0.2."""
+    confirm: bool = False
+    """franka: ask in the terminal before each waypoint of the agent. On by default for the first runs of a station."""
+    teleop: Literal["spacemouse", "gamepad", "simulated"] = "spacemouse"
+    """franka: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
     vlm: str = "embedded"
     """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
     vlm_model: str | None = None
@@ -64,7 +80,9 @@ class RunConfig(BaseModel):
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
     demos: Annotated[int, Field(ge=0)] = 20
-    """Demonstrations, recorded by the scripted expert (paper: 20, towel 40)."""
+    """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). franka: 0 by default."""
+    demos_dir: Path | None = None
+    """Take demonstrations from this folder, which `agps demos record` wrote; all of them if --demos is not given."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random; in lockstep it fixes the whole run."""
     max_env_steps: Annotated[int, Field(ge=1)] = 10_000
@@ -87,14 +105,17 @@ class RunConfig(BaseModel):
     store_guided: Literal["online", "both", "success"] = "success"
     """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
     if the episode succeeds). From the method: both where a human helps, else success."""
-    reward: Literal["truth", "classifier"] = "truth"
-    """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth."""
+    reward: Reward = "truth"
+    """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth.
+    franka: truth only with an emulator; keys are the operator's s (success) and f (fail), which override the others."""
     reward_model: Path | None = None
     """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt."""
     eval_every: Annotated[int, Field(ge=0)] = 1_000
     """Evaluate the policy alone every so many control steps; 0: only at the end."""
     eval_episodes: Annotated[int, Field(ge=1)] = 50
     """Episodes of the final evaluation: deterministic policy, no agent, no box."""
+    curve_episodes: Annotated[int, Field(ge=1)] = 20
+    """Episodes of each evaluation on the way."""
     learner: Literal["lockstep", "threaded"] = "lockstep"
     """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
     threads: Annotated[int, Field(ge=0)] = 1
@@ -134,7 +155,14 @@ class RunConfig(BaseModel):
     def _start_from_recipe(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        start = start_values(values.get("task"), values.get("method"), values.get("preset", "tuned"))
+        start = start_values(
+            values.get("task"),
+            values.get("method"),
+            values.get("preset", "tuned"),
+            robot=values.get("robot", "sim"),
+            station=values.get("station"),
+            demos_dir=values.get("demos_dir"),
+        )
         for name in ("drq", "conrft"):
             if name in start and isinstance(given := values.get(name), Mapping):
                 start[name] = _merged(asdict(start[name]), given)
@@ -163,18 +191,32 @@ class RunConfig(BaseModel):
 
     @property
     def reward_file(self) -> Path | None:
-        """Classifier that training is rewarded by; None where it is the simulator's truth."""
-        if self.reward == "truth":
+        """Classifier that training is rewarded by; None where it is the truth, or a person."""
+        if self.reward != "classifier":
             return None
-        return self.reward_model or Path("runs") / "reward" / self.task / "classifier.pt"
+        return self.reward_model or default_classifier(self.task)
 
     def default_run_dir(self) -> Path:
         """Return where the run is written when --run-dir is not given."""
-        return Path("runs") / self.task / f"{self.method}-demos{self.demos}-seed{self.seed}"
+        arm = "" if self.robot == "sim" else f"{self.robot}-"
+        return Path("runs") / self.task / f"{arm}{self.method}-demos{self.demos}-seed{self.seed}"
 
 
-def start_values(task: str | None, method: str | None, preset: str) -> dict[str, Any]:
-    """Return the fields of `RunConfig` that task, method and preset decide where they are not given.
+def default_classifier(task: str) -> Path:
+    """Return where `agps reward fit` writes a task's classifier."""
+    return Path("runs") / "reward" / task / "classifier.pt"
+
+
+def start_values(
+    task: str | None,
+    method: str | None,
+    preset: str,
+    *,
+    robot: str = "sim",
+    station: Path | str | None = None,
+    demos_dir: Path | str | None = None,
+) -> dict[str, Any]:
+    """Return the fields of `RunConfig` that a few others decide where they are not given.
 
     What is unknown decides nothing here: validation reports it.
     """
@@ -193,7 +235,29 @@ def start_values(task: str | None, method: str | None, preset: str) -> dict[str,
         values["drq"] = DrQConfig.preset(preset, **recipe.drq)
     if plan is not None:
         values["store_guided"] = plan.store_guided
+    if robot == "franka":
+        values |= _on_a_robot(task, Path(station or "station.toml"))
+    if demos_dir is not None:
+        values["demos"] = recorded_count(Path(demos_dir))
     return values
+
+
+def _on_a_robot(task: str | None, station: Path) -> dict[str, Any]:
+    """Return what is different where every step takes a tenth of a second and somebody stands by."""
+    try:
+        is_emulated = load_station(station).truth is not None
+    except ConfigError:  # reported when the station is opened
+        is_emulated = False
+    judged = "classifier" if task is not None and default_classifier(task).is_file() else "keys"
+    return {
+        "demos": 0,
+        "max_minutes": 120.0,
+        "eval_episodes": 10,
+        "curve_episodes": 5,
+        "learner": "threaded",
+        "reward": "truth" if is_emulated else judged,
+        "confirm": not is_emulated and is_first_run(station),
+    }
 
 
 def _merged(start: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

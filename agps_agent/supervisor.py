@@ -22,7 +22,7 @@ from agps_agent.state import Trigger
 from agps_agent.tracing.client import report_outcome
 from rl.buffers import Episode
 from rl.errors import AgpsError
-from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Prune
+from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
@@ -100,6 +100,8 @@ class AgentSupervisor:
         save_answer: Callable[[str, Answer, Scene], None] | None = None,
         on_trigger: Literal["hold", "continue"] = "hold",
         gate: CallGate | None = None,
+        hold: Callable[[], None] | None = None,
+        approve: Callable[[Guide], bool] | None = None,
     ) -> None:
         self.reading: FloatReading | None = None
         """What FLOAT last said; None until it is calibrated."""
@@ -121,6 +123,10 @@ class AgentSupervisor:
         self._thinking_s = 0.0
         self._on_trigger = on_trigger
         self._gate = gate or CallGate()
+        self._hold = hold
+        """Keeps a real arm still until the next control step."""
+        self._approve = approve
+        """Whether a person agrees to waypoints."""
         self._background = Background()
         self._pending: _Question | None = None
         self.last_episode: dict[str, Any] = {}
@@ -173,6 +179,8 @@ class AgentSupervisor:
         if self._queries >= self._config.max_queries or not self._may_help:
             return None
         self._queries += 1
+        if self._hold is not None and self._on_trigger == "hold":
+            self._hold()
         self._pending = self._question(embedding, trigger, observation)
         if self._on_trigger == "continue":
             return None
@@ -310,6 +318,10 @@ class AgentSupervisor:
         if (stale := self._stale(question, answer.intervention, observation, now)) is not None:
             self._counts[f"stale/{stale}"] += 1
             return None
+        if self._approve is not None and isinstance(answer.intervention, Guide):
+            if not self._approve(answer.intervention):
+                self._counts["declined/not_confirmed"] += 1
+                return None
         if answer.record_id is not None:
             self._record_ids.append(answer.record_id)
         if self._detector is not None:

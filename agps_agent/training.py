@@ -1,12 +1,15 @@
 """One training run from demonstrations to report: what `agps train` does, in order."""
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agps_agent.build import Session, build_session
 from agps_agent.config import RunConfig, save_config
+from agps_agent.confirm import count_finished_run
 from agps_agent.progress import ProgressListener
 from agps_agent.report.run_page import write_report
 from agps_agent.runs import RunDirectory
@@ -16,8 +19,9 @@ from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.conrft import ConRFT
 from rl.loop import Step
 
-CURVE_EPISODES = 20
-"""Episodes of each evaluation on the way; the final one has `eval_episodes`."""
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
 CURVE_SEED, FINAL_SEED = 10_000, 20_000
 """Start states of the curve and of the final evaluation: never used in training, and not the same."""
 PRETRAIN_LOG_EVERY = 100
@@ -31,35 +35,62 @@ def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, r
 
     Once the training has begun, Ctrl-C saves a checkpoint and the report of what there is, then raises
     KeyboardInterrupt again. Before that there is nothing to save, and a checkpoint to resume from must stay as it is.
+    On a robot whatever ends the training is treated so, and the arm is stopped first.
     """
     with build_session(config, run) as session:
         log = TrainingLog(config, run, session, progress)
         _prepare(session, log, resume=resume)
-        interrupted = False
         log.start_clock()
-        try:
-            if isinstance(session.algorithm, ConRFT):
-                _pretrain(session.algorithm, log)
-            if config.plan.online:
-                session.algorithm.learn(
-                    total_timesteps=config.max_env_steps - session.algorithm.num_timesteps,
-                    callback=RunCallback(log),
-                    reset_num_timesteps=not resume,
-                )
-        except KeyboardInterrupt:
-            interrupted = True
+        _, ended_by = _attempt(session, partial(_learn, session, log, resume=resume))
         log.checkpoint()
-        final = None if interrupted else log.evaluate_final(config.eval_episodes, seed=FINAL_SEED)
+        final = None
+        if ended_by is None:
+            evaluation = partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED)
+            final, ended_by = (evaluation(), None) if session.robot is None else _attempt(session, evaluation)
         if final is not None and not config.plan.online:
             log.pretrain_success_rate = final.success_rate
+        session.halt()
         summary = log.summary(final)
         run.write_summary(summary)
         log.announce("report")
         session.recorder.close()
         write_report(run)
-        if interrupted:
-            raise KeyboardInterrupt
+        if ended_by is not None:
+            raise ended_by
+        if session.robot is not None:
+            count_finished_run(config.station)
         return summary
+
+
+def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """Return what a part of the training gave, or what ended it; a real arm is stopped then.
+
+    In simulation only Ctrl-C ends a part: any other error is one of ours, and is raised.
+    """
+    try:
+        return part(), None
+    except KeyboardInterrupt as interruption:
+        session.halt()
+        return None, interruption
+    except Exception as error:
+        session.halt()
+        if session.robot is None:
+            raise
+        _log.error("The run ends: %s", error)
+        return None, error
+
+
+def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
+    """Pre-train, if the algorithm does, then learn from rollouts."""
+    algorithm, config = session.algorithm, log.config
+    if isinstance(algorithm, ConRFT):
+        _pretrain(algorithm, log)
+    if config.plan.online:
+        algorithm.learn(
+            total_timesteps=config.max_env_steps - algorithm.num_timesteps,
+            callback=RunCallback(log),
+            reset_num_timesteps=not resume,
+        )
 
 
 def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
@@ -109,6 +140,7 @@ class RunCallback(BaseCallback):
     def __init__(self, log: TrainingLog) -> None:
         super().__init__()
         self._log = log
+        self._evaluation_due = False
 
     def _on_step(self) -> bool:
         """Take note of one control step; False ends the training."""
@@ -117,9 +149,22 @@ class RunCallback(BaseCallback):
         log.record(step)
         if step.outcome is not None:
             log.finish_episode(step)
-        if config.eval_every and self.num_timesteps % config.eval_every == 0:
-            log.evaluate(CURVE_EPISODES, seed=CURVE_SEED, kind="eval")
+        self._evaluation_due |= bool(config.eval_every and self.num_timesteps % config.eval_every == 0)
+        if self._evaluation_due and self._may_evaluate(step):
+            self._evaluation_due = False
+            log.evaluate(config.curve_episodes, seed=CURVE_SEED, kind="eval")
+            self._begin_again()
         if config.checkpoint_every and self.num_timesteps % config.checkpoint_every == 0:
             log.checkpoint()
         log.announce("train")
         return not log.is_over
+
+    def _may_evaluate(self, step: Step) -> bool:
+        """Return whether the environment is free: the only one, a robot's, is between two episodes."""
+        return self._log.session.robot is None or step.outcome is not None
+
+    def _begin_again(self) -> None:
+        """Begin the next episode anew where the evaluation has used its environment."""
+        loop = self._log.session.algorithm.loop
+        if self._log.session.robot is not None and loop is not None:
+            loop.restart()

@@ -109,6 +109,7 @@ class TrainingLog:
         outcome = step.outcome
         assert outcome is not None
         details = {**self.session.supervisor.last_episode, **self._judged(outcome, step)}
+        details |= {key: step.info[key] for key in ("operator", "fault") if key in step.info}
         self.episodes += 1
         self.triggered_episodes += bool(details.get("triggered", False))
         if not outcome.intervention_ids:
@@ -130,6 +131,7 @@ class TrainingLog:
                 "intervention_ids": list(outcome.intervention_ids),
                 **self._help(),
                 **details,
+                **self._hardware(),
             }
         )
 
@@ -153,6 +155,11 @@ class TrainingLog:
             "human_interventions": int(counts.get("human_interventions", 0)),
             "human_s": counts.get("human_s", 0.0),
         }
+
+    def _hardware(self) -> dict[str, Any]:
+        """Return what a real arm counted so far, under `robot`; nothing in simulation."""
+        metrics = self.session.hardware_metrics()
+        return {"robot": {name: round(value, 4) for name, value in metrics.items()}} if metrics else {}
 
     @property
     def pretrain_steps(self) -> int:
@@ -184,6 +191,7 @@ class TrainingLog:
         self, episodes: int, *, seed: int, kind: str, policy: GuidedAlgorithm | None = None
     ) -> EvaluationResult:
         """Evaluate the policy alone (deterministic, no agent, no box) and write the row; keep it if it is the best."""
+        self.session.hold()
         self.announce("evaluate")
         started = time.monotonic()
         result = evaluate(policy or self.session.algorithm, self.session.eval_env, episodes=episodes, seed=seed)
@@ -215,7 +223,8 @@ class TrainingLog:
         return converged or self.wall_clock_s > 60.0 * self.config.max_minutes
 
     def checkpoint(self, name: str = "last") -> None:
-        """Save everything that a resumed run needs."""
+        """Save everything that a resumed run needs; a real arm is held meanwhile."""
+        self.session.hold()
         extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
         save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
 
@@ -268,6 +277,7 @@ class TrainingLog:
             "steps_to_100": self._steps_to(1.0),
             **({"reward_errors": dict(self.reward_errors)} if self.config.reward == "classifier" else {}),
             "counters": counts,
+            **self._hardware(),
         }
 
     def _steps_to(self, rate: float) -> int | None:

@@ -23,7 +23,7 @@ from rl.buffers import Episode, FrameStore, IndexBuffer, IntArray, demo_count
 from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
-from rl.loop import RolloutLoop, Step
+from rl.loop import Confirm, RolloutLoop, Step
 from rl.supervisor import NullSupervisor, Supervisor
 
 StoreGuided = Literal["online", "both", "success"]
@@ -182,6 +182,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.supervisor: Supervisor = supervisor or NullSupervisor()
         self.guidance = guidance
         self.rate_hz = rate_hz
+        self.confirm: Confirm | None = None
+        """Who agrees to each waypoint before it is approached; None for nobody."""
         self.store_guided = store_guided
         self.learner: Learner = LockstepLearner(self)
         self.published: BasePolicy | None = None
@@ -299,7 +301,12 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         )
         assert self.env is not None and isinstance(self.train_freq, TrainFreq)
         self.loop = RolloutLoop(
-            self.env, policy=self.explore, supervisor=self.supervisor, guidance=self.guidance, rate_hz=self.rate_hz
+            self.env,
+            policy=self.explore,
+            supervisor=self.supervisor,
+            guidance=self.guidance,
+            rate_hz=self.rate_hz,
+            confirm=self.confirm,
         )
         self.loop.episode = self._episode_num - 1
         self.loop.reset()
@@ -443,7 +450,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             getattr(self, name).data = values[name].data.to(self.device)
 
     def _excluded_save_params(self) -> list[str]:
-        wired = ["supervisor", "guidance", "loop", "learner", "published", "rate_hz", "update_lock"]
+        wired = ["supervisor", "guidance", "loop", "learner", "published", "rate_hz", "confirm", "update_lock"]
         memory = ["store", "online", "demo", "acting_rng", "sampling_rng", "noise_rng"]
         return [*super()._excluded_save_params(), *wired, *memory]
 

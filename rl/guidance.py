@@ -78,6 +78,8 @@ class WaypointFollower:
             config: When a waypoint is reached.
         """
         self.status: GuideStatus = "following"
+        self.current = 0
+        """Number of the waypoint that the last action goes to."""
         self._guide = guide
         self._scale = np.asarray(action_scale, dtype=np.float64)
         self._actions = actions
@@ -112,6 +114,7 @@ class WaypointFollower:
             self.status = "reached"
             return None
         self._steps += 1
+        self.current = self._index
         if waypoint.motion == "search":
             self._found = False
             self._index += 1  # one control step per search waypoint: friction decides how far it really gets

@@ -5,6 +5,7 @@ import ctypes
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -72,6 +73,7 @@ class ThreadedLearner:
         publish_every: int = 20,
         max_updates_per_step: float | None = None,
         stall_timeout_s: float = 60.0,
+        before_stop: Callable[[], None] | None = None,
     ) -> None:
         """Prepare; `start` starts the thread.
 
@@ -81,12 +83,14 @@ class ThreadedLearner:
             max_updates_per_step: Most updates per environment step, so that a loop which waits for the agent does not
                 overfit; None for the lockstep learner's ratio, `math.inf` for none (HIL-SERL).
             stall_timeout_s: Longest time an update may take before `advance` raises, [s].
+            before_stop: Called before `stop` waits for the running update: what must not wait, such as a robot.
         """
         ratio = algorithm.config.gradient_steps / algorithm.config.train_freq
         self._algorithm = algorithm
         self._publish_every = publish_every
         self._max_updates_per_step = ratio if max_updates_per_step is None else max_updates_per_step
         self._stall_timeout_s = stall_timeout_s
+        self._before_stop = before_stop
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._error: Exception | None = None
@@ -121,6 +125,8 @@ class ThreadedLearner:
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        if self._before_stop is not None:
+            self._before_stop()
         self._stopping.set()
         thread.join(self._stall_timeout_s)
         if thread.is_alive():

@@ -25,6 +25,8 @@ from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observatio
 
 Policy = Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]
 """From an observation, as the environment gives it, to an action of shape (A,) in [-1, 1]."""
+Confirm = Callable[[Guide, int], bool]
+"""Whether somebody agrees that the waypoint of this number is approached now; the arm holds still until they say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ class RolloutLoop:
         supervisor: Supervisor | None = None,
         guidance: GuidanceConfig | None = None,
         rate_hz: float | None = None,
+        confirm: Confirm | None = None,
     ) -> None:
         if env.num_envs != 1:
             raise ConfigError(f"The loop runs one robot, the environment has {env.num_envs}; pass n_envs=1.")
@@ -60,6 +63,9 @@ class RolloutLoop:
         self._guidance = guidance or GuidanceConfig()
         self._period_s = None if rate_hz is None else 1.0 / rate_hz
         self._deadline_s = 0.0
+        self._confirm = confirm
+        self._confirmed = 0
+        """Waypoint that was agreed to last; the first is agreed to by whoever returns a `Guide`."""
         self._obs: Mapping[str, npt.NDArray[Any]] = {}
         self._observation: Observation | None = None
         self._follower: WaypointFollower | None = None
@@ -70,6 +76,11 @@ class RolloutLoop:
     def reset(self) -> None:
         """Reset the environment and start an episode."""
         self._begin_episode(self._env.reset(), self._env.reset_infos[0])
+
+    def restart(self) -> None:
+        """Begin the running episode again, before its first step: somebody else has used the environment."""
+        self.episode -= 1
+        self.reset()
 
     def step(self) -> Step:
         """Advance by one control step; after the last step of an episode the next one has begun."""
@@ -134,7 +145,7 @@ class RolloutLoop:
         elif isinstance(answer, Prune):
             self._prune = answer
         else:
-            self._guide = answer
+            self._guide, self._confirmed = answer, 0
             self._follower = WaypointFollower(
                 answer,
                 action_scale=self._env.get_attr("action_scale")[0],
@@ -148,7 +159,7 @@ class RolloutLoop:
             return np.asarray(self._takeover.action, dtype=np.float32), True
         if self._follower is not None and self._observation is not None:
             waypoint_action = self._follower.next_action(self._observation)
-            if waypoint_action is not None:
+            if waypoint_action is not None and self._is_agreed(self._follower.current):
                 return waypoint_action.astype(np.float32), True
             self._follower = self._guide = None
         action: FloatArray = self._policy(self._obs)
@@ -161,6 +172,14 @@ class RolloutLoop:
             )
             self._pruned_steps += changed
         return action, False
+
+    def _is_agreed(self, current: int) -> bool:
+        """Return whether the waypoint that is approached may be; each is asked for once."""
+        if self._confirm is None or self._guide is None or current <= self._confirmed:
+            return True
+        self._confirmed = current
+        # Search waypoints are single control steps around the one before them.
+        return self._guide.waypoints[current].motion == "search" or self._confirm(self._guide, current)
 
     def _wait_for_tick(self) -> None:
         """Keep the control rate on a robot; a late tick does not hurry the ones after it."""

@@ -20,7 +20,13 @@ class AskOptions:
     task: tyro.conf.Positional[str]
     """Task."""
     scene: Path | None = None
-    """Folder of a saved scene; None: the start of the episode of --seed, in simulation."""
+    """Folder of a saved scene; None: the start of the episode of --seed, or what a robot's cameras see now."""
+    robot: Literal["sim", "franka"] = "sim"
+    """Whose cameras to look through; a real arm is not moved."""
+    station: Path = Path("station.toml")
+    """franka: file that describes arm and cameras."""
+    robot_ip: str | None = None
+    """franka: address of the control box in place of the station's."""
     seed: int = 0
     """Seed of the episode."""
     mode: Literal["auto", "prune", "guide"] = "auto"
@@ -30,7 +36,7 @@ class AskOptions:
     vlm_model: str | None = None
     """Model name at that server. None: the first that it lists."""
     out: Path | None = None
-    """Folder to write. None: runs/ask/TASK-seedN-MODE, or -SCENE-MODE."""
+    """Folder to write. None: runs/ask/TASK-seedN-MODE, -SCENE-MODE or -franka-MODE."""
     json: bool = False
     """Print one JSON object on stdout."""
     agent: Annotated[AgentSettings, tyro.conf.arg(name="agent")] = field(default_factory=AgentSettings)
@@ -49,7 +55,15 @@ def run(argv: Sequence[str]) -> int:
     from agps_agent.report.overlay import draw_answer
     from tools.scene import load_scene
 
-    config = RunConfig(task=options.task, vlm=options.vlm, vlm_model=options.vlm_model, agent=options.agent)
+    config = RunConfig(
+        task=options.task,
+        vlm=options.vlm,
+        vlm_model=options.vlm_model,
+        agent=options.agent,
+        robot=options.robot,
+        station=options.station,
+        robot_ip=options.robot_ip,
+    )
     folder = options.out or _default_folder(options)
     with json_only_on_stdout(options.json) as show:
         with build_asker(config) as asker:
@@ -80,7 +94,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _default_folder(options: AskOptions) -> Path:
-    what = f"seed{options.seed}" if options.scene is None else options.scene.resolve().name
+    live = f"seed{options.seed}" if options.robot == "sim" else options.robot
+    what = live if options.scene is None else options.scene.resolve().name
     return Path("runs") / "ask" / f"{options.task}-{what}-{options.mode}"
 
 

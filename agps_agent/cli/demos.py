@@ -1,4 +1,4 @@
-"""`agps demos record|list|show`: demonstrations of the scripted expert, on disk."""
+"""`agps demos record|list|show`: demonstrations of the scripted expert or a person, on disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rl.errors import ConfigError
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """Record successful episodes of the scripted expert."""
+    """Record successful episodes of the scripted expert, or of a person with a device in the hand."""
 
     task: tyro.conf.Positional[str]
     """Task to demonstrate."""
@@ -26,7 +26,19 @@ class RecordOptions:
     image_size: Literal[64, 128, 256] = 64
     """Edge of the policy's images, [px]."""
     out: Path | None = None
-    """Folder to write. None: demos/TASK."""
+    """Folder to write. None: demos/TASK, or demos/franka-TASK."""
+    robot: Literal["sim", "franka"] = "sim"
+    """Where: in simulation, or on the FR3 of --station."""
+    station: Path = Path("station.toml")
+    """franka: file that describes arm, workspace and cameras."""
+    robot_ip: str | None = None
+    """franka: address of the control box in place of the station's."""
+    speed: float = 1.0
+    """franka: longest control step over the task's."""
+    by: Literal["spacemouse", "gamepad", "expert"] | None = None
+    """franka: who demonstrates. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
+    horizon: int | None = None
+    """Control steps for one demonstration. None: the task's own, or four times as many by hand."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -44,7 +56,7 @@ class FolderOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps demos`."""
     commands = {
-        "record": (_record, "record the scripted expert"),
+        "record": (_record, "record the scripted expert, or a person on a robot"),
         "list": (_list, "list the demonstrations in a folder"),
         "show": (_show, "draw the demonstrations in a folder, one strip of images each"),
     }
@@ -56,19 +68,24 @@ def _record(argv: Sequence[str]) -> int:
     check_task(options.task)
     check_at_least(1, n=options.n)
     check_at_least(0, seed=options.seed)
-    folder = options.out or _default_folder(options.task)
+    folder = options.out or _default_folder(options.task, options.robot)
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
-    from agps_agent.build import build_env
-    from agps_agent.config import RunConfig
-    from rl.tasks.demos import record_demos, save_demos
+    from agps_agent.demonstrations import record
 
-    env = build_env(RunConfig(task=options.task, image_size=options.image_size))
-    try:
-        episodes = record_demos(env, n=options.n, seed=options.seed)
-        save_demos(folder, episodes, env=env, seed=options.seed)
-    finally:
-        env.close()
+    record(
+        options.task,
+        folder,
+        n=options.n,
+        seed=options.seed,
+        image_size=options.image_size,
+        robot=options.robot,
+        station=options.station,
+        robot_ip=options.robot_ip,
+        speed=options.speed,
+        by=options.by,
+        horizon=options.horizon,
+    )
     return _print_summary(folder, as_json=options.json)
 
 
@@ -98,8 +115,8 @@ def _folder_of(named: Path) -> Path:
     return _default_folder(str(named)) if str(named) in TASK_NAMES and not named.is_dir() else named
 
 
-def _default_folder(task: str) -> Path:
-    return Path("demos") / task
+def _default_folder(task: str, robot: str = "sim") -> Path:
+    return Path("demos") / (task if robot == "sim" else f"{robot}-{task}")
 
 
 def _print_summary(folder: Path, *, as_json: bool) -> int:

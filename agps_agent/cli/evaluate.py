@@ -4,16 +4,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.runs import RunDirectory
 from agps_agent.state import AgentSettings
 from agps_agent.task_options import TaskOptions
 from rl.evaluation import EvaluationResult
+
+if TYPE_CHECKING:  # loads half of the program; only needed to run
+    from agps_agent.config import RunConfig
 
 PROG = "agps eval"
 AGENT_ALONE = "--agent-alone"
@@ -28,10 +31,16 @@ class EvalOptions:
 
     run_dir: tyro.conf.Positional[Path]
     """Run directory."""
-    episodes: int = 50
-    """Episodes."""
+    episodes: int | None = None
+    """Episodes. None: 50, or 10 on a robot."""
     seed: int = 20_000
     """Seed of the first start; episode k starts from seed + k. The default repeats the final evaluation of training."""
+    station: Path | None = None
+    """Run on a robot: its station file. It is asked for again, as the arm will move."""
+    robot_ip: str | None = None
+    """Run on a robot: address of the control box in place of the station's."""
+    speed: float | None = None
+    """Run on a robot: longest control step over the task's. None: as in training."""
     checkpoint: str | None = None
     """Checkpoint of the run, such as `pretrained`: after stage 1. None: the newest."""
     threads: int = 1
@@ -75,28 +84,37 @@ def run(argv: Sequence[str]) -> int:
 
 def _evaluate_policy(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog=PROG)
-    check_at_least(1, episodes=options.episodes)
+    if options.episodes is not None:
+        check_at_least(1, episodes=options.episodes)
     check_at_least(0, seed=options.seed, threads=options.threads)
     directory = RunDirectory.open(options.run_dir)
-    from agps_agent.build import build_env, load_policy
+    from agps_agent.build import evaluation_env, load_policy
     from agps_agent.config import load_config
     from rl.evaluation import evaluate
     from rl.learner import prepare_process
 
-    config = load_config(directory)
+    config = _with_station(load_config(directory), options)
+    episodes = options.episodes or (50 if config.robot == "sim" else 10)
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
         policy = load_policy(directory, options.checkpoint)
-        env = build_env(config)
-        try:
-            result = evaluate(policy, env, episodes=options.episodes, seed=options.seed)
-        finally:
-            env.close()
+        with evaluation_env(config) as env:
+            result = evaluate(policy, env, episodes=episodes, seed=options.seed)
         about = {"run_dir": str(directory.path), "task": config.task, "method": config.method}
         show({**about, "env_steps": policy.num_timesteps, **_numbers(result, options.seed)})
     if not options.json:
         print(f"{_in_words(result)}; {config.task}, {policy.num_timesteps} environment steps of training.")
     return 0
+
+
+def _with_station(config: "RunConfig", options: EvalOptions) -> "RunConfig":
+    """Return the configuration of a run with the robot that is named now."""
+    if config.robot == "sim":
+        return config
+    if options.station is None:
+        raise UsageError(f"This run is of a robot ({config.station}), which will move; name its file with --station.")
+    changes = {"station": options.station, "robot_ip": options.robot_ip, "speed": options.speed or config.speed}
+    return config.model_copy(update=changes)
 
 
 def _evaluate_agent(argv: Sequence[str]) -> int:

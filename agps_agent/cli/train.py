@@ -29,6 +29,8 @@ class TrainOptions:
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
     resume: bool = False
     """Go on from the last checkpoint in --run-dir, with the settings saved there; an option given here replaces one."""
+    dry_run: bool = False
+    """franka: command nothing for ten seconds, and draw on the camera image what would be commanded."""
     json: bool = False
     """Print the summary as one JSON object on stdout; the progress goes to stderr."""
 
@@ -41,6 +43,9 @@ class _First:
     method: str | None = None
     preset: str = "tuned"
     resume: bool = False
+    robot: str = "sim"
+    station: Path | None = None
+    demos_dir: Path | None = None
 
 
 def run(argv: Sequence[str]) -> int:
@@ -50,6 +55,8 @@ def run(argv: Sequence[str]) -> int:
     check_task(config.task)
     config.task_options.overrides(config.task)  # refuses options of another task before anything is made
     path = config.run_dir or config.default_run_dir()
+    if options.dry_run:
+        return _dry_run(options, path)
     if options.resume:
         directory = RunDirectory.open(path)
         _refuse_another_run(config, load_config(directory))
@@ -79,9 +86,33 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
 
 
 def _parse_from(argv: Sequence[str], first: _First, task: str | None) -> TrainOptions:
+    values = start_values(
+        task, first.method, first.preset, robot=first.robot, station=first.station, demos_dir=first.demos_dir
+    )
     # Not validated: the task is still missing, and tyro asks for it.
-    start = RunConfig.model_construct(task=tyro.MISSING, **start_values(task, first.method, first.preset))
+    start = RunConfig.model_construct(task=tyro.MISSING, **values)
     return parse_options(TrainOptions, argv, prog=PROG, default=TrainOptions(config=start))
+
+
+def _dry_run(options: TrainOptions, path: Path) -> int:
+    """Look at a robot without moving it."""
+    config = options.config
+    if config.robot == "sim":
+        raise UsageError("--dry-run is for a robot, with --robot franka; a simulated arm cannot break anything.")
+    folder = path.with_name(f"{path.name}-dry-run")
+    from agps_agent.dry_run import dry_run
+
+    with json_only_on_stdout(options.json) as show, _terminated_like_ctrl_c():
+        summary = dry_run(config, folder)
+        show(summary)
+    if not options.json:
+        acted = ", ".join(f"{name} {count}" for name, count in summary["violations"].items()) or "none"
+        print(
+            f"Nothing was commanded. {summary['steps']} control steps, p99 of their period "
+            f"{summary['tick_p99_ms']:.0f} ms; limits that acted: {acted}. Agent: {summary['agent']}.\n"
+            f"Pictures: {summary['folder']}"
+        )
+    return 0
 
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:

@@ -43,8 +43,9 @@ class ClassifierReward(gymnasium.Wrapper[dict[str, npt.NDArray[Any]], npt.NDArra
 
     Nothing that the policy is told comes from the simulator's truth: where the truth says success and the classifier
     does not, the episode goes on, to the horizon at most; where only the classifier does, the episode ends. Every info
-    gains `true_success` (the truth at this step, for reports) and `success_probability`; `is_success` is the verdict.
-    The reward is what the task pays for the verdict.
+    gains `success_probability`, and where somebody knows it `true_success` (the truth at this step, for reports);
+    `is_success` is the verdict. The reward is what the task pays for the verdict. An operator's key overrides it, and
+    where the hardware failed there is no verdict (`rl.envs.robot`).
     """
 
     def __init__(self, env: ManipulationEnv, classifier: SuccessClassifier, *, n: int = CONSECUTIVE) -> None:
@@ -81,25 +82,24 @@ class ClassifierReward(gymnasium.Wrapper[dict[str, npt.NDArray[Any]], npt.NDArra
         """Start an episode; its first frame does not count."""
         observation, info = self.inner.reset(seed=seed, options=options)
         self._positives = 0
-        return observation, {**info, "true_success": info["is_success"], "success_probability": 0.0}
+        return observation, {**info, **self._truth(info), "success_probability": 0.0}
 
     def step(
         self, action: npt.NDArray[np.float32]
     ) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Advance by one control period and judge what is seen then."""
         observation, _, _, _, info = self.inner.step(action)
-        probability = self.classifier.probability(observation)
+        key, fault = info.get("operator"), "fault" in info
+        probability = 0.0 if fault else self.classifier.probability(observation)
         self._positives = self._positives + 1 if probability >= self.classifier.threshold else 0
-        verdict = self._positives >= self.n
+        verdict = (self._positives >= self.n or key == "success") and key != "fail"
         # The inner environment does not truncate a step that is a true success.
-        truncated = info["episode_step"] >= self.inner.task.horizon and not verdict
-        info = {
-            **info,
-            "is_success": verdict,
-            "true_success": info["is_success"],
-            "success_probability": probability,
-        }
-        return observation, self.inner.task.reward(verdict), verdict, truncated, info
+        is_over = info["episode_step"] >= self.inner.task.horizon or fault or key == "fail"
+        info = {**info, **self._truth(info), "is_success": verdict, "success_probability": probability}
+        return observation, self.inner.task.reward(verdict), verdict, is_over and not verdict, info
+
+    def _truth(self, info: Mapping[str, Any]) -> dict[str, bool]:
+        return {"true_success": info["is_success"]} if self.inner.knows_truth else {}
 
     def snapshot(self) -> tuple[EnvSnapshot, int]:
         """Return this moment, with the positives in a row so far."""

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from rl.guard import guard_target
+from rl.guard import GuardLimits, guard_target
 from rl.robots.base import CONTROL_RATE_HZ, Backend
 from rl.tasks.base import Task
 from rl.transforms import apply_delta, matrix_to_rotvec, pose_difference
@@ -72,6 +72,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         image_size: int = 64,
         reference: Reference = "commanded",
         render_mode: str | None = None,
+        limits: GuardLimits | None = None,
     ) -> None:
         """Put a task on a backend.
 
@@ -81,6 +82,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
             image_size: Side of the policy images, [px].
             reference: Pose that actions are added to: the last commanded one, or the measured one.
             render_mode: `rgb_array` or None.
+            limits: Of each control step; the task's if None.
         """
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": int(CONTROL_RATE_HZ)}
         self.task = task
@@ -88,7 +90,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self.reference: Reference = reference
         self.render_mode = render_mode
         self._backend = backend
-        self._limits = task.guard
+        self._limits = limits or task.guard
         images = {
             camera.name: gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
             for camera in task.policy_cameras
@@ -109,7 +111,12 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
     @property
     def workspace(self) -> Box:
         """Where the TCP may be commanded to, base frame, [m]."""
-        return self.task.workspace
+        return self._limits.workspace
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether success is what really happened in the scene, and not what somebody saw."""
+        return True
 
     @property
     def robot(self) -> RobotState:
@@ -152,7 +159,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self._robot = self._backend.command(guarded.T_base_tcp, self._opening)
         self._T_base_ref = guarded.T_base_tcp if self.reference == "commanded" else self._robot.T_base_tcp
         self._step += 1
-        success = self.task.is_success(self._backend.truth(), self._robot)
+        success = self.knows_truth and self.task.is_success(self._backend.truth(), self._robot)
         truncated = self._step >= self.task.horizon and not success
         observation = self._observe()
         info = self._info(observation, success=success, executed=executed, violations=guarded.violations)

@@ -156,6 +156,14 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
     return manifest
 
 
+def recorded_count(folder: Path) -> int:
+    """Return the number of demonstrations in a folder, by its manifest; 0 where there is none."""
+    try:
+        return int(_read_manifest(Path(folder)).get("count", 0))
+    except (ConfigError, TypeError, ValueError):
+        return 0
+
+
 def read_episode(path: Path) -> Episode:
     """Return the arrays of one recorded episode, by name.
 

@@ -1,0 +1,64 @@
+"""A fake arm with the controls of a real one, which fails when it is told to."""
+
+import time
+from collections import Counter
+
+from rl.errors import HardwareFault
+from rl.robots.fake import FakeBackend
+
+
+class FailingBackend(FakeBackend):
+    """Obeys at once; `fail_at` are the numbers of the commands that find it broken, `unrecoverable` how it stays."""
+
+    def __init__(self, task, *, fail_at=(), unrecoverable=False, period_s=0.0):
+        super().__init__(task)
+        self.fail_at, self.unrecoverable, self.period_s = set(fail_at), unrecoverable, period_s
+        self.calls: Counter[str] = Counter()
+        self.log: list[str] = []
+
+    def _note(self, name):
+        self.calls[name] += 1
+        if not self.log or self.log[-1] != name:
+            self.log.append(name)
+
+    def reset(self, T_base_tcp, rng):
+        self._note("reset")
+        return super().reset(T_base_tcp, rng)
+
+    def command(self, T_base_target, gripper_opening):
+        self._note("command")
+        if self.calls["command"] in self.fail_at:
+            raise HardwareFault("A reflex stopped the arm; free it.")
+        time.sleep(self.period_s)
+        return super().command(T_base_target, gripper_opening)
+
+    def pause(self):
+        self._note("pause")
+
+    def resume(self):
+        self._note("resume")
+
+    def stop(self):
+        self._note("stop")
+
+    def recover(self):
+        self._note("recover")
+        if self.unrecoverable:
+            raise HardwareFault("The arm was recovered 3 times within the hour; look at it.")
+
+    def metrics(self):
+        return {"watchdog_freezes": 0.0}
+
+
+class Typed:
+    """Keys that are pressed at given control steps, counting from 1."""
+
+    available = True
+
+    def __init__(self, **at):
+        self.at = {step: key for key, step in at.items()}
+        self.steps = 0
+
+    def read(self):
+        self.steps += 1
+        return self.at.get(self.steps)
