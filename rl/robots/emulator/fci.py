@@ -31,7 +31,7 @@ from rl.robots.emulator.world import TIMESTEP_S, World
 from rl.tasks.base import Task
 from rl.types import FloatArray
 
-ERRORS = {"joint_reflex": 6, "cartesian_reflex": 7, "communication_constraints_violation": 31}
+ERRORS = {"joint_reflex": 6, "cartesian_reflex": 7, "communication_constraints_violation": 25}
 """Bits of the protocol's error fields that the emulator sets."""
 _ERROR_BITS = 41
 ANSWER_S = 0.005

@@ -101,6 +101,9 @@ class SceneServer:
     def _fault(self, name: str, values: list[str]) -> str:
         if name not in FAULTS:
             return f"error: there is no fault {name}; use one of {', '.join(FAULTS)}"
+        numbers = values[1:2] if name == "camera_stall" else values[:1] if name in ("freeze", "slow", "force") else []
+        if any(not _is_number(value) for value in numbers) or (name in ("slow", "force") and not numbers):
+            return f"error: {name} needs a number, got {' '.join(values) or 'nothing'}"
         if name in ("camera_stall", "clear"):
             cameras = values[:1] if name == "camera_stall" else list(self.studio.names)
             if not cameras or cameras[0] not in self.studio.names:
@@ -150,6 +153,13 @@ class SceneServer:
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
 
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) >= 0.0
+    except ValueError:
+        return False
+
+
 def _start_arm(config: EmulatorConfig, model: Any) -> tuple[str, Callable[[str, Any], str], Any]:
     """Start the arm's process; return its address, how to ask it, and the memory it writes."""
     from rl.robots.emulator.fci import run_arm
@@ -191,7 +201,8 @@ def main() -> int:
     with socket.create_server((HOST, config.port)) as listener:
         threading.Thread(target=server.accept, args=(listener,), daemon=True).start()
         threading.Thread(target=_end_with_owner, daemon=True).start()
-        print(json.dumps({"ip": address, "port": listener.getsockname()[1]}), flush=True)
+        sys.stdout.write(json.dumps({"ip": address, "port": listener.getsockname()[1]}) + "\n")
+        sys.stdout.flush()
         server.studio.run()
     return 0
 

@@ -1,0 +1,321 @@
+"""The emulated station, seen through the unmodified client of the arm and through its sockets."""
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+franky = pytest.importorskip("franky", reason="needs the extra robot")
+pytest.importorskip("franky_sim", reason="needs the extra emulator")
+
+from rl.calibration.file import CameraCalibration  # noqa: E402
+from rl.errors import ConfigError, HardwareFault  # noqa: E402
+from rl.robots.emulator.client import EmulatorClient  # noqa: E402
+from rl.robots.emulator.profiles import CameraProfile  # noqa: E402
+from rl.robots.emulator.server import Emulator  # noqa: E402
+from rl.robots.mujoco import MujocoBackend  # noqa: E402
+from rl.robots.station import load_station  # noqa: E402
+from rl.tasks import get_task  # noqa: E402
+from rl.types import FloatArray  # noqa: E402
+
+pytestmark = pytest.mark.emulated
+
+TASK = get_task("usb_insertion")
+DOWN = [1.0, 0.0, 0.0, 0.0]
+"""Gripper down, quaternion x, y, z, w."""
+
+
+def connect(emulator: Emulator) -> Any:
+    robot = franky.Robot(emulator.ip, realtime_config=franky.RealtimeConfig.Ignore, relative_dynamics_factor=0.3)
+    robot.recover_from_errors()
+    return robot
+
+
+def tracker(robot: Any, *, max_force_N: float = 20.0) -> Any:
+    return franky.CartesianImpedanceTracker(
+        robot,
+        gains=franky.CartesianImpedanceGains.diagonal([2000.0] * 3 + [150.0] * 3, [89.0] * 3 + [7.0] * 3),
+        translational_error_clip=np.full(3, max_force_N / 2000.0),
+        rotational_error_clip=np.full(3, 0.02),
+        period=0.1,
+    )
+
+
+def track(tracking: Any, position: FloatArray, ticks: int) -> int:
+    """Hold a position for a number of ticks and return how many went by before control was lost."""
+    for tick in range(ticks):
+        if tracking.tick() is None:
+            return tick
+        tracking.set_target(franky.Affine(position, DOWN))
+    return ticks
+
+
+class Viewer:
+    """What a camera client does."""
+
+    def __init__(self, port: int, name: str) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10.0)
+        self.socket.sendall(f"CAMERA {name}\n".encode())
+        self.file = self.socket.makefile("rb")
+        self.header = json.loads(self.file.readline())
+
+    def frame(self) -> tuple[int, float, Any, Any]:
+        number, time_s = struct.unpack("<Qd", self.file.read(16))
+        width, height = self.header["width"], self.header["height"]
+        rgb = np.frombuffer(self.file.read(width * height * 3), np.uint8).reshape(height, width, 3)
+        depth = np.frombuffer(self.file.read(width * height * 2), np.uint16).reshape(height, width)
+        return number, time_s, rgb, depth * self.header["depth_unit_m"]
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def home(emulator: Emulator) -> Iterator[Any]:
+    """A connected robot that is at the task's home, and goes back there."""
+    robot = connect(emulator)
+    home_q = [float(angle) for angle in load_station(emulator.station).arm.home_q]
+    robot.move(franky.JointMotion(home_q))
+    yield robot
+    robot.recover_from_errors()
+    robot.move(franky.JointMotion(home_q))
+
+
+def settled(robot: Any) -> Any:
+    time.sleep(0.5)
+    return robot.state
+
+
+def test_client_measures_the_pose_of_the_simulation(home: Any, emulator: Emulator) -> None:
+    T = np.array(settled(home).O_T_EE.matrix)
+    np.testing.assert_allclose(T, TASK.home, atol=1e-4)
+    tip = T[:3, 3] + T[:3, :3] @ TASK.p_tcp_tool
+    np.testing.assert_allclose(tip, emulator.truth()["plug_tip"], atol=1e-4)
+
+
+def test_arm_at_rest_measures_no_force(home: Any) -> None:
+    state = settled(home)
+    np.testing.assert_allclose(state.O_F_ext_hat_K, 0.0, atol=0.01)
+    np.testing.assert_allclose(state.tau_ext_hat_filtered, 0.0, atol=0.01)
+
+
+def test_impedance_follows_targets_at_ten_hertz(home: Any, emulator: Emulator) -> None:
+    tracking = tracker(home)
+    started_s, arm_s = time.monotonic(), emulator.arm_time_s()
+    position = TASK.home[:3, 3].copy()
+    for _ in range(50):
+        position += [0.0008, 0.0004, 0.0]
+        assert track(tracking, position, 1) == 1
+    speed = (emulator.arm_time_s() - arm_s) / (time.monotonic() - started_s)
+    track(tracking, position, 10)
+    reached = np.array(home.state.O_T_EE.translation)
+    tracking.stop()
+    np.testing.assert_allclose(reached, position, atol=0.003)
+    print(f"\narm's clock: {speed:.2f} of real time")
+    assert speed > 0.5
+
+
+@pytest.mark.parametrize("max_force_N", [5.0, 20.0])
+def test_pressing_measures_what_the_impedance_exerts(home: Any, max_force_N: float) -> None:
+    tracking = tracker(home, max_force_N=max_force_N)
+    beside = TASK.home[:3, 3] + [0.03, 0.0, 0.0]
+    track(tracking, beside, 15)
+    for depth in np.linspace(0.0, 0.12, 16):
+        track(tracking, beside - [0.0, 0.0, depth], 1)
+    assert track(tracking, beside - [0.0, 0.0, 0.12], 15) == 15
+    state = home.state
+    track(tracking, beside, 15)
+    tracking.stop()
+    # The robot pushes the world down, and the stiffness frame points down.
+    np.testing.assert_allclose(state.O_F_ext_hat_K[2], -max_force_N, rtol=0.1)
+    np.testing.assert_allclose(state.K_F_ext_hat_K[2], max_force_N, rtol=0.1)
+
+
+def test_gripper_closes_on_what_it_holds(emulator: Emulator) -> None:
+    gripper = franky.Gripper(emulator.ip)
+    assert gripper.grasp(0.0, 0.1, 40.0, epsilon_outer=1.0)
+    assert gripper.width == pytest.approx(0.016, abs=1e-3)
+    assert gripper.is_grasped
+
+
+def test_policy_camera_sees_what_the_simulation_draws(home: Any, emulator: Emulator) -> None:
+    settled(home)
+    viewer = Viewer(emulator.port, "wrist_1")
+    for _ in range(3):
+        _, time_s, rgb, _ = viewer.frame()
+    viewer.close()
+    assert 0.0 <= time.monotonic() - time_s < 1.0
+    height, width = rgb.shape[:2]
+    backend = MujocoBackend(TASK)
+    backend.reset(TASK.home, np.random.default_rng(0))
+    expected = backend.policy_images(height)["wrist_1"]
+    backend.close()
+    left = (width - height) // 2
+    difference = np.abs(rgb[:, left : left + height].astype(float) - expected)
+    assert difference.mean() < 0.5  # an edge may move by a fraction of a pixel
+
+
+def test_frames_come_in_order_with_a_calibrated_pose(emulator: Emulator) -> None:
+    viewer = Viewer(emulator.port, "side")
+    numbers = [viewer.frame()[0] for _ in range(4)]
+    viewer.close()
+    assert all(later > earlier for earlier, later in zip(numbers[:-1], numbers[1:], strict=True))
+    camera = load_station(emulator.station).camera("side")
+    assert camera.calibration is not None
+    calibration = CameraCalibration.load(camera.calibration)
+    assert calibration.mount == viewer.header["mount"] == camera.mount == "world"
+    np.testing.assert_allclose(calibration.T, viewer.header["T_mount_cam"])
+    # The port's landmark lies where the calibration says that it does.
+    port = np.linalg.inv(calibration.T) @ [*emulator.truth()["port"], 1.0]
+    pixel = np.array(viewer.header["K"]) @ (port[:3] / port[2])
+    assert 0 <= pixel[0] < camera.width and 0 <= pixel[1] < camera.height
+
+
+def test_unknown_requests_are_refused_in_one_sentence(emulator: Emulator) -> None:
+    client = EmulatorClient(emulator.url)
+    with pytest.raises(HardwareFault, match="there is no fault tsunami"):
+        client.fault("tsunami")
+    with pytest.raises(HardwareFault, match="slow needs a number"):
+        client.fault("slow", "down")
+    client.close()
+
+
+def test_reflex_aborts_the_motion_until_it_is_recovered_from(fresh_emulator: Emulator) -> None:
+    robot = connect(fresh_emulator)
+    tracking = tracker(robot)
+    fresh_emulator.fault("reflex")
+    assert track(tracking, TASK.home[:3, 3], 10) < 3
+    with pytest.raises(franky.ControlException, match="cartesian_reflex"):
+        tracking.stop()
+    with pytest.raises(franky.CommandException, match="Reflex"):
+        robot.move(franky.JointMotion([float(angle) for angle in robot.state.q]))
+    assert robot.recover_from_errors()
+    again = tracker(robot)
+    assert track(again, TASK.home[:3, 3], 3) == 3
+    again.stop()
+
+
+def test_frozen_server_and_dead_server_end_control(fresh_emulator: Emulator) -> None:
+    robot = connect(fresh_emulator)
+    tracking = tracker(robot)
+    assert track(tracking, TASK.home[:3, 3], 3) == 3
+    fresh_emulator.fault("freeze")
+    assert track(tracking, TASK.home[:3, 3], 40) < 40
+    with pytest.raises(franky.NetworkException):
+        tracking.stop()
+    np.testing.assert_allclose(fresh_emulator.truth()["plug_tip"], [0.5, 0.0, 0.13], atol=0.002)
+    fresh_emulator.fault("clear")
+    robot = connect(fresh_emulator)
+    tracking = tracker(robot)
+    assert track(tracking, TASK.home[:3, 3], 3) == 3
+    fresh_emulator.fault("die")
+    assert track(tracking, TASK.home[:3, 3], 40) < 40
+    with pytest.raises(HardwareFault, match="has ended"):
+        fresh_emulator.reset(1)
+
+
+def test_force_gripper_and_camera_faults(fresh_emulator: Emulator) -> None:
+    robot = connect(fresh_emulator)
+    gripper = franky.Gripper(fresh_emulator.ip)
+    fresh_emulator.fault("force", 60)
+    assert settled(robot).O_F_ext_hat_K[2] == pytest.approx(-60.0, abs=0.1)
+    fresh_emulator.fault("gripper", "fail")
+    with pytest.raises(franky.CommandException):
+        gripper.grasp(0.0, 0.1, 40.0, epsilon_outer=1.0)
+    fresh_emulator.fault("gripper", "hang")
+    assert not gripper.grasp_async(0.0, 0.1, 40.0, epsilon_outer=1.0).wait(0.5)
+    viewer = Viewer(fresh_emulator.port, "wrist_1")
+    viewer.frame()
+    fresh_emulator.fault("camera_stall", "wrist_1")
+    viewer.socket.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        for _ in range(20):
+            viewer.frame()
+    viewer.close()
+    fresh_emulator.fault("clear")
+    assert settled(robot).O_F_ext_hat_K[2] == pytest.approx(0.0, abs=0.1)
+
+
+def test_stopped_client_ends_in_a_hold(fresh_emulator: Emulator) -> None:
+    script = (
+        "import sys, time, franky, numpy as np\n"
+        "robot = franky.Robot(sys.argv[1], realtime_config=franky.RealtimeConfig.Ignore)\n"
+        "t = franky.CartesianImpedanceTracker(robot, translational_error_clip=np.full(3, .01), period=.1)\n"
+        "t.set_target(franky.Affine([.5, 0., .2], [1., 0., 0., 0.]))\n"
+        "time.sleep(.2); print('moving', flush=True); time.sleep(60)\n"
+    )
+    client = subprocess.Popen([sys.executable, "-c", script, fresh_emulator.ip], stdout=subprocess.PIPE)
+    assert client.stdout is not None and client.stdout.readline() == b"moving\n"
+    os.kill(client.pid, signal.SIGKILL)
+    client.wait()
+    client.stdout.close()
+    time.sleep(1.0)
+    before = fresh_emulator.truth()["plug_tip"]
+    time.sleep(0.5)
+    np.testing.assert_allclose(fresh_emulator.truth()["plug_tip"], before, atol=1e-4)
+    assert before[2] < 0.165  # the target was 3.8 cm up
+
+
+def test_lens_bends_colour_and_depth_alike() -> None:
+    bent = CameraProfile(name="side", width=320, height=240, distortion=(-0.3, 0.1, 0.001, -0.002, 0.0))
+    with Emulator(TASK, cameras=[bent]) as emulator:
+        viewer = Viewer(emulator.port, "side")
+        _, _, rgb, depth_m = viewer.frame()
+        viewer.close()
+        port = emulator.truth()["port"]
+    import cv2
+
+    K, T = np.array(viewer.header["K"]), np.array(viewer.header["T_mount_cam"])
+    in_camera = (np.linalg.inv(T) @ [*port, 1.0])[:3]
+    pixel, _ = cv2.projectPoints(in_camera.reshape(1, 1, 3), np.zeros(3), np.zeros(3), K, np.array(bent.distortion))
+    u, v = np.rint(pixel.ravel()).astype(int)
+    straight = np.rint((K @ (in_camera / in_camera[2]))[:2]).astype(int)
+    assert abs(v - straight[1]) >= 2
+    assert rgb[v, u].max() < 30  # the dark opening of the port
+    assert 0.0 <= depth_m[v, u] - in_camera[2] < 0.03  # its bottom lies behind its rim
+
+
+def test_moved_port_is_reported_and_written() -> None:
+    task = get_task("usb_insertion", port_jitter_m=0.01)
+    with Emulator(task) as emulator:
+        emulator.reset(5)
+        expected = task.sample_scene(np.random.default_rng(5)).moved["port"][0]
+        time.sleep(0.1)
+        np.testing.assert_allclose(emulator.truth()["port"], expected, atol=1e-6)
+        assert load_station(emulator.station).task == {"port_jitter_m": 0.01}
+
+
+def test_emulator_ends_with_its_owner(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from rl.robots.emulator.server import Emulator; from rl.tasks import get_task\n"
+        "e = Emulator(get_task('usb_insertion')).start(); print(e.url, flush=True); time.sleep(60)\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    url = owner.stdout.readline().strip()
+    client = EmulatorClient(url)
+    assert "plug_tip" in client.truth()
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    with pytest.raises(HardwareFault):
+        for _ in range(50):
+            client.truth()
+            time.sleep(0.1)
+    client.close()
+
+
+def test_missing_camera_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no camera 'wrist_9'"):
+        Emulator(TASK, cameras=[CameraProfile(name="wrist_9")])
