@@ -20,6 +20,7 @@ BACKENDS = ("rl.robots", "rl.envs")
 MODEL_CODE = ("langchain", "langgraph", "chromadb", "openai")
 WIRING = (
     "agps_agent/build.py",
+    "agps_agent/doctor/",
     "agps_agent/training.py",
     "agps_agent/agent_alone.py",
     "agps_agent/benchmarks.py",
@@ -46,6 +47,7 @@ def layer(name: str) -> int | None:
     """Height of a module; None for what is not ours."""
     for prefix, height in (
         ("agps_agent.cli", 6),
+        ("agps_agent.doctor", 5),
         ("agps_agent.training", 5),
         ("agps_agent.training_log", 5),
         ("agps_agent.agent_alone", 5),

@@ -1,27 +1,38 @@
-"""`agps doctor`: can this machine run everything, and if not, what is missing."""
+"""`agps doctor`: can this machine run everything, is the robot station fit for a run, and if not, what to do."""
 
-import os
-import platform
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agps_agent.cli.options import json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from agps_agent.doctor.checkup import Check, Finding, attempt
+from agps_agent.doctor.machine import machine_checks
+from agps_agent.doctor.station import StationCheckup
 from rl.errors import AgpsError
-
-NEEDED_DISK_GB = 2.0
-"""A run with its checkpoints, interventions and recording."""
 
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """Check packages, rendering, meshes, processor, disk and, if asked, a chat model."""
+    """Check packages, rendering, meshes, processor, disk and, if asked, a chat model and a robot station.
+
+    With a station: client libraries, real-time kernel, the arm's connection, mode, force at rest and lost packets, the
+    gripper, each camera and its calibration, and whether task and workspace fit. No check moves anything; to count lost
+    packets the arm holds its pose for a moment, with `--hold-s 0` not even that.
+    """
 
     vlm: str | None = None
     """Base URL of an OpenAI-compatible server to check too."""
     run_dir: Path = Path(".")
     """Folder that runs are written to."""
+    station: Path | None = None
+    """Station file: check the robot too."""
+    robot_ip: str | None = None
+    """Address of the arm in place of the station file's."""
+    task: str = "usb_insertion"
+    """Task whose poses and cameras the station must have."""
+    hold_s: float = 3.0
+    """How long the arm holds its pose under control to count lost packets, [s]; 0: not at all."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -29,93 +40,24 @@ class DoctorOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps doctor`."""
     options = parse_options(DoctorOptions, argv, prog="agps doctor")
-    checks: dict[str, Callable[[], str]] = {
-        "python": _python,
-        "packages": _packages,
-        "processor": _processor,
-        "meshes": _meshes,
-        "rendering": _rendering,
-        "disk": lambda: _disk(options.run_dir),
-    }
-    if options.vlm is not None:
-        checks["chat model"] = lambda: _chat_model(str(options.vlm))
-    results: dict[str, dict[str, object]] = {}
-    with json_only_on_stdout(options.json) as show:
+    if options.robot_ip is not None and options.station is None:
+        raise UsageError("--robot-ip needs --station FILE; docs/hardware.md shows what to write in it.")
+    if not 0.0 <= options.hold_s <= 60.0:
+        raise UsageError(f"--hold-s is {options.hold_s}; ask for 0 to 60.")
+    results: dict[str, Finding] = {}
+    with ExitStack() as stack:
+        show = stack.enter_context(json_only_on_stdout(options.json))
+        checks: dict[str, Check] = machine_checks(options.run_dir, options.vlm)
+        if options.station is not None:
+            checkup = StationCheckup(options.station, ip=options.robot_ip, task=options.task, hold_s=options.hold_s)
+            checks |= stack.enter_context(checkup).checks()
+        width = max(len(name) for name in checks)
         for name, check in checks.items():
-            results[name] = _attempt(check)
+            results[name] = attempt(check)
             if not options.json:
-                print(f"{'ok  ' if results[name]['ok'] else 'FAIL'}  {name:<11} {results[name]['finding']}")
-        show(results)
-    failed = [name for name, result in results.items() if not result["ok"]]
+                print(f"{results[name].mark}  {name:<{width}} {results[name].finding}", flush=True)
+        show({name: asdict(result) for name, result in results.items()})
+    failed = [name for name, result in results.items() if result.ok is False]
     if failed:
         raise AgpsError(f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}.")
     return 0
-
-
-def _attempt(check: Callable[[], str]) -> dict[str, object]:
-    try:
-        return {"ok": True, "finding": check()}
-    except (AgpsError, ImportError, OSError) as error:
-        return {"ok": False, "finding": str(error)}
-
-
-def _python() -> str:
-    return f"{platform.python_version()} on {platform.platform(terse=True)}"
-
-
-def _packages() -> str:
-    from agps_agent.config import installed_versions
-
-    versions = installed_versions()
-    missing = [name for name, version in versions.items() if version == "not installed"]
-    if missing:
-        raise AgpsError(f"{', '.join(missing)} not installed; run `pip install -e .` in the repository.")
-    return ", ".join(f"{name} {version}" for name, version in versions.items() if name != "python")
-
-
-def _processor() -> str:
-    import torch
-
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    bfloat16 = "native bfloat16" if native else "no native bfloat16: an update takes about 1.5 times as long"
-    return f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads; {bfloat16}"
-
-
-def _meshes() -> str:
-    from rl.robots.panda import find_mesh_folder
-
-    folder = find_mesh_folder()
-    if folder is None:
-        raise AgpsError("No Panda meshes: the arm is drawn as capsules; run `pip install gymnasium-robotics`.")
-    return str(folder)
-
-
-def _rendering() -> str:
-    from rl.envs import make_env
-
-    env = make_env("usb_insertion")
-    try:
-        _, info = env.reset(seed=0)
-        frame = env.capture()[0]
-    finally:
-        env.close()
-    images = {**info["observation"].images, frame.name: frame.rgb}
-    black = [name for name, image in images.items() if image.std() < 1.0]
-    if black:
-        raise AgpsError(f"The images of {', '.join(black)} are black; set MUJOCO_GL=egl or MUJOCO_GL=osmesa.")
-    return f"MUJOCO_GL={os.environ.get('MUJOCO_GL', 'egl')}, {', '.join(images)} have content"
-
-
-def _disk(folder: Path) -> str:
-    free_gb = shutil.disk_usage(folder).free / 1e9
-    if free_gb < NEEDED_DISK_GB:
-        raise AgpsError(f"{free_gb:.1f} GB free in {folder.resolve()}; a run needs {NEEDED_DISK_GB:.0f} GB.")
-    return f"{free_gb:.0f} GB free in {folder.resolve()}"
-
-
-def _chat_model(url: str) -> str:
-    from agps_agent.build import build_chat_model
-    from agps_agent.state import AgentSettings
-
-    chat = build_chat_model(url, name=None, settings=AgentSettings())
-    return f"{url} serves {chat.name}, read with the profile {chat.profile.name}"

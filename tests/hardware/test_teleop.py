@@ -27,7 +27,7 @@ FULL = 350
 
 
 class CompactOverUsb:
-    """What hidapi hands out for a SpaceMouse Compact: reports of 7 bytes, nothing in between, an error once unplugged."""
+    """What hidapi hands out for a SpaceMouse Compact: reports of 7 bytes, nothing in between, an error at the end."""
 
     product_string, manufacturer_string, release_number, serial_number = "SpaceMouse Compact", "3Dconnexion", 1, ""
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from franky_sim import BaseRobot, BaseSimulator, FrankaRobotServer, LocalHostnames, RobotParameters
 from franky_sim.base_simulator import InnerRobotState
+from franky_sim.constants import FRANKA_HAND_MAX_WIDTH
 from franky_sim.franka_gripper_protocol import GripperCommandStatus
 from franky_sim.franka_gripper_server import FrankaGripperServer
 from franky_sim.franka_robot_protocol import (
@@ -135,7 +136,12 @@ class EmulatedGripperServer(FrankaGripperServer):  # type: ignore[misc]  # frank
     """The hand; `fault` makes its motions fail or never end."""
 
     fault: str = ""
-    """`fail`, `hang` or nothing."""
+    """`fail`, `hang`, `unhomed` or nothing."""
+
+    def _get_state_bytes(self) -> Any:
+        """Say that the width is not known until homing, where that is the fault."""
+        self._max_width = 0.0 if self.fault == "unhomed" else FRANKA_HAND_MAX_WIDTH
+        return super()._get_state_bytes()
 
     def _start_motion(self, motion_state: Any, command_type: Any, command_id: int, tcp_socket: Any) -> None:
         if self.fault == "fail":
