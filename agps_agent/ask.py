@@ -12,6 +12,7 @@ from PIL import Image
 
 from agps_agent.graph import Graph
 from agps_agent.nodes import GUIDANCE, PLAN_PROMPTS
+from agps_agent.pictures import Pictures
 from agps_agent.state import (
     USER_TRIGGER,
     AgentContext,
@@ -75,7 +76,8 @@ async def ask(
     camera = context.settings.camera
     if camera is not None and camera not in context.scene.frames:
         raise ConfigError(f"The scene has no camera {camera!r}; it has {', '.join(context.scene.frames)}.")
-    run = replace(context, transcript=[], annotated=[])  # two questions must not share a transcript
+    run = replace(context, transcript=[], annotated=[], pictures=Pictures())  # two questions share nothing
+    run.pictures.prepare(run.frame.rgb, run.profile)
     started, trace_id = time.monotonic(), uuid4()
     state: GraphState = {"mode_request": mode, "trigger": trigger}
     try:

@@ -1,22 +1,18 @@
 """One question to a chat model: send, parse, and ask once more when the answer is of no use."""
 
-import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar
 
-import cv2
-import numpy as np
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel
 
 from agps_agent.models.gate import CallFailed
 from agps_agent.models.parsing import ReplyError, parse_answer
-from agps_agent.models.profiles import ModelProfile, OutsideImage
+from agps_agent.models.profiles import OutsideImage
 from agps_agent.state import AgentContext, AgentFault, Exchange, Reason
-from rl.types import ByteArray
 from tools.errors import ToolRetry
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
@@ -24,32 +20,10 @@ ResultT = TypeVar("ResultT")
 
 NodeName = Literal["decide_mode", "perceive", "plan"]
 
-_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 98)
-_EXACT_JPEG = (*_JPEG, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-"""Half the time and size of PNG. It moves what the embedded model finds by 0.002 px (median of 29 images; at most
-0.03); colour at half resolution, the default, does so more."""
 
-
-def compose(
-    system: str, user: str, image: ByteArray, *, profile: ModelProfile | None = None, exact: bool = True
-) -> list[BaseMessage]:
-    """Return the messages of a question: the text first, since most of it never changes, then the image.
-
-    Args:
-        system: System message.
-        user: User message.
-        image: Colour image at full resolution. Shape (H, W, 3), uint8.
-        profile: Whose limits the image is scaled down to; None sends it as it is.
-        exact: Points in it are asked for; else colour is sent at half its resolution, in half the time.
-    """
-    height, width = image.shape[:2]
-    size = (width, height) if profile is None else profile.sent_size(width, height)
-    if size != (width, height):
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _EXACT_JPEG if exact else _JPEG)
-    assert ok
-    picture = {"type": "image", "base64": base64.b64encode(jpeg.tobytes()).decode(), "mime_type": "image/jpeg"}
-    return [SystemMessage(system), HumanMessage(content=[{"type": "text", "text": user}, picture])]
+def compose(system: str, user: str, picture: Mapping[str, Any]) -> list[BaseMessage]:
+    """Return the messages of a question: the text first, since most of it never changes, then the picture."""
+    return [SystemMessage(system), HumanMessage(content=[{"type": "text", "text": user}, dict(picture)])]
 
 
 async def converse(

@@ -47,10 +47,7 @@ def build_graph(task: str, settings: AgentSettings | None = None, *, context_sch
     load_task_prompt(task)
     builder = StateGraph(GraphState, context_schema=context_schema)
     # The stubs know no handler with a NodeError, which the library documents and passes.
-    builder.set_node_defaults(
-        timeout=(settings or AgentSettings()).wall_budget_s,
-        error_handler=nodes.give_up,  # type: ignore[arg-type]
-    )
+    builder.set_node_defaults(error_handler=nodes.give_up)  # type: ignore[arg-type]
 
     builder.add_node("decide_mode", nodes.decide_mode)
     builder.add_node("recall", nodes.recall)
@@ -72,7 +69,10 @@ def build_graph(task: str, settings: AgentSettings | None = None, *, context_sch
     )
     builder.add_edge("validate", "remember")
     builder.add_edge("remember", END)
-    return builder.compile(name=task)
+    graph = builder.compile(name=task)
+    # As a default of the nodes it would cost as much as the graph's own steps.
+    graph.step_timeout = (settings or AgentSettings()).wall_budget_s
+    return graph
 
 
 def picture() -> str:

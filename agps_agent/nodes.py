@@ -68,7 +68,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
         global_xyz_bounds=describe_bounds(context.scene),
         situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
     )
-    messages = compose(system, user, context.frame.rgb, profile=context.profile, exact=False)
+    messages = compose(system, user, context.pictures.of(context.frame.rgb, context.profile))
     answer = await converse(context, "decide_mode", messages, DecideModeAnswer, lambda answer: answer)
     return {"mode": answer.mode, "failure_mode": answer.failure_mode, "reason": answer.reason}
 
@@ -87,7 +87,7 @@ async def recall(state: GraphState, runtime: Runtime[AgentContext]) -> GraphStat
     return {**hit, "plan": json.loads(record.plan), "keypoints": [_recalled_keypoint(record)]}
 
 
-def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
+async def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
     """Where to go on: a recalled box, a recalled plan, or nothing recalled."""
     if not state["recalled"]:
         return "miss"
@@ -95,7 +95,7 @@ def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
 
 
 async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
-    """Ask the model for the task's keypoints and measure them with depth; another view where one does not show them."""
+    """Ask for the task's keypoints, measure them with depth, label them; another view where one does not show them."""
     context = runtime.context
     found: list[dict[str, Point]] = []
     fault: AgentFault | ToolFailed | None = None
@@ -114,6 +114,9 @@ async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
         assert fault is not None  # there is at least one view
         raise fault
     points = min(found, key=_spread)
+    image = annotate(context.scene.frames[next(iter(points.values())).camera].rgb, points)
+    context.annotated.append(image)
+    context.pictures.prepare(image, context.profile, exact=False)
     return {"keypoints": [_to_state(point) for point in points.values()]}
 
 
@@ -125,9 +128,6 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     else:
         task, mode = load_task_prompt(context.scene.task), state["mode"]
         points = _from_state(state["keypoints"])
-        camera = next(iter(points.values())).camera
-        image = annotate(context.scene.frames[camera].rgb, points)
-        context.annotated.append(image)
         system, user = context.prompt(PLAN_PROMPTS[mode]).render(
             task_description=task.description,
             heuristics=task.heuristics[mode],
@@ -137,7 +137,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
             situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
             keypoints=describe_keypoints(points, task.keypoints),
         )
-        messages = compose(system, user, image, profile=context.profile, exact=False)
+        messages = compose(system, user, context.pictures.of(context.annotated[-1], context.profile, exact=False))
     repairs = calls_left(context, "plan") - 1
     answer = await converse(context, "plan", messages, PlanAnswer, lambda answer: answer, repairs=repairs)
     return {"plan": answer.model_dump(), "tool_error": None, "reason": answer.reason}
@@ -170,7 +170,7 @@ async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> Graph
     return {"guidance": guidance.model_dump(), "tool_results": result.text, "tool_error": None}
 
 
-def after_tools(state: GraphState) -> Literal["done", "repair", "stale"]:
+async def after_tools(state: GraphState) -> Literal["done", "repair", "stale"]:
     """Where to go on: the calls were run, the model shall correct them, or a recalled plan does not fit this scene."""
     if not state["keypoints"]:
         return "stale"
@@ -188,13 +188,14 @@ async def validate(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
                 "box_misses_workspace", f"Box {guidance.lower} to {guidance.upper} m is not inside the workspace."
             )
     elif isinstance(guidance, GuideGuidance):
-        for index, waypoint in enumerate(guidance.waypoints):
-            position = np.array(waypoint.T_base_tcp)[:3, 3]
-            if not workspace.contains(position):
-                raise AgentFault(
-                    "outside_workspace",
-                    f"Waypoint {index} at {np.round(position, 3).tolist()} m is outside of the workspace.",
-                )
+        positions = np.array([waypoint.T_base_tcp for waypoint in guidance.waypoints])[:, :3, 3]
+        inside = np.all((positions >= workspace.lower) & (positions <= workspace.upper), axis=1)
+        if not inside.all():
+            index = int(np.argmin(inside))
+            raise AgentFault(
+                "outside_workspace",
+                f"Waypoint {index} at {np.round(positions[index], 3).tolist()} m is outside of the workspace.",
+            )
     return {}
 
 
@@ -345,7 +346,7 @@ async def look(context: AgentContext, frame: RGBDFrame) -> dict[str, tuple[float
         image_size="{} pixels wide, {} high".format(*context.profile.model_size(width, height)),
         requested_keypoints=task.requested_keypoints,
     )
-    messages = compose(system, user, frame.rgb, profile=context.profile)
+    messages = compose(system, user, context.pictures.of(frame.rgb, context.profile))
 
     def to_pixels(answer: PerceiveAnswer) -> dict[str, tuple[float, float]]:
         return _requested_pixels(answer, task, context.profile, frame)

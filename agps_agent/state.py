@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from agps_agent.models.gate import CallGate, CallLimits, CallReason
 from agps_agent.models.profiles import ModelProfile
+from agps_agent.pictures import Pictures
 from prompts.loader import Prompt, load_prompt
 from rl.errors import AgpsError
 from rl.types import Box, ByteArray, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
@@ -235,6 +236,9 @@ class AgentContext:
     """Chat model calls of this run, in order; `ask` hands each run an empty one."""
     annotated: list[ByteArray] = field(default_factory=list)
     """Images with labelled keypoints that the model was shown. Shape (H, W, 3), uint8."""
+
+    pictures: Pictures = field(default_factory=Pictures)
+    """Images of this question as content blocks."""
 
     def prompt(self, name: str) -> Prompt:
         """Return a prompt in the version that the settings choose, the newest by default."""

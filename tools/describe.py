@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from tools.scene import Scene
@@ -13,12 +14,13 @@ _BOUNDS = {"Ge": ("at least", "ge"), "Gt": ("more than", "gt"), "Le": ("at most"
 
 def describe_tools(names: Iterable[str]) -> str:
     """Return tools as prompt text: one line per tool and one per argument, with default and bounds."""
-    lines = []
-    for name in names:
-        spec = TOOLS[name]
-        lines.append(f"- {name}: {spec.description}")
-        lines += [f"    {line}" for line in _describe_fields(spec.args)]
-    return "\n".join(lines)
+    return "\n".join(map(_describe_tool, names))
+
+
+@cache
+def _describe_tool(name: str) -> str:
+    spec = TOOLS[name]
+    return "\n".join([f"- {name}: {spec.description}", *(f"    {line}" for line in _describe_fields(spec.args))])
 
 
 def describe_keypoints(keypoints: Keypoints, requested: Iterable[str] = ()) -> str:

@@ -130,9 +130,8 @@ def locate_keypoint(
     except (ToolRetry, ToolFailed) as error:
         raise type(error)(f"{label}: {error}", reason=error.reason) from error
     # A percentile, not the minimum: real sensors show single flying pixels before an edge.
-    nearest = np.percentile(depths, 10)
-    depth = float(np.median(depths[depths <= nearest + EDGE_M])) + behind_m
     low, high = np.percentile(depths, [10, 90])
+    depth = float(np.median(depths[depths <= low + EDGE_M])) + behind_m
     return Point(
         label=label,
         camera=camera,

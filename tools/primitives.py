@@ -157,9 +157,8 @@ def search(
     rotation = _tool_down(yaw_rad)
     reach = max(depth_m, GUARDED_OVERTRAVEL_M)
     waypoints = [_below(scene, middle, rotation, reach, motion="guarded", max_step_m=GUARDED_STEP_M)]
-    for offset in spiral(radius_m, pitch_m, SEARCH_ARC_M):
-        tip = middle + np.array([offset[0], offset[1], 0.0])
-        waypoints.append(_waypoint(scene, tip, rotation, motion="search", max_step_m=INSERT_STEP_M, push_m=push_m))
+    tips = middle + np.pad(spiral(radius_m, pitch_m, SEARCH_ARC_M), ((0, 0), (0, 1)))
+    waypoints += _path(scene, tips, rotation, motion="search", max_step_m=INSERT_STEP_M, push_m=push_m)
     if depth_m > 0:
         waypoints.append(_below(scene, middle, rotation, depth_m, max_step_m=INSERT_STEP_M))
     return tuple(waypoints)
@@ -203,26 +202,50 @@ def _waypoint(
     Raises:
         ToolRetry: If the TCP would leave the workspace.
     """
-    to_tip = rotation @ scene.p_tcp_tool
-    p_tcp = tip - to_tip
+    return _path(scene, tip[np.newaxis], rotation, motion=motion, max_step_m=max_step_m, push_m=push_m)[0]
+
+
+def _path(
+    scene: Scene,
+    tips: FloatArray,
+    rotation: FloatArray,
+    *,
+    motion: Motion = "free",
+    max_step_m: float = FREE_STEP_M,
+    push_m: float = 0.0,
+) -> list[Waypoint]:
+    """Return the waypoints that bring the tip to points in turn. Shape (N, 3), [m].
+
+    Raises:
+        ToolRetry: If the TCP would leave the workspace.
+    """
+    p_tcp = tips - rotation @ scene.p_tcp_tool
+    inside = scene.workspace.project(p_tcp)
+    for index in np.flatnonzero((inside != p_tcp).any(axis=1)):
+        _refuse_outside(scene, tips[index], p_tcp[index])
+    poses = np.tile(np.eye(4), (len(tips), 1, 1))
+    poses[:, :3, :3] = rotation
+    poses[:, :3, 3] = inside
+    opening = scene.gripper_opening
+    return [
+        Waypoint(T_base_tcp=T, gripper_opening=opening, motion=motion, max_step_m=max_step_m, push_m=push_m)
+        for T in poses
+    ]
+
+
+def _refuse_outside(scene: Scene, tip: FloatArray, p_tcp: FloatArray) -> None:
+    """Raise `ToolRetry` for a TCP that is outside of the workspace by more than rounding."""
     for axis, name in enumerate("xyz"):
         lower, upper = scene.workspace.lower[axis], scene.workspace.upper[axis]
         beyond = max(lower - p_tcp[axis], p_tcp[axis] - upper)
         if beyond > 1e-9:
             sign, relation = ("+", "<=") if p_tcp[axis] > upper else ("-", ">=")
-            limit = (upper if p_tcp[axis] > upper else lower) + to_tip[axis]
+            limit = (upper if p_tcp[axis] > upper else lower) + tip[axis] - p_tcp[axis]
             raise ToolRetry(
                 f"Tool tip target ({tip[0]:.3f}, {tip[1]:.3f}, {tip[2]:.3f}) m is {beyond * 1000:.1f} mm outside the "
                 f"workspace along {sign}{name}; ask for {name} {relation} {limit:.3f} m.",
                 reason="outside_workspace",
             )
-    return Waypoint(
-        T_base_tcp=pose(scene.workspace.project(p_tcp), rotation),
-        gripper_opening=scene.gripper_opening,
-        motion=motion,
-        max_step_m=max_step_m,
-        push_m=push_m,
-    )
 
 
 def _below(

@@ -13,6 +13,7 @@ from agps_agent.conversation import compose
 from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.parsing import parse_answer
 from agps_agent.models.profiles import load_profile
+from agps_agent.pictures import encode
 from prompts.loader import load_prompt, load_task_prompt
 from tests.agps_agent.scenes import LEFT, camera, draw, project
 from tools.answers import PerceiveAnswer
@@ -35,7 +36,7 @@ def question() -> tuple[str, str]:
 
 def test_perceives_what_the_prompt_requests() -> None:
     frame = draw(camera())
-    reply = EmbeddedVLM().invoke(compose(*question(), frame.rgb), response_format=FORMAT)
+    reply = EmbeddedVLM().invoke(compose(*question(), encode(frame.rgb)), response_format=FORMAT)
     answer = parse_answer(reply.text, PerceiveAnswer)
     assert [keypoint.label for keypoint in answer.keypoints] == ["port_left", "port_right"]
     assert answer.keypoints[0].point_2d is not None
@@ -45,7 +46,7 @@ def test_perceives_what_the_prompt_requests() -> None:
 
 def test_unknown_thing_is_not_visible() -> None:
     system, user = question()
-    messages = compose(system, user.replace("port_", "teapot_"), draw(camera()).rgb)
+    messages = compose(system, user.replace("port_", "teapot_"), encode(draw(camera()).rgb))
     answer = parse_answer(EmbeddedVLM().invoke(messages, response_format=FORMAT).text, PerceiveAnswer)
     assert [keypoint.visible for keypoint in answer.keypoints] == [False, False]
 
@@ -57,7 +58,7 @@ def test_question_without_an_image_finds_nothing() -> None:
 
 
 def test_tokens_are_estimated() -> None:
-    reply = EmbeddedVLM().invoke(compose(*question(), draw(camera()).rgb), response_format=FORMAT)
+    reply = EmbeddedVLM().invoke(compose(*question(), encode(draw(camera()).rgb)), response_format=FORMAT)
     assert reply.usage_metadata is not None
     assert reply.usage_metadata["input_tokens"] > 300  # the image alone
 
@@ -72,9 +73,11 @@ import cv2
 sys.modules["mujoco"] = None  # whoever needs the simulator fails
 from agps_agent.conversation import compose
 from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.pictures import encode
 image = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)
 asked = json.loads(open(sys.argv[2]).read())
-print(EmbeddedVLM().invoke(compose(asked["system"], asked["user"], image), response_format=asked["format"]).text)
+messages = compose(asked["system"], asked["user"], encode(image))
+print(EmbeddedVLM().invoke(messages, response_format=asked["format"]).text)
 """
 
 
@@ -82,7 +85,7 @@ def test_picture_from_disk_in_another_process_gives_the_same_answer(tmp_path: Pa
     """It has nothing but pixels to go by."""
     rgb = draw(camera(0.2)).rgb
     system, user = question()
-    here = EmbeddedVLM().invoke(compose(system, user, rgb), response_format=FORMAT).text
+    here = EmbeddedVLM().invoke(compose(system, user, encode(rgb)), response_format=FORMAT).text
     cv2.imwrite(str(tmp_path / "side.png"), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     (tmp_path / "question.json").write_text(json.dumps({"system": system, "user": user, "format": FORMAT}))
     there = subprocess.run(

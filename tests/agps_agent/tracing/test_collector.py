@@ -11,6 +11,7 @@ from langchain_core.messages import HumanMessage
 from agps_agent.ask import ask
 from agps_agent.conversation import compose
 from agps_agent.graph import build_graph
+from agps_agent.pictures import encode
 from agps_agent.tracing import client
 from agps_agent.tracing.images import image_name
 from rl.errors import ConfigError
@@ -40,10 +41,10 @@ def test_unmodified_sdk_reports_name_tags_metadata_and_time(collector) -> None:
 
 
 def test_same_frame_is_sent_and_stored_once(collector) -> None:
-    messages = compose("system", "which mode?", picture(0))
+    messages = compose("system", "which mode?", encode(picture(0)))
     name = image_name(messages[1].content[1])
     invoke(collector, messages)
-    first, second = reversed(invoke(collector, compose("system", "where is it?", picture(0))))
+    first, second = reversed(invoke(collector, compose("system", "where is it?", encode(picture(0)))))
     assert [path.name for path in (collector.store.folder / "images").iterdir()] == [name]
     for trace in (first, second):
         (run,) = collector.store.trace(trace["id"])
@@ -53,7 +54,7 @@ def test_same_frame_is_sent_and_stored_once(collector) -> None:
 
 def test_second_report_of_a_frame_carries_no_pixels() -> None:
     keep_once = client.ImageFilter("once")
-    first, second = ({"messages": [{"content": compose("s", text, picture(1))[1].content}]} for text in "ab")
+    first, second = ({"messages": [{"content": compose("s", text, encode(picture(1)))[1].content}]} for text in "ab")
     assert keep_once(first) == first
     assert keep_once(first) == first  # the SDK asks at the start and at the end of a run
     again = keep_once(second)["messages"][0]["content"][1]
@@ -63,7 +64,7 @@ def test_second_report_of_a_frame_carries_no_pixels() -> None:
 def test_images_can_be_left_out(collector, monkeypatch) -> None:
     monkeypatch.setenv("AGPS_TRACE_IMAGES", "none")
     clear_caches()
-    invoke(collector, compose("system", "user", picture(2)))
+    invoke(collector, compose("system", "user", encode(picture(2))))
     assert not any((collector.store.folder / "images").iterdir())
 
 
