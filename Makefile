@@ -1,6 +1,6 @@
 # `make demo` trains USB insertion in simulation and leaves its story in runs/demo/report.html; `make test` passes the checks.
 # Both install what they need first; a second run reuses it.
-.PHONY: setup demo test lint slow
+.PHONY: setup demo test hardware lint slow
 
 AGPS := .venv/bin/agps
 # Two threads beside another busy process are ten times slower than one.
@@ -17,6 +17,12 @@ demo: setup
 test: lint
 	@scripts/setup.sh --browser
 	$(TEST_ENV) .venv/bin/python -m pytest -q
+	@$(MAKE) --no-print-directory hardware
+
+# The drivers of arm, cameras and teleoperation against emulators: the core above is tested without them.
+hardware:
+	@scripts/setup.sh --hardware
+	$(TEST_ENV) .venv/bin/python -m pytest -q -m emulated tests/hardware
 
 lint: setup
 	.venv/bin/ruff check .

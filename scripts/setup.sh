@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Make .venv with what requirements.lock pins, and the system libraries for headless rendering and cameras.
 # Done again only when pyproject.toml or requirements.lock changed. `--browser` adds Chromium, which the page tests drive;
-# without root they are skipped instead.
+# without root they are skipped instead. `--hardware` adds the drivers of arm, cameras and teleoperation, and the emulator
+# of the arm.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 stamp=.venv/.agps-installed
+extras=dev
 packages=()
 ldconfig -p | grep -q 'libEGL\.so\.1' || packages+=(libegl1)
 ldconfig -p | grep -q 'libusb-1\.0\.so\.0' || packages+=(libusb-1.0-0)
@@ -22,6 +24,11 @@ if [ -z "$python" ]; then
     exit 1
 fi
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+if [ "${1:-}" = --hardware ]; then
+    stamp=.venv/.agps-hardware-installed
+    extras=dev,hardware,emulator
+    ldconfig -p | grep -q 'libhidapi-hidraw\.so\.0' || packages+=(libhidapi-hidraw0)
+fi
 if [ "${1:-}" = --browser ] && [ "$(id -u)" -eq 0 ]; then
     command -v chromium chromium-browser google-chrome >/dev/null || packages+=(chromium)
 fi
@@ -40,7 +47,7 @@ fi
 if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt requirements.lock ]; then
     exit 0
 fi
-echo "Installing AGPS into .venv (a few minutes the first time)"
+echo "Installing AGPS [$extras] into .venv (a few minutes the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[$extras]"
 touch "$stamp"
