@@ -15,6 +15,7 @@ from agps_agent.runs import RunDirectory
 from agps_agent.task_options import TaskOptions
 from rl.errors import ConfigError
 from rl.reward_classifier import FitConfig
+from rl.tasks import get_task
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -34,10 +35,10 @@ class CollectOptions:
 
     task: tyro.conf.Positional[str]
     """Task."""
-    positive: int = 200
-    """Frames of successes (HIL-SERL: 200)."""
-    negative: int = 1000
-    """Frames of failures, most from around success (HIL-SERL: 1000)."""
+    positive: int | None = None
+    """Frames of successes. None: as the task's recipe says, 200 (HIL-SERL) where they do."""
+    negative: int | None = None
+    """Frames of failures, most from around success. None: as the task's recipe says, 1000 (HIL-SERL) where they do."""
     run: Path | None = None
     """Run directory: its newest policy gives half of the failures. None: scripted behaviour only."""
     seed: int = COLLECT_SEED
@@ -109,7 +110,10 @@ def run(argv: Sequence[str]) -> int:
 def _collect(argv: Sequence[str]) -> int:
     options = parse_options(CollectOptions, argv, prog="agps reward collect")
     check_task(options.task)
-    check_at_least(1, positive=options.positive, negative=options.negative)
+    default = get_task(options.task).recipe.reward_frames
+    positive = default[0] if options.positive is None else options.positive
+    negative = default[1] if options.negative is None else options.negative
+    check_at_least(1, positive=positive, negative=negative)
     check_at_least(0, seed=options.seed)
     folder = options.out or default_frames(options.task)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -121,11 +125,11 @@ def _collect(argv: Sequence[str]) -> int:
         env = _env(options.task, options.image_size, options.task_options)
         try:
             with _progress() as progress:
-                bar = progress.add_task("collecting", total=options.positive + options.negative)
+                bar = progress.add_task("collecting", total=positive + negative)
                 episodes = collect_episodes(
                     env,
-                    positive=options.positive,
-                    negative=options.negative,
+                    positive=positive,
+                    negative=negative,
                     seed=options.seed,
                     policy=_policy(options.run, options.task),
                     report=lambda found, missing: progress.update(bar, completed=found + missing),

@@ -39,8 +39,8 @@ class FitConfig:
     state: tuple[int, ...] | None = None
     """Entries of `state` to read beside the images, as HIL-SERL adds a height or the gripper to its verdicts. None:
     height over the start and gripper opening (2, 18) for tasks that command the gripper, else nothing."""
-    updates: int = 600
-    """Most updates."""
+    updates: int = 1500
+    """Most updates; few frames need fewer, see `patience`."""
     batch_size: int = 64
     """Frames of an update, half of them successes."""
     learning_rate: float = 1e-3

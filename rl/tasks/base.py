@@ -81,6 +81,8 @@ class Recipe:
     """Updates of ConRFT's first stage, on demonstrations alone (paper: 48,000)."""
     final_policy: str = "last"
     """Which policy a run ends with: `last`, or `best` of those that were evaluated on the way."""
+    reward_frames: tuple[int, int] = (200, 1000)
+    """Frames of success and of failure that a reward classifier is fitted on (paper and HIL-SERL: 200, 1000)."""
     drq: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the DrQ configuration that differ from its preset."""
     conrft: Mapping[str, Any] = field(default_factory=dict)

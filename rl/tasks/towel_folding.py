@@ -43,6 +43,7 @@ class TowelFolding(Task):
         max_minutes=40.0,
         pretrain_steps=4_000,
         final_policy="best",
+        reward_frames=(1200, 6000),
         drq={"reward_scale": 10.0, "clip_target": (-0.5, 1.0)},
         conrft={
             "reward_scale": 10.0,
@@ -54,6 +55,9 @@ class TowelFolding(Task):
         },
     )
     """The paper's algorithm for this task, and its number of demonstrations.
+
+    The reward classifier sees six times HIL-SERL's frames: a corner 4 cm from the other differs from one at 5 cm by one
+    pixel. With 200 and 1,000 it had a precision of 0.94 at a recall of 0.90, with these 0.98 and more.
 
     In the second stage values weigh 0.3 of the cloning, and only demonstrations and successful help are cloned: cloning
     every collected action, as ConRFT does, or a weight of 0.05 made the policy forget what the first stage had taught
