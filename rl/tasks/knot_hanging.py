@@ -134,7 +134,7 @@ class KnotHanging(Task):
         return self.peg_length_m * np.array([0.0, -np.cos(self.peg_tilt_rad), np.sin(self.peg_tilt_rad)])
 
     def retreat(self, T_base_tcp: FloatArray) -> tuple[FloatArray, ...]:
-        """Draw the loop off along the peg's axis, as far as home is in front of the tip; nothing but that lets it go."""
+        """Draw the loop off along the peg's axis, until home is no further in front of the tip."""
         base, tip = self.landmarks["hook_base"], self.landmarks["hook_tip"]
         axis = (tip - base) / np.linalg.norm(tip - base)
         way = max(0.0, float((self.home[:3, 3] - T_base_tcp[:3, 3]) @ axis))

@@ -5,13 +5,13 @@ the contact force to stiffness x clip), a force reaction and a dead man's switch
 the guard, a monitor that notices lost control and stale states, and bounded, logged recovery.
 """
 
+import atexit
 import logging
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -19,56 +19,29 @@ import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits, guard_target
-from rl.robots import panda
 from rl.robots.base import CONTROL_RATE_HZ
 from rl.robots.franka.connection import connect, import_franky
+from rl.robots.franka.faults import ArmFault, corners, errors_of, place, reason
+from rl.robots.franka.motions import DEAD_MAN_S, StopReason, Tracking, check_way
+from rl.robots.franka.state import ArmState, PoseHistory
 from rl.robots.station import ArmConfig
-from rl.transforms import apply_delta, pose, pose_difference
-from rl.types import Box, ComparesByValue, FloatArray
+from rl.transforms import apply_delta, pose_difference
+from rl.types import Box, FloatArray
 
 logger = logging.getLogger(__name__)
 
-DEAD_MAN_S = 1.0
-"""Robot time without a sign of life from Python after which the 1 kHz thread stops the arm, [s]."""
 STALE_S = 0.3
 """Age at which a state of the arm counts as stale: the control box is silent, [s]."""
 OUTSIDE_M = 0.03
 """How far outside the workspace the measured TCP may be when the arm starts, [m]."""
 _MONITOR_S = 0.02
-_HISTORY_S = 3.0
+_CLOSED = "The connection to the arm was closed; open it again."
+RENEW_EVERY = 10
+"""Rounds of the monitor from one sign of life to the next: 0.2 s."""
 _STILL_RAD_S = 0.05
 """Joint speed below which the arm is at rest, [rad/s]."""
 
 Mode = Literal["idle", "tracking", "joints"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ArmState(ComparesByValue):
-    """What the arm measures at one moment."""
-
-    T_base_tcp: FloatArray
-    """Pose of the TCP. Shape (4, 4), [m]."""
-    twist: FloatArray
-    """Measured velocity of the TCP, J(q) dq, base axes, translation first. Shape (6,), [m/s], [rad/s]."""
-    wrench: FloatArray
-    """Push of the world on the TCP, tared, base axes, force first. Shape (6,), [N], [N m]."""
-    q: FloatArray
-    """Joint angles. Shape (7,), [rad]."""
-    time_s: float
-    """Host time (`time.monotonic`), [s]."""
-    success_rate: float
-    """Fraction of control commands that arrived in time; below 0.95 the network or kernel is too slow."""
-
-
-class ArmFault(HardwareFault):
-    """Control of the arm was lost; it stands, or the control box has braked it."""
-
-    def __init__(self, message: str, *, stop_s: float | None = None, network: bool = False) -> None:
-        super().__init__(message)
-        self.stop_s = stop_s
-        """Time from the fault to the end of motion, [s]; None if it is not known."""
-        self.network = network
-        """Whether the connection was lost with it."""
 
 
 class FrankaArm:
@@ -93,20 +66,24 @@ class FrankaArm:
             workspace=workspace, max_step_m=0.05, max_step_rad=0.3, max_tilt_rad=1.6, leash_m=0.05, leash_rad=0.4
         )
         """Of each commanded target, on top of what the environment's guard allows."""
-        self._franky = import_franky()
+        self._franky: Any = import_franky()
+        self._errors = errors_of(self._franky)
         self._lock = threading.RLock()
         self._mode: Mode = "idle"
         self._fault: ArmFault | None = None
-        self._event: tuple[str, float] | None = None
-        """What the 1 kHz thread stopped the arm for, and when."""
+        self._event: tuple[StopReason, float, float] | None = None
+        """What the 1 kHz thread stopped the arm for, the force then, [N], and when, [s]."""
         self._bias: FloatArray = np.zeros(6)
         self._recoveries: deque[float] = deque()
-        self._history: deque[tuple[float, FloatArray]] = deque(maxlen=int(_HISTORY_S / _MONITOR_S))
+        self._history = PoseHistory(poses=int(3.0 / _MONITOR_S))
         self._T_target: FloatArray = np.eye(4)
         self._motion: Any = None
+        self._since_renewal = 0
         self._closing = threading.Event()
-        self._robot = connect(self._franky, config)
+        self._note = _noter(self)
+        self._robot: Any = connect(self._franky, config)
         self._T_target = self.measure().T_base_tcp
+        atexit.register(self.close)
         self._monitor = threading.Thread(target=self._watch, name="arm monitor", daemon=True)
         self._monitor.start()
 
@@ -157,16 +134,7 @@ class FrankaArm:
         Raises:
             HardwareFault: If the time is older than that.
         """
-        history = list(self._history)
-        if not history or time_s < history[0][0] - _MONITOR_S:
-            raise HardwareFault(
-                f"Nobody knows where the arm was {time.monotonic() - time_s:.2f} s ago; take a new image."
-            )
-        for (t0, T0), (t1, T1) in zip(history[-2::-1], history[:0:-1], strict=True):
-            if t0 <= time_s:
-                part = min(max((time_s - t0) / max(t1 - t0, 1e-6), 0.0), 1.0)
-                return apply_delta(T0, part * pose_difference(T0, T1))
-        return history[0][1].copy()
+        return self._history.at(time_s)
 
     def tare(self) -> None:
         """Take the wrench of the next 0.2 s as zero.
@@ -183,8 +151,8 @@ class FrankaArm:
         force_N = float(np.linalg.norm(bias[:3]))
         if force_N > self.config.resting_force_N:
             raise self._fail(
-                f"The arm feels {force_N:.1f} N at rest, more than resting_force_N = {self.config.resting_force_N:g} N; "
-                "free it, and set the mass of tools and cameras in Desk or as arm.load_kg."
+                f"The arm feels {force_N:.1f} N at rest, more than {self.config.resting_force_N:g} N "
+                "(resting_force_N); free it, and set the mass of tools and cameras in Desk or as arm.load_kg."
             )
         with self._lock:
             self._bias = bias
@@ -226,7 +194,7 @@ class FrankaArm:
             if guarded.violations:
                 logger.warning("The arm's guard changed a target: %s.", ", ".join(guarded.violations))
             self._T_target = guarded.T_base_tcp
-            self._motion.set_reference(self._reference())
+            self._motion.set_target(self._T_target)
             return guarded.T_base_tcp
 
     def hold(self) -> None:
@@ -237,7 +205,7 @@ class FrankaArm:
             T = np.array(self._read().O_T_EE.matrix)
             T[:3, 3] = self.limits.workspace.project(T[:3, 3])
             self._T_target = T
-            self._motion.set_reference(self._reference())
+            self._motion.set_target(self._T_target)
 
     def stop(self) -> None:
         """Bring the arm to rest and give control back; may be called twice and from any thread."""
@@ -268,16 +236,16 @@ class FrankaArm:
         """
         if not self.limits.workspace.contains(np.round(T_base_tcp[:3, 3], 6)):
             raise ConfigError(
-                f"{_place(T_base_tcp)} is outside the workspace {_box(self.limits.workspace)}; go elsewhere."
+                f"{place(T_base_tcp)} is outside the workspace {corners(self.limits.workspace)}; go elsewhere."
             )
         if not 0.0 < speed_m_s <= 0.25:
             raise ConfigError(f"speed_m_s is {speed_m_s}; ask for more than 0 and at most 0.25.")
         self._check_tracking()
         T_start = self._T_target
         way = pose_difference(T_start, T_base_tcp)
-        duration_s = max(np.linalg.norm(way[:3]) / speed_m_s, np.linalg.norm(way[3:]) / 0.5, 1e-3)
+        duration_s = max(float(np.linalg.norm(way[:3])) / speed_m_s, float(np.linalg.norm(way[3:])) / 0.5)
         period_s = 1.0 / (2 * CONTROL_RATE_HZ)
-        steps = int(np.ceil(duration_s / period_s))
+        steps = max(1, int(np.ceil(duration_s / period_s)))
         for step in range(1, steps + 1):
             self.command(apply_delta(T_start, way * (step / steps)))
             time.sleep(period_s)
@@ -299,11 +267,12 @@ class FrankaArm:
             state = self.measure()
             self._check_inside(state.T_base_tcp)
             self._check_ready()
-            self._check_way(state.q, q)
+            check_way(self._franky, self._robot, state.q, q, workspace=self.limits.workspace, slack_m=OUTSIDE_M)
             self._event, self._mode = None, "joints"
             self._call(lambda: self._robot.move(self._franky.JointMotion([float(v) for v in q]), asynchronous=True))
-        while self._mode == "joints" and self._fault is None and not self._robot.join_motion(_MONITOR_S):
-            pass
+        while self._mode == "joints" and self._fault is None:
+            if self._call(lambda: self._robot.join_motion(_MONITOR_S)):
+                break
         with self._lock:
             stopped, self._mode = self._mode != "joints", "idle"
         self._check()
@@ -319,6 +288,10 @@ class FrankaArm:
         """
         self.stop()
         with self._lock:
+            if self._closing.is_set():
+                raise HardwareFault(_CLOSED)
+            if self._fault is None and not self._call(lambda: self._robot.has_errors):
+                return
             now = time.monotonic()
             while self._recoveries and self._recoveries[0] < now - 3600.0:
                 self._recoveries.popleft()
@@ -340,26 +313,15 @@ class FrankaArm:
                 raise
 
     def close(self) -> None:
-        """Stop the arm and the threads."""
+        """Stop the arm, end the monitor and let the connection go; may be called twice."""
         self.stop()
         self._closing.set()
         if threading.current_thread() is not self._monitor:
             self._monitor.join(timeout=3.0)
+        atexit.unregister(self.close)
+        self._robot = self._motion = None
 
     # What follows is called with the lock held, or only reads.
-
-    @property
-    def _errors(self) -> tuple[type[Exception], ...]:
-        franky = self._franky
-        return (
-            franky.ControlException,
-            franky.NetworkException,
-            franky.CommandException,
-            franky.ProtocolException,
-            franky.InvalidOperationException,
-            franky.InvalidMotionTypeException,
-            franky.RealtimeException,
-        )
 
     def _call(self, action: Callable[[], Any]) -> Any:
         """Return the result of a call of franky, or raise its error as a fault."""
@@ -367,12 +329,12 @@ class FrankaArm:
             return action()
         except self._franky.NetworkException as error:
             raise self._fail(
-                f"The connection to the arm at {self.config.ip} was lost ({_reason(error)}); check the cable and the "
+                f"The connection to the arm at {self.config.ip} was lost ({reason(error)}); check the cable and the "
                 "control box.",
                 network=True,
             ) from error
         except self._errors as error:
-            raise self._fail(f"The arm refused: {_reason(error)}.") from error
+            raise self._fail(f"The arm refused: {reason(error)}.") from error
 
     def _read(self) -> Any:
         return self._call(lambda: self._robot.state)
@@ -387,11 +349,19 @@ class FrankaArm:
         return fault
 
     def _check(self) -> None:
+        if self._closing.is_set():
+            raise HardwareFault(_CLOSED)
         if self._fault is not None:
             raise self._fault
 
     def _check_tracking(self) -> None:
         self._check()
+        with self._lock:
+            if self._mode == "tracking" and self._event is not None:
+                self._stopped_itself()
+            elif self._mode == "tracking" and not self._robot.is_in_control:
+                self._lost_control()
+            self._check()
         if self._mode != "tracking":
             raise HardwareFault("The arm was stopped and follows no targets; call start.")
 
@@ -400,7 +370,7 @@ class FrankaArm:
         out_m = float(np.max(np.abs(position - self.limits.workspace.project(position))))
         if out_m > OUTSIDE_M:
             raise HardwareFault(
-                f"{_place(T_base_tcp)} is {1000 * out_m:.0f} mm outside the workspace {_box(self.limits.workspace)}; "
+                f"{place(T_base_tcp)} is {1000 * out_m:.0f} mm outside the workspace {corners(self.limits.workspace)}; "
                 "guide the arm into it by hand."
             )
 
@@ -414,77 +384,13 @@ class FrankaArm:
         if mode == "Reflex" or self._robot.has_errors:
             raise self._fail(f"The arm stands in an error: {state.current_errors}.")
 
-    def _check_way(self, q_from: FloatArray, q_to: FloatArray) -> None:
-        if q_to.shape != (7,) or not np.all(np.isfinite(q_to)):
-            raise ConfigError("A posture has seven finite joint angles.")
-        if np.any(q_to < panda.JOINT_LIMITS[:, 0]) or np.any(q_to > panda.JOINT_LIMITS[:, 1]):
-            raise ConfigError(f"The posture {np.round(q_to, 3).tolist()} is outside the joint ranges; choose another.")
-        state, model, frame = self._read(), self._robot.model, self._franky.Frame.EndEffector
-        for part in np.linspace(0.0, 1.0, 11):
-            T = np.array(model.pose(frame, q_from + part * (q_to - q_from), state.F_T_EE, state.EE_T_K).matrix)
-            out_m = np.max(np.abs(T[:3, 3] - self.limits.workspace.project(T[:3, 3])))
-            if out_m > OUTSIDE_M:
-                raise ConfigError(
-                    f"The joint motion would pass {_place(T)}, {1000 * out_m:.0f} mm outside the workspace "
-                    f"{_box(self.limits.workspace)}; go nearer first."
-                )
-
-    def _reference(self) -> Any:
-        return self._franky.CartesianReference(target=self._franky.Affine(self._T_target))
-
     def _track(self) -> None:
-        """Let a new tracking motion take over: the sign of life that keeps the arm under control.
-
-        It is what franky's CartesianImpedanceTracker starts; handing over to a fresh one is seamless and rewinds the
-        clock of the dead man's switch, which runs at 1 kHz without Python.
-        """
-        franky, config = self._franky, self.config
-        force2 = sum(
-            (
-                (measure - float(bias)) ** 2
-                for measure, bias in zip(
-                    (franky.Measure.FORCE_X, franky.Measure.FORCE_Y, franky.Measure.FORCE_Z), self._bias, strict=False
-                )
-            ),
-            start=0.0,
+        """Let a fresh tracking motion take over: the sign of life that rewinds the dead man's switch."""
+        tracking = Tracking(
+            self._franky, self.config, T_base_target=self._T_target, bias_N=self._bias[:3], note=self._note
         )
-        motion = franky.CartesianImpedanceTrackingMotion(
-            translational_stiffness=config.translational_stiffness,
-            rotational_stiffness=config.rotational_stiffness,
-            gains_time_constant=0.001,  # gains are faded in from the start of each motion
-            translational_error_clip=np.full(3, config.max_contact_force_N / config.translational_stiffness),
-            rotational_error_clip=np.full(3, config.max_contact_torque_Nm / config.rotational_stiffness),
-            posture_task=franky.PostureTask(np.array(config.home_q), config.nullspace_stiffness),
-            lower_joint_limits=panda.JOINT_LIMITS[:, 0],
-            upper_joint_limits=panda.JOINT_LIMITS[:, 1],
-        )
-        motion.set_gains(
-            franky.CartesianImpedanceGains.isotropic(
-                config.translational_stiffness,
-                config.rotational_stiffness,
-                config.translational_damping,
-                config.rotational_damping,
-            )
-        )
-        motion.set_reference(self._reference())
-        stop_N = config.stop_force_factor * config.max_contact_force_N
-        for name, condition in (("force", force2 > stop_N**2), ("dead man", franky.Measure.REL_TIME > DEAD_MAN_S)):
-            reaction = franky.TorqueReaction(condition, franky.TorqueStopMotion())
-            reaction.register_callback(self._noter(name))
-            motion.add_reaction(reaction)
-        self._call(lambda: self._robot.move(motion, asynchronous=True))
-        self._motion = motion
-
-    def _noter(self, name: str) -> Callable[[Any, Any, Any], None]:
-        this = weakref.ref(self)  # franky keeps callbacks: a strong one would never let the connection go
-
-        def note(state: Any, relative: Any, absolute: Any) -> None:
-            arm = this()
-            if arm is not None:
-                force_N = float(np.linalg.norm(np.array(state.O_F_ext_hat_K)[:3] - arm._bias[:3]))
-                arm._event = (f"{name} {force_N:.1f}", time.monotonic())
-
-        return note
+        self._call(lambda: self._robot.move(tracking.motion, asynchronous=True))
+        self._motion, self._since_renewal = tracking, 0
 
     def _watch(self) -> None:
         """Notice lost control and stale states, keep the pose history, and renew the dead man's switch."""
@@ -497,18 +403,16 @@ class FrankaArm:
                 now = time.monotonic()
                 if state.time.to_sec() != robot_time:
                     robot_time, fresh_s = state.time.to_sec(), now
-                    self._history.append((now, np.array(state.O_T_EE.matrix)))
+                    self._history.add(now, np.array(state.O_T_EE.matrix))
                 self._renew(now - fresh_s)
             except HardwareFault:
                 continue  # remembered, for whoever commands the arm next
-            except self._errors as error:
-                if self._fault is None:
-                    self._fail(
-                        f"The connection to the arm at {self.config.ip} was lost ({_reason(error)}); check the cable "
-                        "and the control box.",
-                        network=isinstance(error, self._franky.NetworkException),
-                    )
-                fresh_s = time.monotonic()
+            except Exception as error:  # whatever it is: a monitor that ends in silence would be worse
+                self._fail(
+                    f"The arm at {self.config.ip} is not to be reached ({reason(error)}); check the cable and the "
+                    "control box.",
+                    network=isinstance(error, self._franky.NetworkException),
+                )
 
     def _renew(self, age_s: float) -> None:
         with self._lock:
@@ -524,45 +428,52 @@ class FrankaArm:
                     "itself. Check the cable and the box.",
                     network=True,
                 )
+            elif self._mode == "tracking" and self._event is not None:
+                self._stopped_itself()
             elif self._mode == "tracking":
                 self._since_renewal += 1
-                if self._since_renewal >= 10:
-                    self._since_renewal = 0
+                if self._since_renewal >= RENEW_EVERY:
                     self._track()
-
-    _since_renewal = 0
 
     def _lost_control(self) -> None:
         """Find out why the motion ended and remember it as the fault."""
-        now = time.monotonic()
         self._mode = "idle"
         try:
             self._robot.join_motion(0.5)
         except self._franky.NetworkException as error:
             self._fail(
-                f"The connection to the arm at {self.config.ip} was lost during a motion ({_reason(error)}); the "
+                f"The connection to the arm at {self.config.ip} was lost during a motion ({reason(error)}); the "
                 "control box has braked the arm. Check the cable and the box.",
                 network=True,
             )
         except self._errors as error:
-            self._fail(f"The control box stopped the arm: {_reason(error)}. Look why before it goes on.")
+            self._fail(f"The control box stopped the arm: {reason(error)}. Look why before it goes on.")
         if self._event is None:
             self._fail("The arm left its motion without a reason; look at Desk.")
-            return
-        name, fired_s = self._event
-        stop_s = now - fired_s
-        if name.startswith("force"):
+        else:
+            self._stopped_itself()
+
+    def _stopped_itself(self) -> None:
+        """Finish a stop that the 1 kHz thread began, and remember it as the fault."""
+        assert self._event is not None
+        what, force_N, fired_s = self._event
+        try:
+            self._robot.join_motion(0.5)
+        except self._errors as error:
+            logger.warning("The arm ended its stop with: %s", error)
+        self.stop()  # if a fresh motion took over before the stop was known
+        if what == "force":
             limit_N = self.config.stop_force_factor * self.config.max_contact_force_N
+            stop_s = time.monotonic() - fired_s
             self._fail(
-                f"The force on the TCP reached {name.split()[-1]} N, above the limit of {limit_N:.0f} N "
+                f"The force on the TCP reached {force_N:.1f} N, above the limit of {limit_N:.0f} N "
                 f"(stop_force_factor x max_contact_force_N); the arm stood {stop_s:.2f} s later. Clear the contact.",
                 stop_s=stop_s,
             )
         else:
             self._fail(
-                f"Python did not answer for {DEAD_MAN_S:.1f} s, so the 1 kHz thread stopped the arm; it stood "
-                f"{stop_s:.2f} s later. Something held the interpreter: a smaller model, or another process.",
-                stop_s=stop_s,
+                f"Python did not answer for {DEAD_MAN_S:.1f} s, so the 1 kHz thread stopped the arm by itself. "
+                "Something held the interpreter: give training a smaller model or a process of its own."
             )
 
     def _reconnect(self) -> None:
@@ -578,8 +489,12 @@ class FrankaArm:
         self._check_inside(np.array(state.O_T_EE.matrix))
         if self._robot.has_errors:
             logger.warning("Errors of the last motion: %s", state.last_motion_errors)
-        if not self._call(self._robot.recover_from_errors):
-            raise ArmFault("The control box refuses to recover; open Desk, look at the error and release the brakes.")
+        self._call(self._robot.recover_from_errors)
+        deadline_s = time.monotonic() + 1.0  # its answer may be older than the recovery
+        while self._call(lambda: self._robot.has_errors):
+            if time.monotonic() > deadline_s:
+                raise ArmFault("The control box refuses to recover; look at the error in Desk, release the brakes.")
+            time.sleep(0.02)
 
     def _wait_still(self, *, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
@@ -607,21 +522,20 @@ class FrankaArm:
                 if off_m < 0.015 and off_rad < 0.1:
                     return  # friction: as near as the stiffness brings it
                 raise self._fail(
-                    f"The arm stands {1000 * off_m:.0f} mm and {np.degrees(off_rad):.0f} degrees from {_place(T_base_tcp)}; "
-                    "something is in its way."
+                    f"The arm stands {1000 * off_m:.0f} mm and {np.degrees(off_rad):.0f} degrees from "
+                    f"{place(T_base_tcp)}; something is in its way."
                 )
             time.sleep(0.05)
 
 
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].removeprefix("libfranka: ").rstrip(".") if lines else type(error).__name__
+def _noter(arm: FrankaArm) -> Callable[[StopReason, Any], None]:
+    """Return what remembers why the 1 kHz thread stopped the arm; one of franky's threads calls it."""
+    this = weakref.ref(arm)  # franky keeps callbacks: a strong one would never let the connection go
 
+    def note(what: StopReason, state: Any) -> None:
+        arm = this()
+        if arm is not None:
+            force_N = float(np.linalg.norm(np.array(state.O_F_ext_hat_K)[:3] - arm._bias[:3]))
+            arm._event = (what, force_N, time.monotonic())
 
-def _place(T_base_tcp: FloatArray) -> str:
-    x, y, z = T_base_tcp[:3, 3]
-    return f"TCP position ({x:.3f}, {y:.3f}, {z:.3f}) m"
-
-
-def _box(box: Box) -> str:
-    return " to ".join("(" + ", ".join(f"{v:.3f}" for v in corner) + ")" for corner in (box.lower, box.upper))
+    return note

@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from rl.errors import ConfigError
+from rl.robots.franka.faults import reason
 from rl.robots.station import ArmConfig
 
 MAX_DYNAMICS = 0.3
@@ -53,7 +54,8 @@ def connect(franky: Any, config: ArmConfig) -> Any:
     try:
         robot = franky.Robot(config.ip, relative_dynamics_factor=config.speed, realtime_config=realtime)
         # The control box is the last line: it brakes hard where the impedance and the 1 kHz reaction did not stop.
-        robot.set_collision_behavior([35.0] * 7, [max(30.0, 1.5 * stop_force_N)] * 6)
+        # Its thresholds are for blows, in one millisecond: HIL-SERL sets 100 N.
+        robot.set_collision_behavior([60.0] * 4 + [30.0] * 3, [max(60.0, 2.5 * stop_force_N)] * 6)
         if config.load_kg > 0.0:
             robot.set_load(config.load_kg, list(config.load_com_m), [0.001, 0, 0, 0, 0.001, 0, 0, 0, 0.001])
     except franky.RealtimeException as error:
@@ -63,16 +65,16 @@ def connect(franky: Any, config: ArmConfig) -> Any:
         ) from error
     except franky.IncompatibleVersionException as error:
         raise ConfigError(
-            f"The arm at {config.ip} speaks another protocol than this franky-control ({_line(error)}); the wheel on "
+            f"The arm at {config.ip} speaks another protocol than this franky-control ({reason(error)}); the wheel on "
             "PyPI is for FR3 systems from 5.9.0 (server version 10): update the arm, or for server version N run: "
             "pip install franky-control --extra-index-url "
             "https://timschneider42.github.io/franky/whl/by-robot-server-version/N/."
         ) from error
     except franky.NetworkException as error:
-        raise ConfigError(_unreachable(config.ip, _line(error))) from error
+        raise ConfigError(_unreachable(config.ip, reason(error))) from error
     except (franky.CommandException, franky.ProtocolException, franky.InvalidOperationException) as error:
         raise ConfigError(
-            f"The arm at {config.ip} refuses the set-up: {_line(error)}; unlock the brakes and activate FCI in Desk."
+            f"The arm at {config.ip} refuses the set-up: {reason(error)}; unlock the brakes and activate FCI in Desk."
         ) from error
     return robot
 
@@ -84,9 +86,3 @@ def _unreachable(ip: str, reason: str) -> str:
             "check arm.ip."
         )
     return f"No control box answers at {ip} ({reason}); check arm.ip, the cable and that this PC is in its network."
-
-
-def _line(error: BaseException) -> str:
-    """Return the first line of an exception's text, without a final point."""
-    lines = str(error).strip().splitlines()
-    return lines[0].removeprefix("libfranka: ").rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,56 @@
+"""What the arm measures, and where it was a moment ago."""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from rl.errors import HardwareFault
+from rl.transforms import apply_delta, pose_difference
+from rl.types import ComparesByValue, FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArmState(ComparesByValue):
+    """What the arm measures at one moment."""
+
+    T_base_tcp: FloatArray
+    """Pose of the TCP. Shape (4, 4), [m]."""
+    twist: FloatArray
+    """Measured velocity of the TCP, J(q) dq, base axes, translation first. Shape (6,), [m/s], [rad/s]."""
+    wrench: FloatArray
+    """Push of the world on the TCP, tared, base axes, force first. Shape (6,), [N], [N m]."""
+    q: FloatArray
+    """Joint angles. Shape (7,), [rad]."""
+    time_s: float
+    """Host time (`time.monotonic`), [s]."""
+    success_rate: float
+    """Fraction of control commands that arrived in time; below 0.95 the network or kernel is too slow."""
+
+
+class PoseHistory:
+    """The TCP's poses of the last seconds, for cameras that ride on the hand; one thread adds, any may ask."""
+
+    def __init__(self, *, poses: int) -> None:
+        self._poses: deque[tuple[float, FloatArray]] = deque(maxlen=poses)
+
+    def add(self, time_s: float, T_base_tcp: FloatArray) -> None:
+        """Remember where the TCP is at a host time, later than the one before."""
+        self._poses.append((time_s, T_base_tcp))
+
+    def at(self, time_s: float) -> FloatArray:
+        """Return T_base_tcp (4, 4), [m], at a host time, interpolated; the newest one for what is later.
+
+        Raises:
+            HardwareFault: If the time is older than the history.
+        """
+        poses = list(self._poses)
+        if not poses or time_s < poses[0][0]:
+            age_s = time.monotonic() - time_s
+            raise HardwareFault(f"Nobody remembers where the arm was {age_s:.2f} s ago; take a new image.")
+        later, T_later = poses[-1]
+        for earlier, T_earlier in reversed(poses[:-1]):
+            if earlier <= time_s:
+                part = min((time_s - earlier) / max(later - earlier, 1e-6), 1.0)
+                return apply_delta(T_earlier, part * pose_difference(T_earlier, T_later))
+            later, T_later = earlier, T_earlier
+        return T_later.copy()
