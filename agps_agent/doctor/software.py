@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 import resource
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -77,30 +76,23 @@ def has_realtime_kernel(release: str | None = None, flag: Path = Path("/sys/kern
     return "PREEMPT_RT" in version or (flag.is_file() and flag.read_text().strip() == "1")
 
 
-def realtime(
-    wanted: Literal["enforce", "ignore"],
-    *,
-    kernel: Callable[[], bool] = has_realtime_kernel,
-    limit: Callable[[int], tuple[int, int]] = resource.getrlimit,
-) -> str:
+def realtime(wanted: Literal["enforce", "ignore"]) -> str:
     """Return whether the 1 kHz loop may run in real time.
 
     Args:
         wanted: As the station says.
-        kernel: Tells whether the kernel is PREEMPT_RT.
-        limit: Tells soft and hard limit of a resource.
 
     Raises:
         AgpsError: If the station enforces what the kernel or the limits of this user do not give.
     """
     if wanted == "ignore":
         return "ignored as the station says: for emulators, not for an arm"
-    if not kernel():
+    if not has_realtime_kernel():
         raise AgpsError(
             f"The kernel {platform.release()} has no PREEMPT_RT and the arm would stop for lost packets; boot one that "
             'has (docs/hardware.md), or, for an emulator only, write realtime = "ignore" under [arm].'
         )
-    rtprio, memlock = (limit(kind)[0] for kind in (resource.RLIMIT_RTPRIO, resource.RLIMIT_MEMLOCK))
+    rtprio, memlock = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_RTPRIO, resource.RLIMIT_MEMLOCK))
     low = []
     if 0 <= rtprio < MIN_RTPRIO:
         low.append(f"rtprio is {rtprio}, needed: {MIN_RTPRIO}")

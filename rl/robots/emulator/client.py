@@ -42,7 +42,10 @@ class EmulatorClient:
         self._ask(f"RESET {seed}")
 
     def fault(self, name: str, *values: object) -> None:
-        """Plant a fault: reflex, freeze [s], die, slow s, force N, gripper fail|hang|unhomed, camera_stall NAME [s], clear."""
+        """Plant a fault: reflex, freeze [s], die, slow s, force N, gripper KIND, camera_stall NAME [s], clear.
+
+        The gripper's kinds: fail, hang, unhomed.
+        """
         self._ask(" ".join(["FAULT", name, *(str(value) for value in values)]))
 
     def arm_time_s(self) -> float:
