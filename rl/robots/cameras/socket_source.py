@@ -113,7 +113,7 @@ class SocketSource:
         header = bytearray(_FRAME_HEADER.size)
         rgb = np.empty((height, width, 3), np.uint8)
         depth = np.empty((height, width), np.dtype("<u2"))
-        views = [memoryview(header), memoryview(rgb).cast("B"), memoryview(depth).cast("B")]
+        views = [memoryview(header), rgb.data.cast("B"), depth.data.cast("B")]
         try:
             self._socket.settimeout(None)
             while not self._closing:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rl.errors import AgpsError, HardwareFault
+from rl.robots.cameras.alignment import Alignment
 from rl.robots.cameras.base import CameraFrame, CameraInfo
 from rl.robots.cameras.sdk import load_sdk, opencv_distortion, pinhole
 from rl.robots.station import CameraConfig
@@ -66,7 +67,6 @@ class StreamingCamera:
         self._config = config
         self._source = source
         self._rs = load_sdk()
-        self._align = self._rs.align(self._rs.stream.color)
         self._converting = threading.Lock()
         self._converted: CameraFrame | None = None
         self._news = threading.Condition()
@@ -187,7 +187,9 @@ class StreamingCamera:
                 "it into a USB 3 port of its own, and try again."
             )
         device = self._source.device
-        intrinsics = arrived.frames.get_color_frame().profile.as_video_stream_profile().intrinsics
+        color = arrived.frames.get_color_frame().profile.as_video_stream_profile()
+        depth = arrived.frames.get_depth_frame().profile.as_video_stream_profile()
+        intrinsics = color.intrinsics
         # Before the first frame some devices still say 0. The SDK keeps a float: 0.0001 comes back as 0.000099999997.
         unit_m = round(float(device.first_depth_sensor().get_depth_scale()), 9)
         if not unit_m > 0.0:
@@ -198,7 +200,7 @@ class StreamingCamera:
         def told(what: Any) -> str:
             return str(device.get_info(what)) if device.supports(what) else ""
 
-        return CameraInfo(
+        info = CameraInfo(
             name=config.name,
             serial=told(rs.camera_info.serial_number),
             model=told(rs.camera_info.name),
@@ -210,6 +212,8 @@ class StreamingCamera:
             usb=told(rs.camera_info.usb_type_descriptor),
             fps=config.fps,
         )
+        self._alignment = Alignment(rs, info, depth.intrinsics, depth.get_extrinsics_to(color))
+        return info
 
     def _convert(self, arrived: _Arrived, depth: bool) -> CameraFrame:
         """Return a frameset as arrays; the newest one is converted once."""
@@ -220,8 +224,7 @@ class StreamingCamera:
             rgb = np.array(arrived.frames.get_color_frame().get_data())
             depth_m = np.empty((0, 0), np.float32)
             if depth:
-                aligned = self._align.process(arrived.frames).get_depth_frame()
-                depth_m = np.asanyarray(aligned.get_data()) * np.float32(self._info.depth_unit_m)
+                depth_m = self._alignment.depth_m(arrived.frames)
             for array in (rgb, depth_m):
                 array.flags.writeable = False  # shared by all who ask
             self._converted = CameraFrame(rgb=rgb, depth_m=depth_m, time_s=arrived.time_s, number=arrived.number)
