@@ -17,9 +17,9 @@ from rl.robots.station import Mount
 from rl.transforms import pose, pose_difference
 from rl.types import Box, FloatArray
 
-STILL_S = 0.3
-"""The arm must not have moved for this long before the image, [s]: longer than a camera's latency."""
-STILL_M, STILL_RAD = 1e-4, 2e-4
+STILL_S = 0.15
+"""The arm must not have moved for this long before an image is awaited, [s]."""
+STILL_M, STILL_RAD = 1e-4, 3e-4
 """Motion within `STILL_S`, and from before the image to after it, that counts as none, [m] and [rad]."""
 SETTLE_TIMEOUT_S = 8.0
 """After that it is no settling any more, [s]."""
@@ -35,6 +35,10 @@ class Pose(Protocol):
     @property
     def T_base_tcp(self) -> FloatArray:
         """Measured pose. Shape (4, 4), [m]."""
+
+    @property
+    def q(self) -> FloatArray:
+        """Joint angles. Shape (7,), [rad]."""
 
 
 class ReadableArm(Protocol):
@@ -237,6 +241,7 @@ def _farther_poses(
     return plan_poses(
         plan,
         T_base_tcp=T_start,
+        q=capture.arm.measure().q,
         T_mount_cam=T_mount_cam,
         T_other_board=T_other_board,
         taken=good,

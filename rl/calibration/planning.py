@@ -9,7 +9,7 @@ import numpy as np
 from rl.calibration.board import CharucoBoard, Sighting
 from rl.calibration.views import CalibrationError, View, coverage
 from rl.errors import ConfigError
-from rl.robots.panda import HOME_Q, inverse_kinematics
+from rl.robots.panda import JOINT_LIMITS, inverse_kinematics
 from rl.robots.station import Mount
 from rl.transforms import invert, matrix_to_rotvec, pose, rotvec_to_matrix
 from rl.types import Box, FloatArray
@@ -21,6 +21,8 @@ _LARGEST_TILT_RAD = 0.9
 """Between the board's normal and the optical axis: beyond it crossings are read badly, [rad]."""
 _NEAREST_M = 0.12
 """Camera to board plane, [m]."""
+_JOINT_MARGIN_RAD = 0.3
+"""To the end of each joint's range, where the arm's own protection pushes back, [rad]."""
 _MARGIN = 0.03
 """Part of the image at each side that stays free of crossings."""
 
@@ -56,6 +58,7 @@ def plan_poses(
     plan: Plan,
     *,
     T_base_tcp: FloatArray,
+    q: FloatArray,
     T_mount_cam: FloatArray,
     T_other_board: FloatArray,
     taken: Sequence[View],
@@ -70,6 +73,7 @@ def plan_poses(
     Args:
         plan: Limits.
         T_base_tcp: Where the hand is. Shape (4, 4), [m].
+        q: The arm's joint angles there. Shape (7,), [rad].
         T_mount_cam: Rough camera pose. Shape (4, 4), [m].
         T_other_board: Rough pose of the board in the other frame. Shape (4, 4), [m].
         taken: Views that will be used too.
@@ -91,7 +95,7 @@ def plan_poses(
         if feature is not None:
             candidates.append(T)
             features.append([*(turn / plan.turn_rad), *feature])
-    chosen = _farthest(candidates, np.array(features), count) if candidates else []
+    chosen = _farthest(candidates, np.array(features), count, q) if candidates else []
     _check_plan(plan, chosen, count, taken, T_mount_cam, T_other_board)
     return _short_path(T_base_tcp, chosen)
 
@@ -134,20 +138,27 @@ def _sees(
     return float(middle[0]), float(middle[1]), float(np.log(np.linalg.norm(centre)))
 
 
-def _farthest(candidates: Sequence[FloatArray], features: FloatArray, count: int) -> list[FloatArray]:
+def _farthest(candidates: Sequence[FloatArray], features: FloatArray, count: int, q: FloatArray) -> list[FloatArray]:
     """Return up to `count` candidates that the arm reaches, each the farthest from those before (Gonzalez 1985)."""
     chosen: list[FloatArray] = []
     distance = np.linalg.norm(features, axis=1)  # from the present pose with the board in the middle, nearly
     while len(chosen) < count and distance.max() > 0.0:
         best = int(np.argmax(distance))
-        try:
-            inverse_kinematics(candidates[best], np.array(HOME_Q))
-        except ConfigError:
-            distance[best] = 0.0
-            continue
-        chosen.append(candidates[best])
-        distance = np.minimum(distance, np.linalg.norm(features - features[best], axis=1))
+        if _reaches(candidates[best], q):
+            chosen.append(candidates[best])
+            distance = np.minimum(distance, np.linalg.norm(features - features[best], axis=1))
+        distance[best] = 0.0
     return chosen
+
+
+def _reaches(T_base_tcp: FloatArray, q: FloatArray) -> bool:
+    """Return whether the arm reaches a pose from the joint angles q with room to the joints' ends."""
+    try:
+        there = inverse_kinematics(T_base_tcp, q)
+    except ConfigError:
+        return False
+    low, high = JOINT_LIMITS.T + np.array([[_JOINT_MARGIN_RAD], [-_JOINT_MARGIN_RAD]])
+    return bool(np.all(there > low) and np.all(there < high))
 
 
 def _check_plan(

@@ -14,7 +14,7 @@ from rl.types import Box, FloatArray
 
 BOARD = CharucoBoard()
 _MARGIN_SQUARES = 0.5
-_PIXELS = 60
+_PIXELS = 80
 _THICK_M = 0.004
 
 

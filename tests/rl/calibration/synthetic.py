@@ -8,6 +8,7 @@ import numpy as np
 from rl.calibration.board import CharucoBoard, Sighting
 from rl.calibration.views import View
 from rl.robots.cameras.base import CameraFrame, CameraInfo
+from rl.robots.panda import HOME_Q
 from rl.robots.station import Mount
 from rl.transforms import apply_delta, invert, pose, rotvec_to_matrix
 from rl.types import ByteArray, FloatArray
@@ -116,6 +117,8 @@ class DrawnCell:
 
     def measure(self) -> "DrawnCell":
         return self
+
+    q = np.array(HOME_Q)
 
     def move_to(self, T_base_tcp: FloatArray, *, speed_m_s: float = 0.1) -> None:
         self.T_base_tcp = T_base_tcp
