@@ -10,6 +10,7 @@ from agps_agent.config import RunConfig
 from agps_agent.confirm import is_terminal, wait_for_enter
 from rl.envs.robot import RobotBackend, RobotEnv, limits_at
 from rl.errors import ConfigError
+from rl.robots.cameras.ages import FrameAges
 from rl.robots.station import StationConfig, load_station
 from rl.supervisor import Hand
 from rl.tasks import get_task
@@ -44,7 +45,8 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
     task = task_at(config, station)
     check_reward(config, station, has_keys=keys is not None and keys.available)
     limits = limits_at(task, station.workspace, speed=config.speed)  # refuses before anything is opened
-    backend = _open_backend(config, task, station, prompt=_prompt(keys))
+    ages = FrameAges()
+    backend = _open_backend(config, task, station, prompt=_prompt(keys), ages=ages)
     return RobotEnv(
         task,
         backend,
@@ -52,6 +54,7 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
         limits=limits,
         knows_truth=station.truth is not None,
         keys=keys,
+        figures=ages.metrics,
     )
 
 
@@ -81,12 +84,13 @@ def open_dry(config: RunConfig, folder: Path | None = None) -> RobotEnv:
 
 
 def _open_backend(
-    config: RunConfig, task: Task, station: StationConfig, *, prompt: Callable[[str], None] | None
+    config: RunConfig, task: Task, station: StationConfig, *, prompt: Callable[[str], None] | None, ages: FrameAges
 ) -> RobotBackend:
+    from rl.robots.cameras.opening import open_camera
     from rl.robots.cameras.rig import CameraRig
     from rl.robots.franka.backend import FrankaBackend
 
-    cameras = CameraRig(station.cameras, task)
+    cameras = CameraRig(station.cameras, task, open_camera=lambda camera: ages.watch(open_camera(camera)))
     try:
         return FrankaBackend(task, station, cameras=cameras, speed=config.speed, prompt=prompt)
     except BaseException:

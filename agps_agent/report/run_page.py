@@ -54,6 +54,7 @@ def write_report(run: RunDirectory) -> Path:
         *_detector(episodes),
         *_reward(episodes),
         *_gallery(views, questions),
+        *_robot(summary.get("robot") or (episodes[-1].get("robot") if episodes else None) or {}),
         _configuration(config, saved.get("versions", {})),
     ]
     write_atomically(run.report, html.page(title, sections))
@@ -235,6 +236,38 @@ def _card(view: InterventionView) -> str:
         + ("" if view.from_memory else html.folded("prompt", view.prompt) + html.folded("reply", view.reply))
         + "</div></div>"
     )
+
+
+ROBOT_FIGURES = {
+    "ticks": "control steps",
+    "tick_p50_ms": "period, median [ms]",
+    "tick_p99_ms": "period, 99 % below [ms]",
+    "tick_max_ms": "period, longest [ms]",
+    "late_ticks": "periods over 120 ms",
+    "watchdog_freezes": "watchdog held the arm (no action for 0.3 s)",
+    "watchdog_stops": "watchdog stopped the arm (no action for 1 s)",
+    "faults": "faults, each of which ended its episode",
+    "recoveries": "recoveries",
+    "min_success_rate": "control commands in time, worst share",
+    "camera_age_p50_ms": "age of an image when used, median [ms]",
+    "camera_age_p99_ms": "age of an image when used, 99 % below [ms]",
+    "max_force_N": "largest force measured [N]",
+    "guarded_steps": "control steps that the guard shortened",
+}
+"""What a real arm counted, in the order of the report."""
+
+
+def _robot(counted: Mapping[str, float]) -> list[str]:
+    if not counted:
+        return []
+    named = [(text, f"{counted[name]:g}") for name, text in ROBOT_FIGURES.items() if name in counted]
+    others = [
+        (name.replace("guard/", "limit that acted: ").replace("_", " "), f"{value:g}")
+        for name, value in counted.items()
+        if name.startswith(("guard/", "confirm/", "key_"))
+    ]
+    note = "What rate, watchdog, guard and cameras did throughout training and evaluations; pauses are left out."
+    return [html.section("Robot", note, html.table((), [*named, *others]))]
 
 
 def _configuration(config: Mapping[str, Any], versions: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -112,6 +112,7 @@ class RobotEnv(ManipulationEnv):
         limits: GuardLimits | None = None,
         knows_truth: bool = False,
         keys: Keys | None = None,
+        figures: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """Put a task on a real arm; nothing moves before `reset`.
 
@@ -122,6 +123,7 @@ class RobotEnv(ManipulationEnv):
             limits: Of each control step, see `limits_at`; the task's if None.
             knows_truth: Whether the backend's `truth` says where things are.
             keys: Where an operator's keys come from.
+            figures: What else `metrics` reports, e.g. of the cameras.
         """
         super().__init__(task, backend, image_size=image_size, limits=limits)
         self.robot_backend = backend
@@ -130,6 +132,7 @@ class RobotEnv(ManipulationEnv):
         self.ticks = Ticks()
         self.keys = keys
         self._knows_truth = knows_truth
+        self._figures = figures
         self._counts: Counter[str] = Counter()
         self._fault: HardwareFault | None = None
         """What ended the last episode and is still to be recovered from."""
@@ -218,16 +221,17 @@ class RobotEnv(ManipulationEnv):
         """Stop the arm; `reset` starts it again. Never raises: it is what is done when something else did."""
         self.ticks.interrupt()
         self._paused = True
-        try:
-            self.robot_backend.stop()
-        except Exception:  # the reason why we stop must not be hidden by a failure to stop
-            _log.exception("The arm did not confirm that it stopped; use the emergency stop.")
+        for act in (self.robot_backend.pause, self.robot_backend.stop):  # a watchdog need not see to it
+            try:
+                act()
+            except Exception:  # the reason why we stop must not be hidden by a failure to stop
+                _log.exception("The arm did not confirm that it stopped; use the emergency stop.")
 
     def metrics(self) -> dict[str, float]:
         """Return counters and figures of guard, rate and hardware since the environment was made."""
         counts = {name: float(count) for name, count in sorted(self._counts.items())}
         faults = {name: counts.get(name, 0.0) for name in ("faults", "recoveries")}
-        return {**faults, **counts, **self.ticks.metrics(), **self.robot_backend.metrics()}
+        return {**faults, **counts, **self.ticks.metrics(), **self.robot_backend.metrics(), **self._figures()}
 
     def _recover(self) -> None:
         if self._fault is not None:

@@ -57,6 +57,9 @@ class Cameras(Protocol):
     def capture(self, names: Collection[str] | None, pose_at: Callable[[float], FloatArray]) -> tuple[RGBDFrame, ...]:
         """Return RGB-D of agent cameras."""
 
+    def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> None:
+        """Return once every camera has a frame from after a host time."""
+
     def close(self) -> None:
         """Close them."""
 
@@ -94,6 +97,7 @@ class DryRunBackend:
     def reset(self, T_base_tcp: FloatArray, rng: np.random.Generator) -> RobotState:
         """Return the first measurement; the arm stays where it is."""
         self._targets.clear()
+        self._cameras.wait_newer(time.monotonic())
         self._deadline_s = time.monotonic()
         return self._measure()
 

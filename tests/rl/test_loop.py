@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from rl.envs import make_env
 from rl.errors import ConfigError
 from rl.loop import RolloutLoop
 from rl.supervisor import NullSupervisor
@@ -175,3 +176,72 @@ def test_takeover_ends_the_waypoints_that_were_being_followed():
 def test_two_robots_in_one_loop_are_refused():
     with pytest.raises(ConfigError, match="n_envs=1"):
         RolloutLoop(DummyVecEnv([PointArm, PointArm]), policy=still)
+
+
+def _guided_loop(env, *, confirm, motions=("free", "free", "free")):
+    _, info = env.reset(seed=0)
+    start = info["observation"].robot.T_base_tcp
+    targets = [start.copy() for _ in motions]
+    for k, target in enumerate(targets):
+        target[2, 3] -= 0.02 * (k + 1)
+    guide = Guide(
+        waypoints=tuple(
+            Waypoint(T_base_tcp=T, gripper_opening=0.0, motion=motion)
+            for T, motion in zip(targets, motions, strict=True)
+        ),
+        max_steps=40,
+        id="0001",
+    )
+    supervisor = _AnswersOnce(guide)
+    return RolloutLoop(DummyVecEnv([lambda: env]), policy=lambda _: np.zeros(6), supervisor=supervisor, confirm=confirm)
+
+
+class _AnswersOnce(NullSupervisor):
+    def __init__(self, answer):
+        self.answer = answer
+
+    def review(self, observation, *, active=None):
+        answer, self.answer = self.answer, None
+        return answer
+
+
+def test_each_further_waypoint_is_asked_for_once():
+    asked = []
+
+    def confirm(guide, index):
+        asked.append(index)
+        return True
+
+    loop = _guided_loop(make_env("usb_insertion", robot="fake"), confirm=confirm)
+    assert sum(loop.step().transition.guided for _ in range(20)) > 5
+    assert asked == [1, 2]
+
+
+def test_refused_waypoint_ends_the_guidance():
+    loop = _guided_loop(make_env("usb_insertion", robot="fake"), confirm=lambda guide, index: False)
+    guided = [loop.step().transition.guided for _ in range(10)]
+    assert guided[0] and not any(guided[guided.index(False) :])
+    assert loop.active is None
+
+
+def test_search_is_not_asked_for_step_by_step():
+    asked = []
+    motions = ("free", "search", "search")
+    loop = _guided_loop(
+        make_env("usb_insertion", robot="fake"), confirm=lambda guide, k: asked.append(k), motions=motions
+    )
+    for _ in range(10):
+        loop.step()
+    assert asked == []
+
+
+def test_restarted_episode_keeps_its_number():
+    env = make_env("usb_insertion", robot="fake", horizon=3)
+    loop = RolloutLoop(DummyVecEnv([lambda: env]), policy=lambda _: np.zeros(6))
+    while loop.step().outcome is None:
+        pass
+    number = loop.episode
+    env.reset(seed=5)  # somebody else's episode
+    loop.restart()
+    assert loop.episode == number
+    assert loop.step().info["episode_step"] == 1

@@ -1,14 +1,15 @@
-"""A fake arm with the controls of a real one, which fails when it is told to."""
+"""Arms with the controls of a real one, which fail when they are told to."""
 
 import time
 from collections import Counter
 
 from rl.errors import HardwareFault
 from rl.robots.fake import FakeBackend
+from rl.robots.mujoco import MujocoBackend
 
 
-class FailingBackend(FakeBackend):
-    """Obeys at once; `fail_at` are the numbers of the commands that find it broken, `unrecoverable` how it stays."""
+class Controls:
+    """A backend's `fail_at` are the numbers of the commands that find it broken, `unrecoverable` is how it stays."""
 
     def __init__(self, task, *, fail_at=(), unrecoverable=False, period_s=0.0):
         super().__init__(task)
@@ -48,6 +49,14 @@ class FailingBackend(FakeBackend):
 
     def metrics(self):
         return {"watchdog_freezes": 0.0}
+
+
+class FailingBackend(Controls, FakeBackend):
+    """Obeys at once."""
+
+
+class SimulatedArm(Controls, MujocoBackend):
+    """Has real images and contacts."""
 
 
 class Typed:
