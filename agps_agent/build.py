@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
-from rl.learner import ThreadedLearner, prepare_process
+from rl.learner import ThreadedLearner, prepare_process, set_apart
 from rl.reward_classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
@@ -119,7 +120,8 @@ class Session:
         return load_demos(folder, env=env)
 
     def __enter__(self) -> Self:
-        """Return the session."""
+        """Return the session; what was made so far is not searched for garbage any more."""
+        set_apart()
         return self
 
     def __exit__(
@@ -133,6 +135,7 @@ class Session:
         if self.robot is None:
             self.eval_env.close()
         self.opened.close()
+        gc.unfreeze()
 
 
 def build_session(config: RunConfig, run: RunDirectory) -> Session:
@@ -399,7 +402,8 @@ class Asker:
         return asyncio.run(ask(self.graph, context, mode=mode))
 
     def __enter__(self) -> Self:
-        """Return the asker."""
+        """Return the asker; what was made so far is not searched for garbage any more."""
+        set_apart()
         return self
 
     def __exit__(
@@ -408,6 +412,7 @@ class Asker:
         """Close the simulator, if one was opened."""
         if self._env is not None:
             self._env.close()
+        gc.unfreeze()
 
 
 def build_asker(config: RunConfig) -> Asker:

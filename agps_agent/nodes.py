@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from langgraph.errors import NodeError, NodeTimeoutError
+from langgraph.errors import NodeError
 from langgraph.graph import END
 from langgraph.runtime import Runtime
 from langgraph.types import Command
@@ -220,8 +220,6 @@ async def give_up(state: GraphState, error: NodeError) -> Command[Any]:
     match error.error:
         case AgentFault() | ReplyError() | ToolError() as fault:
             reason, message = fault.reason, str(fault)
-        case NodeTimeoutError():
-            reason, message = "timeout", f"{error.node} took longer than the wall budget."
         case fault:
             reason, message = "internal_error", f"{error.node}: {type(fault).__name__}: {fault}"
             log.error("The agent failed in %s.", error.node, exc_info=fault)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from langgraph.errors import NodeError, NodeTimeoutError
+from langgraph.errors import NodeError
 from langgraph.runtime import Runtime
 
 from agps_agent import nodes
@@ -57,7 +57,6 @@ async def test_recalled_plan_that_does_not_fit_leads_to_a_fresh_look() -> None:
     [
         (AgentFault("not_visible", "Nothing there."), "not_visible"),
         (ToolRetry("No such tool.", reason="unknown_tool"), "unknown_tool"),
-        (NodeTimeoutError("plan", 60.0, kind="run", run_timeout=60.0), "timeout"),
         (ZeroDivisionError("oops"), "internal_error"),
     ],
 )
