@@ -1,0 +1,494 @@
+"""Every kind of camera keeps one contract; what is wrong with a camera is said in one sentence, in time."""
+
+import dataclasses
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("pyrealsense2", reason="needs the extra realsense")
+
+import pyrealsense2 as rs
+
+from rl.calibration.file import CameraCalibration
+from rl.errors import ConfigError, HardwareFault
+from rl.robots.cameras import CameraDriver, CameraInfo, CameraRig, open_camera
+from rl.robots.cameras.realsense import ATTEMPTS, set_exposure, start_with_reset
+from rl.robots.cameras.recording import Recording, record
+from rl.robots.cameras.rendered import RenderedCamera, rendered_by
+from rl.robots.cameras.sdk import opencv_distortion, pinhole
+from rl.robots.cameras.software import make_device
+from rl.robots.cameras.streaming import StreamingCamera
+from rl.robots.mujoco import MujocoBackend
+from rl.robots.station import CameraConfig, load_station
+from rl.tasks import get_task
+from tests.hardware.cameras import CameraServer, gradient
+from tools.perception import deproject
+
+pytestmark = pytest.mark.emulated
+
+INFO = CameraInfo(
+    name="wrist_1",
+    serial="218622270001",
+    model="RealSense D405",
+    width=640,
+    height=480,
+    depth_unit_m=0.0001,
+    K=np.array([[433.0, 0.0, 318.1], [0.0, 432.5, 241.7], [0.0, 0.0, 1.0]]),
+    distortion=np.array([-0.05, 0.02, 0.001, -0.002, 0.0]),
+    fps=30,
+)
+
+
+def config(device: str, **changes: Any) -> CameraConfig:
+    values = {"name": "wrist_1", "mount": "hand", "max_age_s": 1.0, **changes}
+    return CameraConfig(device=device, **values)
+
+
+@pytest.fixture
+def server() -> Iterator[CameraServer]:
+    camera = CameraServer(INFO, gradient(INFO))
+    yield camera
+    camera.close()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of the gradient."""
+    path = tmp_path_factory.mktemp("recording") / "wrist_1.db3"
+    render = gradient(INFO)
+    with Recording(path, INFO) as file:
+        for number in range(1, 61):
+            file.write_raw(*render(number), time_s=number / INFO.fps)
+    return path
+
+
+def software_camera() -> tuple[CameraDriver, Callable[[], None]]:
+    """A software device that is fed at 30 Hz until the returned function is called."""
+    device = make_device(INFO)
+    device.start()
+    ended = threading.Event()
+    render = gradient(INFO)
+
+    def feed() -> None:
+        number = 0
+        while not ended.wait(1 / 30):
+            number += 1
+            device.push(*render(number), number=number)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+
+    def end() -> None:
+        ended.set()
+        thread.join()
+
+    return StreamingCamera(config("software"), device), end
+
+
+@pytest.fixture(params=["rendered", "software", "socket", "recording"])
+def camera(request: pytest.FixtureRequest) -> Iterator[CameraDriver]:
+    """One opened camera of each kind."""
+    end: Callable[[], None] = lambda: None  # noqa: E731
+    opened: CameraDriver
+    if request.param == "rendered":
+        backend = MujocoBackend(get_task("usb_insertion"), shadows=False)
+        backend.reset(get_task("usb_insertion").home, np.random.default_rng(0))
+        opened, end = RenderedCamera(config("rendered"), backend), backend.close
+    elif request.param == "software":
+        opened, end = software_camera()
+    elif request.param == "socket":
+        served = request.getfixturevalue("server")
+        opened = open_camera(config(served.device))
+    else:
+        opened = open_camera(config(str(request.getfixturevalue("recording"))))
+    yield opened
+    if request.param == "software":
+        end()
+    opened.close()
+    if request.param == "rendered":
+        end()
+
+
+class TestContract:
+    def test_info_describes_the_frames(self, camera: CameraDriver) -> None:
+        info, frame = camera.info, camera.latest()
+        assert frame.rgb.shape == (info.height, info.width, 3)
+        assert frame.rgb.dtype == np.uint8
+        assert frame.depth_m.shape == (info.height, info.width)
+        assert frame.depth_m.dtype == np.float32
+        assert 0.0 < info.depth_unit_m <= 0.001
+        assert info.K.shape == (3, 3)
+        assert info.distortion.shape == (5,)
+        assert info.serial
+
+    def test_depth_is_in_metres(self, camera: CameraDriver) -> None:
+        depth_m = camera.latest().depth_m
+        assert 0.05 < np.median(depth_m[depth_m > 0.0]) < 1.5
+
+    def test_depth_can_be_left_out(self, camera: CameraDriver) -> None:
+        frame = camera.latest(depth=False)
+        assert frame.depth_m.size == 0
+        assert camera.latest().depth_m.size > 0
+
+    def test_frames_have_host_times_and_new_numbers(self, camera: CameraDriver) -> None:
+        first = camera.latest()
+        second = camera.wait_newer(first.time_s)
+        assert first.time_s < second.time_s <= time.monotonic()
+        assert second.number != first.number
+
+    def test_frame_after_a_moment_is_of_after_it(self, camera: CameraDriver) -> None:
+        now = time.monotonic()
+        assert camera.wait_newer(now).time_s > now
+
+    def test_frame_that_does_not_come_is_a_fault(self, camera: CameraDriver) -> None:
+        begin = time.monotonic()
+        with pytest.raises(HardwareFault, match="wrist_1"):
+            camera.wait_newer(begin + 60.0, timeout_s=0.2)
+        assert time.monotonic() - begin < 2.0
+
+    def test_closed_camera_says_so(self, camera: CameraDriver) -> None:
+        camera.close()
+        with pytest.raises(HardwareFault, match=r"wrist_1 .* is closed"):
+            camera.latest()
+
+
+class TestSdk:
+    def test_recording_tells_what_the_camera_told(self, recording: Path) -> None:
+        camera = open_camera(config(str(recording)))
+        camera.close()
+        assert (camera.info.serial, camera.info.model) == (INFO.serial, INFO.model)
+        assert camera.info.depth_unit_m == INFO.depth_unit_m
+        np.testing.assert_allclose(camera.info.K, INFO.K, atol=1e-4)
+        np.testing.assert_allclose(camera.info.distortion, INFO.distortion, atol=1e-6)
+
+    def test_playback_gives_whole_pairs_once_and_again_from_the_start(self, recording: Path) -> None:
+        """The SDK plays each image twice, once with the other stream's last one; red and depth tell the number."""
+        camera = open_camera(config(str(recording)))
+        numbers, time_s = [], 0.0
+        while len(numbers) < 90:
+            frame = camera.wait_newer(time_s)
+            assert round(float(frame.depth_m[240, 320]) * 1e4) == 5000 + int(frame.rgb[0, 0, 0])
+            numbers.append(frame.number)
+            time_s = frame.time_s
+        camera.close()
+        assert all(a != b for a, b in zip(numbers, numbers[1:], strict=False))
+        assert any(b < a for a, b in zip(numbers, numbers[1:], strict=False))
+
+    def test_any_camera_can_be_recorded(self, server: CameraServer, tmp_path: Path) -> None:
+        path = tmp_path / "copy.db3"
+        live = open_camera(config(server.device))
+        count = record(live, path, seconds=1.0)
+        live.close()
+        played = open_camera(config(str(path)))
+        frame = played.latest()
+        played.close()
+        assert 10 <= count <= 32
+        assert round(float(frame.depth_m[240, 320]) * 1e4) == 5000 + int(frame.rgb[0, 0, 0])
+
+    def test_long_streams_stay_paired(self) -> None:
+        """With time stamps that do not fit the frame numbers, the SDK's syncer stops to pair after 24 frames."""
+        device = make_device(INFO)
+        device.start()
+        pairs = 0
+        for number in range(500, 600):
+            device.push(*gradient(INFO)(number), number=number)
+            frames = device.wait(0.5)
+            pairs += bool(frames and frames.get_color_frame() and frames.get_depth_frame())
+        device.close()
+        assert pairs >= 98
+
+    @pytest.mark.parametrize("model", ["brown_conrady", "inverse_brown_conrady"])
+    def test_lens_is_opencvs_whatever_the_sdk_calls_it(self, model: str) -> None:
+        intrinsics = rs.intrinsics()
+        intrinsics.width, intrinsics.height = 848, 480
+        intrinsics.fx, intrinsics.fy, intrinsics.ppx, intrinsics.ppy = 610.0, 609.0, 421.0, 243.0
+        intrinsics.model = getattr(rs.distortion, model)
+        intrinsics.coeffs = [-0.056, 0.066, 0.0007, -0.0004, -0.021]
+        pixels = np.array([[20.0, 20.0], [830.0, 30.0], [421.0, 243.0], [600.0, 460.0]])
+        rays = cv2.undistortPoints(pixels[:, None], pinhole(intrinsics), opencv_distortion(rs, intrinsics))[:, 0]
+        sdk = [rs.rs2_deproject_pixel_to_point(intrinsics, list(pixel), 1.0)[:2] for pixel in pixels]
+        np.testing.assert_allclose(rays, sdk, atol=0.25 / 610.0)
+
+
+class TestExposure:
+    """On software sensors: the options and limits of a D435's colour sensor and of a D405's stereo module."""
+
+    def device(self, *, color_in_stereo_module: bool) -> tuple[Any, Any]:
+        device = rs.software_device()
+        sensors = {"Stereo Module": device.add_sensor("Stereo Module")}
+        sensors["Stereo Module"].add_read_only_option(rs.option.depth_units, 0.0001)
+        name = "Stereo Module" if color_in_stereo_module else "RGB Camera"
+        if name not in sensors:
+            sensors[name] = device.add_sensor(name)
+        color = rs.video_stream()
+        color.type, color.index, color.uid, color.fmt, color.bpp = rs.stream.color, 0, 1, rs.format.rgb8, 3
+        color.width, color.height, color.fps = 640, 480, 30
+        sensors[name].add_video_stream(color)
+        limits = rs.option_range()
+        for sensor in sensors.values():
+            limits.min, limits.max, limits.step, limits.default = 0.0, 1.0, 1.0, 1.0
+            sensor.add_option(rs.option.enable_auto_exposure, limits, True)
+            limits.min, limits.max, limits.default = 1.0, 165000.0 if sensor.is_depth_sensor() else 10000.0, 156.0
+            sensor.add_option(rs.option.exposure, limits, True)
+        return device, sensors
+
+    @pytest.mark.parametrize(("in_stereo_module", "value"), [(True, 10500.0), (False, 105.0)])
+    def test_exposure_is_set_where_the_colour_is(self, in_stereo_module: bool, value: float) -> None:
+        device, sensors = self.device(color_in_stereo_module=in_stereo_module)
+        set_exposure(rs, device, config("1", exposure_us=10500.0))
+        color = sensors["Stereo Module" if in_stereo_module else "RGB Camera"]
+        assert color.get_option(rs.option.exposure) == value
+        assert color.get_option(rs.option.enable_auto_exposure) == 0.0
+
+    def test_no_exposure_leaves_it_to_the_camera(self) -> None:
+        device, sensors = self.device(color_in_stereo_module=False)
+        sensors["RGB Camera"].set_option(rs.option.enable_auto_exposure, 0.0)
+        set_exposure(rs, device, config("1"))
+        assert sensors["RGB Camera"].get_option(rs.option.enable_auto_exposure) == 1.0
+
+    def test_impossible_exposure_is_refused_with_the_limits(self) -> None:
+        device, _ = self.device(color_in_stereo_module=True)
+        with pytest.raises(ConfigError, match=r"exposure_us is 200000; the sensor can 1 to 165000"):
+            set_exposure(rs, device, config("1", exposure_us=200000.0))
+
+    def test_sensor_without_the_option_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="leave out exposure_us"):
+            set_exposure(rs, make_device(INFO).device, config("1", exposure_us=10500.0))
+
+
+class TestFaults:
+    def test_stalled_camera_is_named_within_its_age_limit(self, server: CameraServer) -> None:
+        camera = open_camera(config(server.device, max_age_s=0.15))
+        server.stall()
+        with pytest.raises(HardwareFault, match=r"wrist_1 .* is 0\.\d+ s old, 0\.15 s is the limit") as fault:
+            while time.monotonic() - server.stalled_at_s < 5.0:
+                camera.latest()
+                time.sleep(0.002)
+        late_s = time.monotonic() - server.stalled_at_s
+        camera.close()
+        print(f"\nstall to error: {late_s:.3f} s: {fault.value}")  # noqa: T201  # the time is asked for
+        assert late_s < 0.5
+
+    def test_lost_connection_is_named_at_once(self, server: CameraServer) -> None:
+        camera = open_camera(config(server.device, max_age_s=60.0))
+        server.stall()
+        server.disconnect()
+        with pytest.raises(HardwareFault, match="wrist_1 .* the other end closed the connection") as fault:
+            while time.monotonic() - server.stalled_at_s < 5.0:
+                camera.latest()
+                time.sleep(0.002)
+        late_s = time.monotonic() - server.stalled_at_s
+        camera.close()
+        print(f"\nlost connection to error: {late_s:.3f} s: {fault.value}")  # noqa: T201  # the time is asked for
+        assert late_s < 2.0
+
+    def test_device_that_never_streams_is_a_fault(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("rl.robots.cameras.streaming.START_TIMEOUT_S", 0.3)
+        device = make_device(INFO)
+        device.start()
+        with pytest.raises(HardwareFault, match="sent no complete frame"):
+            StreamingCamera(config("218622270001"), device)
+
+    def test_missing_serial_is_said_at_once_with_what_is_there(self) -> None:
+        begin = time.monotonic()
+        with pytest.raises(ConfigError, match=r"'999' is connected; connected: .*L515 needs pyrealsense2 2\.54\.2"):
+            open_camera(config("999"))
+        print(f"\nwrong serial to error: {time.monotonic() - begin:.3f} s")  # noqa: T201  # the time is asked for
+        assert time.monotonic() - begin < 5.0
+
+    def test_impossible_profile_lists_the_possible_ones(self, recording: Path, server: CameraServer) -> None:
+        with pytest.raises(ConfigError, match=r"848x480 at 30 Hz; it has: colour 640x480 at 30 Hz; depth 640x480"):
+            open_camera(config(str(recording), width=848))
+        with pytest.raises(ConfigError, match=r"848x480; it has: 640x480 at 30 Hz"):
+            open_camera(config(server.device, width=848))
+
+    @pytest.mark.parametrize(
+        ("device", "message"),
+        [
+            ("", "has no device"),
+            ("/nowhere/wrist_1.db3", "there is no recording"),
+            ("emulator://nowhere", "write emulator://HOST:PORT/CAMERA"),
+            ("emulator://127.0.0.1:9/wrist_1", r"nothing answers at 127\.0\.0\.1:9"),
+        ],
+    )
+    def test_wrong_devices_are_told_apart(self, device: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            open_camera(config(device))
+
+    def test_damaged_recording_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "broken.db3").write_text("not a recording")
+        with pytest.raises(ConfigError, match="no recording that this SDK can play"):
+            open_camera(config(str(tmp_path / "broken.db3")))
+
+    def test_unknown_camera_of_an_emulator_is_refused(self, server: CameraServer) -> None:
+        with pytest.raises(ConfigError, match="has no camera 'side'"):
+            open_camera(config(server.device.replace("wrist_1", "side")))
+
+    def test_camera_that_does_not_stream_is_reset_before_the_last_attempt(self) -> None:
+        calls: list[str] = []
+
+        def start() -> str:
+            calls.append("start")
+            if calls.count("start") < ATTEMPTS:
+                raise HardwareFault("no frames")
+            return "streams"
+
+        assert start_with_reset(start, lambda: calls.append("reset")) == "streams"
+        assert calls == ["start", "start", "reset", "start"]
+
+    @pytest.mark.parametrize(
+        ("module", "message"),
+        [
+            (None, "pip install 'agps"),
+            ("raise ImportError('libusb-1.0.so.0: cannot open shared object file')", "apt install libusb-1.0-0"),
+            ("raise ImportError('undefined symbol')", "does not load"),
+            ("", "is not the SDK"),
+        ],
+        ids=["missing", "libusb", "broken", "other"],
+    )
+    def test_broken_installations_are_told_apart(self, tmp_path: Path, module: str | None, message: str) -> None:
+        block = "sys.modules['pyrealsense2'] = None"
+        if module is not None:
+            (tmp_path / "pyrealsense2").mkdir()
+            (tmp_path / "pyrealsense2" / "__init__.py").write_text(module)
+            block = f"sys.path.insert(0, {str(tmp_path)!r})"
+        script = f"import sys; {block}\nfrom rl.robots.cameras.sdk import load_sdk; load_sdk()"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        assert "ConfigError" in done.stderr
+        assert message in done.stderr
+
+
+def calibration(path: Path, **changes: Any) -> Path:
+    values: dict[str, Any] = {
+        "camera": "wrist_1",
+        "serial": INFO.serial,
+        "mount": "hand",
+        "width": 640,
+        "height": 480,
+        "T_mount_cam": tuple(tuple(row) for row in np.eye(4).tolist()),
+        "residual_mm": 0.1,
+        "residual_deg": 0.01,
+        "poses": 20,
+        "date": "2026-11-21T00:00:00+00:00",
+        "board": "charuco 8x6 25.00 mm",
+    }
+    CameraCalibration(**{**values, **changes}).save(path)
+    return path
+
+
+class TestRig:
+    def test_policy_sees_crops_of_one_shared_device(self, server: CameraServer) -> None:
+        first = config(server.device, crop=(0, 0, 320, 320))
+        second = dataclasses.replace(first, name="wrist_2", crop=(320, 100, 200, 200))
+        with CameraRig([first, second], get_task("usb_insertion")) as rig:
+            images = rig.policy_images(64)
+        assert list(images) == ["wrist_1", "wrist_2"]
+        assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images.values())
+        assert (images["wrist_1"][..., 1] == 200).all()  # the gradient's left half
+        assert (images["wrist_2"][..., 1] == 90).all()
+
+    def test_agent_gets_poses_of_the_hand_at_the_frames_time(self, server: CameraServer, tmp_path: Path) -> None:
+        file = calibration(tmp_path / "wrist_1.json", T_mount_cam=tuple(map(tuple, translation(0.07).tolist())))
+        first = config(server.device, calibration=file)
+        asked: list[float] = []
+
+        def pose_at(time_s: float) -> np.ndarray:
+            asked.append(time_s)
+            return translation(0.5)
+
+        with CameraRig([first, dataclasses.replace(first, name="wrist_2", calibration=None)], task()) as rig:
+            (frame,) = rig.capture(None, pose_at)
+            assert rig.calibrated == ("wrist_1",)
+            with pytest.raises(ConfigError, match="wrist_2 has no calibration"):
+                rig.capture(["wrist_2"], pose_at)
+            with pytest.raises(ConfigError, match="side is not in the station"):
+                rig.capture(["side"], pose_at)
+        np.testing.assert_allclose(frame.T_base_cam, translation(0.57))
+        np.testing.assert_allclose(frame.K, INFO.K, atol=1e-4)
+        assert frame.name == "wrist_1"
+        assert 0.0 <= time.monotonic() - asked[0] < 10.0
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"serial": "42"}, f"of camera 42, but camera wrist_1 is camera {INFO.serial}"),
+            ({"width": 848}, "of profile 848x480, but camera wrist_1 is profile 640x480"),
+            ({"mount": "world"}, "of mount world, but camera wrist_1 is mount hand"),
+        ],
+    )
+    def test_calibration_of_something_else_is_refused(
+        self, server: CameraServer, tmp_path: Path, changes: dict[str, Any], message: str
+    ) -> None:
+        file = calibration(tmp_path / "wrist_1.json", **changes)
+        first = config(server.device, calibration=file)
+        with pytest.raises(ConfigError, match=message):
+            CameraRig([first, dataclasses.replace(first, name="wrist_2", calibration=None)], task())
+
+    def test_all_are_closed_if_one_fails(self, server: CameraServer) -> None:
+        opened: list[CameraDriver] = []
+
+        def opening(chosen: CameraConfig) -> CameraDriver:
+            opened.append(open_camera(chosen))
+            return opened[-1]
+
+        with pytest.raises(ConfigError, match="there is no recording"):
+            CameraRig([config(server.device), config("gone.db3", name="wrist_2")], task(), open_camera=opening)
+        with pytest.raises(HardwareFault, match="closed"):
+            opened[0].latest()
+
+    def test_camera_of_the_policy_has_to_be_there(self, server: CameraServer) -> None:
+        with pytest.raises(ConfigError, match="sees through camera 'wrist_2'; the station has wrist_1"):
+            CameraRig([config(server.device)], task())
+
+    def test_crop_outside_of_the_image_is_refused(self, server: CameraServer) -> None:
+        first = config(server.device, crop=(400, 0, 320, 320))
+        with pytest.raises(ConfigError, match=r"crop \[400, 0, 320, 320\] .* 640x480"):
+            CameraRig([first, dataclasses.replace(first, name="wrist_2")], task())
+
+    def test_one_device_has_one_profile(self, server: CameraServer) -> None:
+        first = config(server.device)
+        with pytest.raises(ConfigError, match="are one device, .* differ in fps: 30 and 15"):
+            CameraRig([first, dataclasses.replace(first, name="wrist_2", fps=15)], task())
+
+    def test_rendered_cameras_show_what_the_backend_shows(self, tmp_path: Path) -> None:
+        backend = MujocoBackend(task(), shadows=False)
+        backend.reset(task().home, np.random.default_rng(0))
+        cameras = [config("rendered", name=name, mount="hand") for name in ("wrist_1", "wrist_2")]
+        cameras = [dataclasses.replace(camera, device=camera.name) for camera in cameras]
+        with CameraRig(cameras, task(), open_camera=rendered_by(backend)) as rig:
+            images = rig.policy_images(128)
+        small = backend.policy_images(128)
+        backend.close()
+        for name in images:
+            assert np.abs(images[name].astype(float) - small[name]).mean() < 25.0  # other meshes, same view
+
+
+def task() -> Any:
+    return get_task("usb_insertion")
+
+
+def translation(x: float) -> np.ndarray:
+    T = np.eye(4)
+    T[0, 3] = x
+    return T
+
+
+def test_rig_on_the_emulator_sees_the_port_where_it_is(emulator: Any) -> None:
+    """A small image of a narrow rim: 5 mm, see test_perception for what a full image measures."""
+    station = load_station(emulator.station)
+    with CameraRig(station.cameras, task()) as rig:
+        images = rig.policy_images(128)
+        frame = rig.capture(["side"], lambda time_s: np.eye(4))[0]
+    port = emulator.truth()["port_left"]
+    p_cam = (np.linalg.inv(frame.T_base_cam) @ [*port, 1.0])[:3]
+    measured = deproject((frame.K @ p_cam)[:2] / p_cam[2], frame.depth_m, frame.K, frame.T_base_cam)
+    assert list(images) == ["wrist_1", "wrist_2"]
+    assert np.linalg.norm(measured - port) < 0.005
