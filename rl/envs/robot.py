@@ -113,6 +113,7 @@ class RobotEnv(ManipulationEnv):
         knows_truth: bool = False,
         keys: Keys | None = None,
         figures: Callable[[], Mapping[str, float]] = dict,
+        settle_s: float = 1.5,
     ) -> None:
         """Put a task on a real arm; nothing moves before `reset`.
 
@@ -124,6 +125,7 @@ class RobotEnv(ManipulationEnv):
             knows_truth: Whether the backend's `truth` says where things are.
             keys: Where an operator's keys come from.
             figures: What else `metrics` reports, e.g. of the cameras.
+            settle_s: Time that an arm gets to come to rest before it is recovered, [s].
         """
         super().__init__(task, backend, image_size=image_size, limits=limits)
         self.robot_backend = backend
@@ -133,6 +135,7 @@ class RobotEnv(ManipulationEnv):
         self.keys = keys
         self._knows_truth = knows_truth
         self._figures = figures
+        self._settle_s = settle_s
         self._counts: Counter[str] = Counter()
         self._fault: HardwareFault | None = None
         """What ended the last episode and is still to be recovered from."""
@@ -235,6 +238,7 @@ class RobotEnv(ManipulationEnv):
 
     def _recover(self) -> None:
         if self._fault is not None:
+            time.sleep(self._settle_s)
             self.robot_backend.recover()
             self._counts["recoveries"] += 1
             self._fault = None

@@ -184,14 +184,9 @@ def _guided_loop(env, *, confirm, motions=("free", "free", "free")):
     targets = [start.copy() for _ in motions]
     for k, target in enumerate(targets):
         target[2, 3] -= 0.02 * (k + 1)
-    guide = Guide(
-        waypoints=tuple(
-            Waypoint(T_base_tcp=T, gripper_opening=0.0, motion=motion)
-            for T, motion in zip(targets, motions, strict=True)
-        ),
-        max_steps=40,
-        id="0001",
-    )
+    pairs = zip(targets, motions, strict=True)
+    waypoints = tuple(Waypoint(T_base_tcp=T, gripper_opening=0.0, motion=motion) for T, motion in pairs)
+    guide = Guide(waypoints=waypoints, max_steps=40, id="0001")
     supervisor = _AnswersOnce(guide)
     return RolloutLoop(DummyVecEnv([lambda: env]), policy=lambda _: np.zeros(6), supervisor=supervisor, confirm=confirm)
 
@@ -219,7 +214,7 @@ def test_each_further_waypoint_is_asked_for_once():
 
 def test_refused_waypoint_ends_the_guidance():
     loop = _guided_loop(make_env("usb_insertion", robot="fake"), confirm=lambda guide, index: False)
-    guided = [loop.step().transition.guided for _ in range(10)]
+    guided = [loop.step().transition.guided for _ in range(25)]
     assert guided[0] and not any(guided[guided.index(False) :])
     assert loop.active is None
 
@@ -230,9 +225,10 @@ def test_search_is_not_asked_for_step_by_step():
     loop = _guided_loop(
         make_env("usb_insertion", robot="fake"), confirm=lambda guide, k: asked.append(k), motions=motions
     )
-    for _ in range(10):
+    for _ in range(25):
         loop.step()
     assert asked == []
+    assert loop.active is None  # the search is over
 
 
 def test_restarted_episode_keeps_its_number():

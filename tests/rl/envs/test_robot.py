@@ -17,7 +17,9 @@ HOLD = np.zeros(6, np.float32)
 
 def robot(*, keys=None, knows_truth=False, limits=None, **backend):
     task = get_task("usb_insertion", horizon=5)
-    return RobotEnv(task, FailingBackend(task, **backend), knows_truth=knows_truth, keys=keys, limits=limits)
+    return RobotEnv(
+        task, FailingBackend(task, **backend), knows_truth=knows_truth, keys=keys, limits=limits, settle_s=0.0
+    )
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
