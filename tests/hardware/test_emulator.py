@@ -234,7 +234,10 @@ def test_force_gripper_and_camera_faults(fresh_emulator: Emulator) -> None:
     with pytest.raises(franky.CommandException):
         gripper.grasp(0.0, 0.1, 40.0, epsilon_outer=1.0)
     fresh_emulator.fault("gripper", "hang")
-    assert not gripper.grasp_async(0.0, 0.1, 40.0, epsilon_outer=1.0).wait(0.5)
+    hanging = gripper.grasp_async(0.0, 0.1, 40.0, epsilon_outer=1.0)
+    assert not hanging.wait(0.5)
+    gripper.stop()
+    assert hanging.wait(0.5)
     viewer = Viewer(fresh_emulator.port, "wrist_1")
     viewer.frame()
     fresh_emulator.fault("camera_stall", "wrist_1")

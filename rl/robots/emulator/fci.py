@@ -39,6 +39,8 @@ ANSWER_S = 0.005
 """Longest wait for the client's command to a state before the arm moves on, [s]."""
 LOST_COMMANDS = 100
 """States without an answer after which the arm stops. The real arm's is 20 of 1 ms; here processes share cores."""
+RECOVERY_STEPS = 50
+"""Milliseconds that a recovery from errors takes."""
 _BEHIND_S = 0.05
 """Once the clock is this late it starts anew instead of catching up, [s]."""
 _KP = (4500.0, 4500.0, 3500.0, 3500.0, 1000.0, 1000.0, 1000.0)
@@ -115,11 +117,11 @@ class EmulatedSimulator(BaseSimulator):  # type: ignore[misc]  # franky-sim has 
 
 
 class _Recovery(AutomaticErrorRecoveryCommand):  # type: ignore[misc]  # franky-sim has no types
-    """Clears the errors, as the arm does."""
+    """Clears the errors; the reply comes when states have shown that, as the arm's does."""
 
     def handle(self, server: Any) -> None:
         server.robot.errors.clear()
-        super().handle(server)
+        server.replies.append((RECOVERY_STEPS, super().handle))
 
 
 class _Move(MoveCommand):  # type: ignore[misc]  # franky-sim has no types
@@ -135,8 +137,11 @@ class _Move(MoveCommand):  # type: ignore[misc]  # franky-sim has no types
 class EmulatedGripperServer(FrankaGripperServer):  # type: ignore[misc]  # franky-sim has no types
     """The hand; `fault` makes its motions fail or never end."""
 
-    fault: str = ""
-    """`fail`, `hang`, `unhomed` or nothing."""
+    def __init__(self, robot: EmulatedRobot, hostname: str) -> None:
+        super().__init__(robot, hostname)
+        self.fault = ""
+        """`fail`, `hang`, `unhomed` or nothing."""
+        self._hung: list[tuple[Any, int, Any]] = []
 
     def _get_state_bytes(self) -> Any:
         """Say that the width is not known until homing, where that is the fault."""
@@ -144,19 +149,34 @@ class EmulatedGripperServer(FrankaGripperServer):  # type: ignore[misc]  # frank
         return super()._get_state_bytes()
 
     def _start_motion(self, motion_state: Any, command_type: Any, command_id: int, tcp_socket: Any) -> None:
-        if self.fault == "fail":
-            BaseCommand.send_response(
-                tcp_socket,
-                command_type,
-                command_id,
-                GripperCommandStatus.kFail,
-                command_type_struct="H",
-                status_type_struct="H",
-            )
-        elif self.fault == "hang":
+        if self.fault in ("fail", "hang"):
             self._robot.set_hand_goal(self._robot.hand_width, 0.05, 70.0)
+        if self.fault == "fail":
+            _answer_gripper(tcp_socket, command_type, command_id, GripperCommandStatus.kFail)
+        elif self.fault == "hang":
+            self._hung.append((command_type, command_id, tcp_socket))
         else:
             super()._start_motion(motion_state, command_type, command_id, tcp_socket)
+
+    def stop(self, command_id: int, tcp_socket: Any) -> None:
+        """Stop, and end what is in progress or hangs with an answer."""
+        self.release()
+        if self._pending_command_id is not None:
+            pending = (self._pending_tcp_socket, self._pending_command_type, self._pending_command_id)
+            _answer_gripper(*pending, GripperCommandStatus.kAborted)
+        super().stop(command_id, tcp_socket)
+
+    def release(self) -> None:
+        """Answer what hangs."""
+        for command_type, command_id, tcp_socket in self._hung:
+            _answer_gripper(tcp_socket, command_type, command_id, GripperCommandStatus.kAborted)
+        self._hung.clear()
+
+
+def _answer_gripper(tcp_socket: Any, command_type: Any, command_id: int, status: GripperCommandStatus) -> None:
+    BaseCommand.send_response(
+        tcp_socket, command_type, command_id, status, command_type_struct="H", status_type_struct="H"
+    )
 
 
 class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-sim has no types
@@ -166,6 +186,8 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
         super().__init__(robot, hostnames)
         self.hand: EmulatedGripperServer
         self._unanswered = 0
+        self.replies: list[tuple[int, Any]] = []
+        """Replies to give after that many more steps: (steps, function of this server)."""
         commands = self._FrankaServer__command_class_map
         commands[RobotCommand.kAutomaticErrorRecovery] = _Recovery
         commands[RobotCommand.kMove] = _Move
@@ -187,6 +209,10 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
         super()._handle_udp_command(command_data)
 
     def _post_process_commands(self) -> None:
+        due = [reply for steps, reply in self.replies if steps <= 0]
+        self.replies = [(steps - 1, reply) for steps, reply in self.replies if steps > 0]
+        for reply in due:
+            reply(self)
         if not self.current_motion_id:
             self._unanswered = 0
         elif self._unanswered > LOST_COMMANDS:
@@ -289,6 +315,7 @@ class ArmProcess:
         elif name == "clear":
             self.world.added_wrench = np.zeros(6)
             self.server.hand.fault = ""
+            self.server.hand.release()
             self.frozen_until_s = min(self.frozen_until_s, time.monotonic())
 
     _held_q: FloatArray = field(default_factory=lambda: np.zeros(7))
