@@ -323,6 +323,10 @@ class TestFaults:
         with pytest.raises(ConfigError, match=message):
             open_camera(config(device))
 
+    def test_age_limit_below_the_frame_rate_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"max_age_s is 0\.15, but at 6 Hz .* 0\.33 s old"):
+            open_camera(config("218622270001", fps=6, max_age_s=0.15))
+
     def test_damaged_recording_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "broken.db3").write_text("not a recording")
         with pytest.raises(ConfigError, match="no recording that this SDK can play"):

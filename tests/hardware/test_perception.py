@@ -95,7 +95,7 @@ def photograph(info: CameraInfo, T_base_cam: np.ndarray, *, K: Any = None, lens:
     model = mujoco.MjModel.from_xml_string(scene_mjcf(T_base_cam, fovy_deg))
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    renderer = Renderer(model, width=width, height=height, geom_groups=(0,), samples=4)
+    renderer = Renderer(model, width=width, height=height, geom_groups=(0,), samples=0)
     rgb, depth_m = renderer.render(data, model.camera("eye").id, depth=True)
     renderer.close()
     u, v = np.meshgrid(np.arange(info.width, dtype=float), np.arange(info.height, dtype=float))
@@ -103,7 +103,9 @@ def photograph(info: CameraInfo, T_base_cam: np.ndarray, *, K: Any = None, lens:
     rays = cv2.undistortPointsIter(np.stack([u, v], -1).reshape(-1, 1, 2), K, lens, None, None, criteria)[:, 0]
     wide = intrinsics(width=width, height=height, fovy_deg=fovy_deg)
     at = (rays @ wide[:2, :2].T + wide[:2, 2]).reshape(info.height, info.width, 2).astype(np.float32)
-    return cv2.remap(rgb, at, None, cv2.INTER_LINEAR), cv2.remap(depth_m, at, None, cv2.INTER_NEAREST)
+    nearest, between = (cv2.remap(depth_m, at, None, kind) for kind in (cv2.INTER_NEAREST, cv2.INTER_LINEAR))
+    same_surface = np.abs(between - nearest) < 0.002
+    return cv2.remap(rgb, at, None, cv2.INTER_LINEAR), np.where(same_surface, between, nearest)
 
 
 def find_mark(rgb: Any, colour: Any) -> np.ndarray:

@@ -10,8 +10,8 @@ from rl.robots.cameras.base import CameraInfo
 from rl.robots.cameras.sdk import pinhole
 from rl.types import FloatArray
 
-_SAME_SURFACE = 0.02
-"""Depths that differ by less than this fraction are of one surface."""
+_SAME_SURFACE = 0.01
+"""Neighbouring depths that differ by less than this fraction are of one surface."""
 
 
 class Alignment:
@@ -53,7 +53,7 @@ class Alignment:
         moved = np.asanyarray(self._align.process(frames).get_depth_frame().get_data()) * self._unit_m
         if self._depth_K is not None:
             again = self._look_up(raw, self._along_color(moved)) * self._unit_m
-            moved = np.where(np.abs(again - moved) < _SAME_SURFACE * moved, again, moved)
+            moved = np.where(np.abs(again - moved) < 2 * _SAME_SURFACE * moved, again, moved)
         return np.where(moved > 0.0, self._along_color(moved), np.float32(0.0))
 
     def _along_color(self, z_depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -61,15 +61,36 @@ class Alignment:
         offset_m = np.float32(self._R[:, 2] @ self._t)
         return np.asarray((z_depth + offset_m) / self._rays[2])
 
-    def _look_up(self, raw: npt.NDArray[np.uint16], z_color: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-        """Return the raw depth at the pixel of the depth image that is nearest to each point of the colour image."""
+    def _look_up(self, raw: npt.NDArray[np.uint16], z_color: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the raw depth where each point of the colour image falls in the depth image."""
         assert self._depth_K is not None
         t: FloatArray = (self._R.T @ self._t).astype(np.float32)
         x, y, z = (z_color * self._rays[i] - t[i] for i in range(3))
         z = np.maximum(z, np.float32(1e-6))
         K = self._depth_K.astype(np.float32)
-        u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
-        return np.asarray(cv2.remap(raw, u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT))
+        return sample_depth(raw.astype(np.float32), K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2])
+
+
+def sample_depth(
+    depth: npt.NDArray[np.float32], u: npt.NDArray[np.float32], v: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return a depth image at points between its pixels: interpolated on a surface, never across an edge or a hole.
+
+    Args:
+        depth: 0 where there is no data. Shape (H, W).
+        u: Column of each point. Any shape (h, w), [px].
+        v: Row of each point. Shape (h, w), [px].
+
+    Returns:
+        Shape (h, w); 0 outside of the image. At edges and holes it is the nearest pixel's.
+    """
+    patch = np.ones((3, 3), np.uint8)
+    low, high = cv2.erode(depth, patch), cv2.dilate(depth, patch)
+    surface = ((low > 0.0) & (high - low < _SAME_SURFACE * high)).astype(np.uint8)
+    nearest = cv2.remap(depth, u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    between = cv2.remap(depth, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    smooth = cv2.remap(surface, u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    return np.where(smooth > 0, between, nearest).astype(np.float32)
 
 
 def _same_eye(info: CameraInfo, depth: Any, R: FloatArray, t: FloatArray) -> bool:

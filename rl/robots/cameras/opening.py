@@ -20,6 +20,11 @@ def open_camera(config: CameraConfig) -> CameraDriver:
     """
     if not config.device:
         raise ConfigError(f"Camera {config.name} has no device; write its serial number, it stands on the camera.")
+    if config.max_age_s < 2.0 / config.fps:
+        raise ConfigError(
+            f"Camera {config.name}: max_age_s is {config.max_age_s:g}, but at {config.fps} Hz a good frame gets up to "
+            f"{2.0 / config.fps:.2f} s old; allow that."
+        )
     if config.device.startswith(SCHEME):
         return StreamingCamera(config, SocketSource(config))
     if is_recording(config.device):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rl.calibration.file import CameraCalibration
 from rl.errors import ConfigError
+from rl.robots.cameras.alignment import sample_depth
 from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
 from rl.robots.cameras.opening import open_camera
 from rl.robots.station import CameraConfig
@@ -161,13 +162,12 @@ def undistort(
 ) -> tuple[ByteArray, npt.NDArray[np.float32]]:
     """Return colour and depth as a pinhole camera with the same K sees them; black and 0 where the lens saw nothing.
 
-    Depth is never interpolated: between two surfaces there is none.
+    Depth is never mixed across an edge: between two surfaces there is none.
     """
     if lens is None:
         return frame.rgb, frame.depth_m
     rgb = cv2.remap(frame.rgb, *lens, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    depth_m = cv2.remap(frame.depth_m, *lens, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-    return np.asarray(rgb, np.uint8), np.asarray(depth_m, np.float32)
+    return np.asarray(rgb, np.uint8), sample_depth(frame.depth_m, *lens)
 
 
 def _wanted(cameras: Sequence[CameraConfig], policy: Iterable[str], agent: Iterable[str]) -> list[CameraConfig]:

@@ -17,7 +17,7 @@ from rl.robots.station import CameraConfig
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
-START_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 10.0
 """A camera that has sent no complete frame by then does not work, [s]."""
 
 
