@@ -198,12 +198,12 @@ FAULTS = {
     "empty depth": Planted(empty_depth, "frames side", "empty but for 0 %", "clean the lens"),
     "calibration age": Planted(old_calibration, "calibration side", "is 200 days old", "agps calibrate"),
     "serial": Planted(
-        lambda s: s.recalibrate("side", serial="9"), "calibration side", "of the camera 9, this is", "agps calibrate"
+        lambda s: s.recalibrate("side", serial="9"), "calibration side", "with serial 9, and this one has", "agps calibrate"
     ),
     "residual": Planted(
         lambda s: s.recalibrate("wrist_1", residual_mm=7.0),
         "calibration wrist_1",
-        "residual is 7.0 mm",
+        "off by 7.0 mm",
         "agps calibrate",
     ),
     "no calibration": Planted(
