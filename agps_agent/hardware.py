@@ -1,6 +1,7 @@
 """A real arm from a configuration: station, cameras, backend, environment, and the people around it."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -157,5 +158,12 @@ def open_hand(config: RunConfig, task: Task) -> Hand:
     """
     from rl.robots.teleop import GamepadHand, HandConfig, SpaceMouseHand
 
-    hand = HandConfig(actions=task.actions)
+    teleop = station_of(config).teleop
+    hand = HandConfig(
+        actions=task.actions,
+        deadband=teleop.deadband,
+        translation_scale=teleop.translation_scale,
+        rotation_scale=teleop.rotation_scale,
+        operator_yaw_rad=math.radians(teleop.operator_yaw_deg),
+    )
     return GamepadHand(hand) if config.teleop == "gamepad" else SpaceMouseHand(hand)

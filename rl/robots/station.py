@@ -16,7 +16,7 @@ mount = "hand"
 calibration = "calibration/wrist_1.json"
 
 [task]                        # fields of the task that are different on this table
-port_x_m = 0.51
+port_position = [0.51, 0.0, 0.05]
 ```
 """
 
@@ -95,6 +95,21 @@ class GripperConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeleopConfig:
+    """How a person's device moves the arm."""
+
+    operator_yaw_deg: float = 0.0
+    """Direction in which the operator looks, about the base's z from its x axis, [deg]: 0 stands behind the arm, 180
+    faces it."""
+    deadband: float = 0.1
+    """Deflection that counts as none, of 1 (ours: a cap pushed one way also moves a little in the others)."""
+    translation_scale: float = 1.0
+    """Action at full deflection, at most 1: less moves finer."""
+    rotation_scale: float = 1.0
+    """The same for rotations."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CameraConfig:
     """One RealSense camera, or a recording or emulator in its place."""
 
@@ -128,6 +143,7 @@ class StationConfig:
     """The commanded TCP position never leaves this box, base frame, [m]; there is no default."""
     cameras: tuple[CameraConfig, ...]
     gripper: GripperConfig = GripperConfig()
+    teleop: TeleopConfig = TeleopConfig()
     task: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the task that differ here."""
     truth: str | None = None
@@ -174,6 +190,7 @@ def load_station(path: Path, *, ip: str | None = None) -> StationConfig:
         arm=_read(ArmConfig, _table(content, "arm", path), f"{path}: arm"),
         workspace=_workspace(content.get("workspace"), path),
         cameras=tuple(_camera(values, path) for values in cameras),
+        teleop=_read(TeleopConfig, _table(content, "teleop", path), f"{path}: teleop"),
         gripper=_read(GripperConfig, _table(content, "gripper", path), f"{path}: gripper"),
         task=_table(content, "task", path),
         truth=content.get("truth"),

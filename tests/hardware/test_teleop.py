@@ -299,3 +299,19 @@ def test_pygame_greets_nobody_and_leaves_sigterm_to_us():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+
+
+def test_station_says_where_the_operator_stands(tmp_path, monkeypatch):
+    from agps_agent import hardware
+    from agps_agent.config import RunConfig
+    from rl.tasks import get_task
+
+    station = tmp_path / "station.toml"
+    station.write_text(
+        '[arm]\nip = "127.0.0.2"\n[workspace]\nlower = [0.3, -0.2, 0.0]\nupper = [0.7, 0.2, 0.4]\n'
+        "[teleop]\noperator_yaw_deg = 180\ntranslation_scale = 0.5\n"
+    )
+    config = RunConfig(task="usb_insertion", robot="franka", station=station, method="hil-serl", teleop="gamepad")
+    monkeypatch.setattr("rl.robots.teleop.GamepadHand", lambda config: config)
+    hand = hardware.open_hand(config, get_task("usb_insertion"))
+    assert hand == HandConfig(operator_yaw_rad=np.pi, translation_scale=0.5)
