@@ -1,7 +1,6 @@
 """Every kind of camera keeps one contract; what is wrong with a camera is said in one sentence, in time."""
 
 import dataclasses
-import subprocess
 import sys
 import threading
 import time
@@ -20,10 +19,10 @@ import pyrealsense2 as rs
 from rl.calibration.file import CameraCalibration
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.cameras import CameraDriver, CameraInfo, CameraRig, open_camera
-from rl.robots.cameras.realsense import ATTEMPTS, set_exposure, start_with_reset
+from rl.robots.cameras.realsense import ATTEMPTS, set_exposure, start_with_reset, warn_of_slow_usb
 from rl.robots.cameras.recording import Recording, record
 from rl.robots.cameras.rendered import RenderedCamera, rendered_by
-from rl.robots.cameras.sdk import opencv_distortion, pinhole
+from rl.robots.cameras.sdk import load_sdk, opencv_distortion, pinhole
 from rl.robots.cameras.software import make_device
 from rl.robots.cameras.streaming import StreamingCamera
 from rl.robots.mujoco import MujocoBackend
@@ -358,16 +357,23 @@ class TestFaults:
         ],
         ids=["missing", "libusb", "broken", "other"],
     )
-    def test_broken_installations_are_told_apart(self, tmp_path: Path, module: str | None, message: str) -> None:
-        block = "sys.modules['pyrealsense2'] = None"
+    def test_broken_installations_are_told_apart(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str | None, message: str
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "pyrealsense2", None)
         if module is not None:
             (tmp_path / "pyrealsense2").mkdir()
             (tmp_path / "pyrealsense2" / "__init__.py").write_text(module)
-            block = f"sys.path.insert(0, {str(tmp_path)!r})"
-        script = f"import sys; {block}\nfrom rl.robots.cameras.sdk import load_sdk; load_sdk()"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-        assert "ConfigError" in done.stderr
-        assert message in done.stderr
+            monkeypatch.syspath_prepend(tmp_path)
+            monkeypatch.delitem(sys.modules, "pyrealsense2")
+        with pytest.raises(ConfigError, match=message):
+            load_sdk()
+
+    def test_slow_usb_is_warned_of(self, caplog: pytest.LogCaptureFixture) -> None:
+        device = rs.software_device()
+        device.register_info(rs.camera_info.usb_type_descriptor, "2.1")
+        warn_of_slow_usb(rs, device, config("1"))
+        assert "wrist_1 is connected with USB 2.1" in caplog.text
 
 
 def calibration(path: Path, **changes: Any) -> Path:

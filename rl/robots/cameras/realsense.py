@@ -95,7 +95,7 @@ def find_device(rs: Any, config: CameraConfig) -> Any:
     for device in rs.context().query_devices():
         serial = device.get_info(rs.camera_info.serial_number)
         if serial == config.device:
-            _warn_of_slow_usb(rs, device, config)
+            warn_of_slow_usb(rs, device, config)
             return device
         seen.append(f"{serial} ({device.get_info(rs.camera_info.name)})")
     raise ConfigError(
@@ -104,7 +104,8 @@ def find_device(rs: Any, config: CameraConfig) -> Any:
     )
 
 
-def _warn_of_slow_usb(rs: Any, device: Any, config: CameraConfig) -> None:
+def warn_of_slow_usb(rs: Any, device: Any, config: CameraConfig) -> None:
+    """Log a warning if a camera is on a USB 2 port."""
     if not device.supports(rs.camera_info.usb_type_descriptor):
         return
     usb = device.get_info(rs.camera_info.usb_type_descriptor)
