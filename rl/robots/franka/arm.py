@@ -19,13 +19,12 @@ import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits, guard_target
-from rl.robots.base import CONTROL_RATE_HZ
 from rl.robots.franka.connection import connect, import_franky
 from rl.robots.franka.faults import ArmFault, corners, errors_of, place, reason
+from rl.robots.franka.line import follow_line
 from rl.robots.franka.motions import DEAD_MAN_S, StopReason, Tracking, check_way
 from rl.robots.franka.state import ArmState, PoseHistory
 from rl.robots.station import ArmConfig
-from rl.transforms import apply_delta, pose_difference
 from rl.types import Box, FloatArray
 
 logger = logging.getLogger(__name__)
@@ -234,22 +233,10 @@ class FrankaArm:
             HardwareFault: If the arm does not get there within 15 mm and 0.1 rad: something is in the way.
             ConfigError: If the pose is outside the workspace, or the speed out of its range.
         """
-        if not self.limits.workspace.contains(np.round(T_base_tcp[:3, 3], 6)):
-            raise ConfigError(
-                f"{place(T_base_tcp)} is outside the workspace {corners(self.limits.workspace)}; go elsewhere."
-            )
-        if not 0.0 < speed_m_s <= 0.25:
-            raise ConfigError(f"speed_m_s is {speed_m_s}; ask for more than 0 and at most 0.25.")
         self._check_tracking()
-        T_start = self._T_target
-        way = pose_difference(T_start, T_base_tcp)
-        duration_s = max(float(np.linalg.norm(way[:3])) / speed_m_s, float(np.linalg.norm(way[3:])) / 0.5)
-        period_s = 1.0 / (2 * CONTROL_RATE_HZ)
-        steps = max(1, int(np.ceil(duration_s / period_s)))
-        for step in range(1, steps + 1):
-            self.command(apply_delta(T_start, way * (step / steps)))
-            time.sleep(period_s)
-        self._settle(T_base_tcp)
+        blocked = follow_line(self, T_base_tcp, T_start=self._T_target, speed_m_s=speed_m_s)
+        if blocked:
+            raise self._fail(blocked)
 
     def move_joints(self, q: FloatArray) -> None:
         """Go to a posture at `config.speed`, if the way between here and there stays in the workspace; blocking.
@@ -506,26 +493,6 @@ class FrankaArm:
             if time.monotonic() > deadline_s:
                 raise self._fail(f"The arm still moves at {speed:.2f} rad/s after {timeout_s:.0f} s; it should rest.")
             time.sleep(0.02)
-
-    def _settle(self, T_base_tcp: FloatArray) -> None:
-        """Wait until the arm has come close to the target and stands."""
-        deadline_s = time.monotonic() + 4.0
-        while True:
-            self._check_tracking()
-            state = self.measure()
-            error = pose_difference(state.T_base_tcp, T_base_tcp)
-            off_m, off_rad = float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:]))
-            still = np.max(np.abs(state.twist[:3])) < 0.005 and np.max(np.abs(state.twist[3:])) < 0.03
-            if still and off_m < 0.003 and off_rad < 0.02:
-                return
-            if time.monotonic() > deadline_s:
-                if off_m < 0.015 and off_rad < 0.1:
-                    return  # friction: as near as the stiffness brings it
-                raise self._fail(
-                    f"The arm stands {1000 * off_m:.0f} mm and {np.degrees(off_rad):.0f} degrees from "
-                    f"{place(T_base_tcp)}; something is in its way."
-                )
-            time.sleep(0.05)
 
 
 def _noter(arm: FrankaArm) -> Callable[[StopReason, Any], None]:
