@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rl.robots.cameras.base import CameraDriver
     from rl.robots.franka.arm import FrankaArm
     from rl.robots.station import CameraConfig, StationConfig
-    from rl.types import FloatArray
+    from rl.types import Box, FloatArray
 else:
     from rl.calibration.board import Dictionary
 
@@ -247,7 +247,7 @@ def _check(
     options: CalibrateOptions, station: "StationConfig", config: "CameraConfig", board: "CharucoBoard"
 ) -> tuple[dict[str, Any], list[str]]:
     from rl.calibration.capture import Capture
-    from rl.calibration.check import board_in_base, doubts, hover_path, misfits
+    from rl.calibration.check import board_in_base, doubts, misfits
     from rl.calibration.file import CameraCalibration
 
     file = options.out or config.calibration
@@ -273,20 +273,34 @@ def _check(
             f"By the calibration of {calibration.date} the board's origin, its corner at the dot, is at "
             f"{_point(origin)} in the base frame."
         )
-        height_m = options.hover_mm / 1e3
-        path = hover_path(origin, T_base_tcp=view.T_base_tcp, height_m=height_m, workspace=station.workspace)
-        _ask(options, f"{words[-1]} The arm will move the TCP {options.hover_mm:.0f} mm above it.")
-        arm.start()
-        for T in path:
-            arm.move_to(T, speed_m_s=options.speed_m_s)
-        reached = arm.measure().T_base_tcp[:3, 3]
-        arm.stop()
-        numbers["tcp"] = reached.tolist()
-        words.append(
-            f"The TCP is at {_point(reached)}; measure how far that is from {options.hover_mm:.0f} mm straight above "
-            "the dot."
-        )
+        above, sentence = _go_above(options, arm, view.T_base_tcp, origin, station.workspace)
+        numbers["tcp"] = None if above is None else above.tolist()
+        words.append(sentence)
     return numbers, words
+
+
+def _go_above(
+    options: CalibrateOptions, arm: "FrankaArm", T_base_tcp: "FloatArray", origin: "FloatArray", workspace: "Box"
+) -> "tuple[FloatArray | None, str]":
+    """Move the TCP above a point if that is possible and wanted; return where it is then, and what to tell."""
+    from rl.calibration.check import hover_path
+
+    try:
+        path = hover_path(origin, T_base_tcp=T_base_tcp, height_m=options.hover_mm / 1e3, workspace=workspace)
+        _ask(
+            options, f"The arm will move the TCP {options.hover_mm:.0f} mm above the board's origin, {_point(origin)}."
+        )
+    except ConfigError as error:
+        return None, f"The arm did not move: {error}"
+    arm.start()
+    for T in path:
+        arm.move_to(T, speed_m_s=options.speed_m_s)
+    reached = arm.measure().T_base_tcp[:3, 3]
+    arm.stop()
+    return reached, (
+        f"The TCP is at {_point(reached)}; measure how far that is from {options.hover_mm:.0f} mm straight above "
+        "the dot."
+    )
 
 
 def _point(point: "FloatArray") -> str:
@@ -313,7 +327,7 @@ def _ask(options: CalibrateOptions, what: str) -> None:
         return
     print(f"{what} Keep a hand on the stop button. Move? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ConfigError("Not confirmed: the arm did not move and nothing was written.")
+        raise ConfigError("It was not confirmed; answer y to let the arm move.")
 
 
 @contextmanager

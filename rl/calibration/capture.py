@@ -23,6 +23,8 @@ STILL_M, STILL_RAD = 1e-4, 3e-4
 """Motion within `STILL_S`, and from before the image to after it, that counts as none, [m] and [rad]."""
 SETTLE_TIMEOUT_S = 8.0
 """After that it is no settling any more, [s]."""
+ROUNDS = 3
+"""Times that poses are planned."""
 FEWEST_FIRST_VIEWS = 4
 """First poses that must see the board before farther ones are planned."""
 
@@ -173,7 +175,8 @@ def capture_auto(
     """Return views from a set of poses around the present one, to which the hand returns at the end.
 
     Six turns of 8 degrees first give a rough idea of where camera and board are; with it, the other poses are planned
-    so that the board stays in the image, is seen from many directions and goes to the image's edges.
+    so that the board stays in the image, is seen from many directions and goes to the image's edges. Where something
+    hides the board, e.g. the fingers, others are planned in place of those views, in up to `ROUNDS` rounds.
 
     Args:
         capture: Camera and board.
@@ -200,9 +203,13 @@ def capture_auto(
         for T in first_poses(T_start):
             arm.move_to(T, speed_m_s=speed_m_s)
             capture.take(views)
-        for T in _farther_poses(capture, views, T_start, mount=mount, workspace=workspace, count=count, rng=rng):
-            arm.move_to(T, speed_m_s=speed_m_s)
-            capture.take(views)
+        for _ in range(ROUNDS):
+            for T in _farther_poses(capture, views, T_start, mount=mount, workspace=workspace, count=count, rng=rng):
+                arm.move_to(T, speed_m_s=speed_m_s)
+                capture.take(views)
+            covered = coverage(views, width=capture.camera.info.width, height=capture.camera.info.height)
+            if len(views) >= count and covered.missing() is None:
+                break
     except CalibrationError:
         arm.move_to(T_start, speed_m_s=speed_m_s)
         raise

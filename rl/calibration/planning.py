@@ -21,6 +21,8 @@ _LARGEST_TILT_RAD = 0.9
 """Between the board's normal and the optical axis: beyond it crossings are read badly, [rad]."""
 _NEAREST_M = 0.12
 """Camera to board plane, [m]."""
+_FLOOR_M = 0.02
+"""Lowest place of a board in the hand in the base frame, unless the workspace goes lower still, [m]."""
 _JOINT_MARGIN_RAD = 0.3
 """To the end of each joint's range, where the arm's own protection pushes back, [rad]."""
 _MARGIN = 0.03
@@ -68,7 +70,7 @@ def plan_poses(
     """Return TCP poses around the present one that see the whole board and differ as much as possible.
 
     Draws poses at random, keeps those that `_sees` accepts, and picks one after the other the one that is farthest from
-    all picked before, in turn, place in the image and distance. Their order is a short path.
+    all views and picks before, in turn, place in the image and distance. Their order is a short path.
 
     Args:
         plan: Limits.
@@ -83,7 +85,7 @@ def plan_poses(
     Raises:
         CalibrationError: If too few poses see the board, or they would not determine a calibration.
     """
-    candidates, features = [], []
+    candidates = []
     for _ in range(_CANDIDATES):
         shift = rng.uniform(-plan.reach_m, plan.reach_m, 3)
         axis = rng.normal(size=3)
@@ -91,11 +93,11 @@ def plan_poses(
         T = pose(T_base_tcp[:3, 3] + shift, T_base_tcp[:3, :3] @ rotvec_to_matrix(turn))
         if not plan.workspace.contains(T[:3, 3]):
             continue
-        feature = _sees(plan, T, T_mount_cam, T_other_board)
-        if feature is not None:
+        if _sees(plan, T, T_mount_cam, T_other_board):
             candidates.append(T)
-            features.append([*(turn / plan.turn_rad), *feature])
-    chosen = _farthest(candidates, np.array(features), count, q) if candidates else []
+    known = [_feature(plan, view.T_base_tcp, T_base_tcp, T_mount_cam, T_other_board) for view in taken]
+    features = [_feature(plan, T, T_base_tcp, T_mount_cam, T_other_board) for T in candidates]
+    chosen = _farthest(candidates, np.array(features), np.array(known), count, q) if candidates else []
     _check_plan(plan, chosen, count, taken, T_mount_cam, T_other_board)
     return _short_path(T_base_tcp, chosen)
 
@@ -114,34 +116,37 @@ def _project(plan: Plan, T_cam_board: FloatArray) -> FloatArray:
     return np.asarray(pixels.reshape(-1, 2))
 
 
-def _sees(
-    plan: Plan, T_base_tcp: FloatArray, T_mount_cam: FloatArray, T_other_board: FloatArray
-) -> tuple[float, float, float] | None:
-    """Return where the board's middle is in the image, -1 to 1, and the log of its distance; None if seen badly."""
+def _sees(plan: Plan, T_base_tcp: FloatArray, T_mount_cam: FloatArray, T_other_board: FloatArray) -> bool:
+    """Return whether the whole board is in the image, not too near, not too oblique, and above the floor."""
     T = board_in_camera(plan.mount, T_base_tcp, T_mount_cam, T_other_board)
-    camera_in_board = invert(T)[:3, 3]
-    if camera_in_board[2] > -_NEAREST_M or T[2, 2] < np.cos(_LARGEST_TILT_RAD):
-        return None
-    centre = T[:3, :3] @ plan.board.centre + T[:3, 3]
-    if centre[2] < _NEAREST_M:
-        return None
+    in_front = T[:3, :3] @ plan.board.centre + T[:3, 3]
+    if invert(T)[2, 3] > -_NEAREST_M or T[2, 2] < np.cos(_LARGEST_TILT_RAD) or in_front[2] < _NEAREST_M:
+        return False
     if plan.mount == "world":
         outline = plan.board.outline @ T_other_board[:3, :3].T + T_other_board[:3, 3]
         heights = outline @ T_base_tcp[2, :3] + T_base_tcp[2, 3]
-        if heights.min() < min(plan.workspace.lower[2], 0.02):
-            return None
-    size = np.array([plan.width, plan.height])
-    pixels = _project(plan, T) / size
-    if np.any(pixels < _MARGIN) or np.any(pixels > 1.0 - _MARGIN):
-        return None
-    middle = 2.0 * pixels.mean(axis=0) - 1.0
-    return float(middle[0]), float(middle[1]), float(np.log(np.linalg.norm(centre)))
+        if heights.min() < min(plan.workspace.lower[2], _FLOOR_M):
+            return False
+    pixels = _project(plan, T) / [plan.width, plan.height]
+    return bool(np.all(pixels > _MARGIN) and np.all(pixels < 1.0 - _MARGIN))
 
 
-def _farthest(candidates: Sequence[FloatArray], features: FloatArray, count: int, q: FloatArray) -> list[FloatArray]:
-    """Return up to `count` candidates that the arm reaches, each the farthest from those before (Gonzalez 1985)."""
+def _feature(
+    plan: Plan, T_base_tcp: FloatArray, T_start: FloatArray, T_mount_cam: FloatArray, T_other_board: FloatArray
+) -> FloatArray:
+    """Return what makes a view different from others: turn (3), place in the image (2), log distance; all about 1."""
+    T = board_in_camera(plan.mount, T_base_tcp, T_mount_cam, T_other_board)
+    turn = matrix_to_rotvec(T_start[:3, :3].T @ T_base_tcp[:3, :3]) / plan.turn_rad
+    middle = 2.0 * (_project(plan, T) / [plan.width, plan.height]).mean(axis=0) - 1.0
+    return np.array([*turn, *middle, np.log(np.linalg.norm(T[:3, :3] @ plan.board.centre + T[:3, 3]))])
+
+
+def _farthest(
+    candidates: Sequence[FloatArray], features: FloatArray, known: FloatArray, count: int, q: FloatArray
+) -> list[FloatArray]:
+    """Return up to `count` candidates that the arm reaches, each farthest from those before (Gonzalez 1985)."""
     chosen: list[FloatArray] = []
-    distance = np.linalg.norm(features, axis=1)  # from the present pose with the board in the middle, nearly
+    distance = np.linalg.norm(features[:, None] - known[None], axis=2).min(axis=1)
     while len(chosen) < count and distance.max() > 0.0:
         best = int(np.argmax(distance))
         if _reaches(candidates[best], q):

@@ -54,7 +54,7 @@ class BoardScene(UsbInsertion):
         """Where the board is: T_base_board on the table, T_tcp_board in the hand. Shape (4, 4), [m]."""
         centred = pose(-BOARD.centre)
         if self.mount == "hand":
-            turned = np.diag([1.0, -1.0, -1.0]) @ rotvec_to_matrix(np.array([0.0, 0.0, 0.15]))
+            turned = np.diag([1.0, -1.0, -1.0]) @ rotvec_to_matrix(np.array([0.0, 0.0, np.pi - 0.15]))
             return pose(np.array([0.30, 0.01, _THICK_M]), turned) @ centred
         # It hangs from the fingers and looks away from the arm and 25 degrees up.
         facing = np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
