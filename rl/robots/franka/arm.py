@@ -124,6 +124,7 @@ class FrankaArm:
             wrench=wrench,
             q=q,
             time_s=time.monotonic(),
+            robot_time_s=state.time.to_sec(),
             success_rate=float(state.control_command_success_rate),
         )
 

@@ -1,12 +1,17 @@
 """Connecting to the arm's control box, with one clear sentence for each way in which that fails."""
 
 import importlib
+import queue
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from rl.errors import ConfigError
 from rl.robots.franka.faults import reason
 from rl.robots.station import ArmConfig
 
+CONNECT_S = 20.0
+"""Longest wait for the control box, [s]: libfranka waits for ever where another client is served."""
 MAX_DYNAMICS = 0.3
 """Largest fraction of franky's built-in limits: they are a Panda's, above what an FR3 allows."""
 
@@ -52,7 +57,12 @@ def connect(franky: Any, config: ArmConfig) -> Any:
     realtime = franky.RealtimeConfig.Enforce if config.realtime == "enforce" else franky.RealtimeConfig.Ignore
     stop_force_N = config.stop_force_factor * config.max_contact_force_N
     try:
-        robot = franky.Robot(config.ip, relative_dynamics_factor=config.speed, realtime_config=realtime)
+        robot = _within(
+            CONNECT_S,
+            lambda: franky.Robot(config.ip, relative_dynamics_factor=config.speed, realtime_config=realtime),
+            f"The control box at {config.ip} does not answer within {CONNECT_S:.0f} s; close other programs that use "
+            "the arm, and check arm.ip and the cable.",
+        )
         # The control box is the last line: it brakes hard where the impedance and the 1 kHz reaction did not stop.
         # Its thresholds are for blows, in one millisecond: HIL-SERL sets 100 N.
         robot.set_collision_behavior([60.0] * 4 + [30.0] * 3, [max(60.0, 2.5 * stop_force_N)] * 6)
@@ -77,6 +87,26 @@ def connect(franky: Any, config: ArmConfig) -> Any:
             f"The arm at {config.ip} refuses the set-up: {reason(error)}; unlock the brakes and activate FCI in Desk."
         ) from error
     return robot
+
+
+def _within(timeout_s: float, action: Callable[[], Any], otherwise: str) -> Any:
+    """Return the result of an action that may never end."""
+    outcome: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def act() -> None:
+        try:
+            outcome.put((action(), None))
+        except BaseException as error:
+            outcome.put((None, error))
+
+    threading.Thread(target=act, name="connecting", daemon=True).start()
+    try:
+        result, error = outcome.get(timeout=timeout_s)
+    except queue.Empty:
+        raise ConfigError(otherwise) from None
+    if error is not None:
+        raise error
+    return result
 
 
 def _unreachable(ip: str, reason: str) -> str:

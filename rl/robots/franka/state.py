@@ -23,6 +23,8 @@ class ArmState(ComparesByValue):
     """Joint angles. Shape (7,), [rad]."""
     time_s: float
     """Host time (`time.monotonic`), [s]."""
+    robot_time_s: float
+    """The control box's own clock, [s]; an emulator's is late where cores are busy."""
     success_rate: float
     """Fraction of control commands that arrived in time; below 0.95 the network or kernel is too slow."""
 
