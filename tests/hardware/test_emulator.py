@@ -7,11 +7,13 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,6 +26,7 @@ from rl.robots.emulator.client import EmulatorClient  # noqa: E402
 from rl.robots.emulator.profiles import CameraProfile  # noqa: E402
 from rl.robots.emulator.server import Emulator  # noqa: E402
 from rl.robots.mujoco import MujocoBackend  # noqa: E402
+from rl.robots.rendering import Renderer  # noqa: E402
 from rl.robots.station import load_station  # noqa: E402
 from rl.tasks import get_task  # noqa: E402
 from rl.types import FloatArray  # noqa: E402
@@ -58,6 +61,15 @@ def track(tracking: Any, position: FloatArray, ticks: int) -> int:
             return tick
         tracking.set_target(franky.Affine(position, DOWN))
     return ticks
+
+
+def go(robot: Any, tracking: Any, position: FloatArray) -> None:
+    """Track a position until the arm is there."""
+    for _ in range(400):
+        assert track(tracking, position, 1) == 1
+        if np.abs(np.array(robot.state.O_T_EE.translation) - position).max() < 0.002:
+            return
+    raise AssertionError(f"the arm did not reach {position}")
 
 
 class Viewer:
@@ -110,32 +122,49 @@ def test_arm_at_rest_measures_no_force(home: Any) -> None:
     np.testing.assert_allclose(state.tau_ext_hat_filtered, 0.0, atol=0.01)
 
 
-def test_impedance_follows_targets_at_ten_hertz(home: Any, emulator: Emulator) -> None:
+def test_impedance_follows_targets_while_all_cameras_are_watched(home: Any, emulator: Emulator) -> None:
+    viewers = [Viewer(emulator.port, camera.name) for camera in emulator.cameras]
+    watching = threading.Event()
+    watching.set()
+
+    def watch(viewer: Viewer) -> None:
+        while watching.is_set():
+            viewer.frame()
+
+    threads = [threading.Thread(target=watch, args=(viewer,)) for viewer in viewers]
+    for thread in threads:
+        thread.start()
     tracking = tracker(home)
-    started_s, arm_s = time.monotonic(), emulator.arm_time_s()
+    started_s, before = time.monotonic(), emulator.clocks_s()
     position = TASK.home[:3, 3].copy()
     for _ in range(50):
         position += [0.0008, 0.0004, 0.0]
         assert track(tracking, position, 1) == 1
-    speed = (emulator.arm_time_s() - arm_s) / (time.monotonic() - started_s)
-    track(tracking, position, 10)
-    reached = np.array(home.state.O_T_EE.translation)
+    elapsed_s, after = time.monotonic() - started_s, emulator.clocks_s()
+    go(home, tracking, position)
     tracking.stop()
-    np.testing.assert_allclose(reached, position, atol=0.003)
-    print(f"\narm's clock: {speed:.2f} of real time")
-    assert speed > 0.5
+    watching.clear()
+    for thread, viewer in zip(threads, viewers, strict=True):
+        thread.join()
+        viewer.close()
+    arm_s, arm_cpu_s, camera_cpu_s = np.subtract(after, before)
+    busy = (arm_cpu_s + camera_cpu_s) / arm_s
+    print(f"\narm's clock: {arm_s / elapsed_s:.2f} of real time, {busy:.2f} of a core per second of it")
+    assert busy < 2.0  # half of real time on one core, rendering included
 
 
 @pytest.mark.parametrize("max_force_N", [5.0, 20.0])
 def test_pressing_measures_what_the_impedance_exerts(home: Any, max_force_N: float) -> None:
     tracking = tracker(home, max_force_N=max_force_N)
     beside = TASK.home[:3, 3] + [0.03, 0.0, 0.0]
-    track(tracking, beside, 15)
-    for depth in np.linspace(0.0, 0.12, 16):
-        track(tracking, beside - [0.0, 0.0, depth], 1)
-    assert track(tracking, beside - [0.0, 0.0, 0.12], 15) == 15
-    state = home.state
-    track(tracking, beside, 15)
+    go(home, tracking, beside)
+    deep = beside - [0.0, 0.0, 0.12]
+    for _ in range(400):  # the arm's clock is late where cores are slow
+        assert track(tracking, deep, 3) == 3
+        state = home.state
+        if state.O_F_ext_hat_K[2] < -1.0 and np.abs(state.dq).max() < 1e-4:
+            break
+    go(home, tracking, beside)
     tracking.stop()
     # The robot pushes the world down, and the stiffness frame points down.
     np.testing.assert_allclose(state.O_F_ext_hat_K[2], -max_force_N, rtol=0.1)
@@ -189,6 +218,12 @@ def test_unknown_requests_are_refused_in_one_sentence(emulator: Emulator) -> Non
     with pytest.raises(HardwareFault, match="slow needs a number"):
         client.fault("slow", "down")
     client.close()
+
+
+def test_second_client_is_turned_away(home: Any, emulator: Emulator) -> None:
+    with pytest.raises(franky.NetworkException):
+        franky.Robot(emulator.ip, realtime_config=franky.RealtimeConfig.Ignore)
+    assert settled(home).O_T_EE is not None
 
 
 def test_reflex_aborts_the_motion_until_it_is_recovered_from(fresh_emulator: Emulator) -> None:
@@ -276,17 +311,25 @@ def test_lens_bends_colour_and_depth_alike() -> None:
         viewer = Viewer(emulator.port, "side")
         _, _, rgb, depth_m = viewer.frame()
         viewer.close()
-        port = emulator.truth()["port"]
-    import cv2
+    backend = MujocoBackend(TASK)
+    backend.reset(TASK.home, np.random.default_rng(0))
+    renderer = Renderer(backend.model, width=320, height=240, geom_groups=(0, 1), samples=0)
+    straight_rgb, straight_m = renderer.render(backend.data, backend.model.camera("side").id, depth=True)
+    renderer.close()
+    K = np.array(viewer.header["K"])
+    maps = cv2.initUndistortRectifyMap(K, np.array(bent.distortion), None, K, (320, 240), cv2.CV_32FC1)
+    inside = np.s_[20:-20, 20:-20]  # the straight image sees more at its edges
+    seen = straight_m[inside] > 0.0
 
-    K, T = np.array(viewer.header["K"]), np.array(viewer.header["T_mount_cam"])
-    in_camera = (np.linalg.inv(T) @ [*port, 1.0])[:3]
-    pixel, _ = cv2.projectPoints(in_camera.reshape(1, 1, 3), np.zeros(3), np.zeros(3), K, np.array(bent.distortion))
-    u, v = np.rint(pixel.ravel()).astype(int)
-    straight = np.rint((K @ (in_camera / in_camera[2]))[:2]).astype(int)
-    assert abs(v - straight[1]) >= 2
-    assert rgb[v, u].max() < 30  # the dark opening of the port
-    assert 0.0 <= depth_m[v, u] - in_camera[2] < 0.03  # its bottom lies behind its rim
+    def away(colour: Any, depth: Any) -> tuple[float, float]:
+        near = np.abs(depth[inside] - straight_m[inside])[seen] < 0.005
+        return float(np.abs(colour[inside].astype(float) - straight_rgb[inside]).mean()), 1.0 - float(near.mean())
+
+    colour, depth = away(cv2.remap(rgb, *maps, cv2.INTER_LINEAR), cv2.remap(depth_m, *maps, cv2.INTER_NEAREST))
+    colour_bent, depth_bent = away(rgb, depth_m)
+    assert colour < 0.5 * colour_bent
+    assert depth < 0.5 * depth_bent
+    assert depth < 0.03
 
 
 def test_moved_port_is_reported_and_written() -> None:

@@ -48,9 +48,10 @@ class EmulatorClient:
         """
         self._ask(" ".join(["FAULT", name, *(str(value) for value in values)]))
 
-    def arm_time_s(self) -> float:
-        """Return the arm's own clock, which is late where cores are slow, [s]."""
-        return int(self._ask("STEPS")) / 1000.0
+    def clocks_s(self) -> tuple[float, float, float]:
+        """Return the arm's own clock, which is late where cores are slow, and the CPU time of arm and cameras, [s]."""
+        steps, arm_s, cameras_s = self._ask("STEPS").split()
+        return int(steps) / 1000.0, float(arm_s), float(cameras_s)
 
     def close(self) -> None:
         """Hang up."""

@@ -41,6 +41,8 @@ LOST_COMMANDS = 100
 """States without an answer after which the arm stops. The real arm's is 20 of 1 ms; here processes share cores."""
 RECOVERY_STEPS = 50
 """Milliseconds that a recovery from errors takes."""
+TURNED_AWAY = 10
+"""Looks, 20 ms apart, after which a second client that still waits is turned away."""
 _BEHIND_S = 0.05
 """Once the clock is this late it starts anew instead of catching up, [s]."""
 _KP = (4500.0, 4500.0, 3500.0, 3500.0, 1000.0, 1000.0, 1000.0)
@@ -81,19 +83,21 @@ class EmulatedRobot(BaseRobot):  # type: ignore[misc]  # franky-sim has no types
         """The robot state with external wrench and errors."""
         state = super().state
         wrench = self.world.wrench
-        T_O_K = _matrix(state.O_T_EE) @ _matrix(self.EE_T_K)
-        shift = self.world.T_base_tcp[:3, 3] - T_O_K[:3, 3]
-        force, torque = wrench[:3], wrench[3:] + np.cross(shift, wrench[:3])
-        bits = [False] * _ERROR_BITS
-        for error in self.errors:
-            bits[ERRORS[error]] = True
-        return state.replace(
-            O_F_ext_hat_K=tuple(np.concatenate([force, torque]).tolist()),
-            K_F_ext_hat_K=tuple(np.concatenate([force @ T_O_K[:3, :3], torque @ T_O_K[:3, :3]]).tolist()),
-            tau_ext_hat_filtered=tuple((self.world.jacobian().T @ wrench).tolist()),
-            errors=tuple(bits),
-            reflex_reason=tuple(bits),
-        )
+        changes: dict[str, Any] = {"tau_ext_hat_filtered": (0.0,) * 7}
+        if wrench.any():
+            T_O_K = _matrix(state.O_T_EE) @ _matrix(self.EE_T_K)
+            shift = self.world.T_base_tcp[:3, 3] - T_O_K[:3, 3]
+            force, torque = wrench[:3], wrench[3:] + np.cross(shift, wrench[:3])
+            in_K = [*(force @ T_O_K[:3, :3]), *(torque @ T_O_K[:3, :3])]
+            changes = {
+                "O_F_ext_hat_K": (*force.tolist(), *torque.tolist()),
+                "K_F_ext_hat_K": tuple(in_K),
+                "tau_ext_hat_filtered": tuple((self.world.jacobian().T @ wrench).tolist()),
+            }
+        if self.errors:
+            bits = tuple(bit in {ERRORS[error] for error in self.errors} for bit in range(_ERROR_BITS))
+            changes |= {"errors": bits, "reflex_reason": bits}
+        return state.replace(**changes)
 
 
 def _matrix(column_major: tuple[float, ...]) -> FloatArray:
@@ -185,7 +189,7 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
     def __init__(self, robot: EmulatedRobot, hostnames: Any) -> None:
         super().__init__(robot, hostnames)
         self.hand: EmulatedGripperServer
-        self._unanswered = 0
+        self._unanswered = self._knocking = self._steps = 0
         self.replies: list[tuple[int, Any]] = []
         """Replies to give after that many more steps: (steps, function of this server)."""
         commands = self._FrankaServer__command_class_map
@@ -196,6 +200,18 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
         self.hand = EmulatedGripperServer(self.robot, hostname)
         self.hand.init()
         self._FrankaRobotServer__gripper_server = self.hand
+
+    def process_commands(self) -> None:
+        """Handle commands, and turn away a second client, as the arm does: left to wait, it would wait for ever."""
+        super().process_commands()
+        self._steps += 1
+        if self._steps % 20 == 0:
+            listener = self._FrankaServer__server_socket
+            knocks = self.tcp_connected and bool(select.select([listener], [], [], 0.0)[0])
+            self._knocking = self._knocking + 1 if knocks else 0
+            if self._knocking > TURNED_AWAY:
+                listener.accept()[0].close()
+                self._knocking = 0
 
     def wait_for_answer(self) -> None:
         """Wait until the client has answered the last state, so that slow cores slow time and not the control."""
@@ -293,7 +309,7 @@ class ArmProcess:
         if kind == "reset":
             self.world.reset(int(value))
         elif kind == "steps":
-            return str(self.steps)
+            return f"{self.steps} {time.process_time():.3f}"
         elif kind == "fault":
             self._plant(*value)
         return "ok"

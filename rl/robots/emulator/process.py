@@ -89,7 +89,7 @@ class SceneServer:
         if command == "TRUTH":
             return json.dumps(self.truth())
         if command == "STEPS":
-            return self._ask_arm("steps", None)
+            return f"{self._ask_arm('steps', None)} {time.process_time():.3f}"
         if command == "RESET" and len(values) == 1 and values[0].isdecimal():
             reply = self._ask_arm("reset", int(values[0]))
             self._vary(int(values[0]))

@@ -158,11 +158,11 @@ class Emulator:
         finally:
             client.close()
 
-    def arm_time_s(self) -> float:
-        """Return the arm's own clock, [s]."""
+    def clocks_s(self) -> tuple[float, float, float]:
+        """Return the arm's own clock, and the CPU time of arm and cameras, see `EmulatorClient.clocks_s`."""
         client = EmulatorClient(self.url)
         try:
-            return client.arm_time_s()
+            return client.clocks_s()
         finally:
             client.close()
 

@@ -48,6 +48,7 @@ class World:
         self._goal_m = self._ramp_m = task.gripper_opening * MAX_WIDTH_M
         self._finger_speed_m_s = 0.05
         self._ties_when_closed = False
+        self._no_wrench: FloatArray = np.zeros(6)
         self._contact_wrench: FloatArray = np.zeros(6)
         self.added_wrench: FloatArray = np.zeros(6)
         """Reported on top of contact: a planted fault. Shape (6,), [N] and [N m]."""
@@ -112,6 +113,7 @@ class World:
         mujoco.mj_step(self.model, self.data)
         share = TIMESTEP_S / WRENCH_FILTER_S
         self._contact_wrench += share * (self._push_on_world() - self._contact_wrench)
+        self._contact_wrench[np.abs(self._contact_wrench) < 1e-6] = 0.0
         if self._ties_when_closed and self._has_closed() and self._grasp:
             self._grasp.tie(self.data)
             self._ties_when_closed = False
@@ -124,6 +126,8 @@ class World:
         """Return what hand, fingers and held object exert on the world, about the TCP, base axes. Shape (6,)."""
         data = self.data
         on_hand = data.cfrc_ext[self._hand].sum(axis=0)  # torque first, about the centre of mass of the whole arm
+        if not on_hand.any():
+            return self._no_wrench
         torque, force = on_hand[:3], on_hand[3:]
         arm = data.subtree_com[self.model.body_rootid[self._hand[0]]] - data.site_xpos[self._tcp]
         return -np.concatenate([force, torque + np.cross(arm, force)])
