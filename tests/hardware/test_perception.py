@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("pyrealsense2", reason="needs the extra realsense")
 
+import pyrealsense2 as rs
+
 from rl.calibration.file import CameraCalibration
 from rl.robots.cameras import CameraRig, open_camera
 from rl.robots.cameras.base import CameraInfo
@@ -230,6 +232,8 @@ CASES = list(itertools.product(("hand", "world"), MODELS, SIZES))
 
 @pytest.mark.parametrize(("mount", "model", "size"), CASES, ids=str)
 def test_keypoints_are_within_2_mm_through_the_syncer(tmp_path: Path, mount: str, model: str, size: Any) -> None:
+    if model == "D435" and not hasattr(rs.software_video_frame(), "depth_units"):
+        pytest.skip("the software device of this SDK, older than 2.55, cannot be aligned")
     camera = station(tmp_path, mount, model, size)
     frame = camera.capture(camera.config(camera.info.serial), open_camera=software_camera(camera))
     report(f"{model} {size[0]}x{size[1]} on the {mount}, through rs.syncer", keypoint_errors(frame))
