@@ -47,7 +47,7 @@ class Lens:
         u, v = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
         pixels = np.stack([u, v], axis=-1).reshape(-1, 1, 2)
         criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
-        seen = cv2.undistortPointsIter(pixels, K, distortion, None, None, criteria).reshape(-1, 2)
+        seen = cv2.undistortPointsIter(pixels, K, distortion, np.eye(3), np.eye(3), criteria).reshape(-1, 2)
         focal = float(K[1, 1])
         reach = np.abs(seen).max(axis=0) * focal + 2.0
         self.width, self.height = (2 * int(np.ceil(reach[0])) + 1, 2 * int(np.ceil(reach[1])) + 1)

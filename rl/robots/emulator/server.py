@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.emulator.client import EmulatorClient
@@ -108,7 +109,7 @@ class Emulator:
         write_station(self.station, self._task, self.cameras, ip=self.ip, host=HOST, port=self.port)
         return self
 
-    def _hello(self, config: bytes) -> dict[str, str]:
+    def _hello(self, config: bytes) -> dict[str, Any]:
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
         try:
@@ -121,7 +122,7 @@ class Emulator:
         if not line:
             reason = "did not answer" if not ready else "ended"
             raise HardwareFault(f"The emulator {reason} while it started; what it wrote is above.")
-        addresses: dict[str, str] = json.loads(line)
+        addresses: dict[str, Any] = json.loads(line)
         return addresses
 
     @property
