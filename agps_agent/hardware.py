@@ -2,8 +2,11 @@
 
 import contextlib
 import math
+import signal
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +51,7 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
     limits = limits_at(task, station.workspace, speed=config.speed)  # refuses before anything is opened
     ages = FrameAges()
     backend = _open_backend(config, task, station, prompt=_prompt(keys), ages=ages)
-    return RobotEnv(
+    env = RobotEnv(
         task,
         backend,
         image_size=config.image_size,
@@ -57,6 +60,15 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
         keys=keys,
         figures=ages.metrics,
     )
+    if keys is not None:
+        keys.watch(partial(stop_now, env))
+    return env
+
+
+def stop_now(env: RobotEnv) -> None:
+    """Stop the arm and interrupt the program like Ctrl-C, from any thread: a reset or a question may be under way."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # first: nobody may start the arm again
+    env.halt()
 
 
 def open_dry(config: RunConfig, folder: Path | None = None) -> RobotEnv:

@@ -7,14 +7,18 @@ import os
 import select
 import sys
 import termios
+import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
 _log = logging.getLogger(__name__)
 
 Key = Literal["success", "fail", "stop"]
+
+_POLL_S = 0.02
+"""Pause between two looks of the thread that waits for a stop, [s]."""
 
 KEYS: dict[bytes, Key] = {b"s": "success", b"f": "fail", b" ": "stop", b"\x1b": "stop"}
 """s, f, space, Esc. Arrow keys begin with Esc and stop too: one stop too many is the better mistake."""
@@ -30,6 +34,8 @@ class KeyReader:
             ...
     ```
 
+    `read` sees a stop when it is called. After `watch` a thread sees it at once, whatever the program is busy with.
+
     Without a terminal (a pipe, a service, a job in the background) there are no keys, which is logged once.
     """
 
@@ -42,6 +48,11 @@ class KeyReader:
         self._stream = sys.stdin if stream is None else stream
         self._fd: int | None = None
         self._saved: list[Any] = []
+        self._lock = threading.RLock()
+        """Held by whoever reads the terminal, or asks the operator something in it."""
+        self._watcher: threading.Thread | None = None
+        self._pressed: Key | None = None
+        """Newest verdict that the watcher has seen and nobody has read."""
 
     @property
     def available(self) -> bool:
@@ -72,9 +83,40 @@ class KeyReader:
             fd, self._fd = self._fd, None
             atexit.unregister(self.close)
             _restore(fd, self._saved)
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join(timeout=1.0)
+
+    def watch(self, on_stop: Callable[[], None]) -> None:
+        """Have a thread read the keys from now on, and call something at once when a stop is pressed.
+
+        Args:
+            on_stop: Stops the arm; called in that thread. `read` does not report the stop again.
+        """
+        if self._fd is None or self._watcher is not None:
+            return
+        self._watcher = threading.Thread(target=self._watch, args=(on_stop,), name="keys", daemon=True)
+        self._watcher.start()
+
+    def _watch(self, on_stop: Callable[[], None]) -> None:
+        pause = threading.Event()
+        while self._fd is not None:
+            with self._lock:
+                pressed = self._take()
+            if pressed == "stop":
+                on_stop()
+            elif pressed is not None:
+                self._pressed = pressed
+            pause.wait(_POLL_S)
 
     def read(self) -> Key | None:
         """Return the key that was pressed since the last call, None for none; a stop comes before any other."""
+        if self._watcher is not None:
+            pressed, self._pressed = self._pressed, None
+            return pressed
+        with self._lock:
+            return self._take()
+
+    def _take(self) -> Key | None:
         pressed: Key | None = None
         while self._fd is not None and select.select([self._fd], [], [], 0.0)[0]:
             try:
@@ -97,13 +139,14 @@ class KeyReader:
         if self._fd is None:
             yield
             return
-        _restore(self._fd, self._saved)
-        try:
-            yield
-        finally:
-            if self._fd is not None:
-                termios.tcflush(self._fd, termios.TCIFLUSH)
-                tty.setcbreak(self._fd)
+        with self._lock:
+            _restore(self._fd, self._saved)
+            try:
+                yield
+            finally:
+                if self._fd is not None:
+                    termios.tcflush(self._fd, termios.TCIFLUSH)
+                    tty.setcbreak(self._fd)
 
 
 def _terminal(stream: TextIO) -> int | None:

@@ -108,3 +108,49 @@ def test_job_in_the_background_is_not_suspended_for_its_keys():
     _, status = os.waitpid(child, 0)
     os.close(master)
     assert os.WEXITSTATUS(status) == 0
+
+
+def until(met) -> bool:
+    deadline_s = time.monotonic() + 5.0
+    while not met() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return met()
+
+
+def test_watched_stop_acts_at_once_while_nobody_reads(terminal):
+    master, stream = terminal
+    stops = []
+    with KeyReader(stream) as keys:
+        keys.watch(lambda: stops.append(time.monotonic()))
+        type_keys(master, b" ")
+        assert until(lambda: len(stops) == 1)
+        assert keys.read() is None
+
+
+def test_verdict_waits_for_the_reader_while_stops_are_watched(terminal):
+    master, stream = terminal
+    with KeyReader(stream) as keys:
+        keys.watch(lambda: None)
+        type_keys(master, b"s")
+        assert until(lambda: keys._pressed is not None)
+        assert keys.read() == "success" and keys.read() is None
+
+
+def test_watcher_leaves_the_answer_to_a_question_alone(terminal):
+    master, stream = terminal
+    stops = []
+    with KeyReader(stream) as keys:
+        keys.watch(lambda: stops.append(1))
+        with keys.suspended():
+            type_keys(master, b"a b\n")
+            time.sleep(0.1)
+            assert os.read(stream.fileno(), 64) == b"a b\n"
+        assert keys.read() is None
+    assert stops == []
+
+
+def test_watcher_ends_with_the_reader(terminal):
+    with KeyReader(terminal[1]) as keys:
+        keys.watch(lambda: None)
+        watcher = keys._watcher
+    assert watcher is not None and not watcher.is_alive()
