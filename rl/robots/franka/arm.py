@@ -465,6 +465,7 @@ class FrankaArm:
             )
 
     def _reconnect(self) -> None:
+        self._robot = self._motion = None  # the box serves one client: the old connection has to end first
         try:
             self._robot = connect(self._franky, self.config)
         except ConfigError as error:
