@@ -11,6 +11,25 @@ from typing import Any
 import numpy as np
 
 from rl.robots.cameras.base import CameraInfo
+from rl.robots.station import CameraConfig
+
+INFO = CameraInfo(
+    name="wrist_1",
+    serial="218622270001",
+    model="RealSense D405",
+    width=640,
+    height=480,
+    depth_unit_m=0.0001,
+    K=np.array([[433.0, 0.0, 318.1], [0.0, 432.5, 241.7], [0.0, 0.0, 1.0]]),
+    distortion=np.array([-0.05, 0.02, 0.001, -0.002, 0.0]),
+    fps=30,
+)
+
+
+def config(device: str, **changes: Any) -> CameraConfig:
+    values = {"name": "wrist_1", "mount": "hand", "max_age_s": 1.0, **changes}
+    return CameraConfig(device=device, **values)
+
 
 Render = Callable[[int], tuple[Any, Any]]
 """From the frame number to colour (H, W, 3), uint8, and raw depth (H, W), uint16."""
