@@ -1,5 +1,6 @@
 """The environment on a real arm: what fails there ends an episode, not the run."""
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -253,6 +254,8 @@ class RobotEnv(ManipulationEnv):
         assert self._seen is not None
         self.ticks.interrupt()
         self._paused = True
+        with contextlib.suppress(HardwareFault):  # known already
+            self.robot_backend.pause()
         info = {**self._still_info(self._seen), "fault": str(fault)}
         return self._policy_view(self._seen), self.task.reward(False), False, True, info
 

@@ -1,4 +1,4 @@
-"""The complete loop: franky to the emulated FR3, rendered frames through librealsense, policy, agent, guard, learner."""
+"""The complete loop: franky to the emulated FR3, frames through librealsense, policy, agent, guard, learner."""
 
 import json
 import os

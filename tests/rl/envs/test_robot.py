@@ -171,3 +171,10 @@ def test_ticks_leave_pauses_out(monkeypatch):
     assert metrics["ticks"] == 2
     assert metrics["late_ticks"] == 1
     assert metrics["tick_max_ms"] == pytest.approx(150.0)
+
+
+def test_watchdog_is_told_to_wait_after_a_fault():
+    env = robot(fail_at=[1])
+    env.reset(seed=0)
+    env.step(HOLD)
+    assert env.robot_backend.log[-1] == "pause"
