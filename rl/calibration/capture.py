@@ -14,12 +14,12 @@ from rl.calibration.views import CalibrationError, Coverage, View, coverage, usa
 from rl.errors import HardwareFault
 from rl.robots.cameras.base import CameraDriver
 from rl.robots.station import Mount
-from rl.transforms import pose, pose_difference
+from rl.transforms import apply_delta, pose, pose_difference
 from rl.types import Box, FloatArray
 
-STILL_S = 0.15
+STILL_S = 0.1
 """The arm must not have moved for this long before an image is awaited, [s]."""
-STILL_M, STILL_RAD = 1e-4, 3e-4
+STILL_M, STILL_RAD = 1.5e-4, 5e-4
 """Motion within `STILL_S`, and from before the image to after it, that counts as none, [m] and [rad]."""
 SETTLE_TIMEOUT_S = 8.0
 """After that it is no settling any more, [s]."""
@@ -99,7 +99,7 @@ class Capture:
             frame = self.camera.wait_newer(first.time_s)
             after = self.arm.measure().T_base_tcp
             if _at_rest(before, after):
-                T_base_tcp = after.copy()
+                T_base_tcp = apply_delta(before, 0.5 * pose_difference(before, after))
                 return View(T_base_tcp=T_base_tcp, sighting=self.board.detect(frame.rgb))
 
     def take(self, views: list[View]) -> View:

@@ -51,8 +51,8 @@ class Plan:
 
 
 def first_poses(T_base_tcp: FloatArray) -> list[FloatArray]:
-    """Return six small turns of the hand about its own axes, (4, 4) each."""
-    turns = [sign * FIRST_TURN_RAD * axis for axis in np.eye(3) for sign in (1.0, -1.0)]
+    """Return six small turns of the hand about its own axes, (4, 4) each, neighbours near each other."""
+    turns = [sign * FIRST_TURN_RAD * axis for sign in (1.0, -1.0) for axis in np.eye(3)]
     return [pose(T_base_tcp[:3, 3], T_base_tcp[:3, :3] @ rotvec_to_matrix(turn)) for turn in turns]
 
 
@@ -192,11 +192,11 @@ def _check_plan(
 
 
 def _short_path(T_base_tcp: FloatArray, poses: Sequence[FloatArray]) -> list[FloatArray]:
-    """Return the poses in the order of always going to the nearest; a radian counts as 0.3 m."""
+    """Return the poses in the order of always going to the nearest; a radian counts as 0.2 m."""
     rest, path, here = list(poses), [], T_base_tcp
     while rest:
         away = [
-            np.linalg.norm(T[:3, 3] - here[:3, 3]) + 0.3 * np.linalg.norm(matrix_to_rotvec(here[:3, :3].T @ T[:3, :3]))
+            np.linalg.norm(T[:3, 3] - here[:3, 3]) + 0.2 * np.linalg.norm(matrix_to_rotvec(here[:3, :3].T @ T[:3, :3]))
             for T in rest
         ]
         here = rest.pop(int(np.argmin(away)))

@@ -34,10 +34,13 @@ HUBER_PX = 1.0
 """Reprojection errors beyond this count linearly in the first refinement: one wrong crossing does not bend it, [px]."""
 OUTLIER_PX = 3.0
 """A crossing that is this far from where the rest of its view would have it was misread, [px]."""
-CROSSING_NOISE_PX = 0.15
+LEAST_NOISE_PX = 0.03
+"""No crossing is known better, [px]."""
 ARM_NOISE_M, ARM_NOISE_RAD = 2e-4, 5e-4
-"""Standard deviations per axis that the weights assume: of a crossing and of the arm's pose. With noise of 0.5 mm and
-1 mrad they lower the error of a hand camera from 1.9 to 0.6 mm; with a perfect arm they raise it from 0.04 to 0.10."""
+"""Standard deviations of the arm's pose per axis that the weights start from, [m] and [rad]..."""
+ARM_NOISE_FACTORS = 2.0 ** np.arange(-5, 4)
+"""...and the factors on them of which the likeliest is taken. An arm with noise of 0.5 mm and 1 mrad gives a hand
+camera to 0.6 mm with these weights, and to 1.9 mm without."""
 HUBER_SIGMA = 3.0
 """Weighed errors beyond this count linearly, [standard deviations]."""
 FOLDS = 5
@@ -138,6 +141,7 @@ def calibrate(
             f"with a limit of {MAX_REPROJECTION_PX:.0f}; check that the board {still}, its squares and the mount."
         )
     problem = _without_outliers(problem, start)
+    start = refine(problem, start, _weights(problem, start))
     T_mount_cam, T_other_board = refine(problem, start, _weights(problem, start))
     residual_mm, residual_deg = held_out_residual(problem, (T_mount_cam, T_other_board))
     if residual_mm > MAX_RESIDUAL_MM:
@@ -198,22 +202,38 @@ def refine(problem: Problem, start: Poses, weights: Sequence[FloatArray] | None 
 
 
 def _weights(problem: Problem, poses: Poses) -> list[FloatArray]:
-    """Return per view the inverse Cholesky factor of the covariance of its pixel errors, s^2 I + J S J^T.
+    """Return per view the inverse Cholesky factor of the covariance of its pixel errors, s^2 I + f^2 M M^T.
 
-    s is `CROSSING_NOISE_PX`, S the covariance of the arm's pose, J how that pose moves the crossings.
+    s is the noise of a crossing, M how the arm's noise moves the crossings, f the factor on that noise. Of the errors e
+    of a view, the part outside the range of M = Q R gives s; the part inside, Q^T e ~ N(0, s^2 I + f^2 R R^T), gives f.
     """
-    spread = np.repeat([ARM_NOISE_M, ARM_NOISE_RAD], 3)
-    weights = []
-    for view in problem.views:
-        here = problem.part([view]).pixel_errors(*poses).ravel()
-        columns = []
-        for step in np.diag(spread):
-            turned = View(T_base_tcp=apply_delta(view.T_base_tcp, step), sighting=view.sighting)
-            columns.append(problem.part([turned]).pixel_errors(*poses).ravel() - here)
-        moves = np.stack(columns, axis=1)  # J S^(1/2)
-        covariance = CROSSING_NOISE_PX**2 * np.eye(len(here)) + moves @ moves.T
-        weights.append(np.linalg.inv(np.linalg.cholesky(covariance)))
-    return weights
+    moves = [_moves(problem, view, poses) for view in problem.views]
+    errors = [problem.part([view]).pixel_errors(*poses).ravel() for view in problem.views]
+    bases = [np.linalg.qr(M) for M in moves]
+    inside = [basis.Q.T @ e for basis, e in zip(bases, errors, strict=True)]
+    outside = sum(float(e @ e - a @ a) for e, a in zip(errors, inside, strict=True))
+    freedom = sum(len(e) - len(a) for e, a in zip(errors, inside, strict=True))
+    noise2 = max(outside / freedom, LEAST_NOISE_PX**2)
+
+    def unlikely(factor: float) -> float:
+        total = 0.0
+        for basis, a in zip(bases, inside, strict=True):
+            covariance = noise2 * np.eye(6) + factor**2 * basis.R @ basis.R.T
+            total += float(a @ np.linalg.solve(covariance, a)) + float(np.linalg.slogdet(covariance)[1])
+        return total
+
+    factor = min((float(f) for f in ARM_NOISE_FACTORS), key=unlikely)
+    return [np.linalg.inv(np.linalg.cholesky(noise2 * np.eye(len(M)) + factor**2 * M @ M.T)) for M in moves]
+
+
+def _moves(problem: Problem, view: View, poses: Poses) -> FloatArray:
+    """Return how one standard deviation of each axis of the arm's pose moves the crossings. Shape (2n, 6), [px]."""
+    here = problem.part([view]).pixel_errors(*poses).ravel()
+    columns = []
+    for step in np.diag(np.repeat([ARM_NOISE_M, ARM_NOISE_RAD], 3)):
+        turned = View(T_base_tcp=apply_delta(view.T_base_tcp, step), sighting=view.sighting)
+        columns.append(problem.part([turned]).pixel_errors(*poses).ravel() - here)
+    return np.stack(columns, axis=1)
 
 
 def _without_outliers(problem: Problem, poses: Poses) -> Problem:

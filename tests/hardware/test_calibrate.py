@@ -107,6 +107,8 @@ def test_check_reports_the_board_and_goes_above_it(cell: Cell) -> None:
 
 
 def test_guided_capture_reads_keys_and_refuses_too_few_views(cell: Cell) -> None:
+    if cell.scene.mount == "world":
+        pytest.skip("once is enough")
     file = cell.folder / "guided.json"
     terminal, theirs = pty.openpty()
     process = cell.start("--guided", "--out", str(file), stdin=theirs, stderr=theirs)
