@@ -376,6 +376,20 @@ def test_emulator_ends_with_its_owner(tmp_path: Path) -> None:
     client.close()
 
 
+def test_command_prints_how_to_train_and_ends_when_told_to(tmp_path: Path) -> None:
+    arguments = ["emulate", "usb_insertion", "--station", str(tmp_path / "station.toml"), "--image-size", "320x240"]
+    command = subprocess.Popen([sys.executable, "-m", "agps_agent.cli", *arguments], stdout=subprocess.PIPE, text=True)
+    assert command.stdout is not None
+    lines = [command.stdout.readline() for _ in range(5)]
+    command.send_signal(signal.SIGTERM)
+    assert command.wait(timeout=20) == 0
+    command.stdout.close()
+    assert any("agps train usb_insertion --robot franka" in line for line in lines)
+    station = load_station(tmp_path / "station.toml")
+    assert {camera.width for camera in station.cameras} == {320}
+    assert station.arm.ip in lines[0]
+
+
 def test_missing_camera_is_refused() -> None:
     with pytest.raises(ConfigError, match="no camera 'wrist_9'"):
         Emulator(TASK, cameras=[CameraProfile(name="wrist_9")])

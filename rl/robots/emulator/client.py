@@ -42,9 +42,15 @@ class EmulatorClient:
         self._ask(f"RESET {seed}")
 
     def fault(self, name: str, *values: object) -> None:
-        """Plant a fault: reflex, freeze [s], die, slow s, force N, gripper KIND, camera_stall NAME [s], clear.
+        """Plant a fault.
 
-        The gripper's kinds: fail, hang, unhomed.
+        `reflex` aborts the motion; recover from errors to go on. `freeze [s]` answers nothing, for ever without a
+        time; the arm holds. `die` ends the arm's process, the cameras go on. `slow s` stops time once. `force N` adds
+        a push of the robot on the world, down, to what is measured. `gripper fail|hang|unhomed`; a motion that hangs
+        ends when the gripper is told to stop. `camera_stall NAME [s]` delivers no frames. `clear` ends them all.
+
+        Raises:
+            HardwareFault: If there is no such fault, or the emulator has ended.
         """
         self._ask(" ".join(["FAULT", name, *(str(value) for value in values)]))
 

@@ -59,6 +59,8 @@ class EmulatedRobot(BaseRobot):  # type: ignore[misc]  # franky-sim has no types
         self.world = world
         self.errors: set[str] = set()
         """Errors since the last recovery; with any the arm refuses to move."""
+        self.success_rate = 1.0
+        """Share of the last states that the client answered in time, about 100 of them."""
         self._torque: FloatArray = np.zeros(7)
 
     def _get_state(self) -> Any:
@@ -83,13 +85,16 @@ class EmulatedRobot(BaseRobot):  # type: ignore[misc]  # franky-sim has no types
         """The robot state with external wrench and errors."""
         state = super().state
         wrench = self.world.wrench
-        changes: dict[str, Any] = {"tau_ext_hat_filtered": (0.0,) * 7}
+        changes: dict[str, Any] = {
+            "tau_ext_hat_filtered": (0.0,) * 7,
+            "control_command_success_rate": self.success_rate,
+        }
         if wrench.any():
             T_O_K = _matrix(state.O_T_EE) @ _matrix(self.EE_T_K)
             shift = self.world.T_base_tcp[:3, 3] - T_O_K[:3, 3]
             force, torque = wrench[:3], wrench[3:] + np.cross(shift, wrench[:3])
             in_K = [*(force @ T_O_K[:3, :3]), *(torque @ T_O_K[:3, :3])]
-            changes = {
+            changes |= {
                 "O_F_ext_hat_K": (*force.tolist(), *torque.tolist()),
                 "K_F_ext_hat_K": tuple(in_K),
                 "tau_ext_hat_filtered": tuple((self.world.jacobian().T @ wrench).tolist()),
@@ -218,7 +223,10 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
         udp = self._FrankaServer__udp_socket
         if self.current_motion_id and udp is not None:
             self._unanswered += 1
-            select.select([udp], [], [], ANSWER_S)
+            answered, _, _ = select.select([udp], [], [], ANSWER_S)
+            self.robot.success_rate += (float(bool(answered)) - self.robot.success_rate) / 100
+        else:
+            self.robot.success_rate = 1.0
 
     def _handle_udp_command(self, command_data: bytes) -> None:
         self._unanswered = 0
