@@ -99,6 +99,7 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
         save_config(log.config, log.run)
     log.announce("demos")
     demos = session.demonstrations()
+    session.hold()
     if resume:
         extra = load_checkpoint(latest_checkpoint(log.run.checkpoints), session.algorithm)
         session.supervisor.load_state_dict(extra["supervisor"])

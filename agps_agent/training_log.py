@@ -195,6 +195,7 @@ class TrainingLog:
         self.announce("evaluate")
         started = time.monotonic()
         result = evaluate(policy or self.session.algorithm, self.session.eval_env, episodes=episodes, seed=seed)
+        self.session.hold()
         if kind != "final_eval":  # stage 1 is where the curve begins
             self.curve.append((self.session.algorithm.num_timesteps, result.success_rate))
         self.run.append_metrics(

@@ -223,3 +223,9 @@ def test_session_rewards_by_what_the_run_says(station, arm, tmp_path):
         assert isinstance(session.env, RobotEnv)
         assert session.eval_env is session.env
         assert not isinstance(session.eval_env, ClassifierReward)
+
+
+def test_arm_is_held_while_demonstrations_are_learned_from(station, arm, tmp_path):
+    train(configure(station, demos=1, max_env_steps=25), RunDirectory.create(tmp_path / "run"), SilentProgress())
+    log = arm["backend"].log
+    assert log[log.index("command") + 1] == "pause"
