@@ -20,9 +20,9 @@ import numpy as np
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits, guard_target
 from rl.robots.franka.connection import connect, import_franky
-from rl.robots.franka.faults import ArmFault, corners, errors_of, place, reason
+from rl.robots.franka.faults import ArmFault, StopReason, corners, errors_of, place, reason, stopped_itself
 from rl.robots.franka.line import follow_line
-from rl.robots.franka.motions import DEAD_MAN_S, StopReason, Tracking, check_way
+from rl.robots.franka.motions import Tracking, check_way
 from rl.robots.franka.state import ArmState, PoseHistory
 from rl.robots.station import ArmConfig
 from rl.types import Box, FloatArray
@@ -172,7 +172,7 @@ class FrankaArm:
             state = self.measure()
             self._check_inside(state.T_base_tcp)
             self._check_ready()
-            self._T_target = state.T_base_tcp
+            self._T_target = self._guarded_here()
             self._event = None
             self._track()
             self._mode = "tracking"
@@ -183,6 +183,7 @@ class FrankaArm:
         Raises:
             HardwareFault: If control was lost or the arm was stopped.
         """
+        self._check()  # before the lock, which a monitor that brakes may hold
         with self._lock:
             self._check_tracking()
             guarded = guard_target(
@@ -202,26 +203,15 @@ class FrankaArm:
         with self._lock:
             if self._mode != "tracking" or self._fault is not None:
                 return
-            T = np.array(self._read().O_T_EE.matrix)
-            T[:3, 3] = self.limits.workspace.project(T[:3, 3])
-            self._T_target = T
+            self._T_target = self._guarded_here()
             self._motion.set_target(self._T_target)
 
     def stop(self) -> None:
         """Bring the arm to rest and give control back; may be called twice and from any thread."""
         with self._lock:
-            mode, self._mode = self._mode, "idle"
-            if mode == "idle":
-                return
-            franky = self._franky
-            try:
-                if self._robot.is_in_control:
-                    brake = franky.TorqueStopMotion() if mode == "tracking" else franky.JointStopMotion()
-                    self._robot.move(brake, asynchronous=True)
-                self._robot.join_motion(3.0)
-            except self._errors as error:
-                logger.warning("The arm ended its motion with: %s", error)
-            self._motion = None
+            if self._mode == "tracking" and (self._event is not None or not self._robot.is_in_control):
+                self._lost_control()  # it was stopped already: remember why
+            self._brake()
 
     def move_to(self, T_base_tcp: FloatArray, *, speed_m_s: float = 0.1) -> None:
         """Go to a pose in a straight line, by tracking; every target on the way is guarded.
@@ -333,7 +323,8 @@ class FrankaArm:
         if fault is None:
             fault = self._fault = ArmFault(message, stop_s=stop_s, network=network)
             logger.error("%s", message)
-        self.stop()
+        with self._lock:
+            self._brake()
         return fault
 
     def _check(self) -> None:
@@ -345,13 +336,16 @@ class FrankaArm:
     def _check_tracking(self) -> None:
         self._check()
         with self._lock:
-            if self._mode == "tracking" and self._event is not None:
-                self._stopped_itself()
-            elif self._mode == "tracking" and not self._robot.is_in_control:
+            if self._mode == "tracking" and (self._event is not None or not self._robot.is_in_control):
                 self._lost_control()
             self._check()
         if self._mode != "tracking":
             raise HardwareFault("The arm was stopped and follows no targets; call start.")
+
+    def _guarded_here(self) -> FloatArray:
+        """Return the measured pose as a target: a little inside where it is a little outside."""
+        here = np.array(self._read().O_T_EE.matrix)
+        return guard_target(here, T_base_ref=here, T_base_tcp=here, limits=self.limits).T_base_tcp
 
     def _check_inside(self, T_base_tcp: FloatArray) -> None:
         position = T_base_tcp[:3, 3]
@@ -417,15 +411,14 @@ class FrankaArm:
                     network=True,
                 )
             elif self._mode == "tracking" and self._event is not None:
-                self._stopped_itself()
+                self._lost_control()
             elif self._mode == "tracking":
                 self._since_renewal += 1
                 if self._since_renewal >= RENEW_EVERY:
                     self._track()
 
     def _lost_control(self) -> None:
-        """Find out why the motion ended and remember it as the fault."""
-        self._mode = "idle"
+        """Find out why the arm stopped, or is about to, and remember it as the fault."""
         try:
             self._robot.join_motion(0.5)
         except self._franky.NetworkException as error:
@@ -438,31 +431,26 @@ class FrankaArm:
             self._fail(f"The control box stopped the arm: {reason(error)}. Look why before it goes on.")
         if self._event is None:
             self._fail("The arm left its motion without a reason; look at Desk.")
-        else:
-            self._stopped_itself()
-
-    def _stopped_itself(self) -> None:
-        """Finish a stop that the 1 kHz thread began, and remember it as the fault."""
-        assert self._event is not None
+            return
         what, force_N, fired_s = self._event
+        self._brake()  # if a fresh motion took over before the stop was known
+        stop_s = time.monotonic() - fired_s if what == "force" else None
+        limit_N = self.config.stop_force_factor * self.config.max_contact_force_N
+        self._fail(stopped_itself(what, force_N=force_N, limit_N=limit_N, stop_s=stop_s), stop_s=stop_s)
+
+    def _brake(self) -> None:
+        mode, self._mode = self._mode, "idle"
+        if mode == "idle":
+            return
+        franky = self._franky
         try:
-            self._robot.join_motion(0.5)
+            if self._robot.is_in_control:
+                brake = franky.TorqueStopMotion() if mode == "tracking" else franky.JointStopMotion()
+                self._robot.move(brake, asynchronous=True)
+            self._robot.join_motion(3.0)
         except self._errors as error:
-            logger.warning("The arm ended its stop with: %s", error)
-        self.stop()  # if a fresh motion took over before the stop was known
-        if what == "force":
-            limit_N = self.config.stop_force_factor * self.config.max_contact_force_N
-            stop_s = time.monotonic() - fired_s
-            self._fail(
-                f"The force on the TCP reached {force_N:.1f} N, above the limit of {limit_N:.0f} N "
-                f"(stop_force_factor x max_contact_force_N); the arm stood {stop_s:.2f} s later. Clear the contact.",
-                stop_s=stop_s,
-            )
-        else:
-            self._fail(
-                f"Python did not answer for {DEAD_MAN_S:.1f} s, so the 1 kHz thread stopped the arm by itself. "
-                "Something held the interpreter: give training a smaller model or a process of its own."
-            )
+            logger.warning("The arm ended its motion with: %s", error)
+        self._motion = None
 
     def _reconnect(self) -> None:
         self._robot = self._motion = None  # the box serves one client: the old connection has to end first

@@ -57,7 +57,7 @@ def connect(franky: Any, config: ArmConfig) -> Any:
     realtime = franky.RealtimeConfig.Enforce if config.realtime == "enforce" else franky.RealtimeConfig.Ignore
     stop_force_N = config.stop_force_factor * config.max_contact_force_N
     try:
-        robot = _within(
+        robot = within(
             CONNECT_S,
             lambda: franky.Robot(config.ip, relative_dynamics_factor=config.speed, realtime_config=realtime),
             f"The control box at {config.ip} does not answer within {CONNECT_S:.0f} s; close other programs that use "
@@ -89,7 +89,7 @@ def connect(franky: Any, config: ArmConfig) -> Any:
     return robot
 
 
-def _within(timeout_s: float, action: Callable[[], Any], otherwise: str) -> Any:
+def within(timeout_s: float, action: Callable[[], Any], otherwise: str) -> Any:
     """Return the result of an action that may never end."""
     outcome: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 

@@ -1,9 +1,15 @@
 """Faults of the arm, and the words in which they are told."""
 
-from typing import Any
+from typing import Any, Literal
 
 from rl.errors import HardwareFault
 from rl.types import Box, FloatArray
+
+DEAD_MAN_S = 1.0
+"""Robot time without a sign of life from Python after which the 1 kHz thread stops the arm, [s]."""
+
+StopReason = Literal["force", "dead man"]
+"""Why the 1 kHz thread stopped the arm by itself."""
 
 
 class ArmFault(HardwareFault):
@@ -34,6 +40,19 @@ def reason(error: BaseException) -> str:
     """Return the first line of an exception's text, without its final point."""
     lines = str(error).strip().splitlines()
     return lines[0].removeprefix("libfranka: ").rstrip(".") if lines else type(error).__name__
+
+
+def stopped_itself(what: StopReason, *, force_N: float, limit_N: float, stop_s: float | None) -> str:
+    """Return what happened when the 1 kHz thread stopped the arm."""
+    if what == "force":
+        return (
+            f"The force on the TCP reached {force_N:.1f} N, above the limit of {limit_N:.0f} N (stop_force_factor x "
+            f"max_contact_force_N); the arm stood {stop_s or 0.0:.2f} s later. Clear the contact."
+        )
+    return (
+        f"Python did not answer for {DEAD_MAN_S:.1f} s, so the 1 kHz thread stopped the arm by itself. Something held "
+        "the interpreter: give training a smaller model or a process of its own."
+    )
 
 
 def place(T_base_tcp: FloatArray) -> str:

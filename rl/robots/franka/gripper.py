@@ -7,7 +7,7 @@ from typing import Any
 
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.base import CLOSED_BELOW
-from rl.robots.franka.connection import import_franky
+from rl.robots.franka.connection import CONNECT_S, import_franky, within
 from rl.robots.station import GripperConfig
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,11 @@ class FrankaGripper:
             return
         self._franky = import_franky()
         try:
-            self._gripper = self._franky.Gripper(ip)
+            self._gripper: Any = within(
+                CONNECT_S,
+                lambda: self._franky.Gripper(ip),
+                f"The gripper at {ip} does not answer within {CONNECT_S:.0f} s; close other programs that use it.",
+            )
             self._read()
         except (self._franky.NetworkException, self._franky.IncompatibleVersionException) as error:
             raise ConfigError(
@@ -110,6 +114,7 @@ class FrankaGripper:
             self._changed.notify()
         for thread in self._threads:
             thread.join(timeout=2.0)
+        self._gripper = None  # lets the connection go: the hand serves one client
 
     _done: bool | None = None
     """The last wish that was carried out."""

@@ -1,24 +1,18 @@
 """The motions that franky's 1 kHz thread runs, and the way of a joint motion."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rl.errors import ConfigError
 from rl.robots import panda
-from rl.robots.franka.faults import corners, place
+from rl.robots.franka.faults import DEAD_MAN_S, StopReason, corners, place
 from rl.robots.station import ArmConfig
 from rl.types import Box, FloatArray
 
-DEAD_MAN_S = 1.0
-"""Robot time without a sign of life from Python after which the 1 kHz thread stops the arm, [s]."""
-
 PATIENCE_S = 0.05
 """Robot time for which a force may be above the limit: hitting the table at 0.1 m/s does so for some milliseconds."""
-
-StopReason = Literal["force", "dead man"]
-"""Why the 1 kHz thread stopped the arm by itself."""
 
 
 class Tracking:
