@@ -349,7 +349,7 @@ class _Line:
 
     def __call__(self, progress: "Progress") -> None:
         """Show it."""
-        if not (self._live or progress.taken):
+        if not (self._live or progress.taken or progress.asked_to_finish):
             return
         covered = progress.coverage
         turns = "/".join(f"{angle:.0f}" for angle in covered.rotation_deg)
@@ -357,9 +357,12 @@ class _Line:
             f"{progress.corners:2d} of {progress.of} crossings; {covered.views} views, turned {turns} degrees, "
             f"{100 * covered.image:.0f} % of the image"
         )
-        ready = "enough" if covered.missing() is None else "more needed"
-        end = "\n" if progress.taken else ""
-        print(f"\r\033[K{text}: {ready}" if self._live else f"{text}: {ready}", end=end, file=sys.stderr, flush=True)
+        missing = covered.missing()
+        line = f"{text}: {'enough' if missing is None else 'more needed'}"
+        if progress.asked_to_finish and missing is not None:
+            line = f"Not yet. {missing}"
+        end = "\n" if progress.taken or progress.asked_to_finish else ""
+        print(f"\r\033[K{line}" if self._live else line, end=end, file=sys.stderr, flush=True)
 
 
 @contextmanager

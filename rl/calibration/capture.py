@@ -69,6 +69,8 @@ class Progress:
     """Crossings of the board."""
     coverage: Coverage
     """Of the views so far."""
+    asked_to_finish: bool = False
+    """The operator wants to finish, and `coverage.missing` says why that is too early."""
 
 
 Report = Callable[[Progress], None]
@@ -111,11 +113,22 @@ class Capture:
         self.tell(view.sighting, views, taken=good)
         return view
 
-    def tell(self, sighting: Sighting, views: Sequence[View], *, taken: bool) -> None:
-        """Report the live count of crossings and the coverage so far."""
+    def tell(
+        self, sighting: Sighting, views: Sequence[View], *, taken: bool = False, asked_to_finish: bool = False
+    ) -> Coverage:
+        """Report the live count of crossings and the coverage so far, and return the latter."""
         info = self.camera.info
         covered = coverage(views, width=info.width, height=info.height)
-        self.report(Progress(taken=taken, corners=sighting.count, of=len(self.board.points), coverage=covered))
+        self.report(
+            Progress(
+                taken=taken,
+                corners=sighting.count,
+                of=len(self.board.points),
+                coverage=covered,
+                asked_to_finish=asked_to_finish,
+            )
+        )
+        return covered
 
     def _settle(self, deadline: float) -> FloatArray:
         """Return the pose after it has not changed for `still_s`."""
@@ -136,7 +149,7 @@ class Capture:
 
 
 def capture_guided(capture: Capture, keys: Callable[[], Key | None]) -> list[View]:
-    """Return views that the operator chose: a key takes one, another one ends.
+    """Return views that the operator chose: a key takes one, another one ends when there are enough.
 
     Args:
         capture: Camera and arm; the arm is only read.
@@ -151,11 +164,12 @@ def capture_guided(capture: Capture, keys: Callable[[], Key | None]) -> list[Vie
     while True:
         frame = capture.camera.wait_newer(shown)
         shown = frame.time_s
-        capture.tell(capture.board.detect(frame.rgb), views, taken=False)
         key = keys()
+        sighting = capture.board.detect(frame.rgb)
+        covered = capture.tell(sighting, views, asked_to_finish=key == "finish")
         if key == "stop":
             raise CalibrationError("The calibration was stopped by a key; nothing was written.")
-        if key == "finish":
+        if key == "finish" and covered.missing() is None:
             return views
         if key == "take":
             capture.take(views)

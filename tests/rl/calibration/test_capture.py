@@ -84,15 +84,29 @@ def press(keys: list[Key | None]) -> Iterator[Key | None]:
     yield from keys
 
 
-def test_guided_views_are_taken_by_a_key() -> None:
-    cell = make_cell("world")
+class GuidedCell(DrawnCell):
+    """Each look at the arm finds it somewhere else: a person guides it."""
+
+    def measure(self) -> "GuidedCell":
+        self.looks = getattr(self, "looks", 0) + 1
+        if self.looks % 3 == 1:  # three looks a view: before, while it settles, after
+            self.T_base_tcp = next(self.way)
+        return self
+
+    way: Iterator[FloatArray]
+
+
+def test_guided_views_are_taken_by_a_key_and_end_when_there_are_enough() -> None:
+    poses, T_other_board = poses_of_the_hand("hand", 60, np.random.default_rng(2))
+    cell = GuidedCell("hand", poses[0], T_other_board)
+    cell.way = iter(poses)
     reports: list[Progress] = []
-    keys = press([None, "take", None, "take", "finish"])
+    keys = press([None, "take", "finish", *["take"] * 17, None, "finish"])
     views = capture_guided(capture(cell, reports), lambda: next(keys))
-    assert len(views) == 2
-    assert [report.taken for report in reports].count(True) == 2
-    assert reports[0].corners == 35 and reports[0].of == 35
-    assert reports[-1].coverage.views == 2
+    assert len(views) == 18
+    assert [report.taken for report in reports].count(True) == 18
+    early, late = (report for report in reports if report.asked_to_finish)
+    assert "Only 1 views" in str(early.coverage.missing()) and late.coverage.missing() is None
     assert cell.visited == []  # the arm was only read
 
 
