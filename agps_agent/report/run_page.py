@@ -68,8 +68,10 @@ def _helper(config: Mapping[str, Any]) -> str:
 
 def _method(config: Mapping[str, Any]) -> str:
     method = str(config.get("method", "?"))
-    who = {"agent": f" ({config.get('vlm', '?')} agent)", "human": " (simulated human)"}.get(_helper(config), "")
-    return f"{method.upper()}{who}"
+    is_real = config.get("robot", "sim") != "sim"
+    human = f" (human with {config.get('teleop')})" if is_real else " (simulated human)"
+    who = {"agent": f" ({config.get('vlm', '?')} agent)", "human": human}.get(_helper(config), "")
+    return f"{method.upper()}{who}" + (f" on {config['robot']}" if is_real else "")
 
 
 def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row], questions: int) -> str:
