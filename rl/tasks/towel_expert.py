@@ -21,6 +21,8 @@ class TowelExpert:
     """Distance of the TCP from the corner in x and y below which the fingers close, [m]..."""
     grasp_z_m = 0.016
     """...and its height above the corner, [m]: it goes on down while they close."""
+    closed = 0.15
+    """Opening below which the fingers have closed: a real hand takes 0.8 s to get there."""
     arc_m = 0.12
     """Largest height of the corner above the board on its way, [m]: low, the towel is dragged along."""
     arc_slope = 1.2
@@ -42,6 +44,8 @@ class TowelExpert:
             position, opening = self._approach(tcp, corner)
         elif robot.gripper_opening <= 0.5 and float(np.linalg.norm(corner - tcp)) < 0.03:
             position, opening = self._carry(tcp, corner, goal)
+            if robot.gripper_opening > self.closed:
+                position = observation.T_base_ref[:3, 3]
         else:  # done, or something else is held
             position, opening = tcp + [0.0, 0.0, 0.05], 1.0
         scale = self._task.action_scale
