@@ -59,8 +59,12 @@ class Cell:
         return subprocess.Popen(command, text=True, env=environment, **streams)
 
     def run(self, *options: str) -> tuple[int, str, str]:
-        process = self.start(*options)
-        out, err = process.communicate(timeout=200)
+        """Run to the end; again if the emulated control box fell silent, as it does on a computer with more to do."""
+        for _ in range(3):
+            process = self.start(*options)
+            out, err = process.communicate(timeout=200)
+            if "has been silent" not in err:
+                break
         return process.returncode, out, err
 
 
