@@ -268,7 +268,10 @@ def _robot(counted: Mapping[str, float]) -> list[str]:
         for name, value in counted.items()
         if name.startswith(("guard/", "confirm/", "key_"))
     ]
-    note = "What rate, watchdog, guard and cameras did throughout training and evaluations; pauses are left out."
+    note = (
+        "What rate, watchdog, guard and cameras did in training and evaluations since the run was started, or resumed. "
+        "Pauses, in which the arm is held, are left out of the period."
+    )
     return [html.section("Robot", note, html.table((), [*named, *others]))]
 
 
