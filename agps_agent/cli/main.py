@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prompts": ("prompts", "list or show the prompts"),
     "traces": ("traces", "collect LangSmith traces on this machine and look at them"),
     "bench": ("bench", "measure env, float, agent or update"),
-    "doctor": ("doctor", "check that this machine can run everything"),
+    "doctor": ("doctor", "check that this machine can run everything, and that a robot station is fit for a run"),
     "serve-model": ("serve_model", "serve the embedded model behind an OpenAI-compatible URL"),
 }
 """Command -> (module in this package, one line of help)."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agps_agent.doctor import placement, software
-from agps_agent.doctor.checkup import Check, NotChecked, within
+from agps_agent.doctor.checkup import Check, NotChecked
 from rl.errors import AgpsError
 from rl.robots.cameras.base import CameraDriver
 from rl.robots.station import CameraConfig, StationConfig, load_station
@@ -26,7 +26,7 @@ LEAST_SUCCESS_RATE = 0.95
 LEAST_DEPTH = 0.05
 """Share of a depth image that must hold data."""
 _ANSWER_S = 10.0
-"""Longest wait for an answer of arm or gripper, [s]."""
+"""Longest wait for the gripper, [s]."""
 _REST_S = 0.5
 """How long the force at rest is averaged, [s]."""
 _ACT = {
@@ -116,12 +116,7 @@ class StationCheckup:
         """The connection to the arm; its kernel is another check's concern."""
         from rl.robots.franka.connection import connect, import_franky
 
-        config, franky = replace(self._station.arm, realtime="ignore"), import_franky()
-        silent = (
-            f"FCI at {config.ip} accepts the connection but says nothing for {_ANSWER_S:.0f} s; end other programs "
-            "that use the arm, or restart the control box."
-        )
-        robot = within(_ANSWER_S, lambda: connect(franky, config), silent)
+        robot = connect(import_franky(), replace(self._station.arm, realtime="ignore"))
         self._arm_answered = True
         return robot
 
@@ -196,7 +191,7 @@ class StationCheckup:
             return "not used as the station says"
         if not self._arm_answered:
             raise NotChecked("not checked: no connection to the arm")
-        from rl.robots.franka.connection import import_franky
+        from rl.robots.franka.connection import import_franky, within
 
         franky, ip = import_franky(), self._station.arm.ip
         silent = f"The gripper at {ip} says nothing for {_ANSWER_S:.0f} s; switch its power off and on in Desk."

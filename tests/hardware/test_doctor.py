@@ -24,13 +24,13 @@ pytestmark = pytest.mark.emulated
 
 from agps_agent.cli.main import main  # noqa: E402
 from agps_agent.doctor import software  # noqa: E402
-from agps_agent.doctor import station as station_module  # noqa: E402
 from agps_agent.doctor.checkup import Finding, attempt  # noqa: E402
 from agps_agent.doctor.station import StationCheckup  # noqa: E402
 from rl.calibration.file import CameraCalibration  # noqa: E402
-from rl.robots.cameras import open_camera  # noqa: E402
+from rl.robots.cameras import open_camera, streaming  # noqa: E402
 from rl.robots.cameras.recording import Recording  # noqa: E402
 from rl.robots.emulator.server import Emulator  # noqa: E402
+from rl.robots.franka import connection  # noqa: E402
 from rl.robots.station import load_station  # noqa: E402
 
 NO_ARM = {"arm mode", "force at rest", "gripper"}
@@ -45,6 +45,8 @@ class Station:
     emulator: Emulator
     patch: pytest.MonkeyPatch
     ip: str | None = None
+    held: object = None
+    """What must live as long as the test."""
 
     def rewrite(self, old: str, new: str) -> None:
         text = self.path.read_text()
@@ -118,9 +120,8 @@ def low_limits(station: Station) -> None:
 
 
 def busy_arm(station: Station) -> None:
-    station.patch.setattr(station_module, "_ANSWER_S", 1.0)
     other = franky.Robot(station.emulator.ip, realtime_config=franky.RealtimeConfig.Ignore)
-    station.patch.setattr(station_module, "_held_in_this_test", other, raising=False)
+    station.patch.setattr(station, "held", other)
 
 
 def missing_serial(station: Station) -> None:
@@ -132,6 +133,11 @@ def impossible_profile(station: Station) -> None:
     text = station.path.read_text()
     head, tail = text.split('name = "side"')
     station.path.write_text(head + 'name = "side"' + tail.replace("width = 424", "width = 1280", 1))
+
+
+def stalled_camera(station: Station) -> None:
+    station.patch.setattr(streaming, "START_TIMEOUT_S", 2.0)
+    station.emulator.fault("camera_stall", "wrist_1")
 
 
 def empty_depth(station: Station) -> None:
@@ -159,7 +165,7 @@ def moved_workspace(station: Station) -> None:
 FAULTS = {
     "no server": Planted(no_server, "arm", "at 127.0.0.78 was refused", "activate FCI in Desk", frozenset(NO_ARM)),
     "firmware": Planted(wrong_firmware, "arm", "another protocol", "by-robot-server-version", frozenset(NO_ARM)),
-    "busy arm": Planted(busy_arm, "arm", "says nothing for 1 s", "end other programs", frozenset(NO_ARM)),
+    "busy arm": Planted(busy_arm, "arm", "hung up", "another program uses the arm; close it", frozenset(NO_ARM)),
     "wrong franky": Planted(
         other_package, "arm client", "another one of the same import name", "pip uninstall", frozenset({"arm", *NO_ARM})
     ),
@@ -189,7 +195,7 @@ FAULTS = {
         frozenset({"usb side", "frames side"}),
     ),
     "stall": Planted(
-        lambda s: s.emulator.fault("camera_stall", "wrist_1"),
+        stalled_camera,
         "camera wrist_1",
         "sent no complete frame",
         "USB 3 port of its own",
@@ -198,7 +204,10 @@ FAULTS = {
     "empty depth": Planted(empty_depth, "frames side", "empty but for 0 %", "clean the lens"),
     "calibration age": Planted(old_calibration, "calibration side", "is 200 days old", "agps calibrate"),
     "serial": Planted(
-        lambda s: s.recalibrate("side", serial="9"), "calibration side", "with serial 9, and this one has", "agps calibrate"
+        lambda s: s.recalibrate("side", serial="9"),
+        "calibration side",
+        "with serial 9, and this one has",
+        "agps calibrate",
     ),
     "residual": Planted(
         lambda s: s.recalibrate("wrist_1", residual_mm=7.0),
@@ -271,10 +280,10 @@ def test_station_that_cannot_be_read_is_the_one_failure(station: Station):
 
 
 def test_doctor_gives_up_on_an_arm_that_never_answers(station: Station, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(station_module, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     station.ip = "127.0.0.79"
     with socket.create_server((station.ip, 1337)):
         began_s = time.monotonic()
         findings = station.check()
-    assert findings["arm"].ok is False and "says nothing" in findings["arm"].finding
+    assert findings["arm"].ok is False and "does not answer" in findings["arm"].finding
     assert time.monotonic() - began_s < 20.0

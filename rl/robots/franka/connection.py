@@ -115,4 +115,6 @@ def _unreachable(ip: str, reason: str) -> str:
             f"The connection to FCI at {ip} was refused; activate FCI in Desk, close other programs that use it, and "
             "check arm.ip."
         )
+    if "interrupted" in reason.lower():
+        return f"FCI at {ip} hung up ({reason}): another program uses the arm; close it, then try again."
     return f"No control box answers at {ip} ({reason}); check arm.ip, the cable and that this PC is in its network."
