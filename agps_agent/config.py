@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from agps_agent.confirm import is_first_run
 from agps_agent.float_trigger import FloatConfig, StallConfig
 from agps_agent.methods import METHODS, Method, Plan
-from agps_agent.runs import RunDirectory, read_json_object, write_atomically
+from agps_agent.runs import RunDirectory, default_classifier, read_json_object, write_atomically
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
 from agps_agent.task_options import TaskOptions
@@ -109,7 +109,8 @@ class RunConfig(BaseModel):
     """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth.
     franka: truth only with an emulator; keys are the operator's s (success) and f (fail), which override the others."""
     reward_model: Path | None = None
-    """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt."""
+    """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/
+    on a robot."""
     eval_every: Annotated[int, Field(ge=0)] = 1_000
     """Evaluate the policy alone every so many control steps; 0: only at the end."""
     eval_episodes: Annotated[int, Field(ge=1)] = 50
@@ -194,17 +195,12 @@ class RunConfig(BaseModel):
         """Classifier that training is rewarded by; None where it is the truth, or a person."""
         if self.reward != "classifier":
             return None
-        return self.reward_model or default_classifier(self.task)
+        return self.reward_model or default_classifier(self.task, self.robot)
 
     def default_run_dir(self) -> Path:
         """Return where the run is written when --run-dir is not given."""
         arm = "" if self.robot == "sim" else f"{self.robot}-"
         return Path("runs") / self.task / f"{arm}{self.method}-demos{self.demos}-seed{self.seed}"
-
-
-def default_classifier(task: str) -> Path:
-    """Return where `agps reward fit` writes a task's classifier."""
-    return Path("runs") / "reward" / task / "classifier.pt"
 
 
 def start_values(
@@ -248,7 +244,7 @@ def _on_a_robot(task: str | None, station: Path) -> dict[str, Any]:
         is_emulated = load_station(station).truth is not None
     except ConfigError:  # reported when the station is opened
         is_emulated = False
-    judged = "classifier" if task is not None and default_classifier(task).is_file() else "keys"
+    judged = "classifier" if task is not None and default_classifier(task, "franka").is_file() else "keys"
     return {
         "demos": 0,
         "max_minutes": 120.0,

@@ -296,3 +296,13 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def reward_folder(task: str, robot: str = "sim") -> Path:
+    """Return where `agps reward` keeps what belongs to a task; what was seen on a robot is kept apart."""
+    return Path("runs") / "reward" / (task if robot == "sim" else f"{robot}-{task}")
+
+
+def default_classifier(task: str, robot: str = "sim") -> Path:
+    """Return where `agps reward fit` writes a task's classifier."""
+    return reward_folder(task, robot) / "classifier.pt"

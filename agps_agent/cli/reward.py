@@ -1,8 +1,8 @@
-"""`agps reward collect|fit|eval TASK`: a reward from images in place of the simulator's truth."""
+"""`agps reward collect|fit|eval TASK`: a reward from images in place of the truth, which a real table does not tell."""
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +11,7 @@ import tyro
 
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
-from agps_agent.runs import RunDirectory
+from agps_agent.runs import RunDirectory, default_classifier, reward_folder
 from agps_agent.task_options import TaskOptions
 from rl.errors import ConfigError
 from rl.reward_classifier import FitConfig
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rl.envs import ManipulationEnv
     from rl.reward_classifier import RewardClassifier
     from rl.reward_classifier.collecting import Policy
+    from rl.reward_classifier.frames import FrameEpisode
     from rl.reward_classifier.judging import FrameScore, VerdictScore
 
 COLLECT_SEED, JUDGE_SEED = 5_000_000, 6_000_000
@@ -30,8 +31,26 @@ COLLECT_SEED, JUDGE_SEED = 5_000_000, 6_000_000
 
 
 @dataclass(frozen=True)
+class RobotOptions:
+    """The arm."""
+
+    station: Path = Path("station.toml")
+    """franka: file that describes arm, workspace and cameras."""
+    robot_ip: str | None = None
+    """franka: address of the control box in place of the station's."""
+    speed: float = 1.0
+    """franka: longest control step over the task's."""
+
+
+@dataclass(frozen=True)
 class CollectOptions:
-    """Record labelled frames: successes, what only looks like one, and everything else; labels are the truth."""
+    """Record labelled frames: successes, what only looks like one, and everything else.
+
+    In simulation and on an emulator scripted behaviour shows them and the truth labels them. On hardware somebody moves
+    the arm and the operator's keys label what is seen: s from when it is done, f from when it is not any more; every
+    episode begins as not done. The second before either key and the last one of an episode are left out. Space or Esc
+    stop the arm; the episodes that were finished are kept.
+    """
 
     task: tyro.conf.Positional[str]
     """Task."""
@@ -40,13 +59,20 @@ class CollectOptions:
     negative: int | None = None
     """Frames of failures, most from around success. None: as the task's recipe says, 1000 (HIL-SERL) where they do."""
     run: Path | None = None
-    """Run directory: its newest policy gives half of the failures. None: scripted behaviour only."""
+    """Run directory: its newest policy gives half of the failures, or with --by policy moves the arm. None: scripted
+    behaviour only."""
+    by: Literal["spacemouse", "gamepad", "policy", "expert"] | None = None
+    """franka: who moves the arm. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
     seed: int = COLLECT_SEED
     """Seed of the first start; each episode has its own."""
     image_size: Literal[64, 128, 256] = 64
     """Edge of the images, [px]; must be that of the policy that will be trained with the classifier."""
     out: Path | None = None
-    """Folder to write. None: runs/reward/TASK/frames."""
+    """Folder to write. None: runs/reward/TASK/frames, or runs/reward/franka-TASK/frames."""
+    robot: Literal["sim", "franka"] = "sim"
+    """Where: in simulation, or on the FR3 of --station."""
+    where: Annotated[RobotOptions, tyro.conf.arg(name="")] = field(default_factory=RobotOptions)
+    """The arm."""
     json: bool = False
     """Print one JSON object on stdout."""
     task_options: TaskOptions = TaskOptions()
@@ -60,9 +86,11 @@ class FitOptions:
     task: tyro.conf.Positional[str]
     """Task."""
     data: tuple[Path, ...] = ()
-    """Folders that `agps reward collect` wrote. None: runs/reward/TASK/frames."""
+    """Folders that `agps reward collect` wrote. None: runs/reward/TASK/frames, or runs/reward/franka-TASK/frames."""
+    robot: Literal["sim", "franka"] = "sim"
+    """Whose frames to fit to where --data does not say it, and whose classifier to write where --out does not."""
     out: Path | None = None
-    """File to write. None: runs/reward/TASK/classifier.pt."""
+    """File to write. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/classifier.pt."""
     threads: int = 1
     """Torch threads; 0: one per physical core."""
     json: bool = False
@@ -73,16 +101,19 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Score a classifier on held-out episodes, and its verdicts on new rollouts; draws its mistakes."""
+    """Score a classifier on held-out episodes, and its verdicts on new rollouts; draws its mistakes.
+
+    New rollouts need somebody who knows the truth: the simulation, or with --robot franka an emulated station.
+    """
 
     task: tyro.conf.Positional[str]
     """Task."""
     file: Path | None = None
-    """Classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt."""
+    """Classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or that of franka-TASK."""
     data: tuple[Path, ...] = ()
     """Folders that `agps reward collect` wrote; of them only the held-out episodes count. None: as for fit."""
-    rollouts: int = 120
-    """New rollouts to watch from start to end; 0: none."""
+    rollouts: int | None = None
+    """New rollouts to watch from start to end; 0: none. None: 120, or none for frames of a robot."""
     run: Path | None = None
     """Run directory: its newest policy acts in a fifth of the rollouts. None: scripted behaviour only."""
     n: int = 2
@@ -90,7 +121,11 @@ class EvalOptions:
     seed: int = JUDGE_SEED
     """Seed of the first rollout."""
     out: Path | None = None
-    """Folder to write. None: runs/reward/TASK/eval."""
+    """Folder to write. None: runs/reward/TASK/eval, or runs/reward/franka-TASK/eval."""
+    robot: Literal["sim", "franka"] = "sim"
+    """Where new rollouts are watched, and whose frames and classifier are taken where nothing else is named."""
+    where: Annotated[RobotOptions, tyro.conf.arg(name="")] = field(default_factory=RobotOptions)
+    """The arm."""
     json: bool = False
     """Print one JSON object on stdout."""
     task_options: TaskOptions = TaskOptions()
@@ -100,7 +135,7 @@ class EvalOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps reward`."""
     commands = {
-        "collect": (_collect, "record labelled frames in simulation"),
+        "collect": (_collect, "record labelled frames, in simulation or on a robot"),
         "fit": (_fit, "fit a classifier"),
         "eval": (_eval, "score a classifier on episodes that it never saw"),
     }
@@ -115,28 +150,14 @@ def _collect(argv: Sequence[str]) -> int:
     negative = default[1] if options.negative is None else options.negative
     check_at_least(1, positive=positive, negative=negative)
     check_at_least(0, seed=options.seed)
-    folder = options.out or default_frames(options.task)
+    if options.robot == "sim" and options.by not in (None, "expert"):
+        raise ConfigError(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
+    folder = options.out or default_frames(options.task, options.robot)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
-    from rl.reward_classifier.collecting import collect_episodes
-    from rl.reward_classifier.frames import save_frames
-
+    collect = _collect_in_simulation if options.robot == "sim" else _collect_on_robot
     with json_only_on_stdout(options.json) as show:
-        env = _env(options.task, options.image_size, options.task_options)
-        try:
-            with _progress() as progress:
-                bar = progress.add_task("collecting", total=positive + negative)
-                episodes = collect_episodes(
-                    env,
-                    positive=positive,
-                    negative=negative,
-                    seed=options.seed,
-                    policy=_policy(options.run, options.task),
-                    report=lambda found, missing: progress.update(bar, completed=found + missing),
-                )
-            save_frames(folder, episodes, env=env, seed=options.seed)
-        finally:
-            env.close()
+        episodes = collect(options, folder, positive, negative)
         numbers = {
             "folder": str(folder),
             "task": options.task,
@@ -153,6 +174,64 @@ def _collect(argv: Sequence[str]) -> int:
     return 0
 
 
+def _collect_in_simulation(
+    options: CollectOptions, folder: Path, positive: int, negative: int
+) -> "Sequence[FrameEpisode]":
+    from rl.reward_classifier.collecting import collect_episodes
+    from rl.reward_classifier.frames import save_frames
+
+    env = _env(options.task, options.image_size, options.task_options)
+    try:
+        with _progress() as progress:
+            bar = progress.add_task("collecting", total=positive + negative)
+            collected = collect_episodes(
+                env,
+                positive=positive,
+                negative=negative,
+                seed=options.seed,
+                policy=_policy(options.run, options.task, options.image_size),
+                report=lambda found, missing: progress.update(bar, completed=found + missing),
+            )
+            episodes = list(collected)
+        save_frames(folder, episodes, env=env, seed=options.seed)
+    finally:
+        env.close()
+    return episodes
+
+
+def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, negative: int) -> "Sequence[FrameEpisode]":
+    from agps_agent.reward_frames import record_frames
+
+    try:
+        return record_frames(
+            folder,
+            task=options.task,
+            by=options.by,
+            positive=positive,
+            negative=negative,
+            seed=options.seed,
+            image_size=options.image_size,
+            station=options.where.station,
+            robot_ip=options.where.robot_ip,
+            speed=options.where.speed,
+            task_options=options.task_options,
+            policy=_policy(options.run, options.task, options.image_size),
+            say=_say,
+        )
+    except BaseException:
+        if folder.is_dir():
+            _say(
+                f"What was recorded is kept in {folder}. Record the rest with another --out and --seed; "
+                "`agps reward fit` takes both folders as --data."
+            )
+        raise
+
+
+def _say(line: str) -> None:
+    """Tell the operator something at once: a bar would be in the way of questions."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
     check_task(options.task)
@@ -160,8 +239,8 @@ def _fit(argv: Sequence[str]) -> int:
     from rl.learner import prepare_process
     from rl.reward_classifier import fit_classifier, load_frames
 
-    file = options.out or default_classifier(options.task)
-    frames = load_frames(options.data or (default_frames(options.task),), task=options.task)
+    file = options.out or default_classifier(options.task, options.robot)
+    frames = load_frames(options.data or (default_frames(options.task, options.robot),), task=options.task)
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
         with _progress() as progress:
@@ -187,20 +266,23 @@ def _fit(argv: Sequence[str]) -> int:
 def _eval(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog="agps reward eval")
     check_task(options.task)
-    check_at_least(0, rollouts=options.rollouts, seed=options.seed)
+    check_at_least(0, rollouts=options.rollouts or 0, seed=options.seed)
     check_at_least(1, n=options.n)
     from agps_agent.report.classifier_page import write_classifier_page
     from rl.learner import prepare_process
     from rl.reward_classifier import RewardClassifier, load_frames
+    from rl.reward_classifier.frames import recorded_on
     from rl.reward_classifier.judging import score_frames
 
-    folder = options.out or Path("runs") / "reward" / options.task / "eval"
-    classifier = RewardClassifier.load(options.file or default_classifier(options.task))
-    frames = load_frames(options.data or (default_frames(options.task),), task=options.task)
+    folder = options.out or reward_folder(options.task, options.robot) / "eval"
+    classifier = RewardClassifier.load(options.file or default_classifier(options.task, options.robot))
+    data = options.data or (default_frames(options.task, options.robot),)
+    frames = load_frames(data, task=options.task)
+    rollouts = _rollouts(options, recorded_on(data, task=options.task))
     prepare_process(1)
     score = score_frames(classifier, frames)
     with json_only_on_stdout(options.json) as show:
-        verdicts = _judge(classifier, options) if options.rollouts else []
+        verdicts = _judge(classifier, options, rollouts) if rollouts else []
         files = write_classifier_page(
             folder, score, verdicts, title=f"Reward classifier of {options.task}", n=options.n
         )
@@ -215,28 +297,75 @@ def _eval(argv: Sequence[str]) -> int:
         )
     if not options.json:
         print("\n".join([*_words(score, verdicts, options.n), f"Page: {files['page']}"]))
+        if options.rollouts is None and not rollouts:
+            print(
+                "No whole rollouts were watched: these frames are of a robot, and only the simulation or an emulated "
+                "station (--robot franka --rollouts N) knows whether a verdict is right."
+            )
     return 0
 
 
-def _judge(classifier: "RewardClassifier", options: EvalOptions) -> "list[VerdictScore]":
+def _rollouts(options: EvalOptions, robots: set[str]) -> int:
+    """Return how many rollouts to watch.
+
+    Raises:
+        ConfigError: If nobody there knows whether a verdict is right.
+    """
+    on_robot = options.robot != "sim" or robots != {"sim"}
+    rollouts = options.rollouts if options.rollouts is not None else 0 if on_robot else 120
+    if rollouts and options.robot == "sim" and robots != {"sim"}:
+        raise ConfigError(
+            f"--rollouts {rollouts}: these frames are of a robot, and the simulation looks different; "
+            "use --rollouts 0, or --robot franka with an emulated station."
+        )
+    if rollouts and options.robot != "sim":
+        from rl.robots.station import load_station
+
+        if load_station(options.where.station, ip=options.where.robot_ip).truth is None:
+            raise ConfigError(
+                f"--rollouts {rollouts}: a real table tells nobody whether a verdict is right; use --rollouts 0, and "
+                "watch `agps train --robot franka --reward classifier`: your keys override it."
+            )
+    return rollouts
+
+
+def _judge(classifier: "RewardClassifier", options: EvalOptions, rollouts: int) -> "list[VerdictScore]":
     from rl.reward_classifier.judging import RUNS, judge_rollouts, score_verdicts
 
-    env = _env(options.task, classifier.image_size, options.task_options)
-    try:
-        with _progress() as progress:
-            bar = progress.add_task("watching rollouts", total=options.rollouts)
-            rollouts = judge_rollouts(
-                env,
-                classifier,
-                rollouts=options.rollouts,
-                seed=options.seed,
-                policy=_policy(options.run, options.task),
-                report=lambda count: progress.update(bar, completed=count),
-            )
-    finally:
-        env.close()
+    policy = _policy(options.run, options.task, classifier.image_size)
+    with _judging_env(options, classifier.image_size) as env, _progress() as progress:
+        bar = progress.add_task("watching rollouts", total=rollouts)
+        judged = judge_rollouts(
+            env,
+            classifier,
+            rollouts=rollouts,
+            seed=options.seed,
+            policy=policy,
+            report=lambda count: progress.update(bar, completed=count),
+        )
     counts = sorted({*RUNS, options.n})
-    return [score_verdicts(rollouts, threshold=classifier.threshold, n=n) for n in counts]
+    return [score_verdicts(judged, threshold=classifier.threshold, n=n) for n in counts]
+
+
+@contextmanager
+def _judging_env(options: EvalOptions, image_size: int) -> "Iterator[ManipulationEnv]":
+    if options.robot == "sim":
+        with closing(_env(options.task, image_size, options.task_options)) as env:
+            yield env
+        return
+    from agps_agent.demonstrations import open_moved_arm
+
+    with open_moved_arm(
+        options.task,
+        "expert",
+        seed=options.seed,
+        image_size=image_size,
+        station=options.where.station,
+        robot_ip=options.where.robot_ip,
+        speed=options.where.speed,
+        task_options=options.task_options,
+    ) as arm:
+        yield arm.env
 
 
 def _numbers(score: "FrameScore") -> dict[str, Any]:
@@ -282,14 +411,9 @@ def _words(score: "FrameScore", verdicts: "Sequence[VerdictScore]", n: int) -> I
             )
 
 
-def default_frames(task: str) -> Path:
+def default_frames(task: str, robot: str = "sim") -> Path:
     """Return where the frames of a task are kept."""
-    return Path("runs") / "reward" / task / "frames"
-
-
-def default_classifier(task: str) -> Path:
-    """Return where the classifier of a task is kept."""
-    return Path("runs") / "reward" / task / "classifier.pt"
+    return reward_folder(task, robot) / "frames"
 
 
 def _env(task: str, image_size: int, task_options: TaskOptions) -> "ManipulationEnv":
@@ -299,7 +423,7 @@ def _env(task: str, image_size: int, task_options: TaskOptions) -> "Manipulation
     return build_env(RunConfig.model_validate({"task": task, "image_size": image_size, "task_options": task_options}))
 
 
-def _policy(run_dir: Path | None, task: str) -> "Policy | None":
+def _policy(run_dir: Path | None, task: str, image_size: int) -> "Policy | None":
     """Return how the newest policy of a run acts, with the randomness that it explores with."""
     if run_dir is None:
         return None
@@ -310,7 +434,12 @@ def _policy(run_dir: Path | None, task: str) -> "Policy | None":
     config = load_config(directory)
     if config.task != task:
         raise ConfigError(f"{run_dir} is a run of {config.task}, not of {task}; name another --run.")
+    if config.image_size != image_size:
+        raise ConfigError(
+            f"The policy of {run_dir} sees images of {config.image_size} px, not {image_size}; name another."
+        )
     policy = load_policy(directory)
+    policy.predict(policy.observation_space.sample(), deterministic=False)  # slow the first time: no arm shall wait
     return lambda observation: policy.predict(dict(observation), deterministic=False)[0]
 
 

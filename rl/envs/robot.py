@@ -156,6 +156,7 @@ class RobotEnv(ManipulationEnv):
 
         Raises:
             HardwareFault: If that fails at the very first reset; later it is the next step that raises.
+            KeyboardInterrupt: If the operator pressed a key that stops.
         """
         if self.broken is None:
             self.pause()
@@ -168,6 +169,7 @@ class RobotEnv(ManipulationEnv):
                 else:
                     self.pause()
                     self._seen = info["observation"]
+                    self._forget_keys()
                     return observation, info
             self.broken = self._fault
         if self._seen is None:
@@ -236,6 +238,12 @@ class RobotEnv(ManipulationEnv):
         counts = {name: float(count) for name, count in sorted(self._counts.items())}
         faults = {name: counts.get(name, 0.0) for name in ("faults", "recoveries")}
         return {**faults, **counts, **self.ticks.metrics(), **self.robot_backend.metrics(), **self._figures()}
+
+    def _forget_keys(self) -> None:
+        """Drop what was pressed between two episodes: it judged the one before."""
+        if self.keys is not None and self.keys.read() == "stop":
+            self.halt()
+            raise KeyboardInterrupt
 
     def _recover(self) -> None:
         if self._fault is not None:

@@ -1,4 +1,4 @@
-"""Rollouts that show what success is and what only looks like it, in simulation.
+"""Rollouts that show what success is and what only looks like it, where the truth is known: simulation and emulator.
 
 What the arm does, by the name that frames carry as their source:
 
@@ -12,11 +12,13 @@ What the arm does, by the name that frames carry as their source:
 | `random` | random exploration from the start |
 | `policy` | the policy of an earlier run, with noise |
 
+On a real table an operator labels what a `hand` or a `policy` does (`rl.reward_classifier.labelling`).
+
 Reinforcement learning finds whatever a classifier takes for success, so most failures are from around success.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -183,24 +185,40 @@ def noisy(action: npt.NDArray[Any], size: float, rng: np.random.Generator) -> Ac
     return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
 
 
-def run_actor(env: "ManipulationEnv", actor: Actor, *, seed: int) -> FrameEpisode:
-    """Return every frame of a rollout after its first; it ends when the actor does, at twice the horizon at most."""
+def run_actor(
+    env: "ManipulationEnv", actor: Actor, *, seed: int, on_step: Callable[[Mapping[str, Any]], None] | None = None
+) -> FrameEpisode:
+    """Return every frame of a rollout after its first.
+
+    It ends when the actor does, at twice the horizon at most, or before the step at which the hardware failed.
+
+    Args:
+        env: Environment; it is stepped on after its episodes end.
+        actor: What moves the arm.
+        seed: Seed of the start.
+        on_step: Called with the info of each step that is kept.
+    """
     _, info = env.reset(seed=seed)
-    observations, successes, sources = [], [], []
+    observations: list[Observation] = [info["observation"]]
+    successes, sources = [], []
     for _ in range(2 * env.task.horizon):
         action = actor.act(info["observation"], env.truth(), success=info["is_success"])
         if action is None:
             break
         _, _, _, _, info = env.step(action)
+        if "fault" in info:  # it shows the frame before once more
+            break
         observations.append(info["observation"])
         successes.append(info["is_success"])
         sources.append(actor.source)
+        if on_step is not None:
+            on_step(info)
     return FrameEpisode(
-        images={name: np.stack([o.images[name] for o in observations]) for name in observations[0].images},
-        state=np.stack([o.state for o in observations]),
+        images={name: np.stack([o.images[name] for o in observations])[1:] for name in observations[0].images},
+        state=np.stack([o.state for o in observations])[1:],
         success=np.array(successes, np.bool_),
-        step=np.array([o.step for o in observations], np.int64),
-        source=np.array(sources),
+        step=np.array([o.step for o in observations[1:]], np.int64),
+        source=np.array(sources, np.str_),
         seed=seed,
     )
 
@@ -213,11 +231,11 @@ def collect_episodes(
     seed: int,
     policy: Policy | None = None,
     report: Callable[[int, int], None] | None = None,
-) -> list[FrameEpisode]:
-    """Return episodes with that many successes and failures in all; episode k starts from `seed + k`.
+) -> Iterator[FrameEpisode]:
+    """Yield episodes with that many successes and failures in all; episode k starts from `seed + k`.
 
     Args:
-        env: Simulated environment; it is stepped on after its episodes end.
+        env: Environment that knows the truth; it is stepped on after its episodes end.
         positive: Successes to collect.
         negative: Failures to collect.
         seed: Seed of the first start.
@@ -230,24 +248,24 @@ def collect_episodes(
     expert = make_expert(env.task)
     shares = SHARES if policy is None else SHARES_WITH_POLICY
     given = dict.fromkeys(shares, 0)
-    episodes: list[FrameEpisode] = []
-    found = missing = 0
+    found = missing = episodes = 0
     while found < positive or missing < negative:
-        if len(episodes) > 20 + 2 * positive + negative:
-            raise ConfigError(f"{len(episodes)} episodes gave {found} of {positive} successes; make the task easier.")
+        if episodes > 20 + 2 * positive + negative:
+            raise ConfigError(f"{episodes} episodes gave {found} of {positive} successes; make the task easier.")
         kind = _next_kind(given, shares) if missing < negative else "expert"
-        rng = np.random.default_rng([seed, len(episodes)])
-        rollouts = rollouts_of(kind, env, expert, policy, seed=seed + len(episodes), rng=rng)
+        rng = np.random.default_rng([seed, episodes])
+        rollouts = rollouts_of(kind, env, expert, policy, seed=seed + episodes, rng=rng)
         most = (min(POSITIVES_PER_EPISODE, positive - found), min(NEGATIVES_PER_EPISODE, negative - missing))
-        episode = _keep(join(rollouts), *most, rng=rng)
+        episode = keep(join(rollouts), *most, rng=rng)
         found += int(episode.success.sum())
         missing += int((~episode.success).sum())
         given[kind] += int((~episode.success).sum())
-        episodes.append(episode)
+        episodes += 1
         if report is not None:
             report(found, missing)
-    logger.info("Collected %d successes and %d failures in %d episodes.", found, missing, len(episodes))
-    return [episode for episode in episodes if len(episode.success)]
+        if len(episode.success):
+            yield episode
+    logger.info("Collected %d successes and %d failures in %d episodes.", found, missing, episodes)
 
 
 def _next_kind(given: Mapping[str, int], shares: Mapping[str, float]) -> str:
@@ -296,9 +314,11 @@ def join(rollouts: Sequence[FrameEpisode]) -> FrameEpisode:
     )
 
 
-def _keep(episode: FrameEpisode, positives: int, negatives: int, *, rng: np.random.Generator) -> FrameEpisode:
+def keep(episode: FrameEpisode, positives: int, negatives: int, *, rng: np.random.Generator) -> FrameEpisode:
     """Return some frames of an episode: any successes, and failures that are more often near success or at a miss."""
-    reached = np.convolve(episode.success, np.ones(9), mode="same") > 0.0
+    if not len(episode.success):
+        return episode
+    reached = np.convolve(episode.success, np.ones(9))[4:-4] > 0.0
     late = (episode.source == "miss") & (episode.step > episode.step.max() / 2)
     weights = 1.0 + 3.0 * reached + 2.0 * (episode.source != "approach") + 3.0 * late
     kept: list[npt.NDArray[np.int64]] = []
@@ -306,7 +326,11 @@ def _keep(episode: FrameEpisode, positives: int, negatives: int, *, rng: np.rand
         candidates = np.flatnonzero(episode.success == label)
         p = weights[candidates] / weights[candidates].sum() if len(candidates) else None
         kept.append(rng.choice(candidates, min(count, len(candidates)), replace=False, p=None if label else p))
-    chosen = np.sort(np.concatenate(kept)).astype(np.int64)
+    return taken(episode, np.sort(np.concatenate(kept)).astype(np.int64))
+
+
+def taken(episode: FrameEpisode, chosen: npt.NDArray[Any]) -> FrameEpisode:
+    """Return the frames of a mask or of indices."""
     return FrameEpisode(
         images={name: frames[chosen] for name, frames in episode.images.items()},
         state=episode.state[chosen],

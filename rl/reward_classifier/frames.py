@@ -39,7 +39,7 @@ class FrameEpisode:
     state: npt.NDArray[np.float32]
     """Proprioception. Shape (K, P)."""
     success: BoolArray
-    """What the simulator says. Shape (K,)."""
+    """What the simulator says, or an operator. Shape (K,)."""
     step: npt.NDArray[np.int64]
     """Control step of the rollout, counting from 0. Shape (K,)."""
     source: npt.NDArray[np.str_]
@@ -133,6 +133,7 @@ def save_frames(
     seed: int,
     held_out: float = 0.25,
     validation: float = 0.2,
+    robot: str = "sim",
 ) -> None:
     """Write `frames.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
 
@@ -143,6 +144,7 @@ def save_frames(
         seed: Seed of the draw of the splits.
         held_out: Share of episodes that no fit may see.
         validation: Share of episodes that choose threshold and stopping time.
+        robot: Where they were recorded, as `--robot` says it.
 
     Raises:
         ConfigError: If the folder is in use.
@@ -156,6 +158,7 @@ def save_frames(
     ]
     manifest = {
         "task": env.task.name,
+        "robot": robot,
         "config": dataclasses.asdict(env.task),
         "cameras": [camera.name for camera in env.task.policy_cameras],
         "image_size": env.image_size,
@@ -166,6 +169,15 @@ def save_frames(
         "splits": {f"episode_{number:03d}": split for number, split in enumerate(splits)},
     }
     write_episodes(folder, MANIFEST, manifest, arrays)
+
+
+def recorded_on(folders: Sequence[Path], *, task: str) -> set[str]:
+    """Return where the frames of some folders were recorded, as `--robot` says it.
+
+    Raises:
+        ConfigError: If a folder holds no frames of the task.
+    """
+    return {str(_read_manifest(Path(folder), task).get("robot", "sim")) for folder in folders}
 
 
 def load_frames(folders: Sequence[Path], *, task: str) -> LabelledFrames:

@@ -60,13 +60,13 @@ class SimulatedArm(Controls, MujocoBackend):
 
 
 class Typed:
-    """Keys that are pressed at given control steps, counting from 1."""
+    """Keys that are pressed at given control steps of the first episode, counting from 1; 0 is before it."""
 
     available = True
 
     def __init__(self, **at):
         self.at = {step: key for key, step in at.items()}
-        self.steps = 0
+        self.steps = -1
 
     def read(self):
         self.steps += 1

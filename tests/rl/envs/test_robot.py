@@ -92,6 +92,13 @@ def test_key_judges_the_episode(key, terminated):
     assert (reward > 0) == terminated
 
 
+def test_key_from_before_an_episode_does_not_judge_it():
+    env = robot(keys=Typed(success=0))
+    env.reset(seed=0)
+    *_, terminated, _, info = env.step(HOLD)
+    assert not terminated and "operator" not in info
+
+
 def test_stop_key_stops_the_arm_before_the_run():
     env = robot(keys=Typed(stop=1))
     env.reset(seed=0)

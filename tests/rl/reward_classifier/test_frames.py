@@ -16,7 +16,7 @@ def env():
 
 @pytest.fixture(scope="module")
 def episodes(env):
-    return collect_episodes(env, positive=30, negative=90, seed=3)
+    return list(collect_episodes(env, positive=30, negative=90, seed=3))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_frames_of_another_task_are_refused(folder):
 
 def test_folders_of_other_image_sizes_are_not_mixed(folder, tmp_path):
     other = make_env("usb_insertion", robot="fake", image_size=64)
-    save_frames(tmp_path / "large", collect_episodes(other, positive=3, negative=3, seed=0), env=other, seed=0)
+    save_frames(tmp_path / "large", list(collect_episodes(other, positive=3, negative=3, seed=0)), env=other, seed=0)
     with pytest.raises(ConfigError, match="image_size 64.*has 32"):
         load_frames([folder, tmp_path / "large"], task="usb_insertion")
 
