@@ -170,7 +170,7 @@ class StationCheckup:
             raise NotChecked("not checked: the arm is put under control only when all checks above are good")
         del self.__dict__["_robot"]  # an arm talks to one client
         rates = []
-        with FrankaArm(replace(self._station.arm), self._station.workspace) as arm:
+        with FrankaArm(self._station.arm, self._station.workspace) as arm:
             arm.start()
             until_s = time.monotonic() + self._hold_s
             while time.monotonic() < until_s:
