@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from agps_agent import hardware
+from agps_agent import build, hardware
 from agps_agent.build import build_session
 from agps_agent.cli.main import main
 from agps_agent.config import RunConfig, load_config
@@ -17,6 +18,7 @@ from rl.drq import DrQConfig
 from rl.envs.classified import ClassifierReward
 from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError, HardwareFault
+from rl.supervisor import Hand
 from tests.agps_agent.test_training import Listening
 from tests.rl.envs.robots import FailingBackend, SimulatedArm
 
@@ -55,7 +57,7 @@ def arm(monkeypatch):
 
 
 def configure(station: Path, **changes) -> RunConfig:
-    small = {"max_env_steps": 60, "eval_episodes": 1, "eval_every": 0, "drq": SMALL, "record_every": 0}
+    small = {"max_env_steps": 44, "eval_episodes": 1, "eval_every": 0, "drq": SMALL, "record_every": 0}
     return RunConfig(task="usb_insertion", robot="franka", station=station, **{**small, **changes})
 
 
@@ -89,9 +91,9 @@ def test_command_line_takes_the_robots_defaults(station):
 def test_run_on_a_robot_is_reported_like_one_in_simulation(station, arm, tmp_path):
     run = RunDirectory.create(tmp_path / "run")
     summary = train(configure(station), run, SilentProgress())
-    assert summary["env_steps"] == 60
+    assert summary["env_steps"] == 44
     assert summary["robot"]["faults"] == 0
-    assert summary["robot"]["ticks"] > 50
+    assert summary["robot"]["ticks"] > 40
     assert "<h2>Robot</h2>" in run.report.read_text()
     rows = [row for row in run.read_metrics() if row["kind"] == "episode"]
     assert rows and all("robot" in row for row in rows)
@@ -105,7 +107,7 @@ def test_arm_is_stopped_when_the_training_ends(station, arm, tmp_path):
 
 def test_one_environment_serves_training_and_evaluation(station, arm, tmp_path):
     run = RunDirectory.create(tmp_path / "run")
-    train(configure(station, eval_every=25, curve_episodes=1, stop_when_solved=False), run, SilentProgress())
+    train(configure(station, eval_every=20, curve_episodes=1, stop_when_solved=False), run, SilentProgress())
     kinds = [row["kind"] for row in run.read_metrics()]
     assert kinds.count("eval") == 2
     assert kinds.index("eval") > kinds.index("episode")
@@ -117,11 +119,11 @@ def test_fault_costs_its_episode_only(station, arm, tmp_path):
     arm["fail_at"] = [30]
     config, run = configure(station), RunDirectory.create(tmp_path / "run")
     summary = train(config, run, SilentProgress())
-    assert summary["env_steps"] == 60
+    assert summary["env_steps"] == 44
     assert (summary["robot"]["faults"], summary["robot"]["recoveries"]) == (1, 1)
     [faulty] = [row for row in run.read_metrics() if "fault" in row]
     assert faulty["truncated"] and not faulty["success"]
-    assert stored_steps(config, run) == 60
+    assert stored_steps(config, run) == 44
 
 
 def test_arm_that_stays_broken_ends_the_run_with_everything_saved(station, arm, tmp_path):
@@ -171,7 +173,7 @@ def test_interruption_stops_the_arm_and_can_be_resumed(station, arm, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(config, run, Listening(interrupt_at=30))
     assert arm["backend"].log[-1] == "stop"
-    assert train(config, run, SilentProgress(), resume=True)["env_steps"] == 60
+    assert train(config, run, SilentProgress(), resume=True)["env_steps"] == 44
 
 
 def test_agents_waypoints_wait_for_somebody_to_agree(station, arm, tmp_path):
@@ -229,3 +231,23 @@ def test_arm_is_held_while_demonstrations_are_learned_from(station, arm, tmp_pat
     train(configure(station, demos=1, max_env_steps=25), RunDirectory.create(tmp_path / "run"), SilentProgress())
     log = arm["backend"].log
     assert log[log.index("command") + 1] == "pause"
+
+
+class Device(Hand):
+    """A hand that holds the device for the first five control steps of each episode."""
+
+    def read(self, observation):
+        return np.full(6, 0.1, np.float32) if observation.step < 5 else None
+
+
+def test_hand_on_a_device_takes_the_arm(station, arm, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "open_hand", lambda *_: Device())
+    summary = train(configure(station, method="hil-serl"), RunDirectory.create(tmp_path / "run"), SilentProgress())
+    assert summary["human_interventions"] == 3
+    assert summary["human_s"] == pytest.approx(1.5)
+
+
+def test_simulated_human_needs_a_scene_that_tells_the_truth(station, arm):
+    station.write_text(STATION.replace('truth = "emulator://127.0.0.1:1"', ""))
+    with pytest.raises(ConfigError, match="spacemouse or gamepad"):
+        hardware.open_robot(configure(station, method="hil-serl", teleop="simulated", reward="classifier"))
