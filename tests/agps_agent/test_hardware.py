@@ -244,7 +244,7 @@ def test_hand_on_a_device_takes_the_arm(station, arm, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "open_hand", lambda *_: Device())
     summary = train(configure(station, method="hil-serl"), RunDirectory.create(tmp_path / "run"), SilentProgress())
     assert summary["human_interventions"] == 3
-    assert summary["human_s"] == pytest.approx(1.5)
+    assert summary["human_s"] == pytest.approx(1.4)
 
 
 def test_simulated_human_needs_a_scene_that_tells_the_truth(station, arm):
