@@ -31,7 +31,7 @@ pytestmark = pytest.mark.emulated
 TASK = get_task("usb_insertion")
 ROOM = Box(lower=np.array([0.39, -0.11, 0.01]), upper=np.array([0.61, 0.11, 0.26]))
 """The task's workspace, and the table below it."""
-BESIDE = pose(np.array([0.42, 0.09, 0.06]), TOOL_DOWN)
+BESIDE = pose(np.array([0.42, 0.09, 0.05]), TOOL_DOWN)
 """Above the bare table, beside the housing."""
 
 
@@ -184,21 +184,10 @@ def test_poses_of_the_last_seconds_are_remembered(arm: FrankaArm):
         arm.pose_at(time.monotonic() - 60.0)
 
 
-def test_wrench_is_the_push_of_the_world(arm: FrankaArm):
-    arm.move_to(BESIDE)
-    arm.tare()
-    press(arm, BESIDE)
-    force = arm.measure().wrench[:3]
-    assert force[2] > 5.0
-    assert np.linalg.norm(force[:2]) < 0.3 * force[2]
-    arm.move_to(BESIDE)
-    assert np.linalg.norm(arm.measure().wrench[:3]) < 1.0
-
-
 def press(arm: FrankaArm, above: FloatArray) -> None:
     """Go down from above a place in the control loop's steps, until the target is 15 mm below the fingertips' hold."""
     target = above.copy()
-    for _ in range(14):
+    for _ in range(9):
         target[2, 3] = max(target[2, 3] - 0.005, arm.measure().T_base_tcp[2, 3] - 0.015, ROOM.lower[2])
         arm.command(target)
         rest(arm, 0.1)
@@ -210,17 +199,22 @@ def test_arm_presses_with_the_force_that_it_is_allowed(
 ):
     with arm_on(emulator, max_contact_force_N=max_force_N) as arm:
         arm.start()
-        arm.move_to(BESIDE)
+        arm.move_to(pose(BESIDE[:3, 3] + [0.0, 0.0, 0.1], TOOL_DOWN), speed_m_s=0.2)
+        arm.move_to(BESIDE, speed_m_s=0.2)
         arm.tare()
         press(arm, BESIDE)
         forces = []
-        for _ in range(50):
-            forces.append(arm.measure().wrench[2])
+        for _ in range(30):
+            forces.append(arm.measure().wrench[:3])
             time.sleep(0.01)
-        arm.move_to(BESIDE)
+        arm.move_to(BESIDE, speed_m_s=0.2)
+        after = arm.measure().wrench[:3]
+    x, y, z = np.mean(forces, axis=0)
     with capsys.disabled():
-        sys.stdout.write(f"\nallowed {max_force_N:g} N: presses with {np.mean(forces):.2f} N\n")
-    assert abs(np.mean(forces) - max_force_N) < 0.1 * max_force_N
+        sys.stdout.write(f"\nallowed {max_force_N:g} N: presses with {z:.2f} N\n")
+    assert abs(z - max_force_N) < 0.1 * max_force_N  # the table pushes up
+    assert np.hypot(x, y) < 0.3 * z
+    assert np.linalg.norm(after) < 1.0
 
 
 def test_arm_that_carries_what_it_does_not_know_is_refused(fresh_emulator: Emulator):

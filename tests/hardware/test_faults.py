@@ -105,6 +105,7 @@ def test_recoveries_are_counted_and_limited(mended: Emulator, arm: FrankaArm, sa
         swing(arm)
         arm.recover()
         arm.start()
+        time.sleep(0.3)  # else it is the start that the reflex ends
     mended.fault("reflex")
     swing(arm)
     with pytest.raises(HardwareFault, match="recovered 3 times within an hour") as refused:
@@ -265,9 +266,9 @@ with FrankaArm(station.arm, station.workspace) as arm:
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
-def test_end_of_the_controlling_process_stops_the_arm(name: str, fresh_emulator: Emulator, say: Say):
+def test_end_of_the_controlling_process_stops_the_arm(name: str, mended: Emulator, say: Say):
     process = subprocess.Popen(
-        [sys.executable, "-c", CONTROLLER, str(fresh_emulator.station)],
+        [sys.executable, "-c", CONTROLLER, str(mended.station)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=REPOSITORY,
@@ -279,16 +280,16 @@ def test_end_of_the_controlling_process_stops_the_arm(name: str, fresh_emulator:
         time.sleep(0.7)
         process.send_signal(getattr(signal, name))
         killed_s = moved_s = time.monotonic()
-        tip = fresh_emulator.truth()["plug_tip"]
+        tip = mended.truth()["plug_tip"]
         while time.monotonic() < moved_s + 1.0:
             time.sleep(0.02)
-            now = fresh_emulator.truth()["plug_tip"]
+            now = mended.truth()["plug_tip"]
             if np.linalg.norm(now - tip) > 2e-4:
                 moved_s, tip = time.monotonic(), now
             assert time.monotonic() < killed_s + 8.0, "the arm keeps moving"
         say(f"{name} of the controlling process: the arm stands after {moved_s - killed_s:.2f} s")
         process.wait(timeout=10.0)
-        station = load_station(fresh_emulator.station)
+        station = load_station(mended.station)
         with FrankaArm(station.arm, station.workspace) as arm:
             arm.start()
             arm.move_to(TASK.home)

@@ -20,7 +20,7 @@ import numpy as np
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits, guard_target
 from rl.robots.franka.connection import connect, import_franky
-from rl.robots.franka.faults import ArmFault, StopReason, corners, errors_of, place, reason, stopped_itself
+from rl.robots.franka.faults import ArmFault, StopReason, corners, errors_of, lost, place, reason, stopped_itself
 from rl.robots.franka.line import follow_line
 from rl.robots.franka.motions import Tracking, check_way
 from rl.robots.franka.state import ArmState, PoseHistory
@@ -34,7 +34,6 @@ STALE_S = 0.3
 OUTSIDE_M = 0.03
 """How far outside the workspace the measured TCP may be when the arm starts, [m]."""
 _MONITOR_S = 0.02
-_CLOSED = "The connection to the arm was closed; open it again."
 RENEW_EVERY = 10
 """Rounds of the monitor from one sign of life to the next: 0.2 s."""
 _STILL_RAD_S = 0.05
@@ -64,7 +63,7 @@ class FrankaArm:
         self.limits = GuardLimits(
             workspace=workspace, max_step_m=0.05, max_step_rad=0.3, max_tilt_rad=1.6, leash_m=0.05, leash_rad=0.4
         )
-        """Of each commanded target, on top of what the environment's guard allows."""
+        """Of each target, on top of the environment's."""
         self._franky: Any = import_franky()
         self._errors = errors_of(self._franky)
         self._lock = threading.RLock()
@@ -266,8 +265,7 @@ class FrankaArm:
         """
         self.stop()
         with self._lock:
-            if self._closing.is_set():
-                raise HardwareFault(_CLOSED)
+            self._check_open()
             if self._fault is None and not self._call(lambda: self._robot.has_errors):
                 return
             now = time.monotonic()
@@ -306,11 +304,7 @@ class FrankaArm:
         try:
             return action()
         except self._franky.NetworkException as error:
-            raise self._fail(
-                f"The connection to the arm at {self.config.ip} was lost ({reason(error)}); check the cable and the "
-                "control box.",
-                network=True,
-            ) from error
+            raise self._fail(lost(self.config.ip, error), network=True) from error
         except self._errors as error:
             raise self._fail(f"The arm refused: {reason(error)}.") from error
 
@@ -327,9 +321,12 @@ class FrankaArm:
             self._brake()
         return fault
 
-    def _check(self) -> None:
+    def _check_open(self) -> None:
         if self._closing.is_set():
-            raise HardwareFault(_CLOSED)
+            raise HardwareFault("The connection to the arm was closed; open it again.")
+
+    def _check(self) -> None:
+        self._check_open()
         if self._fault is not None:
             raise self._fault
 
@@ -390,11 +387,7 @@ class FrankaArm:
             except HardwareFault:
                 continue  # remembered, for whoever commands the arm next
             except Exception as error:  # whatever it is: a monitor that ends in silence would be worse
-                self._fail(
-                    f"The arm at {self.config.ip} is not to be reached ({reason(error)}); check the cable and the "
-                    "control box.",
-                    network=isinstance(error, self._franky.NetworkException),
-                )
+                self._fail(lost(self.config.ip, error), network=isinstance(error, self._franky.NetworkException))
 
     def _renew(self, age_s: float) -> None:
         with self._lock:
@@ -422,13 +415,12 @@ class FrankaArm:
         try:
             self._robot.join_motion(0.5)
         except self._franky.NetworkException as error:
-            self._fail(
-                f"The connection to the arm at {self.config.ip} was lost during a motion ({reason(error)}); the "
-                "control box has braked the arm. Check the cable and the box.",
-                network=True,
-            )
+            self._fail(lost(self.config.ip, error), network=True)
         except self._errors as error:
             self._fail(f"The control box stopped the arm: {reason(error)}. Look why before it goes on.")
+        for _ in range(30):  # franky's thread tells the event as soon as it gets the interpreter
+            if self._event is None and self._fault is None:
+                time.sleep(0.01)
         if self._event is None:
             self._fail("The arm left its motion without a reason; look at Desk.")
             return

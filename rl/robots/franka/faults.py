@@ -42,6 +42,11 @@ def reason(error: BaseException) -> str:
     return lines[0].removeprefix("libfranka: ").rstrip(".") if lines else type(error).__name__
 
 
+def lost(ip: str, error: BaseException) -> str:
+    """Return what happened when the control box does not answer any more: it brakes an arm that nobody commands."""
+    return f"The connection to the arm at {ip} was lost ({reason(error)}); check the cable and the control box."
+
+
 def stopped_itself(what: StopReason, *, force_N: float, limit_N: float, stop_s: float | None) -> str:
     """Return what happened when the 1 kHz thread stopped the arm."""
     if what == "force":
