@@ -52,7 +52,7 @@ class ArmConfig:
     max_contact_torque_Nm: float = 3.0
     """Steady torque that the impedance can exert, [N m]."""
     stop_force_factor: float = 2.0
-    """Measured force, as a multiple of `max_contact_force_N`, at which the arm stops."""
+    """Measured force, as a multiple of `max_contact_force_N`, at which the arm stops when it lasts for 50 ms."""
     translational_stiffness: float = 2000.0
     """[N/m] (HIL-SERL: 2000)."""
     rotational_stiffness: float = 150.0
@@ -76,7 +76,7 @@ class ArmConfig:
     max_recoveries_per_hour: int = 3
     """Reflexes that are recovered without asking; after that a person has to."""
     resting_force_N: float = 5.0
-    """Largest force at rest, after taring, with which a run may start, [N]."""
+    """Largest force that the arm may feel at rest before it is tared: more is a load that it does not know of, [N]."""
 
 
 @dataclass(frozen=True, kw_only=True)
