@@ -21,7 +21,7 @@ from agps_agent.models.gate import CallGate
 from agps_agent.state import Trigger
 from agps_agent.tracing.client import report_outcome
 from rl.buffers import Episode
-from rl.errors import AgpsError
+from rl.errors import AgpsError, HardwareFault
 from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
@@ -181,7 +181,11 @@ class AgentSupervisor:
         self._queries += 1
         if self._hold is not None and self._on_trigger == "hold":
             self._hold()
-        self._pending = self._question(embedding, trigger, observation)
+        try:
+            self._pending = self._question(embedding, trigger, observation)
+        except HardwareFault:  # a camera failed, and the arm was stopped: the next control step says so
+            self._counts["declined/hardware_fault"] += 1
+            return None
         if self._on_trigger == "continue":
             return None
         concurrent.futures.wait([self._pending.answer], timeout=self._config.patience_s)

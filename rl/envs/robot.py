@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits
 from rl.robots.base import CONTROL_RATE_HZ, Backend
 from rl.tasks.base import Task
-from rl.types import Box, Observation
+from rl.types import Box, Observation, RGBDFrame
 
 _log = logging.getLogger(__name__)
 
@@ -211,6 +211,14 @@ class RobotEnv(ManipulationEnv):
         self._counts[f"key_{key}"] += 1
         info = {**info, "is_success": success, "operator": key}
         return observation, self.task.reward(success), success, not success, info
+
+    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+        """Return full-resolution RGB-D of agent cameras; a fault is raised, and ends the episode at the next step."""
+        try:
+            return super().capture(cameras)
+        except HardwareFault as fault:
+            self._take_note(fault)
+            raise
 
     def pause(self) -> None:
         """Hold the arm until the next step; a fault meanwhile ends the episode there."""

@@ -251,3 +251,12 @@ def test_simulated_human_needs_a_scene_that_tells_the_truth(station, arm):
     station.write_text(STATION.replace('truth = "emulator://127.0.0.1:1"', ""))
     with pytest.raises(ConfigError, match="spacemouse or gamepad"):
         hardware.open_robot(configure(station, method="hil-serl", teleop="simulated", reward="classifier"))
+
+
+def test_camera_that_fails_the_agent_costs_the_episode_only(station, arm, tmp_path):
+    arm |= {"kind": SimulatedArm, "blind": True}
+    run = RunDirectory.create(tmp_path / "run")
+    changes = {"task_options": {"horizon": 30}, "supervisor": {"help_share": 1.0}}
+    summary = train(configure(station, **changes), run, SilentProgress())
+    assert summary["env_steps"] == 44
+    assert summary["counters"]["declined/hardware_fault"] == summary["robot"]["faults"] == 1

@@ -11,8 +11,10 @@ from rl.robots.mujoco import MujocoBackend
 class Controls:
     """A backend's `fail_at` are the numbers of the commands that find it broken, `unrecoverable` is how it stays."""
 
-    def __init__(self, task, *, fail_at=(), unrecoverable=False, period_s=0.0):
+    def __init__(self, task, *, fail_at=(), unrecoverable=False, period_s=0.0, blind=False):
         super().__init__(task)
+        self.blind = blind
+        """The next picture for the agent fails."""
         self.fail_at, self.unrecoverable, self.period_s = set(fail_at), unrecoverable, period_s
         self.calls: Counter[str] = Counter()
         self.log: list[str] = []
@@ -32,6 +34,12 @@ class Controls:
             raise HardwareFault("A reflex stopped the arm; free it.")
         time.sleep(self.period_s)
         return super().command(T_base_target, gripper_opening)
+
+    def capture(self, cameras=None):
+        if self.blind:
+            self.blind = False
+            raise HardwareFault("Camera side has sent no frame for 2 s; check its cable.")
+        return super().capture(cameras)
 
     def pause(self):
         self._note("pause")

@@ -185,3 +185,14 @@ def test_watchdog_is_told_to_wait_after_a_fault():
     env.reset(seed=0)
     env.step(HOLD)
     assert env.robot_backend.log[-1] == "pause"
+
+
+def test_camera_that_fails_the_agent_ends_the_episode():
+    env = robot(blind=True)
+    env.reset(seed=0)
+    with pytest.raises(HardwareFault, match="side"):
+        env.capture()
+    _, _, terminated, truncated, info = env.step(HOLD)
+    assert (terminated, truncated) == (False, True)
+    assert "side" in info["fault"]
+    assert env.metrics()["faults"] == 1.0
