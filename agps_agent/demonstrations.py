@@ -12,6 +12,7 @@ import numpy.typing as npt
 from agps_agent.build import build_env
 from agps_agent.config import RunConfig
 from agps_agent.hardware import open_hand, open_keys, open_robot, station_of
+from agps_agent.signals import terminated_like_ctrl_c
 from agps_agent.task_options import TaskOptions
 from rl.buffers import Episode
 from rl.envs.manipulation import ManipulationEnv
@@ -140,7 +141,7 @@ def open_moved_arm(
     judged = {"reward": "truth" if is_emulated else "keys"}
     steps = {"task_options": {"horizon": get_task(task).horizon * TIME[by], **options}}
     config = RunConfig.model_validate({**base, **judged, **held, **steps})
-    with ExitStack() as opened:
+    with terminated_like_ctrl_c(), ExitStack() as opened:
         keys = open_keys(opened)
         hand = None
         if by in ("spacemouse", "gamepad"):

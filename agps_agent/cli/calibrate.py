@@ -1,6 +1,5 @@
 """`agps calibrate CAMERA | board`: where a camera sits, from views of a printed board."""
 
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -13,6 +12,7 @@ import numpy as np
 import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from agps_agent.signals import terminated_like_ctrl_c
 from rl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def run(argv: Sequence[str]) -> int:
     board = _board(options.board)
     station = load_station(options.station, ip=options.robot_ip)
     config = station.camera(options.camera)
-    with json_only_on_stdout(options.json) as show, _stopping_on_sigterm():
+    with json_only_on_stdout(options.json) as show, terminated_like_ctrl_c():
         if options.check:
             numbers, words = _check(options, station, config, board)
         else:
@@ -363,17 +363,3 @@ class _Line:
             line = f"Not yet. {missing}"
         end = "\n" if progress.taken or progress.asked_to_finish else ""
         print(f"\r\033[K{line}" if self._live else line, end=end, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _stopping_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into an exception inside, so that the arm is stopped on the way out."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,10 +1,7 @@
 """`agps train TASK`: from nothing, or from a run that was interrupted, to a policy and its report."""
 
-import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +13,7 @@ from agps_agent.cli.progress import ProgressDisplay
 from agps_agent.cli.tasks import check_task
 from agps_agent.config import RunConfig, load_config, start_values
 from agps_agent.runs import RunDirectory
+from agps_agent.signals import terminated_like_ctrl_c
 from rl.errors import AgpsError
 from rl.tasks import TASK_NAMES
 
@@ -102,7 +100,7 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
     folder = path.with_name(f"{path.name}-dry-run")
     from agps_agent.dry_run import dry_run
 
-    with json_only_on_stdout(options.json) as show, _terminated_like_ctrl_c():
+    with json_only_on_stdout(options.json) as show, terminated_like_ctrl_c():
         summary = dry_run(config, folder)
         show(summary)
     if not options.json:
@@ -120,7 +118,7 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
 
     stream = sys.stdout
     try:
-        with _terminated_like_ctrl_c(), ProgressDisplay(max_minutes=config.max_minutes, stream=stream) as progress:
+        with terminated_like_ctrl_c(), ProgressDisplay(max_minutes=config.max_minutes, stream=stream) as progress:
             return dict(train(config, directory, progress, resume=resume))
     except AgpsError:
         if not resume:
@@ -137,24 +135,6 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
             f"Interrupted. The checkpoint and the report so far are in {directory.path}; "
             f"go on with: agps train {config.task} --run-dir {directory.path} --resume"
         ) from None
-
-
-@contextlib.contextmanager
-def _terminated_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM (a scheduler, a shutdown, the end of a sweep) save what Ctrl-C saves; one more does not disturb."""
-
-    def interrupt(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only there signals can be caught
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _refuse_another_run(config: RunConfig, saved: RunConfig) -> None:
