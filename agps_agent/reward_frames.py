@@ -87,7 +87,9 @@ def _episodes(
     env = arm.env
 
     def report(found: int, missing: int) -> None:
-        say(f"{found} of {positive} successes, {missing} of {negative} failures; next episode.")
+        is_complete = found >= positive and missing >= negative
+        rest = "." if is_complete else "; the arm goes to the next start."
+        say(f"{found} of {positive} successes, {missing} of {negative} failures{rest}")
 
     if arm.by == "expert":
         env.keys = None  # the truth labels; a stop is seen all the same
