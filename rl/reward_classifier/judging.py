@@ -133,7 +133,7 @@ def judge_rollouts(
     Nothing ends at a verdict, so that one rollout serves for every number of frames in a row.
 
     Args:
-        env: Simulated environment.
+        env: Environment that knows the truth.
         classifier: Judge.
         rollouts: Number of rollouts.
         seed: Seed of the first start.
@@ -146,8 +146,8 @@ def judge_rollouts(
     start = 0
     while len(judged) < rollouts:
         rng = np.random.default_rng([seed, start])
-        for episode in rollouts_of(kinds[start % len(kinds)], env, expert, policy, seed=seed + start, rng=rng):
-            judged.append(_judge(classifier, episode))
+        watched = rollouts_of(kinds[start % len(kinds)], env, expert, policy, seed=seed + start, rng=rng)
+        judged += [_judge(classifier, episode) for episode in watched if len(episode.success)]  # no step: a fault
         start += 1
         if report is not None:
             report(len(judged))

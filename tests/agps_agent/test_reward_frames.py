@@ -175,6 +175,7 @@ def test_whole_rollouts_are_watched_where_somebody_knows_the_truth(station, arm,
     capsys.readouterr()
     assert main(["reward", "eval", NAME, "--robot", "franka"]) == 0
     assert "No whole rollouts were watched" in capsys.readouterr().out
+    arm["fail_at"] = [1]
     assert main(["reward", "eval", NAME, "--robot", "franka", "--rollouts", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdicts"][0]["rollouts"] == 3
     named = ["--data", KEPT, "--file", f"runs/reward/franka-{NAME}/classifier.pt", "--rollouts", "3"]
