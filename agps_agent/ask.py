@@ -76,15 +76,12 @@ async def ask(
     camera = context.settings.camera
     if camera is not None and camera not in context.scene.frames:
         raise ConfigError(f"The scene has no camera {camera!r}; it has {', '.join(context.scene.frames)}.")
-    run = replace(context, transcript=[], annotated=[], pictures=Pictures())  # two questions share nothing
-    run.pictures.prepare(run.frame.rgb, run.profile)
+    run = replace(context, transcript=[], pictures=Pictures())  # two questions share nothing
     started, trace_id = time.monotonic(), uuid4()
     state: GraphState = {"mode_request": mode, "trigger": trigger}
     try:
-        result = await asyncio.wait_for(
-            graph.ainvoke(state, config=_trace_config(run, mode, trigger, trace_id), context=run),
-            timeout=context.settings.wall_budget_s,
-        )
+        async with asyncio.timeout(context.settings.wall_budget_s):
+            result = await graph.ainvoke(state, config=_trace_config(run, mode, trigger, trace_id), context=run)
         state = cast(GraphState, result)
         guidance = GUIDANCE.validate_python(state["guidance"])
     except TimeoutError:
@@ -105,7 +102,7 @@ async def ask(
         cost=cost,
         state=state,
         transcript=tuple(run.transcript),
-        annotated=run.annotated[-1] if run.annotated else None,
+        annotated=run.pictures.annotated,
         record_id=state.get("record_id"),
         trace_id=trace_id,
     )

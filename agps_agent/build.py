@@ -284,7 +284,7 @@ def build_supervisor(
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)
     memory = build_memory(config, run, dim=encoder.dim)
-    graph, gate = build_graph(config.task, config.agent), CallGate()
+    graph, gate = build_graph(config.task), CallGate()
 
     async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
         context = AgentContext(
@@ -421,8 +421,9 @@ def build_asker(config: RunConfig) -> Asker:
     Raises:
         ConfigError: If the task has no prompt, or the URL does not answer.
     """
+    prepare_process(config.threads)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    return Asker(config=config, chat=chat, graph=build_graph(config.task, config.agent))
+    return Asker(config=config, chat=chat, graph=build_graph(config.task))
 
 
 def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
@@ -452,4 +453,4 @@ def build_variant(name: str, *, task: str, vlm: str, vlm_model: str | None, sett
     def context(scene: Scene) -> AgentContext:
         return AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings)
 
-    return Variant(name=name, graph=build_graph(task, settings), context=context)
+    return Variant(name=name, graph=build_graph(task), context=context)

@@ -20,25 +20,42 @@ remember --> __end__;
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from agps_agent import nodes
-from agps_agent.state import AgentContext, AgentSettings, GraphState
+from agps_agent.state import AgentContext, GraphState
 from prompts.loader import load_task_prompt
 
 Graph = CompiledStateGraph[GraphState, AgentContext, GraphState, GraphState]
 
 
-def build_graph(task: str, settings: AgentSettings | None = None, *, context_schema: type[Any] = AgentContext) -> Graph:
+class Choice(Runnable[GraphState, str]):
+    """A function of the state that chooses an edge; a plain function would be a run of its own in every trace."""
+
+    def __init__(self, function: Callable[[GraphState], str]) -> None:
+        self._function = function
+        self.name = function.__name__
+
+    def invoke(self, input: GraphState, config: RunnableConfig | None = None, **kwargs: Any) -> str:
+        """Return where to go on."""
+        return self._function(input)
+
+    async def ainvoke(self, input: GraphState, config: RunnableConfig | None = None, **kwargs: Any) -> str:
+        """Return where to go on."""
+        return self._function(input)
+
+
+def build_graph(task: str, *, context_schema: type[Any] = AgentContext) -> Graph:
     """Return the compiled graph of a task.
 
     Args:
         task: Task that the agent has words for, e.g. `usb_insertion`.
-        settings: Limits that are fixed when the graph is built: no node runs longer than the wall budget.
         context_schema: What the graph is run with, if not an `AgentContext` itself then something that looks like one.
 
     Raises:
@@ -60,19 +77,16 @@ def build_graph(task: str, settings: AgentSettings | None = None, *, context_sch
     builder.add_edge(START, "decide_mode")
     builder.add_edge("decide_mode", "recall")
     builder.add_conditional_edges(
-        "recall", nodes.after_recall, {"box": "validate", "plan": "call_tools", "miss": "perceive"}
+        "recall", Choice(nodes.after_recall), {"box": "validate", "plan": "call_tools", "miss": "perceive"}
     )
     builder.add_edge("perceive", "plan")
     builder.add_edge("plan", "call_tools")
     builder.add_conditional_edges(
-        "call_tools", nodes.after_tools, {"done": "validate", "repair": "plan", "stale": "perceive"}
+        "call_tools", Choice(nodes.after_tools), {"done": "validate", "repair": "plan", "stale": "perceive"}
     )
     builder.add_edge("validate", "remember")
     builder.add_edge("remember", END)
-    graph = builder.compile(name=task)
-    # As a default of the nodes it would cost as much as the graph's own steps.
-    graph.step_timeout = (settings or AgentSettings()).wall_budget_s
-    return graph
+    return builder.compile(name=task)  # whoever asks limits the time: limits per step cost half of a millisecond
 
 
 def picture() -> str:

@@ -37,7 +37,7 @@ from tools.answers import DecideModeAnswer, Mode, PerceiveAnswer, PlanAnswer
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
 from tools.errors import MemoryUnavailable, ToolError, ToolFailed, ToolRetry
 from tools.memory import MemoryRecord
-from tools.perception import Point, annotate, locate_keypoint
+from tools.perception import Point, locate_keypoint
 from tools.scene import Scene, calibration_hash
 from tools.schemas import resolve_target, run_plan, tip_to_tcp
 
@@ -87,7 +87,7 @@ async def recall(state: GraphState, runtime: Runtime[AgentContext]) -> GraphStat
     return {**hit, "plan": json.loads(record.plan), "keypoints": [_recalled_keypoint(record)]}
 
 
-async def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
+def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
     """Where to go on: a recalled box, a recalled plan, or nothing recalled."""
     if not state["recalled"]:
         return "miss"
@@ -95,7 +95,7 @@ async def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
 
 
 async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
-    """Ask for the task's keypoints, measure them with depth, label them; another view where one does not show them."""
+    """Ask the model for the task's keypoints and measure them with depth; another view where one does not show them."""
     context = runtime.context
     found: list[dict[str, Point]] = []
     fault: AgentFault | ToolFailed | None = None
@@ -114,9 +114,6 @@ async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
         assert fault is not None  # there is at least one view
         raise fault
     points = min(found, key=_spread)
-    image = annotate(context.scene.frames[next(iter(points.values())).camera].rgb, points)
-    context.annotated.append(image)
-    context.pictures.prepare(image, context.profile, exact=False)
     return {"keypoints": [_to_state(point) for point in points.values()]}
 
 
@@ -128,6 +125,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     else:
         task, mode = load_task_prompt(context.scene.task), state["mode"]
         points = _from_state(state["keypoints"])
+        seen_by = context.scene.frames[next(iter(points.values())).camera]
         system, user = context.prompt(PLAN_PROMPTS[mode]).render(
             task_description=task.description,
             heuristics=task.heuristics[mode],
@@ -137,7 +135,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
             situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
             keypoints=describe_keypoints(points, task.keypoints),
         )
-        messages = compose(system, user, context.pictures.of(context.annotated[-1], context.profile, exact=False))
+        messages = compose(system, user, context.pictures.labelled(seen_by.rgb, points, context.profile))
     repairs = calls_left(context, "plan") - 1
     answer = await converse(context, "plan", messages, PlanAnswer, lambda answer: answer, repairs=repairs)
     return {"plan": answer.model_dump(), "tool_error": None, "reason": answer.reason}
@@ -170,7 +168,7 @@ async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> Graph
     return {"guidance": guidance.model_dump(), "tool_results": result.text, "tool_error": None}
 
 
-async def after_tools(state: GraphState) -> Literal["done", "repair", "stale"]:
+def after_tools(state: GraphState) -> Literal["done", "repair", "stale"]:
     """Where to go on: the calls were run, the model shall correct them, or a recalled plan does not fit this scene."""
     if not state["keypoints"]:
         return "stale"

@@ -17,7 +17,7 @@ from agps_agent.models.profiles import ModelProfile
 from agps_agent.pictures import Pictures
 from prompts.loader import Prompt, load_prompt
 from rl.errors import AgpsError
-from rl.types import Box, ByteArray, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
+from rl.types import Box, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
 from tools.answers import Mode
 from tools.errors import ToolReason
 from tools.memory import EpisodicMemory
@@ -234,8 +234,6 @@ class AgentContext:
     """Name of the training run that asks, for traces; empty when a person asks."""
     transcript: list[Exchange] = field(default_factory=list)
     """Chat model calls of this run, in order; `ask` hands each run an empty one."""
-    annotated: list[ByteArray] = field(default_factory=list)
-    """Images with labelled keypoints that the model was shown. Shape (H, W, 3), uint8."""
 
     pictures: Pictures = field(default_factory=Pictures)
     """Images of this question as content blocks."""

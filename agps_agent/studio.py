@@ -40,14 +40,20 @@ class SavedSceneContext:
 
 def usb_insertion() -> Graph:
     """Return the graph of USB insertion; run it with a `SavedSceneContext` and e.g. `{"mode_request": "guide"}`."""
-    return build_graph("usb_insertion", context_schema=SavedSceneContext)
+    return _graph("usb_insertion")
 
 
 def knot_hanging() -> Graph:
     """Return the graph of knot hanging, as `usb_insertion`."""
-    return build_graph("knot_hanging", context_schema=SavedSceneContext)
+    return _graph("knot_hanging")
 
 
 def towel_folding() -> Graph:
     """Return the graph of towel folding, as `usb_insertion`."""
-    return build_graph("towel_folding", context_schema=SavedSceneContext)
+    return _graph("towel_folding")
+
+
+def _graph(task: str) -> Graph:
+    graph = build_graph(task, context_schema=SavedSceneContext)
+    graph.step_timeout = AgentSettings().wall_budget_s
+    return graph

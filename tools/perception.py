@@ -130,7 +130,8 @@ def locate_keypoint(
     except (ToolRetry, ToolFailed) as error:
         raise type(error)(f"{label}: {error}", reason=error.reason) from error
     # A percentile, not the minimum: real sensors show single flying pixels before an edge.
-    low, high = np.percentile(depths, [10, 90])
+    # `np.percentile`, in a fifth of its time.
+    low, high = np.interp([0.1, 0.9], np.linspace(0.0, 1.0, len(depths)), np.sort(depths))
     depth = float(np.median(depths[depths <= low + EDGE_M])) + behind_m
     return Point(
         label=label,
@@ -151,15 +152,17 @@ def annotate(rgb: ByteArray, keypoints: Mapping[str, Point | npt.ArrayLike]) -> 
     canvas = np.array(rgb, dtype=np.uint8)
     height, width = canvas.shape[:2]
     scale = max(0.4, height / 960)
-    dots = {label: np.asarray(p.uv if isinstance(p, Point) else p, dtype=np.float64) for label, p in keypoints.items()}
-    dots = {label: uv for label, uv in dots.items() if _is_inside(uv, width, height)}
+    pixels = {
+        label: np.asarray(p.uv if isinstance(p, Point) else p, dtype=np.float64) for label, p in keypoints.items()
+    }
+    dots = {label: (float(uv[0]), float(uv[1])) for label, uv in pixels.items() if _is_inside(uv, width, height)}
     taken = [(uv[0] - 6, uv[1] - 6, uv[0] + 6, uv[1] + 6) for uv in dots.values()]
     for index, (label, uv) in enumerate(dots.items()):
         colour = _COLOURS[index % len(_COLOURS)]
-        centre = (round(float(uv[0])), round(float(uv[1])))
+        centre = (round(uv[0]), round(uv[1]))
         rect = _place_label(label, uv, scale, width, height, taken)
         taken.append(rect)
-        anchor = (round(np.clip(uv[0], rect[0], rect[2])), round(np.clip(uv[1], rect[1], rect[3])))
+        anchor = (round(_clip(uv[0], rect[0], rect[2])), round(_clip(uv[1], rect[1], rect[3])))
         cv2.line(canvas, centre, anchor, colour, 1, cv2.LINE_AA)
         cv2.circle(canvas, centre, 4, (0, 0, 0), -1, cv2.LINE_AA)
         cv2.circle(canvas, centre, 3, colour, -1, cv2.LINE_AA)
@@ -198,7 +201,7 @@ def _is_inside(uv: FloatArray, width: int, height: int) -> bool:
 
 
 def _place_label(
-    label: str, uv: FloatArray, scale: float, width: int, height: int, taken: list[_Rectangle]
+    label: str, uv: tuple[float, float], scale: float, width: int, height: int, taken: list[_Rectangle]
 ) -> _Rectangle:
     """Return the rectangle near a dot that overlaps least with those taken, inside the image."""
     (text_width, text_height), baseline = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, 3)
@@ -208,7 +211,7 @@ def _place_label(
         for dx, dy in ((1, -1), (-1, -1), (1, 1), (-1, 1), (0, -1), (0, 1)):
             left = uv[0] + dx * distance - (w if dx < 0 else w / 2 if dx == 0 else 0)
             top = uv[1] + dy * distance - (h if dy < 0 else 0)
-            left, top = float(np.clip(left, 0, max(0, width - w))), float(np.clip(top, 0, max(0, height - h)))
+            left, top = _clip(left, 0.0, max(0.0, width - w)), _clip(top, 0.0, max(0.0, height - h))
             rect = (left, top, left + w, top + h)
             overlap = sum(_overlap(rect, other) for other in taken)
             if best is None or overlap < best[0]:
@@ -217,6 +220,10 @@ def _place_label(
                 return rect
     assert best is not None
     return best[1]
+
+
+def _clip(value: float, lowest: float, highest: float) -> float:
+    return min(max(value, lowest), highest)
 
 
 def _overlap(a: _Rectangle, b: _Rectangle) -> float:

@@ -5,6 +5,7 @@ The tool points down, turned by `yaw_rad` about the vertical; yaw 0 is the task'
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -164,6 +165,7 @@ def search(
     return tuple(waypoints)
 
 
+@lru_cache(maxsize=64)
 def spiral(radius_m: float, pitch_m: float, arc_m: float) -> FloatArray:
     """Return points of an Archimedean spiral about the origin, equally far apart along it. Shape (n, 2), [m].
 
@@ -174,6 +176,7 @@ def spiral(radius_m: float, pitch_m: float, arc_m: float) -> FloatArray:
     way = b / 2 * (theta_grid * np.sqrt(1 + theta_grid**2) + np.arcsinh(theta_grid))
     theta = np.interp(np.arange(arc_m, way[-1], arc_m), way, theta_grid)
     points: FloatArray = b * theta[:, np.newaxis] * np.column_stack([np.cos(theta), np.sin(theta)])
+    points.setflags(write=False)  # kept for the next question
     return points
 
 

@@ -42,14 +42,14 @@ def remembering(memory: EpisodicMemory) -> Runtime[AgentContext]:
 async def test_tools_turn_calls_into_waypoints() -> None:
     update = await nodes.call_tools(planned(GUIDE, "guide"), Runtime(context=context()))
     assert update["guidance"]["kind"] == "guide"
-    assert await nodes.after_tools({**planned(GUIDE, "guide"), **update}) == "done"
+    assert nodes.after_tools({**planned(GUIDE, "guide"), **update}) == "done"
 
 
 async def test_recalled_plan_that_does_not_fit_leads_to_a_fresh_look() -> None:
     state = planned({"calls": [{"name": "search", "arguments": {"target": "hook"}}], "reason": ""}, "guide")
     state["recalled"] = True
     update = await nodes.call_tools(state, Runtime(context=context()))
-    assert await nodes.after_tools({**state, **update}) == "stale"
+    assert nodes.after_tools({**state, **update}) == "stale"
 
 
 @pytest.mark.parametrize(
