@@ -1,6 +1,7 @@
 """One thread per test process: two threads beside another busy process are ten times slower."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+# A shell's background job ignores Ctrl-C, and so do the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
