@@ -22,7 +22,7 @@ test: lint
 # The drivers of arm, cameras and teleoperation against emulators: the core above is tested without them.
 hardware:
 	@scripts/setup.sh --hardware
-	$(TEST_ENV) .venv/bin/python -m pytest -q -m emulated tests/hardware
+	$(TEST_ENV) .venv/bin/python -m pytest -q -m emulated -n 2 --dist loadfile tests/hardware
 
 lint: setup
 	.venv/bin/ruff check .

@@ -28,7 +28,7 @@ class UsbExpert:
         self._task = task
         self.gate_m = task.clearance_m + task.lead_in_m
         """Off-axis distance of the tip below which it goes in, [m]: what the rim forgives."""
-        self.slow_m = 10.0 * self.gate_m
+        self.slow_m = min(task.rim_step_m, 10.0 * self.gate_m)
         """Longest vertical step near the rim, [m]: 8 mm with the default rim, 3 mm without a lead-in."""
 
     def __call__(self, observation: Observation, truth: Mapping[str, FloatArray]) -> npt.NDArray[np.float32]:

@@ -46,6 +46,9 @@ class UsbInsertion(Task):
     """Gap between plug and port on each side, [m]."""
     lead_in_m: float = 0.0005
     """Width and depth of the 45 degree bevel at the rim, [m]: the knob for difficulty. 0 for a sharp rim."""
+    rim_step_m: float = 0.008
+    """Longest vertical step of the scripted expert near the rim, [m]. An arm with inertia, real or emulated as the
+    FR3 is, wants 3 mm: at 8 mm the tip swings by 1.2 mm to the side and misses the rim."""
     rim_width_m: float = 0.004
     """Width of the metal rim around the opening, [m]."""
 

@@ -353,7 +353,7 @@ def test_moved_port_is_reported_and_written() -> None:
         expected = task.sample_scene(np.random.default_rng(5)).moved["port"][0]
         time.sleep(0.1)
         np.testing.assert_allclose(emulator.truth()["port"], expected, atol=1e-6)
-        assert load_station(emulator.station).task == {"port_jitter_m": 0.01}
+        assert load_station(emulator.station).task == {"port_jitter_m": 0.01, "rim_step_m": 0.003}
 
 
 def test_emulator_ends_with_its_owner(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -44,7 +45,8 @@ def configure(station, **changes):
 
 def test_hundred_steps_with_a_reflex_leave_what_a_simulated_run_leaves(fresh_emulator, tmp_path):
     run = RunDirectory.create(tmp_path / "run")
-    saboteur = Saboteur(at=60, action=lambda: fresh_emulator.fault("reflex"))
+    plant = threading.Thread(target=fresh_emulator.fault, args=("reflex",))  # its answer must not hold up the loop
+    saboteur = Saboteur(at=60, action=plant.start)
     summary = train(configure(fresh_emulator.station, max_env_steps=100), run, saboteur)
     robot = summary["robot"]
     print({name: robot[name] for name in ("tick_p50_ms", "tick_p99_ms", "watchdog_freezes", "watchdog_stops")})
@@ -87,19 +89,19 @@ def test_terminated_run_saves_everything_and_leaves_the_arm_at_rest(emulator, tm
     assert _speed(emulator) < 0.01
 
 
-def test_station_answers_the_agent_without_a_motion(emulator, tmp_path, capsys):
+def test_station_answers_the_agent_without_a_motion(fresh_emulator, tmp_path, capsys):
     from agps_agent.cli.main import main
 
-    before = _joints(emulator)
-    where = ["--robot", "franka", "--station", str(emulator.station), "--out", str(tmp_path / "asked"), "--json"]
+    before = _joints(fresh_emulator)
+    where = ["--robot", "franka", "--station", str(fresh_emulator.station), "--out", str(tmp_path / "asked"), "--json"]
     assert main(["ask", "usb_insertion", *where]) == 0
     assert json.loads(capsys.readouterr().out)["kind"] in ("guide", "prune")
     assert (tmp_path / "asked" / "answer.png").is_file()
     run = ["--run-dir", str(tmp_path / "run"), "--dry-run", "--json"]
-    assert main(["train", "usb_insertion", "--robot", "franka", "--station", str(emulator.station), *run]) == 0
+    assert main(["train", "usb_insertion", "--robot", "franka", "--station", str(fresh_emulator.station), *run]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["steps"] > 50 and list((tmp_path / "run-dry-run").glob("step_*.png"))
-    assert abs(_joints(emulator) - before).max() < 1e-3
+    assert abs(_joints(fresh_emulator) - before).max() < 1e-3
 
 
 def _state(emulator):

@@ -13,7 +13,10 @@ from rl.calibration.file import CameraCalibration
 from rl.robots import panda
 from rl.robots.emulator.profiles import CameraProfile, mounted_pose, task_cameras
 from rl.tasks.base import Task
+from rl.tasks.usb_insertion import UsbInsertion
 
+RIM_STEP_M = 0.003
+"""Step of the scripted expert that inserts a plug with an arm that has inertia, [m]."""
 MAX_AGE_S = 0.5
 """Age limit of emulated frames, [s]: they come at 10 Hz, on cores that others use too."""
 
@@ -68,6 +71,8 @@ def _overrides(task: Task) -> dict[str, Any]:
         plain = isinstance(value, bool | int | float | str | tuple)
         if plain and value != field.default:
             changed[field.name] = list(value) if isinstance(value, tuple) else value
+    if isinstance(task, UsbInsertion):
+        changed["rim_step_m"] = min(task.rim_step_m, RIM_STEP_M)
     return changed
 
 
