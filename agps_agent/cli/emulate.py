@@ -1,16 +1,15 @@
 """`agps emulate TASK`: an FR3, its gripper and its cameras over a task's scene, behind the real protocols."""
 
 import re
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import tyro
 
 from agps_agent.cli.options import UsageError, check_at_least, parse_options
 from agps_agent.cli.tasks import check_task
+from agps_agent.signals import terminated_like_ctrl_c
 from agps_agent.task_options import TaskOptions
 
 
@@ -47,15 +46,15 @@ def run(argv: Sequence[str]) -> int:
     check_at_least(0, port=options.port, seed=options.seed)
     check_at_least(1, fps=options.fps)
     size = _size(options.image_size)
-    signal.signal(signal.SIGTERM, _interrupt)
-    with Emulator(
+    emulator = Emulator(
         get_task(options.task, **options.task_options.overrides(options.task)),
         station=options.station,
         image_size=size,
         fps=options.fps,
         port=options.port,
         seed=options.seed,
-    ) as emulator:
+    )
+    with terminated_like_ctrl_c(), emulator:
         cameras = ", ".join(f"{c.name} ({c.model}, {c.width}x{c.height})" for c in emulator.cameras)
         print(f"FR3 and gripper at {emulator.ip} (FCI), cameras and truth at {emulator.url}")
         print(f"cameras: {cameras}")
@@ -73,7 +72,3 @@ def _size(text: str) -> tuple[int, int]:
     if match is None:
         raise UsageError(f"--image-size is {text!r}; write it as WIDTHxHEIGHT, e.g. 640x480.")
     return int(match[1]), int(match[2])
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

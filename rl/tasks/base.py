@@ -220,6 +220,10 @@ class Task(ABC):
             camera_shift=cameras if self.camera_jitter_m or self.camera_jitter_rad else None,
         )
 
+    def with_inertia(self) -> "Task":
+        """Return the task as the scripted expert can do it with an arm that has inertia, real or emulated."""
+        return self
+
     @property
     def held_points(self) -> Mapping[str, FloatArray]:
         """Named points of what the gripper holds throughout, in the TCP frame, each (3,), [m]."""

@@ -1,7 +1,7 @@
 """USB insertion: a plug held in the gripper goes into a port on a board (AGPS, arXiv:2602.11978, task 1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -47,8 +47,7 @@ class UsbInsertion(Task):
     lead_in_m: float = 0.0005
     """Width and depth of the 45 degree bevel at the rim, [m]: the knob for difficulty. 0 for a sharp rim."""
     rim_step_m: float = 0.008
-    """Longest vertical step of the scripted expert near the rim, [m]. An arm with inertia, real or emulated as the
-    FR3 is, wants 3 mm: at 8 mm the tip swings by 1.2 mm to the side and misses the rim."""
+    """Longest vertical step of the scripted expert near the rim, [m]."""
     rim_width_m: float = 0.004
     """Width of the metal rim around the opening, [m]."""
 
@@ -70,6 +69,10 @@ class UsbInsertion(Task):
     """The port moves uniformly within this of its nominal place in x and y each episode, [m]."""
     port_jitter_rad: float = 0.0
     """The port turns uniformly within this about z each episode, [rad]."""
+
+    def with_inertia(self) -> "UsbInsertion":
+        """Return the task with 3 mm steps near the rim: at 8 mm the tip swings by 1.2 mm to the side and misses it."""
+        return replace(self, rim_step_m=min(self.rim_step_m, 0.003))
 
     @property
     def workspace(self) -> Box:

@@ -23,7 +23,7 @@ from rl.transforms import apply_delta, pose_difference  # noqa: E402
 
 pytestmark = pytest.mark.emulated
 
-TASK = get_task("usb_insertion", rim_step_m=0.003)
+TASK = get_task("usb_insertion").with_inertia()
 """One task for all of them."""
 
 

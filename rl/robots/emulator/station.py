@@ -13,10 +13,7 @@ from rl.calibration.file import CameraCalibration
 from rl.robots import panda
 from rl.robots.emulator.profiles import CameraProfile, mounted_pose, task_cameras
 from rl.tasks.base import Task
-from rl.tasks.usb_insertion import UsbInsertion
 
-RIM_STEP_M = 0.003
-"""Step of the scripted expert that inserts a plug with an arm that has inertia, [m]."""
 MAX_AGE_S = 0.5
 """Age limit of emulated frames, [s]: they come at 10 Hz, on cores that others use too."""
 
@@ -39,7 +36,7 @@ def write_station(path: Path, task: Task, profiles: Sequence[CameraProfile], *, 
         f"truth = {json.dumps(f'emulator://{host}:{port}')}",
         *_table("arm", {"ip": ip, "realtime": "ignore", "home_q": home_q.tolist()}),
         *_table("workspace", {"lower": task.workspace.lower.tolist(), "upper": task.workspace.upper.tolist()}),
-        *_table("task", _overrides(task)),
+        *_table("task", _overrides(task.with_inertia())),
     ]
     for profile in profiles:
         file = Path("calibration") / f"{profile.name}.json"
@@ -71,8 +68,6 @@ def _overrides(task: Task) -> dict[str, Any]:
         plain = isinstance(value, bool | int | float | str | tuple)
         if plain and value != field.default:
             changed[field.name] = list(value) if isinstance(value, tuple) else value
-    if isinstance(task, UsbInsertion):
-        changed["rim_step_m"] = min(task.rim_step_m, RIM_STEP_M)
     return changed
 
 
