@@ -48,6 +48,9 @@ class ServerIndex:
         self._collection: Any = None
         self._unsent: dict[str, Entry | None] = {}
         """Entries that the server has not got yet; None: it has not forgotten them yet."""
+        self._newest: dict[str, Entry | None] = {}
+        """What was last to be sent of each entry, sent or not."""
+        self._mutex = threading.Lock()
 
     def open(self, entries: Iterable[Entry]) -> None:
         """Connect, and send those of these entries that the server lacks.
@@ -92,13 +95,11 @@ class ServerIndex:
 
     def upsert(self, entry: Entry) -> bool:
         """Add or replace an entry; False when the server does not answer: it is sent later."""
-        self._unsent[entry.id] = entry
-        return self._attempt(lambda: True) is not None
+        return self._change(entry.id, entry)
 
     def remove(self, record_id: str) -> bool:
         """Remove an entry; False when the server does not answer: it is removed later."""
-        self._unsent[record_id] = None
-        return self._attempt(lambda: True) is not None
+        return self._change(record_id, None)
 
     def query(
         self, embedding: FloatArray, where: Mapping[str, str | bool], count: int
@@ -127,23 +128,36 @@ class ServerIndex:
             self._attempt(lambda: True)
         self._collection = None
 
+    def _change(self, record_id: str, entry: Entry | None) -> bool:
+        with self._mutex:
+            self._unsent[record_id] = self._newest[record_id] = entry
+        return self._attempt(lambda: True) is not None
+
     def _attempt(self, operation: Callable[[], ResultT]) -> ResultT | None:
         """Send what has not been sent, then do something; None when the server does not answer."""
 
         def send_first() -> ResultT:
-            waiting = dict(self._unsent)
-            self._send([entry for entry in waiting.values() if entry is not None])
-            if removed := [id for id, entry in waiting.items() if entry is None]:
-                self._collection.delete(ids=removed)
-            for record_id, entry in waiting.items():
-                if self._unsent.get(record_id) is entry:
-                    del self._unsent[record_id]
+            self._send_unsent()
             return operation()
 
         try:
             return _within(TIMEOUT_S, send_first)
         except _server_errors():
             return None
+
+    def _send_unsent(self) -> None:
+        """Send what the server has not got; a request that hung may reach it after newer ones, which then go again."""
+        with self._mutex:
+            waiting = dict(self._unsent)
+        while waiting:
+            self._send([entry for entry in waiting.values() if entry is not None])
+            if removed := [id for id, entry in waiting.items() if entry is None]:
+                self._collection.delete(ids=removed)
+            with self._mutex:
+                for record_id, entry in waiting.items():
+                    if record_id in self._unsent and self._unsent[record_id] is entry:
+                        del self._unsent[record_id]
+                waiting = {id: self._newest[id] for id, entry in waiting.items() if self._newest[id] is not entry}
 
     def _send(self, entries: list[Entry]) -> None:
         for start in range(0, len(entries), BATCH):

@@ -59,6 +59,9 @@ def open_chat_model(config: OpenAICompatConfig) -> ServedModel:
         max_completion_tokens=sampling.max_tokens,
         extra_body=dict(sampling.extra) or None,
         use_responses_api=False,
+        # A kept connection belongs to the event loop that opened it, and the library shares its clients per URL across
+        # models and loops: the next loop would find a dead one.
+        default_headers={"Connection": "close"},
     )
     return ServedModel(model, name, profile)
 

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import socket
 import urllib.error
@@ -5,12 +6,14 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from agps_agent.ask import ask
 from agps_agent.graph import build_graph
 from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.gate import CallGate, CallLimits
 from agps_agent.models.openai_compat import OpenAICompatConfig, check_endpoint, open_chat_model
 from agps_agent.models.profiles import find_profile
 from agps_agent.models.server import ModelServer, serve_model
@@ -59,6 +62,15 @@ async def test_server_that_hangs_is_a_timeout() -> None:
         asking = AgentContext(scene=scene(), model=client, profile=find_profile("qwen3-vl"), settings=settings)
         answer = await ask(build_graph("usb_insertion"), asking, mode="guide")
     assert (answer.intervention, answer.reason_key) == (None, "timeout")
+
+
+def test_server_is_asked_again_from_another_event_loop(server: ModelServer) -> None:
+    """As `agps sweep` and a notebook do: the loop of the first question is closed when the second one is asked."""
+    gate, limits = CallGate(), CallLimits(retries=0)
+    for _ in range(3):
+        client = open_chat_model(OpenAICompatConfig(url=server.url)).model
+        reply, _ = asyncio.run(gate.call(client, [HumanMessage("Where is it?")], limits=limits, options={}))
+        assert reply.text
 
 
 def test_endpoint_lists_its_models(server: ModelServer) -> None:
