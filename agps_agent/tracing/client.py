@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from langchain_core.tracers import LangChainTracer
 from langsmith import Client
-from langsmith.utils import tracing_is_enabled
+from langsmith.utils import get_tracer_project, tracing_is_enabled
 
 from agps_agent.tracing.images import image_name
 from rl.errors import ConfigError
@@ -93,14 +93,16 @@ def tracers() -> list[LangChainTracer]:
 def report_outcome(trace_id: UUID, *, success: bool) -> None:
     """Say how the episode of a traced question ended; nothing when tracing is off.
 
-    Returns at once: the SDK may ask the server what it can do before it queues feedback, and the server may be slow.
+    Returns at once: the SDK asks the server about itself and the project before it queues feedback, and it may be slow.
     """
     if not tracing_is_enabled():
         return
 
     def send() -> None:
         try:
-            _client().create_feedback(trace_id=trace_id, run_id=trace_id, key=OUTCOME, score=int(success))
+            _client().create_feedback(
+                trace_id=trace_id, run_id=trace_id, session_id=_project_id(), key=OUTCOME, score=int(success)
+            )
         except Exception as error:  # whatever the SDK raises: a trace is not worth a run
             _log.warning("The outcome of trace %s was not reported (%s).", trace_id, error)
 
@@ -120,3 +122,10 @@ def flush() -> None:
 @lru_cache(maxsize=1)
 def _client() -> Client:
     return Client(hide_inputs=ImageFilter(os.environ.get(IMAGES_VARIABLE, "once")))
+
+
+@lru_cache(maxsize=1)
+def _project_id() -> UUID:
+    """Return the id of the project that runs are reported to: feedback without it is refused by newer servers."""
+    _client().flush()  # the server makes the project with its first run
+    return _client().read_project(project_name=get_tracer_project()).id

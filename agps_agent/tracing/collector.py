@@ -5,6 +5,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
+from urllib.parse import parse_qs
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from agps_agent.tracing.store import TraceStore
 from agps_agent.tracing.wire import Update, WireError, parse_batch, parse_multipart, parse_one
@@ -70,6 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
         path, store = self.path.partition("?")[0].rstrip("/"), self.server.store
         if path == "/info":
             return self._send_json(200, INFO)
+        if path == "/sessions":
+            return self._send_json(200, [self._project()])
         if path == "":
             return self._send(200, "text/html; charset=utf-8", self.server.page)
         if path == "/api/traces":
@@ -91,6 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet: the SDK reports its own errors."""
+
+    def _project(self) -> dict[str, Any]:
+        """Return the project whose name the SDK asks for: runs of any name are taken, so that there is one of each."""
+        name = parse_qs(self.path.partition("?")[2]).get("name", ["default"])[0]
+        ids = {"id": str(uuid5(NAMESPACE_URL, name)), "tenant_id": str(UUID(int=0)), "reference_dataset_id": None}
+        return {"name": name, **ids}
 
     def _take(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)

@@ -29,4 +29,5 @@ def clear_caches() -> None:
     from langsmith.utils import get_env_var
 
     client._client.cache_clear()
+    client._project_id.cache_clear()
     get_env_var.cache_clear()

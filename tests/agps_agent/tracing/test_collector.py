@@ -87,6 +87,7 @@ def test_trace_of_a_question_names_task_prompts_model_and_trigger(collector) -> 
     assert {"usb_insertion", "scripted", "user"} <= set(trace["tags"])
 
 
+@pytest.mark.filterwarnings("error::langsmith.utils.LangSmithWarning")  # of feedback without a project: soon refused
 def test_outcome_of_the_episode_reaches_its_trace(collector) -> None:
     (trace,) = invoke(collector, [HumanMessage("hello")])
     client.report_outcome(trace["id"], success=True)
