@@ -128,4 +128,5 @@ def _client() -> Client:
 def _project_id() -> UUID:
     """Return the id of the project that runs are reported to: feedback without it is refused by newer servers."""
     _client().flush()  # the server makes the project with its first run
-    return _client().read_project(project_name=get_tracer_project()).id
+    project: UUID = _client().read_project(project_name=get_tracer_project()).id
+    return project
