@@ -1,5 +1,6 @@
 """The complete loop: franky to the emulated FR3, frames through librealsense, policy, agent, guard, learner."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ from agps_agent.config import RunConfig
 from agps_agent.progress import Progress
 from agps_agent.runs import RunDirectory
 from agps_agent.training import train
+from rl.checkpoint import latest_checkpoint
 from rl.drq import DrQConfig
+from rl.errors import HardwareFault
 from rl.robots.station import load_station
 
 pytest.importorskip("franky", reason="needs the extra robot")
@@ -61,7 +64,24 @@ def test_hundred_steps_with_a_reflex_leave_what_a_simulated_run_leaves(fresh_emu
     assert sum(row["guided_steps"] for row in rows) > 0
     page = run.report.read_text()
     assert "<h2>Robot</h2>" in page and "Success over environment steps" in page
-    assert run.has_checkpoint
+    assert saved_steps(run) == 100
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_control_box_that_dies_leaves_every_step_that_was_taken(fresh_emulator, tmp_path):
+    run = RunDirectory.create(tmp_path / "run")
+
+    def kill():
+        with contextlib.suppress(HardwareFault):  # it dies before it answers
+            fresh_emulator.fault("die")
+
+    saboteur = Saboteur(at=30, action=threading.Thread(target=kill).start)
+    with pytest.raises(HardwareFault, match="does not come back"):
+        train(configure(fresh_emulator.station, max_env_steps=100), run, saboteur)
+    taken = run.read_summary()["env_steps"]
+    assert 30 <= taken < 100
+    assert saved_steps(run) == taken
+    assert run.report.is_file()
 
 
 def test_terminated_run_saves_everything_and_leaves_the_arm_at_rest(emulator, tmp_path):
@@ -102,6 +122,12 @@ def test_station_answers_the_agent_without_a_motion(fresh_emulator, tmp_path, ca
     shown = json.loads(capsys.readouterr().out)
     assert shown["steps"] > 50 and list((tmp_path / "run-dry-run").glob("step_*.png"))
     assert abs(_joints(fresh_emulator) - before).max() < 1e-3
+
+
+def saved_steps(run):
+    """Return the control steps in the replay memory of a run's last checkpoint: `episodes/NUMBER_STEPS.npz`."""
+    saved = latest_checkpoint(run.checkpoints) / "episodes"
+    return sum(int(episode.stem.split("_")[1]) for episode in saved.iterdir())
 
 
 def _state(emulator):

@@ -24,8 +24,9 @@ class ArmFault(HardwareFault):
 
 
 def errors_of(franky: Any) -> tuple[type[Exception], ...]:
-    """Return the exceptions with which franky answers what goes wrong on the arm."""
+    """Return the exceptions with which franky answers what goes wrong on the arm or the hand."""
     return (
+        RuntimeError,  # a socket's own error that libfranka lets through, as "Net Exception"
         franky.ControlException,
         franky.NetworkException,
         franky.CommandException,
@@ -33,6 +34,7 @@ def errors_of(franky: Any) -> tuple[type[Exception], ...]:
         franky.InvalidOperationException,
         franky.InvalidMotionTypeException,
         franky.RealtimeException,
+        franky.GripperException,
     )
 
 

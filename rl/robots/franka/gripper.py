@@ -8,6 +8,7 @@ from typing import Any
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.base import CLOSED_BELOW
 from rl.robots.franka.connection import CONNECT_S, import_franky, within
+from rl.robots.franka.faults import errors_of
 from rl.robots.station import GripperConfig
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class FrankaGripper:
         if not config.enabled:
             return
         self._franky = import_franky()
+        self._errors = errors_of(self._franky)
         try:
             self._gripper: Any = within(
                 CONNECT_S,
@@ -48,7 +50,7 @@ class FrankaGripper:
                 f"The gripper at {ip} does not answer within {CONNECT_S:.0f} s; close other programs that use it.",
             )
             self._read()
-        except (self._franky.NetworkException, self._franky.IncompatibleVersionException) as error:
+        except (*self._errors, self._franky.IncompatibleVersionException) as error:
             raise ConfigError(
                 f"No gripper answers at {ip} ({error}); mount the Franka Hand and activate it in Desk, or set "
                 "enabled = false in [gripper]."
@@ -135,7 +137,7 @@ class FrankaGripper:
         while not self._closing.wait(0.05):
             try:
                 self._read()
-            except self._franky.NetworkException as error:
+            except self._errors as error:
                 logger.warning("The gripper does not answer: %s", error)  # `opening` says so when it stays silent
 
     def _work(self) -> None:
@@ -162,7 +164,7 @@ class FrankaGripper:
         """Return whether the fingers are as wanted without a motion: the operator may have closed them by hand."""
         try:
             return self._opening > 0.9 if wanted else bool(self._gripper.is_grasped)
-        except self._franky.NetworkException:
+        except self._errors:
             return False
 
     def _move(self, wanted: bool) -> None:
@@ -183,12 +185,7 @@ class FrankaGripper:
                 self._fail(f"The gripper did not {name} within {MOTION_TIMEOUT_S:.0f} s; free its fingers.")
             elif not motion.get():
                 self._fail(f"The gripper could not {name}; home it in Desk and free its fingers.")
-        except (
-            self._franky.CommandException,
-            self._franky.NetworkException,
-            self._franky.GripperException,
-            self._franky.ProtocolException,
-        ) as error:
+        except self._errors as error:
             self._fail(f"The gripper could not {name}: {error}; home it in Desk and check its cable.")
 
     def _wait_for(self, motion: Any) -> bool:
