@@ -81,7 +81,7 @@ async def recall(state: GraphState, runtime: Runtime[AgentContext]) -> GraphStat
         return {"recalled": False, "record_id": None}
     hit: GraphState = {"recalled": True, "record_id": record.id, "reason": f"Recalled {record.id}."}
     if record.box is not None:
-        return {**hit, "guidance": intervention_to_guidance(Prune(box=record.box)).model_dump()}
+        return {**hit, "guidance": intervention_to_guidance(Prune(box=record.box))}
     if record.aim is None or not record.plan:
         return {"recalled": False, "record_id": None}
     return {**hit, "plan": json.loads(record.plan), "keypoints": [_recalled_keypoint(record)]}
@@ -156,16 +156,14 @@ async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> Graph
         if calls_left(context, "plan") == 0:
             raise
         return {"tool_error": str(error)}
-    guidance: PruneGuidance | GuideGuidance
     if result.box is not None:
         guidance = intervention_to_guidance(Prune(box=result.box))
     elif result.waypoints:
         max_steps = context.settings.guide_max_steps or task.guide_steps
-        guide = Guide(waypoints=result.waypoints, max_steps=max_steps)
-        guidance = intervention_to_guidance(guide)
+        guidance = intervention_to_guidance(Guide(waypoints=result.waypoints, max_steps=max_steps))
     else:
         raise AgentFault("no_intervention", "The plan's tools gave neither a box nor waypoints.")
-    return {"guidance": guidance.model_dump(), "tool_results": result.text, "tool_error": None}
+    return {"guidance": guidance, "tool_results": result.text, "tool_error": None}
 
 
 def after_tools(state: GraphState) -> Literal["done", "repair", "stale"]:
@@ -186,7 +184,7 @@ async def validate(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
                 "box_misses_workspace", f"Box {guidance.lower} to {guidance.upper} m is not inside the workspace."
             )
     elif isinstance(guidance, GuideGuidance):
-        positions = np.array([waypoint.T_base_tcp for waypoint in guidance.waypoints])[:, :3, 3]
+        positions = np.array([[row[3] for row in waypoint.T_base_tcp[:3]] for waypoint in guidance.waypoints])
         inside = np.all((positions >= workspace.lower) & (positions <= workspace.upper), axis=1)
         if not inside.all():
             index = int(np.argmin(inside))

@@ -268,19 +268,20 @@ def guidance_to_intervention(guidance: PruneGuidance | GuideGuidance | NoGuidanc
     return None
 
 
-def intervention_to_guidance(intervention: Prune | Guide) -> PruneGuidance | GuideGuidance:
-    """Return the plain numbers of an intervention."""
+def intervention_to_guidance(intervention: Prune | Guide) -> dict[str, Any]:
+    """Return the plain numbers of an intervention, as `GraphState.guidance` holds them."""
     if isinstance(intervention, Prune):
-        return PruneGuidance(lower=intervention.box.lower.tolist(), upper=intervention.box.upper.tolist())
+        box = intervention.box
+        return {"kind": "prune", "lower": box.lower.tolist(), "upper": box.upper.tolist()}
     waypoints = [
-        WaypointState(
-            T_base_tcp=w.T_base_tcp.tolist(),
-            gripper_opening=w.gripper_opening,
-            motion=w.motion,
-            max_step_m=w.max_step_m,
-            blend_m=w.blend_m,
-            push_m=w.push_m,
-        )
+        {
+            "T_base_tcp": w.T_base_tcp.tolist(),
+            "gripper_opening": w.gripper_opening,
+            "motion": w.motion,
+            "max_step_m": w.max_step_m,
+            "blend_m": w.blend_m,
+            "push_m": w.push_m,
+        }
         for w in intervention.waypoints
     ]
-    return GuideGuidance(waypoints=waypoints, max_steps=intervention.max_steps)
+    return {"kind": "guide", "waypoints": waypoints, "max_steps": intervention.max_steps}
