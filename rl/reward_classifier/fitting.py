@@ -1,4 +1,4 @@
-"""Fit a classifier: balanced batches, augmentation, early stopping, calibration, a threshold for precision."""
+"""Fit a classifier: balanced batches, augmentation, averaged weights, calibration, a threshold for precision."""
 
 import copy
 import dataclasses
@@ -39,8 +39,9 @@ class FitConfig:
     state: tuple[int, ...] | None = None
     """Entries of `state` to read beside the images, as HIL-SERL adds a height or the gripper to its verdicts. None:
     height over the start and gripper opening (2, 18) for tasks that command the gripper, else nothing."""
-    updates: int = 1500
-    """Most updates; few frames need fewer, see `patience`."""
+    updates: int = 3000
+    """The weights after the last one are kept: with those of the lowest validation loss, which a few episodes decide,
+    four towel fits of 1,500 updates had a precision of 0.972 to 0.979, with the last ones 0.982 to 0.986."""
     batch_size: int = 64
     """Frames of an update, half of them successes."""
     learning_rate: float = 1e-3
@@ -49,10 +50,8 @@ class FitConfig:
     """Of AdamW."""
     average: float = 0.98
     """Weight of the past in the moving average of the weights, which is what is checked and kept."""
-    check_every: int = 50
-    """Updates from one validation loss to the next."""
-    patience: int = 8
-    """Checks without a lower validation loss after which fitting ends; the best weights are kept."""
+    check_every: int = 100
+    """Updates from one validation loss, for people to see, to the next."""
     shift: int = 4
     """Largest random shift of the images, alike for the cameras of a frame, [px]."""
     brightness: float = 0.2
@@ -70,7 +69,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in ("updates", "batch_size", "check_every", "patience"):
+        for name in ("updates", "batch_size", "check_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use at least 1.")
         if not 0.0 < self.precision <= 1.0:
@@ -84,7 +83,7 @@ class FitConfig:
 def fit_classifier(
     frames: LabelledFrames, config: FitConfig | None = None, report: Report | None = None
 ) -> RewardClassifier:
-    """Return a classifier fitted on the training split, stopped, calibrated and cut on the validation split.
+    """Return a classifier fitted on the training split, calibrated and cut on the validation split.
 
     The held-out split is not looked at.
 
@@ -107,7 +106,7 @@ def fit_classifier(
         if config.pretrained is not None:
             network.trunk.load_pretrained(config.pretrained)
             network.trunk.requires_grad_(False)
-        updates = _train(network, setup, train, validation, config, report)
+        _train(network, setup, train, validation, config, report)
     classifier = RewardClassifier(setup=setup, network=network, threshold=0.5)
     logits = classifier.logits(validation.images, validation.state)
     classifier.slope, classifier.offset = platt(logits, validation.success)
@@ -119,7 +118,7 @@ def fit_classifier(
         "config": settings,
         "frames": frames.digest(),
         "seeds": sorted({int(seed) for seed in (*train.seed, *validation.seed)}),
-        "updates": updates,
+        "updates": config.updates,
         "train": _sizes(train),
         "validation": {**_sizes(validation), "precision": counts.precision, "recall": counts.recall},
     }
@@ -133,14 +132,13 @@ def _train(
     validation: LabelledFrames,
     config: FitConfig,
     report: Report | None,
-) -> int:
-    """Train until the validation loss no longer falls, put the best weights back, return the updates they took."""
+) -> None:
+    """Train, and leave the averaged weights in the network."""
     rng = np.random.default_rng(config.seed)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.updates)
     average = copy.deepcopy(network)
-    best_loss, best_at, best = np.inf, 0, copy.deepcopy(network.state_dict())
     losses = []
     for update in range(1, config.updates + 1):
         network.train()
@@ -149,6 +147,8 @@ def _train(
         pixels = augment(batch.images, config, rng)
         target = torch.from_numpy(batch.success.astype(np.float32))
         loss = F.binary_cross_entropy_with_logits(network(pixels, to_entries(batch.state, setup)), target)
+        if not torch.isfinite(loss):
+            raise ConfigError(f"The loss is not a number with learning_rate {config.learning_rate}; use a lower one.")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -156,22 +156,12 @@ def _train(
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - config.average)
         losses.append(float(loss.detach()))
-        if update % config.check_every and update != config.updates:
-            continue
-        average.eval()
-        logits = network_logits(average, setup, validation.images, validation.state)
-        validation_loss = calibrated_loss(logits, validation.success)
-        if report is not None:
-            report(update, float(np.mean(losses)), validation_loss)
-        losses.clear()
-        if validation_loss < best_loss:
-            best_loss, best_at, best = validation_loss, update, copy.deepcopy(average.state_dict())
-        elif update - best_at >= config.patience * config.check_every:
-            break
-    if best_at == 0:
-        raise ConfigError(f"The loss is not a number with learning_rate {config.learning_rate}; use a lower one.")
-    network.load_state_dict(best)
-    return best_at
+        if report is not None and (update % config.check_every == 0 or update == config.updates):
+            average.eval()
+            logits = network_logits(average, setup, validation.images, validation.state)
+            report(update, float(np.mean(losses)), calibrated_loss(logits, validation.success))
+            losses.clear()
+    network.load_state_dict(average.state_dict())
 
 
 def balanced_batch(success: npt.NDArray[np.bool_], size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -45,6 +45,11 @@ def test_fit_leaves_the_global_random_state_alone(frames):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_fit_that_diverges_says_so(frames):
+    with pytest.raises(ConfigError, match="not a number with learning_rate 1e\\+30; use a lower one"):
+        fit_classifier(frames, dataclasses.replace(QUICK, learning_rate=1e30))
+
+
 def test_frames_whose_start_the_fit_saw_do_not_count_as_held_out(classifier, frames):
     seen = dataclasses.replace(frames, seed=np.zeros_like(frames.seed))
     with pytest.raises(ConfigError, match="another --seed"):
