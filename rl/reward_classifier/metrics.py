@@ -58,14 +58,14 @@ def choose_threshold(
     """Return a threshold that is precise on these scores with room to spare.
 
     The lowest admissible one is the lowest with the asked precision: a single failure that scores high does not forbid
-    what lies below it. Where the score that `recall` of the successes reach lies above it, the threshold is half-way
-    between the two, in log-odds: a false success is a reward that learning finds, a missed one comes a frame later.
+    what lies below it. Where the score that `recall` of the successes reach lies above it, the threshold is two thirds
+    of the way there, in log-odds: a false success is a reward that learning finds, a missed one comes a frame later.
 
     Args:
         probability: Scores in [0, 1]. Shape (N,).
         success: Labels. Shape (N,).
         precision: Least share of true ones among the scores at or above the threshold.
-        recall: Share of the successes that reach the score that the threshold is half-way to.
+        recall: Share of the successes that reach the score towards which the threshold lies.
         least: Lower bound of the result: with a calibrated score, what is more likely a failure never passes.
 
     Returns:
@@ -78,7 +78,7 @@ def choose_threshold(
     reached = float(np.quantile(scores[true], 1.0 - recall))
     if reached <= lowest:
         return lowest
-    return float(1.0 / (1.0 + np.exp(-0.5 * (_log_odds(lowest) + _log_odds(reached)))))
+    return float(_sigmoid(np.asarray((_log_odds(lowest) + 2.0 * _log_odds(reached)) / 3.0)))
 
 
 def _lowest_precise(scores: FloatArray, true: BoolArray, precision: float) -> float:

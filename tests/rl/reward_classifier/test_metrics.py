@@ -30,8 +30,8 @@ def test_precision_without_a_positive_verdict_is_not_a_number():
 
 def test_threshold_between_parted_scores_is_in_the_gap():
     threshold = choose_threshold([0.1, 0.2, 0.9, 0.9], [0, 0, 1, 1], precision=1.0)
-    # Lowest precise (0.2 + 0.9) / 2 = 0.55, successes at 0.9: half-way in log-odds.
-    odds = math.sqrt(0.55 / 0.45 * 9.0)
+    # Lowest precise (0.2 + 0.9) / 2 = 0.55, successes at 0.9: two thirds of the way in log-odds.
+    odds = math.cbrt(0.55 / 0.45 * 9.0**2)
     assert threshold == pytest.approx(odds / (1.0 + odds))
 
 
