@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,26 @@ def test_lasting_force_stops_the_arm(mended: Emulator, arm: FrankaArm, say: Say)
     mended.fault("clear")
     arm.recover()
     assert is_still(arm)
+
+
+def test_stops_at_the_force_limit_are_counted_apart(mended: Emulator, arm: FrankaArm, say: Say):
+    """A night of exploring contact is not ended by its third hard touch; `max_force_stops_per_hour` ends it."""
+    arm.config = replace(arm.config, max_recoveries_per_hour=0, max_force_stops_per_hour=1)
+
+    def press() -> HardwareFault:
+        mended.fault("force", 60)
+        fault = swing(arm)
+        mended.fault("clear")
+        return fault
+
+    first = press()
+    assert isinstance(first, ArmFault) and first.force
+    arm.recover()
+    arm.start()
+    press()
+    with pytest.raises(HardwareFault, match="stopped at its force limit 1 times within an hour") as refused:
+        arm.recover()
+    say(f"second stop: {refused.value}")
 
 
 def test_force_below_the_limit_does_not(mended: Emulator, arm: FrankaArm):

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import weakref
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -72,7 +72,8 @@ class FrankaArm:
         self._event: tuple[StopReason, float, float] | None = None
         """What the 1 kHz thread stopped the arm for, the force then, [N], and when, [s]."""
         self._bias: FloatArray = np.zeros(6)
-        self._recoveries: deque[float] = deque()
+        self._recoveries: defaultdict[bool, deque[float]] = defaultdict(deque)
+        """When the arm was recovered within the hour: True, from stops at the force limit; False, from all else."""
         self._history = PoseHistory(poses=int(3.0 / _MONITOR_S))
         self._T_target: FloatArray = np.eye(4)
         self._motion: Any = None
@@ -268,17 +269,8 @@ class FrankaArm:
             self._check_open()
             if self._fault is None and not self._call(lambda: self._robot.has_errors):
                 return
-            now = time.monotonic()
-            while self._recoveries and self._recoveries[0] < now - 3600.0:
-                self._recoveries.popleft()
-            fault, limit = self._fault, self.config.max_recoveries_per_hour
-            if len(self._recoveries) >= limit:
-                raise ArmFault(
-                    f"The arm has been recovered {limit} times within an hour; find out why and start again. "
-                    f"The last fault: {fault}"
-                )
-            self._recoveries.append(now)
-            logger.warning("Recovery %d of %d per hour, after: %s", len(self._recoveries), limit, fault)
+            fault = self._fault
+            self._count_recovery(fault)
             if fault is not None and fault.network:
                 self._reconnect()
             self._fault, self._event = None, None
@@ -311,11 +303,13 @@ class FrankaArm:
     def _read(self) -> Any:
         return self._call(lambda: self._robot.state)
 
-    def _fail(self, message: str, *, stop_s: float | None = None, network: bool = False) -> ArmFault:
+    def _fail(
+        self, message: str, *, stop_s: float | None = None, network: bool = False, force: bool = False
+    ) -> ArmFault:
         """Stop the arm, remember the first fault and return it."""
         fault = self._fault
         if fault is None:
-            fault = self._fault = ArmFault(message, stop_s=stop_s, network=network)
+            fault = self._fault = ArmFault(message, stop_s=stop_s, network=network, force=force)
             logger.error("%s", message)
         with self._lock:
             self._brake()
@@ -426,9 +420,11 @@ class FrankaArm:
             return
         what, force_N, fired_s = self._event
         self._brake()  # if a fresh motion took over before the stop was known
-        stop_s = time.monotonic() - fired_s if what == "force" else None
+        by_force = what == "force"
+        stop_s = time.monotonic() - fired_s if by_force else None
         limit_N = self.config.stop_force_factor * self.config.max_contact_force_N
-        self._fail(stopped_itself(what, force_N=force_N, limit_N=limit_N, stop_s=stop_s), stop_s=stop_s)
+        words = stopped_itself(what, force_N=force_N, limit_N=limit_N, stop_s=stop_s)
+        self._fail(words, stop_s=stop_s, force=by_force)
 
     def _brake(self) -> None:
         mode, self._mode = self._mode, "idle"
@@ -450,6 +446,22 @@ class FrankaArm:
             self._robot = connect(self._franky, self.config)
         except ConfigError as error:
             raise ArmFault(f"The arm does not come back: {error}", network=True) from error
+
+    def _count_recovery(self, fault: ArmFault | None) -> None:
+        """Note a recovery, or raise `ArmFault` when there were too many of its kind within the hour."""
+        by_force, now = fault is not None and fault.force, time.monotonic()
+        limit = self.config.max_force_stops_per_hour if by_force else self.config.max_recoveries_per_hour
+        recent = self._recoveries[by_force]
+        while recent and recent[0] < now - 3600.0:
+            recent.popleft()
+        if len(recent) >= limit:
+            what = "stopped at its force limit" if by_force else "recovered"
+            raise ArmFault(
+                f"The arm has been {what} {limit} times within an hour; find out why and start again. "
+                f"The last fault: {fault}"
+            )
+        recent.append(now)
+        logger.warning("Recovery %d of %d per hour, after: %s", len(recent), limit, fault)
 
     def _recover_box(self) -> None:
         state = self._read()

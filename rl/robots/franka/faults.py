@@ -15,12 +15,16 @@ StopReason = Literal["force", "dead man"]
 class ArmFault(HardwareFault):
     """Control of the arm was lost; it stands, or the control box has braked it."""
 
-    def __init__(self, message: str, *, stop_s: float | None = None, network: bool = False) -> None:
+    def __init__(
+        self, message: str, *, stop_s: float | None = None, network: bool = False, force: bool = False
+    ) -> None:
         super().__init__(message)
         self.stop_s = stop_s
         """Time from the fault to the end of motion, [s]; None if it is not known."""
         self.network = network
         """Whether the connection was lost with it."""
+        self.force = force
+        """Whether the arm was stopped at the force limit: the control box is in no error."""
 
 
 def errors_of(franky: Any) -> tuple[type[Exception], ...]:
