@@ -184,7 +184,7 @@ async def validate(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
                 "box_misses_workspace", f"Box {guidance.lower} to {guidance.upper} m is not inside the workspace."
             )
     elif isinstance(guidance, GuideGuidance):
-        positions = np.array([[row[3] for row in waypoint.T_base_tcp[:3]] for waypoint in guidance.waypoints])
+        positions = np.array([waypoint.T_base_tcp for waypoint in guidance.waypoints])[:, :3, 3]
         inside = np.all((positions >= workspace.lower) & (positions <= workspace.upper), axis=1)
         if not inside.all():
             index = int(np.argmin(inside))

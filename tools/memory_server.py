@@ -46,10 +46,10 @@ class ServerIndex:
         self._port = parts.port or (443 if self._ssl else 80)
         self._name = collection
         self._collection: Any = None
-        self._unsent: dict[str, Entry | None] = {}
-        """Entries that the server has not got yet; None: it has not forgotten them yet."""
         self._newest: dict[str, Entry | None] = {}
-        """What was last to be sent of each entry, sent or not."""
+        """What was last to be sent of each entry, sent or not; None: it is to be forgotten."""
+        self._unsent: set[str] = set()
+        """Entries whose newest state the server may lack."""
         self._mutex = threading.Lock()
 
     def open(self, entries: Iterable[Entry]) -> None:
@@ -130,7 +130,8 @@ class ServerIndex:
 
     def _change(self, record_id: str, entry: Entry | None) -> bool:
         with self._mutex:
-            self._unsent[record_id] = self._newest[record_id] = entry
+            self._newest[record_id] = entry
+            self._unsent.add(record_id)
         return self._attempt(lambda: True) is not None
 
     def _attempt(self, operation: Callable[[], ResultT]) -> ResultT | None:
@@ -148,16 +149,16 @@ class ServerIndex:
     def _send_unsent(self) -> None:
         """Send what the server has not got; a request that hung may reach it after newer ones, which then go again."""
         with self._mutex:
-            waiting = dict(self._unsent)
+            waiting = {id: self._newest[id] for id in self._unsent}
         while waiting:
             self._send([entry for entry in waiting.values() if entry is not None])
             if removed := [id for id, entry in waiting.items() if entry is None]:
                 self._collection.delete(ids=removed)
             with self._mutex:
-                for record_id, entry in waiting.items():
-                    if record_id in self._unsent and self._unsent[record_id] is entry:
-                        del self._unsent[record_id]
-                waiting = {id: self._newest[id] for id, entry in waiting.items() if self._newest[id] is not entry}
+                late = {id: self._newest[id] for id, entry in waiting.items() if self._newest[id] is not entry}
+                self._unsent.difference_update(waiting)
+                self._unsent.update(late)
+            waiting = late
 
     def _send(self, entries: list[Entry]) -> None:
         for start in range(0, len(entries), BATCH):

@@ -56,8 +56,8 @@ class TowelFolding(Task):
     )
     """The paper's algorithm for this task, and its number of demonstrations.
 
-    The reward classifier sees six times HIL-SERL's frames: a corner 4 cm from the other differs from one at 5 cm by one
-    pixel. With 200 and 1,000 it had a precision of 0.94 at a recall of 0.90, with these 0.98 and more.
+    The reward classifier sees six times HIL-SERL's frames, so that its held-out precision can be told: of 200 successes
+    50 are held out, and a corner 4 cm from the other differs from one at 5 cm by one pixel.
 
     In the second stage values weigh 0.3 of the cloning, and only demonstrations and successful help are cloned: cloning
     every collected action, as ConRFT does, or a weight of 0.05 made the policy forget what the first stage had taught

@@ -137,7 +137,7 @@ def test_late_request_does_not_bring_back_what_is_out_of_date(monkeypatch: pytes
     assert not index.upsert(old)
     assert index.upsert(new) and server.stored == {record_id: True}
     server.may_go_on.set()
-    server.first_done.wait(5.0)
+    assert server.first_done.wait(5.0)
     deadline = time.monotonic() + 5.0
     while server.stored != {record_id: True}:
         assert time.monotonic() < deadline

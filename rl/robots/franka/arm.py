@@ -303,13 +303,11 @@ class FrankaArm:
     def _read(self) -> Any:
         return self._call(lambda: self._robot.state)
 
-    def _fail(
-        self, message: str, *, stop_s: float | None = None, network: bool = False, force: bool = False
-    ) -> ArmFault:
+    def _fail(self, message: str, *, stop_s: float | None = None, network: bool = False) -> ArmFault:
         """Stop the arm, remember the first fault and return it."""
         fault = self._fault
         if fault is None:
-            fault = self._fault = ArmFault(message, stop_s=stop_s, network=network, force=force)
+            fault = self._fault = ArmFault(message, stop_s=stop_s, network=network)
             logger.error("%s", message)
         with self._lock:
             self._brake()
@@ -420,11 +418,9 @@ class FrankaArm:
             return
         what, force_N, fired_s = self._event
         self._brake()  # if a fresh motion took over before the stop was known
-        by_force = what == "force"
-        stop_s = time.monotonic() - fired_s if by_force else None
+        stop_s = time.monotonic() - fired_s if what == "force" else None
         limit_N = self.config.stop_force_factor * self.config.max_contact_force_N
-        words = stopped_itself(what, force_N=force_N, limit_N=limit_N, stop_s=stop_s)
-        self._fail(words, stop_s=stop_s, force=by_force)
+        self._fail(stopped_itself(what, force_N=force_N, limit_N=limit_N, stop_s=stop_s), stop_s=stop_s)
 
     def _brake(self) -> None:
         mode, self._mode = self._mode, "idle"

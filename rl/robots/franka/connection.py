@@ -80,7 +80,7 @@ def connect(franky: Any, config: ArmConfig) -> Any:
             "pip install franky-control --extra-index-url "
             "https://timschneider42.github.io/franky/whl/by-robot-server-version/N/."
         ) from error
-    except franky.NetworkException as error:
+    except (franky.NetworkException, RuntimeError) as error:  # as `faults.errors_of`: a socket's own error
         raise ConfigError(_unreachable(config.ip, reason(error))) from error
     except (franky.CommandException, franky.ProtocolException, franky.InvalidOperationException) as error:
         raise ConfigError(

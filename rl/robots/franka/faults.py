@@ -15,16 +15,17 @@ StopReason = Literal["force", "dead man"]
 class ArmFault(HardwareFault):
     """Control of the arm was lost; it stands, or the control box has braked it."""
 
-    def __init__(
-        self, message: str, *, stop_s: float | None = None, network: bool = False, force: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, stop_s: float | None = None, network: bool = False) -> None:
         super().__init__(message)
         self.stop_s = stop_s
-        """Time from the fault to the end of motion, [s]; None if it is not known."""
+        """Of a stop at the force limit: time from the fault to the end of motion, [s]; None for any other fault."""
         self.network = network
         """Whether the connection was lost with it."""
-        self.force = force
+
+    @property
+    def force(self) -> bool:
         """Whether the arm was stopped at the force limit: the control box is in no error."""
+        return self.stop_s is not None
 
 
 def errors_of(franky: Any) -> tuple[type[Exception], ...]:
