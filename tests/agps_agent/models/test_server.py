@@ -65,7 +65,7 @@ async def test_server_that_hangs_is_a_timeout() -> None:
 
 
 def test_server_is_asked_again_from_another_event_loop(server: ModelServer) -> None:
-    """As `agps sweep` and a notebook do: the loop of the first question is closed when the second one is asked."""
+    """As a notebook does: the loop of the first question is closed when the second one is asked."""
     gate, limits = CallGate(), CallLimits(retries=0)
     for _ in range(3):
         client = open_chat_model(OpenAICompatConfig(url=server.url)).model
