@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agps_agent.ask import Answer
 from agps_agent.background import Background
-from agps_agent.float_trigger import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos, StallRule
-from agps_agent.float_trigger.encoder import Encoder
+from agps_agent.detectors import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos, StallRule
+from agps_agent.detectors.float.encoder import Encoder
 from agps_agent.models.gate import CallGate
 from agps_agent.state import Trigger
 from agps_agent.tracing.client import report_outcome

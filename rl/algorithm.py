@@ -24,6 +24,7 @@ from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
 from rl.loop import Confirm, RolloutLoop, Step
+from rl.registry import Registry
 from rl.supervisor import NullSupervisor, Supervisor
 
 StoreGuided = Literal["online", "both", "success"]
@@ -457,3 +458,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     @abstractmethod
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         """Return the names of networks and optimizers, and of tensors learned beside them."""
+
+
+ALGORITHMS: Registry[type[GuidedAlgorithm]] = Registry("agps.algorithms", "algorithm")
+"""Learners by the name that checkpoints and the command line call them."""

@@ -26,10 +26,8 @@ import numpy as np
 import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from rl.algorithm import GuidedAlgorithm
+from rl.algorithm import ALGORITHMS, GuidedAlgorithm
 from rl.buffers import IndexBuffer
-from rl.conrft.conrft import ConRFT
-from rl.drq.drq import DrQ
 from rl.errors import AgpsError, ConfigError
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
@@ -44,8 +42,8 @@ DAMAGE = (
     pickle.UnpicklingError,
 )
 """What reading a damaged file raises, found by damaging them."""
-ALGORITHMS: dict[str, type[GuidedAlgorithm]] = {kind.name: kind for kind in (DrQ, ConRFT)}
-"""By the name in the manifest. Checkpoints without one are DrQ's."""
+OLDEST_ALGORITHM = "drq"
+"""Checkpoints that do not name their algorithm are DrQ's."""
 
 
 def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
@@ -89,7 +87,7 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     folder = find_checkpoint(Path(path))
     manifest = _read_manifest(folder)
     # What an older checkpoint does not name came later, with a default that changes nothing.
-    older = {"algorithm": DrQ.name, **_plain(dataclasses.asdict(algorithm.config_class()))}
+    older = {"algorithm": OLDEST_ALGORITHM, **_plain(dataclasses.asdict(algorithm.config_class()))}
     _check_same(folder, older | manifest["setup"], _setup(algorithm))
     try:
         data, parameters, variables = load_from_zip_file(folder / ALGORITHM, device=algorithm.device)
@@ -117,13 +115,13 @@ def load_policy(path: Path) -> GuidedAlgorithm:
         ConfigError: If there is no checkpoint, or it is incomplete or damaged.
     """
     folder = find_checkpoint(Path(path))
-    name = _read_manifest(folder)["setup"].get("algorithm", DrQ.name)
-    if name not in ALGORITHMS:
-        raise ConfigError(
-            f"Checkpoint {folder} is of the algorithm {name!r}; this version knows {', '.join(ALGORITHMS)}."
-        )
+    name = _read_manifest(folder)["setup"].get("algorithm", OLDEST_ALGORITHM)
     try:
-        policy = ALGORITHMS[name].load(folder / ALGORITHM)
+        kind = ALGORITHMS.load(name)
+    except ConfigError as error:
+        raise ConfigError(f"Checkpoint {folder} is of another algorithm. {error}") from None
+    try:
+        policy = kind.load(folder / ALGORITHM)
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
     return policy

@@ -3,7 +3,7 @@
 Poses are homogeneous matrices, `T_base_tcp` = "tcp expressed in base". Lengths in m, angles in rad, forces in N.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -213,3 +213,7 @@ class Transition:
     """A time limit ended the episode here: the value after is bootstrapped."""
     guided: bool
     """A waypoint or a human gave the action."""
+
+
+Expert = Callable[[Observation, Mapping[str, FloatArray]], npt.NDArray[np.float32]]
+"""From an observation and the simulator's named points to an action; the same for the same arguments."""

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
-from agps_agent.cli.progress import ProgressDisplay
+from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import check_task
-from agps_agent.config import RunConfig, load_config, start_values
-from agps_agent.runs import RunDirectory
-from agps_agent.signals import terminated_like_ctrl_c
+from agps_agent.run.config import RunConfig, load_config, start_values
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.signals import terminated_like_ctrl_c
 from rl.errors import AgpsError
 from rl.tasks import TASK_NAMES
 
@@ -98,7 +98,7 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
     if config.robot == "sim":
         raise UsageError("--dry-run is for a robot, with --robot franka; a simulated arm cannot break anything.")
     folder = path.with_name(f"{path.name}-dry-run")
-    from agps_agent.dry_run import dry_run
+    from agps_agent.run.dry_run import dry_run
 
     with json_only_on_stdout(options.json) as show, terminated_like_ctrl_c():
         summary = dry_run(config, folder)
@@ -114,12 +114,13 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
 
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
-    from agps_agent.training import train  # loads torch and the graph
+    from agps_agent.report import write_report
+    from agps_agent.run.training import train  # loads torch and the graph
 
     stream = sys.stdout
     try:
         with terminated_like_ctrl_c(), ProgressDisplay(max_minutes=config.max_minutes, stream=stream) as progress:
-            return dict(train(config, directory, progress, resume=resume))
+            return dict(train(config, directory, progress, resume=resume, report=write_report))
     except AgpsError:
         if not resume:
             directory.discard()

@@ -1,10 +1,7 @@
 """Scripted experts that know where things are: they record demonstrations and act through `env.step` only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from rl.errors import ConfigError
 from rl.tasks.base import Task
@@ -14,10 +11,7 @@ from rl.tasks.towel_expert import TowelExpert
 from rl.tasks.towel_folding import TowelFolding
 from rl.tasks.usb_expert import UsbExpert
 from rl.tasks.usb_insertion import UsbInsertion
-from rl.types import FloatArray, Observation
-
-Expert = Callable[[Observation, Mapping[str, FloatArray]], npt.NDArray[np.float32]]
-"""From an observation and the simulator's named points to an action; the same for the same arguments."""
+from rl.types import Expert
 
 _EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {
     KnotHanging: KnotExpert,

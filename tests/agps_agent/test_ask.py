@@ -6,7 +6,7 @@ import pytest
 
 from agps_agent.ask import ask, describe_answer, load_scene, save_answer
 from agps_agent.graph import Graph, build_graph
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings, Trigger
 from rl.errors import ConfigError

@@ -7,7 +7,7 @@ from langgraph.errors import NodeError
 from langgraph.runtime import Runtime
 
 from agps_agent import nodes
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentFault, GraphState
 from tests.agps_agent.scenes import LEFT, PORT, project, scene

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agps_agent.ask import Answer
-from agps_agent.float_trigger import FloatConfig, StallConfig, StallRule
+from agps_agent.detectors import FloatConfig, StallConfig, StallRule
 from agps_agent.supervisor import AgentSupervisor, SupervisorConfig
 from rl.transforms import pose
 from rl.types import Box, Cost, EpisodeOutcome, Guide, Intervention, Observation, Prune, RobotState, Waypoint

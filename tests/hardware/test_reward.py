@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from agps_agent.cli.main import main
-from agps_agent.demonstrations import open_moved_arm
-from agps_agent.task_options import TaskOptions
+from agps_agent.run.demonstrations import open_moved_arm
+from agps_agent.run.task_options import TaskOptions
 from rl.envs import make_env
-from rl.reward_classifier.collecting import DemonstratesAndUndoes, collect_episodes, run_actor
-from rl.reward_classifier.frames import save_frames
+from rl.rewards.classifier.collecting import DemonstratesAndUndoes, collect_episodes, run_actor
+from rl.rewards.classifier.frames import save_frames
 from rl.tasks.expert import make_expert
 
 pytest.importorskip("franky", reason="needs the extra robot")

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rl.calibration.file import CameraCalibration
 from rl.errors import ConfigError
 from rl.robots.cameras.alignment import sample_depth
 from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
+from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.cameras.opening import open_camera
 from rl.robots.station import CameraConfig
 from rl.tasks.base import Task

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rl.calibration.file import CameraCalibration
 from rl.robots import panda
+from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.emulator.profiles import CameraProfile, mounted_pose, task_cameras
 from rl.tasks.base import Task
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from agps_agent import training
 from agps_agent.cli.main import main
 from agps_agent.cli.train import read_options
-from agps_agent.config import RunConfig, save_config
-from agps_agent.progress import ProgressListener
-from agps_agent.runs import RunDirectory
+from agps_agent.run import training
+from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.progress import ProgressListener
 from rl.drq.config import DrQConfig
 from rl.errors import AgpsError, ConfigError
 from rl.tasks.base import Recipe
