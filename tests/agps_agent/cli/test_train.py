@@ -70,7 +70,9 @@ def test_resumed_run_keeps_its_seed(run_dir: Path, capsys: pytest.CaptureFixture
 def fake_training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *, episodes: int = 1) -> None:
     """Stand in for minutes of learning: the seam is one function."""
 
-    def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool) -> dict[str, Any]:
+    def train(
+        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object
+    ) -> dict[str, Any]:
         for episode in range(episodes):
             run.append_metrics({"episode": episode})
             (run.checkpoints / "last").mkdir(exist_ok=True)
@@ -111,7 +113,9 @@ def test_interrupted_training_says_how_to_go_on(
 def test_terminated_training_ends_like_an_interrupted_one_and_the_next_signal_does_not_disturb_it(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool) -> dict[str, Any]:
+    def train(
+        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object
+    ) -> dict[str, Any]:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10.0)

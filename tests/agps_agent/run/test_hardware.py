@@ -12,7 +12,6 @@ from agps_agent.run.build import build_session
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
-from agps_agent.run.training import train
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.drq import DrQConfig
 from rl.envs.classified import ClassifierReward
@@ -20,6 +19,7 @@ from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError, HardwareFault
 from rl.supervisor import Hand
 from tests.agps_agent.run.test_training import Listening
+from tests.agps_agent.trained import train
 from tests.rl.envs.robots import FailingBackend, SimulatedArm
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)

@@ -9,13 +9,13 @@ from agps_agent.run.build import build_session, load_policy
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.directory import SUMMARY_KEYS, RunDirectory
 from agps_agent.run.progress import Progress
-from agps_agent.run.training import train
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
 from rl.rewards.classifier import RewardClassifier
 from rl.rewards.classifier.classifier import Setup
 from rl.rewards.classifier.network import RewardNetwork
+from tests.agps_agent.trained import train
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
 SMALL_CONRFT = ConRFTConfig.of(

@@ -94,7 +94,7 @@ def test_picture_from_disk_in_another_process_gives_the_same_answer(tmp_path: Pa
         text=True,
         timeout=60,
         check=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     ).stdout.strip()
     assert there == here
     assert json.loads(here)["keypoints"][0]["visible"]
