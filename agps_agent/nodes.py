@@ -1,5 +1,6 @@
 """The nodes of the graph: one short function each. They return updates; frames and model come from the context."""
 
+import asyncio
 import json
 import logging
 from dataclasses import replace
@@ -10,7 +11,7 @@ from langgraph.errors import NodeError
 from langgraph.graph import END
 from langgraph.runtime import Runtime
 from langgraph.types import Command
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from agps_agent.conversation import calls_left, compose, converse, repaired
 from agps_agent.models.parsing import ReplyError
@@ -30,10 +31,11 @@ from agps_agent.state import (
     intervention_to_guidance,
 )
 from prompts.loader import load_task_prompt
+from rl.errors import AgpsError
 from rl.types import Box, Guide, Prune
 from tools.answers import DecideModeAnswer, Mode, PlanAnswer
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
-from tools.errors import MemoryUnavailable, ToolError, ToolRetry
+from tools.errors import ToolError, ToolRetry
 from tools.memory import MemoryRecord
 from tools.perception import Point
 from tools.scene import Scene, calibration_hash
@@ -45,15 +47,40 @@ GUIDANCE: TypeAdapter[PruneGuidance | GuideGuidance | NoGuidance] = TypeAdapter(
 PLAN_PROMPTS: dict[Mode, str] = {"prune": "exploration_pruning", "guide": "action_guidance"}
 
 
+async def recall(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
+    """Reuse what worked in a like scene: the box as it was, the plan towards the best known target."""
+    context, requested = runtime.context, state.get("mode_request", "auto")
+    record = await _recall(context, mode=None if requested == "auto" else requested)
+    miss: GraphState = {"recalled": False, "record_id": None}
+    if record is None:
+        return miss
+    reason = f"{record.mode} worked in a like scene: {record.id}."
+    hit: GraphState = {"recalled": True, "record_id": record.id, "mode": record.mode, "reason": reason}
+    if record.box is not None:
+        guidance = intervention_to_guidance(Prune(box=record.box))
+        fault = _misfit(GUIDANCE.validate_python(guidance), context.scene.workspace)
+        return {**hit, "guidance": guidance} if fault is None else await _stale(context, record.id, fault)
+    if record.aim is None or not record.plan:
+        return miss
+    try:
+        return {**hit, "plan": json.loads(record.plan), "keypoints": [_recalled_keypoint(record)]}
+    except ValueError as error:
+        return await _stale(context, record.id, error)
+
+
+def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
+    """Where to go on: a recalled box, a recalled plan, or nothing that fits was recalled."""
+    if not state["recalled"]:
+        return "miss"
+    return "box" if "guidance" in state else "plan"
+
+
 async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
-    """Choose between box and waypoints: as requested, as what worked in a like scene, or as the model says."""
+    """Choose between box and waypoints where memory has not: as requested, or as the model says."""
     context = runtime.context
     requested = state.get("mode_request", "auto")
     if requested != "auto":
-        return {"mode": requested, "reason": f"{requested} was requested."}
-    record = _recall(context, mode=None)
-    if record is not None:
-        return {"mode": record.mode, "reason": f"{record.mode} worked in a like scene: {record.id}."}
+        return {"mode": requested, "reason": f"{requested} was requested.", "stale": False}
     prompt, task = context.prompt("decide_mode"), load_task_prompt(context.scene.task)
     system, user = prompt.render(
         task_description=task.description,
@@ -64,28 +91,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
     )
     messages = compose(system, user, context.pictures.of(context.frame.rgb, context.profile))
     answer = await converse(context, "decide_mode", messages, DecideModeAnswer, lambda answer: answer)
-    return {"mode": answer.mode, "failure_mode": answer.failure_mode, "reason": answer.reason}
-
-
-async def recall(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
-    """Reuse what worked in a like scene: the box as it was, the plan towards the best known target."""
-    context = runtime.context
-    record = _recall(context, mode=state["mode"])
-    if record is None:
-        return {"recalled": False, "record_id": None}
-    hit: GraphState = {"recalled": True, "record_id": record.id, "reason": f"Recalled {record.id}."}
-    if record.box is not None:
-        return {**hit, "guidance": intervention_to_guidance(Prune(box=record.box))}
-    if record.aim is None or not record.plan:
-        return {"recalled": False, "record_id": None}
-    return {**hit, "plan": json.loads(record.plan), "keypoints": [_recalled_keypoint(record)]}
-
-
-def after_recall(state: GraphState) -> Literal["box", "plan", "miss"]:
-    """Where to go on: a recalled box, a recalled plan, or nothing recalled."""
-    if not state["recalled"]:
-        return "miss"
-    return "box" if "guidance" in state else "plan"
+    return {"mode": answer.mode, "failure_mode": answer.failure_mode, "reason": answer.reason, "stale": False}
 
 
 async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
@@ -120,55 +126,32 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
 
 async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     """Run the planned calls: they come to a box or to waypoints, and move nothing."""
-    context, mode = runtime.context, state["mode"]
-    task = load_task_prompt(context.scene.task)
-    points = _from_state(state["keypoints"])
-    calls = PlanAnswer.model_validate(state["plan"]).calls
+    context = runtime.context
     try:
-        result = run_plan(calls, context.scene, points, mode=mode, allowed=task.tools[mode])
-    except ToolRetry as error:
+        return _run_calls(state, context)
+    except (AgentFault, ToolRetry, ValidationError) as error:
         if state["recalled"]:
-            return {"recalled": False, "record_id": None, "keypoints": []}
+            return await _stale(context, state.get("record_id"), error)
+        if not isinstance(error, ToolRetry):
+            raise
         context.transcript[-1].refused(str(error))
         if calls_left(context, "plan") == 0:
             raise
         return {"tool_error": str(error)}
-    if result.box is not None:
-        guidance = intervention_to_guidance(Prune(box=result.box))
-    elif result.waypoints:
-        max_steps = context.settings.guide_max_steps or task.guide_steps
-        guidance = intervention_to_guidance(Guide(waypoints=result.waypoints, max_steps=max_steps))
-    else:
-        raise AgentFault("no_intervention", "The plan's tools gave neither a box nor waypoints.")
-    return {"guidance": guidance, "tool_results": result.text, "tool_error": None}
 
 
 def after_tools(state: GraphState) -> Literal["done", "repair", "stale"]:
     """Where to go on: the calls were run, the model shall correct them, or a recalled plan does not fit this scene."""
-    if not state["keypoints"]:
+    if state.get("stale"):
         return "stale"
     return "repair" if state.get("tool_error") else "done"
 
 
 async def validate(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     """Refuse what would leave the workspace or is not finite, wherever it comes from."""
-    guidance = GUIDANCE.validate_python(state["guidance"])
-    workspace = runtime.context.scene.workspace
-    if isinstance(guidance, PruneGuidance):
-        box = Box(lower=np.array(guidance.lower), upper=np.array(guidance.upper))
-        if not (np.all(box.lower < box.upper) and workspace.contains(box.lower) and workspace.contains(box.upper)):
-            raise AgentFault(
-                "box_misses_workspace", f"Box {guidance.lower} to {guidance.upper} m is not inside the workspace."
-            )
-    elif isinstance(guidance, GuideGuidance):
-        positions = np.array([waypoint.T_base_tcp for waypoint in guidance.waypoints])[:, :3, 3]
-        inside = np.all((positions >= workspace.lower) & (positions <= workspace.upper), axis=1)
-        if not inside.all():
-            index = int(np.argmin(inside))
-            raise AgentFault(
-                "outside_workspace",
-                f"Waypoint {index} at {np.round(positions[index], 3).tolist()} m is outside of the workspace.",
-            )
+    fault = _misfit(GUIDANCE.validate_python(state["guidance"]), runtime.context.scene.workspace)
+    if fault is not None:
+        raise fault
     return {}
 
 
@@ -181,8 +164,8 @@ async def remember(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
     if record is None:
         return {}
     try:
-        return {"record_id": context.memory.remember(record)}
-    except MemoryUnavailable as error:
+        return {"record_id": await asyncio.to_thread(context.memory.remember, record)}
+    except AgpsError as error:
         log.warning("The answer is used, but not remembered: %s", error)
         return {}
 
@@ -200,20 +183,73 @@ async def give_up(state: GraphState, error: NodeError) -> Command[Any]:
     return Command(goto=END, update={"guidance": nothing.model_dump(), "reason": message})
 
 
-def _recall(context: AgentContext, *, mode: Mode | None) -> MemoryRecord | None:
-    """Return what worked in a like scene under this calibration, or None."""
+async def _recall(context: AgentContext, *, mode: Mode | None) -> MemoryRecord | None:
+    """Return what worked in a like scene at this station, or None; other questions and writes go on meanwhile."""
     if context.memory is None or context.embedding is None:
         return None
     try:
-        return context.memory.recall(
+        return await asyncio.to_thread(
+            context.memory.recall,
             context.embedding,
             calibration_hash=calibration_hash(context.scene, context.frame.name),
             min_similarity=context.settings.recall_similarity,
             mode=mode,
         )
-    except MemoryUnavailable as error:
+    except AgpsError as error:
         log.warning("Nothing is recalled: %s", error)
         return None
+
+
+async def _stale(context: AgentContext, record_id: str | None, why: Exception) -> GraphState:
+    """Look afresh instead of using a record, and take away its standing: it would be recalled again each time."""
+    if context.memory is not None and record_id is not None:
+        log.warning("Record %s does not fit this scene, and is not recalled any more: %s", record_id, why)
+        try:
+            await asyncio.to_thread(context.memory.mark, record_id, success=False)
+        except AgpsError as error:
+            log.warning("Record %s keeps its standing: %s", record_id, error)
+    return {"stale": True, "recalled": False, "record_id": None, "keypoints": []}
+
+
+def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
+    """Return what the planned calls come to.
+
+    Raises:
+        ToolRetry: If a tool refuses its arguments.
+        AgentFault: If they give neither a box nor waypoints.
+        ValidationError: If the plan is none; one that was recalled may be of another version.
+    """
+    task, mode = load_task_prompt(context.scene.task), state["mode"]
+    calls = PlanAnswer.model_validate(state["plan"]).calls
+    result = run_plan(calls, context.scene, _from_state(state["keypoints"]), mode=mode, allowed=task.tools[mode])
+    if result.box is not None:
+        guidance = intervention_to_guidance(Prune(box=result.box))
+    elif result.waypoints:
+        max_steps = context.settings.guide_max_steps or task.guide_steps
+        guidance = intervention_to_guidance(Guide(waypoints=result.waypoints, max_steps=max_steps))
+    else:
+        raise AgentFault("no_intervention", "The plan's tools gave neither a box nor waypoints.")
+    return {"guidance": guidance, "tool_results": result.text, "tool_error": None}
+
+
+def _misfit(guidance: PruneGuidance | GuideGuidance | NoGuidance, workspace: Box) -> AgentFault | None:
+    """Return why guidance does not fit into a workspace; None if it does."""
+    if isinstance(guidance, PruneGuidance):
+        box = Box(lower=np.array(guidance.lower), upper=np.array(guidance.upper))
+        if not (np.all(box.lower < box.upper) and workspace.contains(box.lower) and workspace.contains(box.upper)):
+            return AgentFault(
+                "box_misses_workspace", f"Box {guidance.lower} to {guidance.upper} m is not inside the workspace."
+            )
+    elif isinstance(guidance, GuideGuidance):
+        positions = np.array([waypoint.T_base_tcp for waypoint in guidance.waypoints])[:, :3, 3]
+        inside = np.all((positions >= workspace.lower) & (positions <= workspace.upper), axis=1)
+        if not inside.all():
+            index = int(np.argmin(inside))
+            return AgentFault(
+                "outside_workspace",
+                f"Waypoint {index} at {np.round(positions[index], 3).tolist()} m is outside of the workspace.",
+            )
+    return None
 
 
 def _record(state: GraphState, context: AgentContext) -> MemoryRecord | None:
