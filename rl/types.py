@@ -50,6 +50,9 @@ class RGBDFrame:
     """Pinhole intrinsics. Shape (3, 3), [px]."""
     T_base_cam: FloatArray
     """Camera pose in the base frame, OpenCV axes (x right, y down, z forward). Shape (4, 4), [m]."""
+    T_mount_cam: FloatArray | None = None
+    """The same in the frame that the camera is fixed to, as it was calibrated: in the TCP's for one on the hand, where
+    it stays while the arm moves. None: that frame is the base. Shape (4, 4), [m]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agps_agent import nodes
+from agps_agent import perceiving
 from agps_agent.run.build import build_chat_model, capture_scene
 from agps_agent.state import AgentContext, AgentFault, AgentSettings
 from prompts.loader import load_task_prompt
@@ -177,7 +177,7 @@ def _project(frame: RGBDFrame, point: FloatArray) -> tuple[FloatArray, float]:
 async def _look(context: AgentContext) -> dict[str, tuple[float, float]]:
     """Return what the model sees; an answer of no use is nothing seen."""
     try:
-        return await nodes.look(context, context.frame)
+        return await perceiving.look(context, context.frame)
     except AgentFault:
         return {}
 
@@ -194,7 +194,7 @@ def _count(
         return
     tally.errors_px.append(float(np.linalg.norm(np.array(pixel) - _project(context.frame, truth)[0])))
     try:
-        found = nodes.measure(context, context.frame, label, pixel)
+        found = perceiving.measure(context, context.frame, label, pixel)
     except ToolError:
         return
     tally.errors_m.append(float(np.linalg.norm(found.xyz - truth)))

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from agps_agent.run.hardware import open_dry, open_hand, open_keys, open_robot, 
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor
-from agps_agent.tracing.truth import save_truth
+from agps_agent.tracing.truth import Truths, save_truth
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.buffers import Episode
@@ -297,17 +297,16 @@ def build_supervisor(
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
-    truths: dict[int, Mapping[str, FloatArray]] = {}
-    """What was true when a scene was captured, by its identity: kept beside the question, never in it."""
+    truths = Truths()  # kept beside the question, never in it
 
     def capture() -> Scene:
         scene = capture_scene(env)
-        truths[id(scene)] = env.truth()
+        truths.note(scene, env.truth())
         return scene
 
     def save(answer_id: str, answer: Answer, scene: Scene) -> None:
         save_answer(run.intervention(answer_id), answer, scene)
-        save_truth(run.intervention(answer_id), truths.pop(id(scene), {}))
+        save_truth(run.intervention(answer_id), truths.of(scene))
 
     return AgentSupervisor(
         capture=capture,

@@ -15,6 +15,7 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -84,7 +85,7 @@ class EpisodicMemory:
             MemoryUnavailable: If it cannot be written; nothing has changed then.
             ConfigError: If the record does not belong here.
         """
-        with self._mutex:
+        with self._opened():
             self._check(record)
             record_id = record.id or self._new_id()
             record = replace(record, id=record_id, embedding=self._vector(record.embedding))
@@ -104,7 +105,7 @@ class EpisodicMemory:
             MemoryUnavailable: If it cannot be written; nothing has changed then.
             ConfigError: If there is no such record.
         """
-        with self._mutex:
+        with self._opened():
             self._take_over([record_id])
             record = self.get(record_id).after(success=success, T_base_tcp_final=T_base_tcp_final)
             self._log.append(
@@ -136,7 +137,7 @@ class EpisodicMemory:
         where: dict[str, str | bool] = {"success": True, "calibration_hash": calibration_hash}
         if mode is not None:
             where["mode"] = mode
-        with self._mutex:
+        with self._opened():
             vector = self._vector(embedding)
             found = self._nearest(vector, where)
             near = [(id, similarity) for id, similarity in found if similarity >= min_similarity]
@@ -155,12 +156,12 @@ class EpisodicMemory:
             MemoryUnavailable: If it cannot be written; nothing has changed then.
             ConfigError: If there is no such record.
         """
-        with self._mutex:
+        with self._opened():
             self.get(record_id)
             self._log.append({"event": "forget", "id": record_id})
             del self._records[record_id]
-            if not self._index.remove(record_id) and self._server is None:
-                self._index.rebuild(self._entries())
+            if not self._index.remove(record_id):
+                self._mend_index()
 
     def rebuild(self) -> None:
         """Build the index again from the log; on a server, send every record of this log again.
@@ -168,7 +169,7 @@ class EpisodicMemory:
         Raises:
             MemoryUnavailable: If it cannot be built.
         """
-        with self._mutex:
+        with self._opened():
             self._index.rebuild(self._entries())
 
     def get(self, record_id: str) -> MemoryRecord:
@@ -205,10 +206,31 @@ class EpisodicMemory:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Hold the memory for one call.
+
+        Raises:
+            MemoryUnavailable: If it was closed: somebody else may own the folder by now.
+        """
+        with self._mutex:
+            if self._lock_fd < 0:
+                raise MemoryUnavailable(f"The memory {self.directory} is closed.")
+            yield
+
     def _put(self, record: MemoryRecord) -> None:
         self._records[record.id] = record
-        if not self._index.upsert(_entry(record)) and self._server is None:
+        if not self._index.upsert(_entry(record)):
+            self._mend_index()
+
+    def _mend_index(self) -> None:
+        """Build a damaged index again after a write; the log has it already, so that it does not fail any more."""
+        if self._server is not None:  # what it lacks is sent with the next call that gets through
+            return
+        try:
             self._index.rebuild(self._entries())
+        except MemoryUnavailable as error:  # the next `recall` tries again, and says so
+            _log.warning("What was written is in the log, but not yet in the index: %s", error)
 
     def _new_id(self) -> str:
         """Return an id that nobody has: robots that share a server cannot count together."""

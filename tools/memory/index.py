@@ -80,6 +80,7 @@ class VectorIndex:
             while batch := list(islice(remaining, BATCH)):
                 self._upsert(batch)
         except index_errors() as error:
+            self._disconnect()  # half an index must not be searched: the next call builds it again
             raise MemoryUnavailable(
                 f"The index {self._parent} cannot be built ({error}); check space and rights."
             ) from error
@@ -143,7 +144,8 @@ class VectorIndex:
 
     def _disconnect(self) -> None:
         if self._client is not None:
-            self._client.close()
+            with contextlib.suppress(*index_errors()):  # it is given up in any case
+                self._client.close()
         self._client = self._collection = self._folder = None
 
     def _holds(self, expected: list[Entry]) -> bool:

@@ -145,6 +145,7 @@ class CameraRig:
             depth_m=depth_m,
             K=mounted.driver.info.K,
             T_base_cam=pose_at(frame.time_s) @ T if mounted.config.mount == "hand" else T,
+            T_mount_cam=T,
         )
 
 

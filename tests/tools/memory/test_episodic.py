@@ -19,6 +19,7 @@ from rl.transforms import pose
 from rl.types import Box, Waypoint
 from tools.errors import MemoryUnavailable
 from tools.memory import EpisodicMemory, MemoryRecord, read_records
+from tools.memory.index import VectorIndex
 
 DIM = 8
 EAST, NORTH = np.eye(DIM, dtype=np.float32)[:2]
@@ -270,6 +271,42 @@ def test_full_disk_loses_nothing_that_was_remembered(tmp_path: Path):
         assert recall(memory) == first
     with open_memory(tmp_path) as memory:
         assert [r.id for r in memory.records()] == [first, second]
+
+
+@pytest.fixture
+def no_index(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """There is no room for the index, neither for a new entry nor for a new index; the log still fits."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(VectorIndex, "_upsert", refuse)
+    return monkeypatch
+
+
+def test_what_is_in_the_log_is_remembered_although_the_index_cannot_be_built(
+    memory: EpisodicMemory, no_index: pytest.MonkeyPatch
+):
+    first = memory.remember(record())
+    memory.mark(first, success=True)
+    second = memory.remember(record(NORTH))
+    memory.forget(second)
+    assert [r.id for r in read_records(memory.directory, memory.task)] == [r.id for r in memory.records()] == [first]
+    with pytest.raises(MemoryUnavailable, match="cannot be built"):
+        recall(memory)
+    no_index.undo()
+    assert recall(memory) == first
+
+
+def test_closed_memory_writes_nothing_into_a_folder_that_may_be_anothers(tmp_path: Path):
+    memory = open_memory(tmp_path)
+    first = memory.remember(record())
+    memory.close()
+    before = (tmp_path / "usb_insertion.jsonl").read_bytes()
+    for call in (lambda: memory.remember(record()), lambda: memory.mark(first, success=True), lambda: recall(memory)):
+        with pytest.raises(MemoryUnavailable, match="is closed"):
+            call()
+    assert (tmp_path / "usb_insertion.jsonl").read_bytes() == before
 
 
 def test_several_threads_may_use_it(memory: EpisodicMemory):
