@@ -15,6 +15,11 @@ ByteArray = npt.NDArray[np.uint8]
 
 Motion = Literal["free", "guarded", "search"]
 
+CONTROL_RATE_HZ = 10.0
+"""Rate at which targets are commanded."""
+CONTROL_PERIOD_S = 1.0 / CONTROL_RATE_HZ
+"""Duration of a control step, [s]."""
+
 
 class ComparesByValue:
     """Gives a dataclass that holds arrays an equality that says one thing: every array equal in every entry."""

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
-from rl.guard import GuardLimits, guard_target
+from rl.guard import GuardLimits, guard_target, is_pose
 from rl.robots.franka.connection import connect, import_franky
 from rl.robots.franka.faults import ArmFault, StopReason, corners, errors_of, lost, place, reason, stopped_itself
 from rl.robots.franka.line import follow_line
@@ -189,7 +189,7 @@ class FrankaArm:
             guarded = guard_target(
                 T_base_target,
                 T_base_ref=self._T_target,
-                T_base_tcp=np.array(self._read().O_T_EE.matrix),
+                T_base_tcp=self._here(),
                 limits=self.limits,
             )
             if guarded.violations:
@@ -331,9 +331,16 @@ class FrankaArm:
         if self._mode != "tracking":
             raise HardwareFault("The arm was stopped and follows no targets; call start.")
 
+    def _here(self) -> FloatArray:
+        """Return the measured pose of the TCP; no target is safe without one."""
+        here = np.array(self._read().O_T_EE.matrix)
+        if not is_pose(here):
+            raise self._fail("The arm measures no pose of its TCP (not finite, or not rigid); restart the control box.")
+        return here
+
     def _guarded_here(self) -> FloatArray:
         """Return the measured pose as a target: a little inside where it is a little outside."""
-        here = np.array(self._read().O_T_EE.matrix)
+        here = self._here()
         return guard_target(here, T_base_ref=here, T_base_tcp=here, limits=self.limits).T_base_tcp
 
     def _check_inside(self, T_base_tcp: FloatArray) -> None:

@@ -151,7 +151,7 @@ def test_not_a_number_holds_the_arm_still(fake):
     _, info = fake.reset(seed=0)
     pose = info["observation"].robot.T_base_tcp
     _, _, _, _, info = fake.step(np.full(6, np.nan, np.float32))
-    assert "not_finite" in info["violations"]
+    assert "not_a_pose" in info["violations"]
     np.testing.assert_allclose(info["observation"].robot.T_base_tcp, pose, atol=1e-9)
 
 
