@@ -42,7 +42,8 @@ from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
-from rl.learner import ThreadedLearner, prepare_process, set_apart
+from rl.learner import ThreadedLearner
+from rl.process import prepare_process, set_apart
 from rl.reward_classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task

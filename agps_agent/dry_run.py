@@ -13,7 +13,7 @@ from agps_agent.report.overlay import draw_answer
 from agps_agent.runs import RunDirectory
 from rl.algorithm import GuidedAlgorithm
 from rl.envs.robot import RobotEnv
-from rl.learner import prepare_process
+from rl.process import prepare_process
 from rl.supervisor import NullSupervisor
 from tools.scene import Scene
 

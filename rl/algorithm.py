@@ -383,6 +383,11 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Critic updates so far."""
         return self._n_updates
 
+    @property
+    def updates_per_step(self) -> float:
+        """Updates per environment step of the lockstep learner."""
+        return self.config.gradient_steps / self.config.train_freq
+
     # --- learning -------------------------------------------------------------------------------------------
 
     @abstractmethod
