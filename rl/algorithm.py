@@ -359,7 +359,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Store a control step in the online buffer, and in the demo buffer as `store_guided` says."""
         transition = step.transition
         with self.store.lock:
-            if not self.store.is_open:
+            # An episode may have been left open by an earlier `learn`: what follows a reset never continues it.
+            if step.begins_episode or not self.store.is_open:
                 self.store.start_episode(transition.observation)
             slot = self.store.append(
                 transition.action,
