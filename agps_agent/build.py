@@ -33,13 +33,13 @@ from agps_agent.tracing.truth import save_truth
 from prompts.loader import load_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
-from rl.buffers import Episode
 from rl.conrft import ConRFT
 from rl.drq import DrQ
 from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner

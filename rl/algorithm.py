@@ -19,7 +19,8 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_wrapper
 
-from rl.buffers import Episode, FrameStore, IndexBuffer, IntArray, demo_count
+from rl.buffers import FrameStore, IndexBuffer, IntArray, demo_count
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
