@@ -3,7 +3,6 @@
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -19,7 +18,9 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_wrapper
 
-from rl.buffers import Episode, FrameStore, IndexBuffer, IntArray, demo_count
+from rl.buffers import FrameStore, IndexBuffer, IntArray, demo_count
+from rl.config import GuidedConfig
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
@@ -28,67 +29,6 @@ from rl.registry import Registry
 from rl.supervisor import NullSupervisor, Supervisor
 
 StoreGuided = Literal["online", "both", "success"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GuidedConfig:
-    """What every algorithm is told: its memory, its batches, and its pace. The defaults are DrQ's preset `tuned`."""
-
-    batch_size: int = 128
-    """Transitions per update, demo and online together. HIL-SERL: 256."""
-    demo_fraction: float = 0.5
-    """Share of a batch from the demo buffer (RLPD)."""
-    small_demo_count: int = 60
-    """Demo buffers below this many transitions are small: half a batch would repeat each too often. Measured."""
-    small_demo_fraction: float = 0.25
-    """Share of a batch from a small demo buffer. Measured."""
-    buffer_capacity: int = 50_000
-    """Observations kept, demonstrations included. HIL-SERL: 200k + 200k."""
-
-    learning_starts: int = 200
-    """Environment steps before the first update; demonstrations do not count. HIL-SERL: 100."""
-    random_steps: int = 0
-    """Environment steps with uniformly random actions at the start. HIL-SERL: 0."""
-    train_freq: int = 2
-    """Environment steps between calls of the lockstep learner. With `gradient_steps` = 1: half an update per step."""
-    gradient_steps: int = 1
-    """Critic updates per call of the lockstep learner."""
-
-    gamma: float = 0.92
-    """Discount per control step. HIL-SERL: 0.97; the shorter horizon was part of what made the task learnable."""
-    tau: float = 0.01
-    """Share of the critic mixed into its target at each update (DrQ-v2). HIL-SERL: 0.005."""
-    learning_rate: float = 1e-3
-    """Adam, for every network. HIL-SERL: 3e-4."""
-    shift_pad: int = 4
-    """Largest random shift of an image, [px] (DrQ)."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        for name in ("batch_size", "buffer_capacity", "train_freq", "gradient_steps"):
-            check_at_least_one(name, getattr(self, name))
-        for name in ("demo_fraction", "small_demo_fraction", "gamma", "tau"):
-            check_share(name, getattr(self, name))
-
-
-def check_at_least_one(name: str, value: int) -> None:
-    """Refuse a count below 1.
-
-    Raises:
-        ConfigError: Names the setting.
-    """
-    if value < 1:
-        raise ConfigError(f"{name} is {value}; ask for at least 1.")
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse a share outside [0, 1].
-
-    Raises:
-        ConfigError: Names the setting.
-    """
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(f"{name} is {value}; ask for a value in [0, 1].")
 
 
 class GuidedAlgorithm(OffPolicyAlgorithm):
@@ -360,7 +300,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Store a control step in the online buffer, and in the demo buffer as `store_guided` says."""
         transition = step.transition
         with self.store.lock:
-            if not self.store.is_open:
+            # An episode may have been left open by an earlier `learn`: what follows a reset never continues it.
+            if step.begins_episode or not self.store.is_open:
                 self.store.start_episode(transition.observation)
             slot = self.store.append(
                 transition.action,
@@ -372,17 +313,22 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             )
             self.online.add(slot)
             if self.store_guided == "both" and transition.guided:
-                self.demo.add(slot)
+                self.demo.add(slot, give_way=True)
             elif self.store_guided == "success" and step.outcome is not None and step.outcome.success:
                 slots = self.store.slots_of(int(self.store.episode_of(np.array([slot]))[0]))[:-1]
                 guided = np.flatnonzero(self.store.guided(slots))
                 if len(guided) > 0:
-                    self.demo.add(slots[guided[0] :])
+                    self.demo.add(slots[guided[0] :], give_way=True)
 
     @property
     def n_updates(self) -> int:
         """Critic updates so far."""
         return self._n_updates
+
+    @property
+    def updates_per_step(self) -> float:
+        """Updates per environment step of the lockstep learner."""
+        return self.config.gradient_steps / self.config.train_freq
 
     # --- learning -------------------------------------------------------------------------------------------
 
@@ -437,6 +383,28 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a checkpoint to fit, beside configuration and spaces: numbers and strings."""
         return {}
+
+    def replay_state(self) -> dict[str, Any]:
+        """Return what there is to know of the stored episodes beside them: numbers, strings, lists and arrays."""
+        return {
+            "online": self.store.locate(self.online.slots),
+            "demo": self.store.locate(self.demo.slots),
+            "given": self.store.kept,
+            "memory": self.memory_state(),
+        }
+
+    def restore_replay(self, episodes: Iterable[tuple[int, Episode]], state: Mapping[str, Any]) -> None:
+        """Replace the memory by saved episodes, with their numbers, and the `replay_state` that was saved with them."""
+        self.setup_memory()
+        for number, episode in episodes:
+            self.store.restore_episode(number, episode)
+        for name, buffer in (("online", self.online), ("demo", self.demo)):
+            buffer.add(self.store.slots_at(*state[name]), give_way=True)
+        # Older states do not say which episodes were given: those of the demo buffer that were never collected.
+        given = state.get("given", set(state["demo"][0].tolist()) - set(state["online"][0].tolist()))
+        for number in given:
+            self.store.keep(self.store.slots_of(number))
+        self.set_memory_state(state.get("memory", {}))
 
     def memory_state(self) -> dict[str, Any]:
         """Return what is remembered about the stored episodes beside them: numbers, strings, lists and arrays."""

@@ -17,7 +17,7 @@ import shutil
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from rl.algorithm import ALGORITHMS, GuidedAlgorithm
-from rl.buffers import IndexBuffer
+from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
@@ -164,9 +164,7 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
     state = {
         "random": _random_states(algorithm),
         "episodes": names,
-        "online": store.locate(algorithm.online.slots),
-        "demo": store.locate(algorithm.demo.slots),
-        "memory": algorithm.memory_state(),
+        **algorithm.replay_state(),
         "extra": extra,
     }
     _write(new / STATE, lambda file: torch.save(state, file))
@@ -266,15 +264,12 @@ def _check_same(folder: Path, saved: dict[str, Any], present: dict[str, Any]) ->
 
 
 def _restore_memory(folder: Path, algorithm: GuidedAlgorithm, state: dict[str, Any]) -> None:
-    algorithm.setup_memory()
-    for name in state["episodes"]:
-        with np.load(folder / EPISODES / name) as episode:
-            algorithm.store.restore_episode(int(name.split("_")[0]), dict(episode))
-    buffers: dict[str, IndexBuffer] = {"online": algorithm.online, "demo": algorithm.demo}
-    for name, buffer in buffers.items():
-        episodes, steps = state[name]
-        buffer.add(algorithm.store.slots_at(episodes, steps))
-    algorithm.set_memory_state(state.get("memory", {}))
+    def read() -> Iterator[tuple[int, Episode]]:
+        for name in state["episodes"]:
+            with np.load(folder / EPISODES / name) as episode:
+                yield int(name.split("_")[0]), dict(episode)
+
+    algorithm.restore_replay(read(), state)
 
 
 def _random_states(algorithm: GuidedAlgorithm) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rl.buffers import Episode
+from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
 from rl.tasks.expert import make_expert
 from rl.types import Expert

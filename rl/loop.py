@@ -38,6 +38,8 @@ class Step:
     """The environment's info of this step."""
     outcome: EpisodeOutcome | None
     """Set on the last step of an episode."""
+    begins_episode: bool = False
+    """Its observation is the first one of an episode; the episode before may have been left unfinished."""
 
 
 class RolloutLoop:
@@ -104,15 +106,16 @@ class RolloutLoop:
             truncated=truncated,
             guided=guided,
         )
+        begins_episode = self._steps == 0
         self._steps += 1
         self._guided_steps += guided
         self._obs, self._observation = last_obs, info.get("observation")
         if not done:
-            return Step(transition=transition, info=info, outcome=None)
+            return Step(transition=transition, info=info, outcome=None, begins_episode=begins_episode)
         outcome = self._outcome(transition, info)
         self.supervisor.finish_episode(outcome)
         self._begin_episode(next_obs, self._env.reset_infos[0])
-        return Step(transition=transition, info=info, outcome=outcome)
+        return Step(transition=transition, info=info, outcome=outcome, begins_episode=begins_episode)
 
     def _begin_episode(self, batched_obs: Any, info: Mapping[str, Any]) -> None:
         self.episode += 1

@@ -31,7 +31,6 @@ from agps_agent.supervisor import AgentSupervisor
 from agps_agent.tracing.truth import Truths, save_truth
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
-from rl.buffers import Episode
 from rl.conrft import ConRFT
 from rl.demonstrations import load_demos, record_demos, save_demos
 from rl.drq import DrQ
@@ -39,9 +38,11 @@ from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner, prepare_process, set_apart
+from rl.process import prepare_process, set_apart
 from rl.rewards.classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task

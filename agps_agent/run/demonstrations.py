@@ -18,6 +18,7 @@ from rl.buffers import Episode
 from rl.demonstrations import record_demos, save_demos
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.supervisor import Hand
 from rl.tasks import get_task

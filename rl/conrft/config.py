@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from rl.algorithm import check_at_least_one
+from rl.config import check_at_least_one
 from rl.conrft.consistency import NoiseScales
 from rl.drq.config import Gripper, PixelConfig
 from rl.errors import ConfigError

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from rl.algorithm import GuidedConfig, check_at_least_one, check_share
+from rl.config import GuidedConfig, check_at_least_one, check_share
 from rl.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -9,11 +9,11 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional as F
 
-from rl.buffers import STATE
 from rl.drq.batch import Batch
 from rl.drq.config import DrQConfig
 from rl.drq.pixels import PixelAlgorithm
 from rl.drq.policies import DrQPolicy, squashed_sample
+from rl.episodes import STATE
 
 
 class DrQ(PixelAlgorithm):
