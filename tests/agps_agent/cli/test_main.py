@@ -30,6 +30,15 @@ def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[
     assert f"agps {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    _, _, listed = capsys.readouterr().out.partition("\ncommands:\n")
+    named = [line.split()[0] for line in listed.splitlines() if line.startswith("  ")]
+    missing = [word for word in named if word not in COMMANDS[name][1]]
+    assert missing in ([], named)
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
