@@ -13,7 +13,6 @@ from agps_agent.confirm import count_finished_run
 from agps_agent.progress import ProgressListener
 from agps_agent.report.run_page import write_report
 from agps_agent.runs import RunDirectory
-from agps_agent.supervisor import AgentSupervisor
 from agps_agent.training_log import TrainingLog
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.conrft import ConRFT
@@ -108,9 +107,9 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
         log.run.append_metrics({"kind": "resume", "env_steps": session.algorithm.num_timesteps})
         return
     session.algorithm.add_demonstrations(demos)
-    if isinstance(session.supervisor, AgentSupervisor):
+    if log.config.plan.helper == "agent":  # for nobody else it takes any time
         log.announce("calibrate")
-        session.supervisor.calibrate(demos)
+    session.supervisor.calibrate(demos)
 
 
 def _pretrain(algorithm: ConRFT, log: TrainingLog) -> None:

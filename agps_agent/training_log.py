@@ -13,7 +13,6 @@ from agps_agent.config import RunConfig
 from agps_agent.progress import Phase, Progress, ProgressListener
 from agps_agent.report.recording import Drift
 from agps_agent.runs import RunDirectory
-from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.conrft import ConRFT
@@ -66,7 +65,7 @@ class TrainingLog:
         """Tell the listener where the run stands."""
         algorithm, supervisor = self.session.algorithm, self.session.supervisor
         counts = supervisor.metrics()
-        reading = supervisor.reading if isinstance(supervisor, AgentSupervisor) else None
+        reading = supervisor.reading
         self.progress.update(
             Progress(
                 env_steps=algorithm.num_timesteps,
@@ -93,7 +92,7 @@ class TrainingLog:
         session = self.session
         self.was_true |= bool(step.info.get("true_success", False))
         assert session.algorithm.loop is not None
-        reading = session.supervisor.reading if isinstance(session.supervisor, AgentSupervisor) else None
+        reading = session.supervisor.reading
         session.recorder.log_step(
             step.info["observation"],
             env_step=session.algorithm.num_timesteps,
