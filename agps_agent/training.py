@@ -13,9 +13,11 @@ from agps_agent.confirm import count_finished_run
 from agps_agent.progress import ProgressListener
 from agps_agent.report.run_page import write_report
 from agps_agent.runs import RunDirectory
+from agps_agent.signals import BrokenOff, saving, terminated_like_ctrl_c
 from agps_agent.training_log import TrainingLog
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.conrft import ConRFT
+from rl.evaluation import EvaluationResult
 from rl.loop import Step
 
 T = TypeVar("T")
@@ -33,32 +35,40 @@ def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, r
     """Train, evaluate the policy alone, write the report, and return the summary.
 
     Once the training has begun, Ctrl-C saves a checkpoint and the report of what there is, then raises
-    KeyboardInterrupt again. Before that there is nothing to save, and a checkpoint to resume from must stay as it is.
-    On a robot whatever ends the training is treated so, and the arm is stopped first.
+    KeyboardInterrupt again; who does not wait for that raises BrokenOff (`agps_agent.signals`). Before that there is
+    nothing to save, and a checkpoint to resume from must stay as it is. On a robot whatever ends the training is
+    treated so, and the arm is stopped first.
     """
-    with build_session(config, run) as session:
+    with terminated_like_ctrl_c(), build_session(config, run) as session:
         log = TrainingLog(config, run, session, progress)
         _prepare(session, log, resume=resume)
         log.start_clock()
         _, ended_by = _attempt(session, partial(_learn, session, log, resume=resume))
-        log.checkpoint()
-        final = None
+        # Ctrl-C while this is saved comes after it: it ends the run as one in the training does.
+        _, unsaved = _attempt(session, log.checkpoint)
+        ended_by, final = ended_by or unsaved, None
         if ended_by is None:
-            evaluation = partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED)
-            final, ended_by = (evaluation(), None) if session.robot is None else _attempt(session, evaluation)
-        if final is not None and not config.plan.online:
-            log.pretrain_success_rate = final.success_rate
+            final, ended_by = _attempt(session, partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED))
         session.halt()
-        summary = log.summary(final)
-        run.write_summary(summary)
-        log.announce("report")
-        session.recorder.close()
-        write_report(run)
+        with saving():
+            summary = _report(session, log, final)
         if ended_by is not None:
             raise ended_by
         if session.robot is not None:
             count_finished_run(config.station)
         return summary
+
+
+def _report(session: Session, log: TrainingLog, final: EvaluationResult | None) -> dict[str, Any]:
+    """Write the summary, the recording and the report of what there is, and return the summary."""
+    if final is not None and not log.config.plan.online:
+        log.pretrain_success_rate = final.success_rate
+    summary = log.summary(final)
+    log.run.write_summary(summary)
+    log.announce("report")
+    session.recorder.close()
+    write_report(log.run)
+    return summary
 
 
 def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseException | None]:
@@ -68,6 +78,9 @@ def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseExc
     """
     try:
         return part(), None
+    except BrokenOff:
+        session.halt()
+        raise
     except KeyboardInterrupt as interruption:
         session.halt()
         return None, interruption

@@ -13,6 +13,7 @@ from agps_agent.config import RunConfig
 from agps_agent.progress import Phase, Progress, ProgressListener
 from agps_agent.report.recording import Drift
 from agps_agent.runs import RunDirectory
+from agps_agent.signals import saving
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.conrft import ConRFT
@@ -223,10 +224,11 @@ class TrainingLog:
         return converged or self.wall_clock_s > 60.0 * self.config.max_minutes
 
     def checkpoint(self, name: str = "last") -> None:
-        """Save everything that a resumed run needs; a real arm is held meanwhile."""
+        """Save everything that a resumed run needs; a real arm is held meanwhile, and Ctrl-C comes after it."""
         self.session.hold()
-        extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
-        save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
+        with saving():
+            extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
+            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counters of the run."""
