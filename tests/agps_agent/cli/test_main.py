@@ -82,6 +82,8 @@ def test_bad_usage_is_one_line_and_exit_code_2(
 
 def test_existing_run_is_refused_before_anything_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run", episodes=3)
+    (run.checkpoints / "last").mkdir()
+    (run.checkpoints / "last" / "manifest.json").touch()
     assert "add --resume" in stderr_of(["train", "usb_insertion", "--run-dir", str(run.path)], 2, capsys)
 
 
