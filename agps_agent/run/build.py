@@ -41,7 +41,7 @@ from rl.envs.robot import RobotEnv
 from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
-from rl.learner import ThreadedLearner, prepare_process, set_apart
+from rl.learner import ThreadedLearner
 from rl.process import prepare_process, set_apart
 from rl.rewards.classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
