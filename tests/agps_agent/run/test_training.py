@@ -326,8 +326,8 @@ def test_pretraining_ends_when_the_time_is_up(tmp_path: Path):
 def classifier_file(path: Path, *, threshold: float) -> Path:
     """Write a classifier that knows nothing; its threshold makes every frame a success, or none."""
     cameras = ("wrist_1", "wrist_2")
-    setup = Setup(task="usb_insertion", cameras=cameras, image_size=64, width=4)
-    network = RewardNetwork(cameras=len(cameras), image_size=64, width=4)
+    setup = Setup(task="usb_insertion", cameras=cameras, image_size=64, width=8)
+    network = RewardNetwork(cameras=len(cameras), image_size=64, width=8)
     RewardClassifier(setup=setup, network=network, threshold=threshold).save(path)
     return path
 
