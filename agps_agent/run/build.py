@@ -27,7 +27,7 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.run.hardware import open_dry, open_hand, open_keys, open_robot, suspends
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
-from agps_agent.supervisor import AgentSupervisor
+from agps_agent.supervisor import AgentSupervisor, check_patience
 from agps_agent.tracing.truth import Truths, save_truth
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
@@ -278,6 +278,7 @@ def build_supervisor(
         return NullSupervisor()
     if config.plan.helper == "human":
         return build_human(config, env)
+    check_patience(config.supervisor, config.agent)
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)
