@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rl.types import Box, FloatArray, Waypoint
@@ -404,16 +403,6 @@ def allowed_tools(*, mode: Mode | None = None, allowed: Iterable[str] | None = N
     """Return the names of the tools of a mode that a task allows."""
     of_task = set(TOOLS) if allowed is None else set(allowed)
     return tuple(name for name, spec in TOOLS.items() if name in of_task and (mode is None or mode in spec.modes))
-
-
-def openai_tools(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """Return tools in the JSON that OpenAI-compatible servers take; all by default."""
-    tools = []
-    for name in TOOLS if names is None else names:
-        tool = convert_to_openai_tool(TOOLS[name].args)
-        tool["function"]["name"] = name
-        tools.append(tool)
-    return tools
 
 
 def _parse(spec: ToolSpec, arguments: Mapping[str, Any]) -> Args:

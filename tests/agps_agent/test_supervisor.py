@@ -255,10 +255,9 @@ def test_resumed_supervisor_judges_as_the_uninterrupted_one_although_newer_succe
     first, second = make(says(GUIDE), max_references=6), make(says(GUIDE), max_references=6)
     calibrated(first)
     for episode in range(5, 8):  # of another kind, and so many that the oldest reference goes
+        first.start_episode(episode, seen(0))
         for step in range(3):
-            if step == 0:
-                first.start_episode(episode, seen(0))
-            first.review(seen(step, look=2))
+            first.review(seen(step, look=(episode + step) % 4))
         first.finish_episode(ended(success=True, episode=episode))
     second.load_state_dict(first.state_dict())
     thresholds = []

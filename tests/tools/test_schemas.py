@@ -1,4 +1,3 @@
-import json
 import pickle
 
 import numpy as np
@@ -8,7 +7,7 @@ from tests.tools.scenes import PORT, WORKSPACE, scene
 from tools.answers import ToolCall
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
 from tools.errors import ToolRetry
-from tools.schemas import TOOLS, allowed_tools, openai_tools, resolve_target, run_plan, run_tool
+from tools.schemas import TOOLS, allowed_tools, resolve_target, run_plan, run_tool
 
 GOOD = {
     "exploration_bbox": {"mode": "two_keypoint_union", "keypoints": ["port_left", "port_right"]},
@@ -144,14 +143,6 @@ def test_plan_holds_one_box():
 def test_tools_are_offered_by_mode_and_task():
     assert allowed_tools(mode="prune") == ("exploration_bbox",)
     assert allowed_tools(mode="guide", allowed=["search", "translate", "exploration_bbox"]) == ("translate", "search")
-
-
-def test_openai_json_describes_every_argument():
-    for tool in openai_tools():
-        function = tool["function"]
-        assert function["name"] in TOOLS and function["description"]
-        assert all("description" in p or "$ref" in p for p in function["parameters"]["properties"].values())
-    json.dumps(openai_tools(), allow_nan=False)
 
 
 def test_prompt_text_names_tools_bounds_and_derived_keypoints():
