@@ -90,6 +90,26 @@ def test_box_confines_the_tcp_so_that_the_tip_is_where_the_keypoints_are():
     np.testing.assert_allclose(result.box.upper, [0.51, 0.02, 0.135], atol=1e-12)
 
 
+def test_margins_that_a_call_leaves_out_are_the_tasks():
+    """The pair spans y -0.01 to 0.01 at z 0.055; the TCP is 0.03 above the tip."""
+    defaults = {"exploration_bbox": {"margins": {"y_neg": 0.05, "z_pos": 0.04}}}
+    given = GOOD["exploration_bbox"] | {"margins": {"z_pos": 0.02, "x_pos": 0.03}}
+    call = ToolCall(name="exploration_bbox", arguments=given)
+    result = run_plan([call], scene(), PORT, mode="prune", defaults=defaults)
+    assert result.box is not None
+    np.testing.assert_allclose(result.box.lower, [0.488, -0.06, 0.07], atol=1e-12)  # z ends with the workspace
+    np.testing.assert_allclose(result.box.upper, [0.53, 0.022, 0.105], atol=1e-12)
+    assert '{"x_neg": 0.012, "x_pos": 0.012, "y_neg": 0.05,' in describe_tools(["exploration_bbox"], defaults)
+    assert '"y_neg": 0.012,' in describe_tools(["exploration_bbox"])
+
+
+def test_margins_that_are_no_mapping_are_refused_with_and_without_defaults():
+    for defaults in ({}, {"exploration_bbox": {"margins": {"y_neg": 0.05}}}):
+        with pytest.raises(ToolRetry, match="margins = 0.01"):
+            arguments = GOOD["exploration_bbox"] | {"margins": 0.01}
+            run_tool("exploration_bbox", arguments, scene(), PORT, defaults=defaults)
+
+
 def test_direct_box_takes_corners_and_nothing_else():
     corners = {"mode": "direct_bbox3d", "lower": [0.45, -0.05, 0.05], "upper": [0.55, 0.05, 0.1]}
     assert run_tool("exploration_bbox", corners, scene(), PORT).box is not None
