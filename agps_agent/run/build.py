@@ -29,6 +29,7 @@ from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
 from agps_agent.tracing.truth import Truths, save_truth
+from prompts.loader import load_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.buffers import Episode
@@ -261,8 +262,15 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
     """Return the embedded model, or the one behind an OpenAI-compatible URL.
 
     Raises:
-        ConfigError: If the URL does not answer or does not serve the model.
+        ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
     """
+    for prompt, version in settings.prompt_versions.items():
+        load_prompt(prompt, version)
+    if vlm == "embedded" and settings.profile is not None:
+        raise ConfigError(
+            f"--agent.profile {settings.profile} is for a model behind a URL, and the embedded one has its own; "
+            "leave it out, or give --vlm URL."
+        )
     if vlm == "embedded":
         return ChatModel(model=EmbeddedVLM(), profile=load_profile("embedded"), name="embedded")
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
