@@ -27,8 +27,9 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.run.hardware import open_dry, open_hand, open_keys, open_robot, suspends
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
-from agps_agent.supervisor import AgentSupervisor
+from agps_agent.supervisor import AgentSupervisor, check_patience
 from agps_agent.tracing.truth import Truths, save_truth
+from prompts.loader import load_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.conrft import ConRFT
@@ -262,8 +263,15 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
     """Return the embedded model, or the one behind an OpenAI-compatible URL.
 
     Raises:
-        ConfigError: If the URL does not answer or does not serve the model.
+        ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
     """
+    for prompt, version in settings.prompt_versions.items():
+        load_prompt(prompt, version)
+    if vlm == "embedded" and settings.profile is not None:
+        raise ConfigError(
+            f"--agent.profile {settings.profile} is for a model behind a URL, and the embedded one has its own; "
+            "leave it out, or give --vlm URL."
+        )
     if vlm == "embedded":
         return ChatModel(model=EmbeddedVLM(), profile=load_profile("embedded"), name="embedded")
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
@@ -279,6 +287,7 @@ def build_supervisor(
         return NullSupervisor()
     if config.plan.helper == "human":
         return build_human(config, env)
+    check_patience(config.supervisor, config.agent)
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)

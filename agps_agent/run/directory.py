@@ -17,7 +17,6 @@ Metrics are appended and survive a crash; everything else is replaced in one ste
 import contextlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,8 +71,6 @@ _WRITTEN = {
     "tensorboard",
 }
 """What a run leaves in its directory, without suffix and number."""
-
-_INTERVENTION_ID = re.compile(r"\d{4,}")
 
 
 @contextmanager
@@ -238,11 +235,6 @@ class RunDirectory:
     def intervention(self, intervention_id: str) -> Path:
         """Return the folder of one question to the agent."""
         return self.interventions / intervention_id
-
-    def next_intervention_id(self) -> str:
-        """Return the first free folder name, counting from 0000."""
-        taken = [int(name) for name in self.intervention_ids() if _INTERVENTION_ID.fullmatch(name)]
-        return f"{max(taken, default=-1) + 1:04d}"
 
     def intervention_ids(self) -> list[str]:
         """Return the folder names of all questions to the agent, oldest first."""

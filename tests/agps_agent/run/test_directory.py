@@ -149,12 +149,6 @@ def test_disk_that_is_full_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch, 
     assert [entry.name for entry in run.path.iterdir() if entry.is_file()] == ["summary.json"]
 
 
-def test_interventions_are_numbered_after_the_last(run: RunDirectory) -> None:
-    assert run.next_intervention_id() == "0000"
-    run.intervention("0007").mkdir()
-    assert run.next_intervention_id() == "0008"
-
-
 def test_damaged_summary_is_named(run: RunDirectory) -> None:
     run.summary.write_text("{")
     with pytest.raises(AgpsError, match=r"summary\.json is not JSON"):
