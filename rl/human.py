@@ -16,7 +16,7 @@ from rl.errors import ConfigError
 from rl.supervisor import Hand
 from rl.tasks.expert import Expert
 from rl.transforms import pose_difference
-from rl.types import FloatArray, Observation
+from rl.types import CONTROL_PERIOD_S, FloatArray, Observation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class SimulatedHuman(Hand):
         truth: Callable[[], Mapping[str, FloatArray]],
         action_scale: FloatArray,
         config: SimulatedHumanConfig | None = None,
-        period_s: float = 0.1,
+        period_s: float = CONTROL_PERIOD_S,
         seed: int,
     ) -> None:
         """Sit down fresh.
