@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rl.episodes import Episode
-from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Takeover
+from rl.types import CONTROL_PERIOD_S, EpisodeOutcome, FloatArray, Intervention, Observation, Takeover
 
 
 class Reading(Protocol):
@@ -147,7 +147,7 @@ class HumanSupervisor:
     Consecutive steps with the hand on the arm are one stretch, which is one intervention.
     """
 
-    def __init__(self, hand: Hand, *, period_s: float = 0.1) -> None:
+    def __init__(self, hand: Hand, *, period_s: float = CONTROL_PERIOD_S) -> None:
         """Watch a hand.
 
         Args:

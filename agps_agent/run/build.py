@@ -48,7 +48,7 @@ from rl.rewards.classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
 from rl.tasks.expert import make_expert
-from rl.types import FloatArray
+from rl.types import CONTROL_RATE_HZ, FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
@@ -80,7 +80,7 @@ class Session:
     supervisor: Supervisor
     recorder: Recorder
     confirm: Confirm | None = None
-    rate_hz: float = 10.0
+    rate_hz: float = CONTROL_RATE_HZ
     opened: ExitStack = field(default_factory=ExitStack)
     """What else to release."""
 
