@@ -22,6 +22,7 @@ from rl.buffers import FrameStore, IndexBuffer, IntArray, demo_count
 from rl.config import GuidedConfig
 from rl.episodes import Episode
 from rl.errors import ConfigError
+from rl.finite import check_weights
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
 from rl.loop import Confirm, RolloutLoop, Step
@@ -213,13 +214,16 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     # --- collecting -----------------------------------------------------------------------------------------
 
     def add_demonstrations(self, episodes: Iterable[Episode]) -> int:
-        """Store episodes in the demo buffer and return the number of transitions.
+        """Store episodes in the demo buffer, for good, and return the number of transitions.
 
         Raises:
-            ConfigError: If an episode does not fit the observation or action space.
+            ConfigError: If an episode does not fit the spaces, or holds what cannot be learned from. None is stored.
         """
+        given = list(episodes)
+        for number, episode in enumerate(given):
+            self.store.check(episode, where=f"demonstration {number}")
         added = 0
-        for episode in episodes:
+        for episode in given:
             slots = self.store.add_episode(episode)
             self.demo.add(slots)
             added += len(slots)
@@ -260,6 +264,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 self.learner.advance()
         finally:
             self.learner.stop()
+        self.check_weights()  # the last update's, with which nobody has acted or learned yet
         callback.on_training_end()
         return self
 
@@ -355,6 +360,15 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         drawn = [(demo, from_demo), (online, batch_size - from_demo)]
         parts = [buffer.sample(count, self.sampling_rng) for buffer, count in drawn if count > 0]
         return np.concatenate(parts), from_demo
+
+    def check_weights(self) -> None:
+        """Refuse to go on with weights that are no finite numbers.
+
+        Raises:
+            NotFinite: Names the first weights.
+        """
+        learned = {name: getattr(self, name) for name in self._get_torch_save_params()[1]}
+        check_weights({**self.policy.state_dict(), **learned}, when=f"after {self._n_updates} updates")
 
     def dump_logs(self) -> None:
         """Write log data, with the newest figures of the learner."""
