@@ -147,6 +147,10 @@ class FrameStore:
         """Refuse an episode that this store cannot take (see `check_episode`)."""
         check_episode(episode, self.image_shapes, self.state_size, self.action_size, where=where)
 
+    def check_layout(self, episode: Episode, *, where: str = "the episode") -> None:
+        """Refuse an episode of other observations or actions (see `rl.episodes.check_layout`)."""
+        check_layout(episode, self.image_shapes, self.state_size, self.action_size, where=where)
+
     def _add(self, episode: Episode) -> IntArray:
         steps = len(episode["action"])
         guided = episode.get(GUIDED, np.zeros(steps, bool))
@@ -211,6 +215,10 @@ class FrameStore:
     def is_open(self) -> bool:
         """Whether an episode is being recorded."""
         return self._open is not None
+
+    def size(self) -> int:
+        """Return the number of transitions, as Stable-Baselines3's buffers do."""
+        return self.observations - len(self._episodes)
 
     @property
     def observations(self) -> int:
@@ -368,7 +376,7 @@ class FrameStore:
         Raises:
             ConfigError: If it is of other observations or actions. Its values were taken once, and are taken again.
         """
-        check_layout(episode, self.image_shapes, self.state_size, self.action_size)
+        self.check_layout(episode)
         self._next_episode = number
         return self._add(episode)
 
