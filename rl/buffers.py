@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from rl.episodes import STATE, Episode, check_episode, image_shapes
+from rl.episodes import GUIDED, STATE, Episode, check_episode, check_layout, image_shapes
 from rl.errors import ConfigError
 
 IntArray = npt.NDArray[np.int64]
@@ -138,11 +138,22 @@ class FrameStore:
         """Store a whole episode and return the slots of its transitions. Shape (T,).
 
         Raises:
-            ConfigError: If a key is missing or a shape differs from this store's.
+            ConfigError: If `check_episode` refuses it.
         """
-        check_episode(episode, self.image_shapes, self.state_size, self.action_size)
+        self.check(episode)
+        return self._add(episode)
+
+    def check(self, episode: Episode, *, where: str = "the episode") -> None:
+        """Refuse an episode that this store cannot take (see `check_episode`)."""
+        check_episode(episode, self.image_shapes, self.state_size, self.action_size, where=where)
+
+    def check_layout(self, episode: Episode, *, where: str = "the episode") -> None:
+        """Refuse an episode of other observations or actions (see `rl.episodes.check_layout`)."""
+        check_layout(episode, self.image_shapes, self.state_size, self.action_size, where=where)
+
+    def _add(self, episode: Episode) -> IntArray:
         steps = len(episode["action"])
-        guided = episode.get("guided", np.zeros(steps, bool))
+        guided = episode.get(GUIDED, np.zeros(steps, bool))
         with self.lock:
             self.start_episode(self._observation(episode, 0))
             slots = [
@@ -204,6 +215,10 @@ class FrameStore:
     def is_open(self) -> bool:
         """Whether an episode is being recorded."""
         return self._open is not None
+
+    def size(self) -> int:
+        """Return the number of transitions, as Stable-Baselines3's buffers do."""
+        return self.observations - len(self._episodes)
 
     @property
     def observations(self) -> int:
@@ -352,13 +367,18 @@ class FrameStore:
             "reward": self._reward[transitions],
             "terminated": self._terminated[transitions],
             "truncated": self._truncated[transitions],
-            "guided": self._guided[transitions],
+            GUIDED: self._guided[transitions],
         }
 
     def restore_episode(self, number: int, episode: Episode) -> IntArray:
-        """Store an episode under its old number, when a run is resumed; numbers must rise."""
+        """Store an episode under its old number, when a run is resumed; numbers must rise.
+
+        Raises:
+            ConfigError: If it is of other observations or actions. Its values were taken once, and are taken again.
+        """
+        self.check_layout(episode)
         self._next_episode = number
-        return self.add_episode(episode)
+        return self._add(episode)
 
     def register(self, buffer: "IndexBuffer") -> None:
         """Tell an index set when transitions leave."""

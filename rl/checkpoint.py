@@ -55,9 +55,11 @@ def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any
         extra: State of others, such as `Supervisor.state_dict()`: numbers, strings, lists and arrays.
 
     Raises:
+        NotFinite: If the weights are not finite: they must not replace a checkpoint from which training can go on.
         AgpsError: If the disk is full or not writable; the earlier checkpoint is still there.
     """
     path = Path(path)
+    algorithm.check_weights()
     new = _new(path)
     try:
         shutil.rmtree(new, ignore_errors=True)

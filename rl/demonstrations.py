@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rl.episodes import Episode
+from rl.episodes import STATE, Episode, check_episode, image_shapes
 from rl.errors import AgpsError, ConfigError
 from rl.rollout import run_episode
 from rl.tasks.expert import Expert, make_expert, mistaken
@@ -181,12 +181,9 @@ def read_episode(path: Path) -> Episode:
 
 
 def _read_fitting(path: Path, env: "ManipulationEnv") -> Episode:
-    """Return a recorded episode that has this environment's cameras and state."""
-    episode = read_episode(path)
-    steps = len(episode.get("action", ()))
-    for key, space in env.observation_space.spaces.items():
-        expected = (steps + 1, *(space.shape or ()))
-        found = episode[key].shape if key in episode else None
-        if found != expected:
-            raise ConfigError(f"{path} holds {key!r} of shape {found}, not {expected}; record with these cameras.")
+    """Return a recorded episode that has this environment's cameras, state and actions, and sound values."""
+    episode, space = read_episode(path), env.observation_space
+    state, action = space[STATE].shape, env.action_space.shape
+    assert state is not None and action is not None
+    check_episode(episode, image_shapes(space), state[0], action[0], where=str(path))
     return episode

@@ -64,6 +64,8 @@ class PixelConfig(GuidedConfig):
         check_share("average_rate", self.average_rate)
         if self.reward_scale <= 0.0:
             raise ConfigError(f"reward_scale is {self.reward_scale}; ask for more than 0.")
+        if self.clip_target is not None and not self.clip_target[0] < self.clip_target[1]:
+            raise ConfigError(f"clip_target is {self.clip_target}; ask for (lowest, highest) return, or None.")
         if self.toggle_penalty > 0.0:
             raise ConfigError(f"toggle_penalty is {self.toggle_penalty}, which pays for toggling; ask for at most 0.")
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import MANIFEST, STATE, load_checkpoint, save_checkpoint
-from tests.rl.counting import ALGORITHMS, DEMONSTRATION, Helper, Watched, demonstration, make_model
+from rl.errors import ConfigError, NotFinite
+from tests.rl.counting import ALGORITHMS, DEMONSTRATION, Counting, Helper, Watched, demonstration, make_model
 
 each_algorithm = pytest.mark.parametrize("kind", ALGORITHMS)
 
@@ -146,3 +148,118 @@ def forget_who_gave(checkpoint: Path) -> None:
     manifest = json.loads((checkpoint / MANIFEST).read_text())
     manifest["files"][STATE] = (checkpoint / STATE).stat().st_size
     (checkpoint / MANIFEST).write_text(json.dumps(manifest))
+
+
+# --- values that are no numbers -----------------------------------------------------------------------------
+
+
+class Faulty(Counting):
+    """Counting that gives a wrong value once: at a step of the episode number 2."""
+
+    def __init__(self, what: str, value: float, at: int = 3) -> None:
+        super().__init__(horizon=6)
+        self.what, self.value, self.at = what, value, at
+
+    @property
+    def is_wrong(self) -> bool:
+        return (self.episode, self.t) == (3, self.at)  # `learn` resets twice before its first episode, number 0
+
+    def observe(self) -> dict[str, np.ndarray]:
+        observation = super().observe()
+        if self.what == "state" and self.is_wrong:
+            observation["state"][1] = self.value
+        return observation
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.is_wrong and self.what == "reward":
+            reward = self.value
+        if self.is_wrong and self.what == "executed_action":
+            info["executed_action"] = np.array([0.0, self.value])
+        return observation, reward, terminated, truncated, info
+
+
+@each_algorithm
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("what", "at", "message"),
+    [
+        ("state", 3, r"The environment gave state\[1\] = (nan|inf) at step 2 of episode 2"),
+        ("state", 6, r"The environment gave state\[1\] = (nan|inf) at step 5 of episode 2"),  # the last one
+        ("state", 0, r"The environment gave state\[1\] = (nan|inf) at the start of episode 2"),
+        ("reward", 3, r"The environment gave reward = (nan|inf) at step 2 of episode 2"),
+        ("executed_action", 3, r"The environment gave executed_action\[1\] = (nan|inf) at step 2 of episode 2"),
+    ],
+)
+def test_value_of_an_environment_that_is_no_number_is_refused_before_it_is_stored(
+    kind: type[GuidedAlgorithm], what: str, at: int, value: float, message: str
+):
+    model = make_model(kind, Faulty(what, value, at))
+    with pytest.raises(NotFinite, match=message):
+        model.learn(100)
+    store, slots = model.store, model.online.slots
+    last = store.n_step(slots, n=1, gamma=0.9).last
+    for stored in (store.states(slots), store.states(last), store.rewards(slots), store.actions(slots)):
+        assert np.isfinite(stored).all()
+    model.check_weights()
+
+
+@each_algorithm
+def test_demonstrations_are_all_checked_before_one_is_stored(kind: type[GuidedAlgorithm]):
+    model = make_model(kind)
+    wrong = demonstration(reward=np.full(6, np.nan, np.float32))
+    with pytest.raises(ConfigError, match=r"reward\[0\] of demonstration 1 is nan"):
+        model.add_demonstrations([demonstration(), wrong])
+    assert (len(model.demo), model.store.observations) == (0, 0)
+
+
+@each_algorithm
+def test_loss_that_is_no_number_ends_training_before_the_weights_follow(kind: type[GuidedAlgorithm]):
+    model = make_model(kind, clip_target=None)
+    model.add_demonstrations([demonstration(reward=np.full(6, 1e38, np.float32))])  # its square is infinite
+    with pytest.raises(NotFinite, match=r"loss is (nan|inf) at update \d+"):
+        model.learn(100)
+    model.check_weights()
+
+
+@each_algorithm
+def test_policy_that_gives_no_number_is_not_obeyed(kind: type[GuidedAlgorithm]):
+    env = Counting()
+    model = make_model(kind, env)
+    spoil(model)
+    with pytest.raises(NotFinite, match=r"The policy gave action\[0\] = nan at step 0 of episode 0"):
+        model.learn(5)
+    assert env.t == 0
+
+
+def spoil(model: GuidedAlgorithm) -> None:
+    """Let one weight of the actor be no number."""
+    with torch.no_grad():
+        next(model.policy.actor.parameters()).view(-1)[0] = np.nan
+
+
+@each_algorithm
+def test_training_does_not_end_well_with_weights_that_are_no_numbers(kind: type[GuidedAlgorithm]):
+    model = make_model(kind)
+
+    class SpoilAtTheEnd(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_end(self) -> None:
+            spoil(model)
+
+    with pytest.raises(NotFinite, match="weights actor.* are not finite after 0 updates"):
+        model.learn(1, callback=SpoilAtTheEnd())
+
+
+@each_algorithm
+def test_checkpoint_with_weights_that_are_no_numbers_does_not_replace_a_good_one(
+    kind: type[GuidedAlgorithm], tmp_path: Path
+):
+    model = make_model(kind)
+    save_checkpoint(tmp_path / "last", model, {"try": 1})
+    spoil(model)
+    with pytest.raises(NotFinite, match="not finite"):
+        save_checkpoint(tmp_path / "last", model, {"try": 2})
+    assert load_checkpoint(tmp_path / "last", make_model(kind)) == {"try": 1}

@@ -123,6 +123,35 @@ def test_damaged_episode_is_named(env, episodes, tmp_path):
         load_demos(folder, env=env)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"action": lambda a: np.where(np.arange(a.size).reshape(a.shape) == 8, np.nan, a)},
+            r"action\[1, 2\] of .* is nan",
+        ),
+        ({"state": lambda a: a + np.inf}, r"state\[0, 0\] of .* is inf"),
+        ({"reward": lambda a: a - np.inf}, r"reward\[0\] of .* is -inf"),
+        ({"action": lambda a: 5.0 * np.sign(a + 0.1)}, r"action\[0, 0\] of .* outside \[-1, 1\]"),
+        ({"wrist_1": lambda a: (a / 255.0).astype(np.float32)}, "'wrist_1' of .* is of type float32, not uint8"),
+        ({"wrist_2": lambda a: a[:, :32]}, "'wrist_2' of .* has shape"),
+        (
+            dict.fromkeys(["wrist_1", "wrist_2", "state"], lambda a: a[:1])
+            | dict.fromkeys(["action", "reward", "terminated", "truncated"], lambda a: a[:0]),
+            "no steps in .*",
+        ),
+    ],
+)
+def test_demonstrations_with_values_that_poison_learning_are_refused_by_file_and_key(
+    env, episodes, tmp_path, change, message
+):
+    folder = tmp_path / "demos"
+    wrong = {**episodes[1], **{key: alter(episodes[1][key]) for key, alter in change.items()}}
+    save_demos(folder, [episodes[0], wrong], env=env, seed=7)
+    with pytest.raises(ConfigError, match=message.replace(".*", r".*episode_001\.npz.*")):
+        load_demos(folder, env=env)
+
+
 def test_missing_folder_says_how_to_record(env, tmp_path):
     with pytest.raises(ConfigError, match="agps demos record"):
         load_demos(tmp_path / "nothing", env=env)
