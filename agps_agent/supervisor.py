@@ -20,7 +20,6 @@ from agps_agent.detectors.float.encoder import Encoder
 from agps_agent.models.gate import CallGate
 from agps_agent.state import AgentSettings, Trigger
 from agps_agent.tracing.client import report_outcome
-from rl.buffers import Episode
 from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError, HardwareFault
 from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune, Takeover

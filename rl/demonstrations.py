@@ -17,7 +17,7 @@ import numpy.typing as npt
 from rl.episodes import STATE, Episode, check_episode, image_shapes
 from rl.errors import AgpsError, ConfigError
 from rl.rollout import run_episode
-from rl.tasks.expert import Expert, make_expert, mistaken
+from rl.tasks.expert import make_expert, mistaken
 from rl.types import Expert
 
 if TYPE_CHECKING:  # environments are built on tasks

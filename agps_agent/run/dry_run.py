@@ -13,7 +13,6 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.run.hardware import open_dry
 from rl.algorithm import GuidedAlgorithm
 from rl.envs.robot import RobotEnv
-from rl.learner import prepare_process
 from rl.process import prepare_process
 from rl.rollout import run_steps
 from rl.supervisor import NullSupervisor

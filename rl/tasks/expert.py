@@ -3,6 +3,9 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from rl.errors import ConfigError
 from rl.tasks.base import Task
 from rl.tasks.knot_expert import KnotExpert
@@ -11,7 +14,7 @@ from rl.tasks.towel_expert import TowelExpert
 from rl.tasks.towel_folding import TowelFolding
 from rl.tasks.usb_expert import UsbExpert
 from rl.tasks.usb_insertion import UsbInsertion
-from rl.types import Expert
+from rl.types import Expert, FloatArray, Observation
 
 _EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {
     KnotHanging: KnotExpert,

@@ -28,7 +28,7 @@ from rl.errors import ConfigError
 from rl.rewards.classifier.frames import FrameEpisode
 from rl.rollout import Moment, run_episode
 from rl.tasks.base import Task
-from rl.tasks.expert import Expert, make_expert, mistaken
+from rl.tasks.expert import make_expert, mistaken
 from rl.types import Expert, FloatArray, Observation
 
 if TYPE_CHECKING:  # environments may use a classifier
