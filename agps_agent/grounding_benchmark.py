@@ -141,7 +141,7 @@ def _act_clumsily(env: ManipulationEnv, observation: Observation, rng: np.random
     for _ in range(steps):
         action = expert(observation, env.truth()).astype(np.float64)
         action[:6] += rng.normal(0.0, 0.4, 6)
-        if env.task.actions == 7 and rng.random() < 0.02:
+        if env.task.has_gripper and rng.random() < 0.02:
             action[6] = 1.0
         _, _, terminated, truncated, info = env.step(np.clip(action, -1, 1).astype(np.float32))
         observation = info["observation"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from rl.guard import GuardLimits
-from rl.types import Box, ByteArray, FloatArray, RobotState
+from rl.types import POSE_ACTIONS, Box, ByteArray, FloatArray, RobotState
 
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 """Orientation of the TCP with the fingers pointing straight down. Shape (3, 3)."""
@@ -128,6 +128,11 @@ class Task(ABC):
     """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
     camera_jitter_rad: float = 0.0
     """Each camera turns by a normal deviate of this size each episode, [rad]."""
+
+    @property
+    def has_gripper(self) -> bool:
+        """Whether the last component of the action commands the gripper."""
+        return self.actions > POSE_ACTIONS
 
     @property
     def action_scale(self) -> FloatArray:
