@@ -112,8 +112,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             verbose: 0 silent, 1 information, 2 debugging (Stable-Baselines3).
 
         Raises:
-            ConfigError: If the configuration is another algorithm's, or a space does not fit.
+            ConfigError: If the configuration is another algorithm's, or a space or the seed does not fit.
         """
+        if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
+            raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
         self.config = config or self.config_class()
         if not isinstance(self.config, self.config_class):
             raise ConfigError(
