@@ -45,6 +45,11 @@ def warn(message: str) -> None:
     warnings.warn(message, stacklevel=3)
 
 
+def commands_gripper(env: VecEnv) -> bool:
+    """Return whether an environment says, by `metadata["gripper"]`, that its last action component is a command."""
+    return bool(env.get_attr("metadata")[0].get("gripper", False))
+
+
 class GuidedAlgorithm(OffPolicyAlgorithm):
     """An off-policy algorithm whose rollouts a supervisor may help, as a Stable-Baselines3 algorithm.
 
@@ -108,8 +113,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             verbose: 0 silent, 1 information, 2 debugging (Stable-Baselines3).
 
         Raises:
-            ConfigError: If the configuration is another algorithm's, or a space does not fit.
+            ConfigError: If the configuration is another algorithm's, or a space or the seed does not fit.
         """
+        if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
+            raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
         self.config = config or self.config_class()
         if not isinstance(self.config, self.config_class):
             raise ConfigError(
@@ -140,6 +147,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.confirm: Confirm | None = None
         """Who agrees to each waypoint before it is approached; None for nobody."""
         self.store_guided = store_guided
+        self.has_gripper: bool | None = None if self.env is None else commands_gripper(self.env)
+        """Whether the last component of the action commands a gripper; None where no environment has said it."""
         self.learner: Learner = LockstepLearner(self)
         self.published: BasePolicy | None = None
         """Weights to act with while another thread changes `policy`; None when nobody does."""

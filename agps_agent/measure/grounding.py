@@ -143,7 +143,7 @@ def _clumsy(env: ManipulationEnv, rng: np.random.Generator) -> Act:
     def act(now: Moment) -> npt.NDArray[np.float32]:
         action = expert(now.observation, env.truth()).astype(np.float64)
         action[:6] += rng.normal(0.0, 0.4, 6)
-        if env.task.actions == 7 and rng.random() < 0.02:
+        if env.task.has_gripper and rng.random() < 0.02:
             action[6] = 1.0
         return np.clip(action, -1, 1).astype(np.float32)
 

@@ -74,8 +74,8 @@ class ConRFTConfig(PixelConfig):
     noise_scales: NoiseScales = NoiseScales()
     """Of the consistency policy."""
     gripper: Gripper = "continuous"
-    """Last of seven action components, as ConRFT; `discrete` for HIL-SERL's critic of its own. On the towel they end
-    alike: 49, 48, 44 and 48, 49, 45 successes of 50."""
+    """The gripper command as one more component, as ConRFT; `discrete` for HIL-SERL's critic of its own. On the towel
+    they end alike: 49, 48, 44 and 48, 49, 45 successes of 50."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from rl.buffers import IntArray
 from rl.conrft.backbone import Backbone, EmbeddingCache, Frozen
 from rl.conrft.batch import ConRFTBatch
-from rl.conrft.calql import conservative_gap, td_loss
+from rl.conrft.calql import calql_loss, td_loss
 from rl.conrft.config import ConRFTConfig, Stage, StageConfig
 from rl.conrft.consistency import reconstruction_loss
 from rl.conrft.policies import ConRFTPolicy
@@ -229,21 +229,26 @@ class ConRFT(PixelAlgorithm):
             next_observed = self._next_observed(next_features, drawn)
             target = self.target(next_features, next_observed, drawn)
         q = policy.critic(features, batch.states, batch.actions[:, : policy.actor_size])
-        loss = td_loss(q, target)
+        metrics |= {"td_loss": td_loss(q.detach(), target), "q_mean": q.detach().mean(), "target_mean": target.mean()}
+        gripper_loss = features.new_zeros(())
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)
-            loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
-        metrics |= {"td_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}
+            gripper_loss = self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
         if weight == 0.0:
-            return loss
+            return td_loss(q, target) + gripper_loss
         some = slice(0, self.config.conservative_states)
         candidates = self.sampled_actions(observed[some], next_observed[some])
         q_sampled = policy.critic.values(features[some], batch.states[some], candidates, self.precision)
-        gap, bound_rate = conservative_gap(
-            q_sampled, q[:, some], drawn.returns[some], self.config.conservative_temperature
+        loss = calql_loss(
+            q,
+            target,
+            q_sampled,
+            drawn.returns[some],
+            weight=weight,
+            temperature=self.config.conservative_temperature,
+            metrics=metrics,
         )
-        metrics |= {"conservative_gap": gap.detach().mean(), "bound_rate": bound_rate.detach()}
-        return loss + weight * gap.mean(1).sum()
+        return loss + gripper_loss
 
     def target(self, next_features: torch.Tensor, next_observed: torch.Tensor, drawn: ConRFTBatch) -> torch.Tensor:
         """Return y = R + discount * min_i Q_target,i(s', a'), a' a single-step sample in s'. Shape (B,)."""

@@ -77,11 +77,12 @@ class ConRFTPolicy(PixelPolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule | None = None,
         config: ConRFTConfig | None = None,
+        has_gripper: bool = False,
         frozen: Frozen | None = None,
         use_sde: bool = False,
     ) -> None:
         config = config or ConRFTConfig()
-        super().__init__(observation_space, action_space, config)
+        super().__init__(observation_space, action_space, config, has_gripper=has_gripper)
         self.frozen = frozen
         read = self.features_size if frozen is None else frozen.backbone.feature_size
         self.actor = ConsistencyActor(read, self.state_size, self.actor_size, config, adapt=frozen is not None)

@@ -35,12 +35,14 @@ class PixelConfig(GuidedConfig):
     """Shift the cameras of one observation alike. Features then locate the port to 0.3 mm where separate shifts left
     0.4 mm, after as many updates; their rows and columns stay comparable."""
     patch_size: int | None = None
-    """Side of the patches of the encoder's first layer, [px]; None for a 16th of the image's height."""
+    """Side of the patches of the encoder's first layer, [px]. None for a 16th of the image's height, with the edges
+    repeated where that does not divide the image; a size that is asked for must divide it."""
     channels: int = 32
     """Channels of each of the encoder's layers, a multiple of 8."""
     gripper: Gripper = "discrete"
-    """Last of seven action components: chosen by a critic of its own among close, stay and open (HIL-SERL), or as the
-    others, thresholded by the environment at +-0.5. No matter for six components."""
+    """The gripper command, where the environment has one (`metadata["gripper"]`, see `rl.drq.gripper`): chosen by a
+    critic of its own among close, stay and open (HIL-SERL), or as the other components, thresholded by the environment
+    at +-0.5. No matter for other environments, all of whose components are continuous."""
     toggle_penalty: float = -0.02
     """Discrete gripper: added to the reward of a command that toggles it, in units of `reward_scale`, for the gripper's
     critic alone (HIL-SERL, whose success gives 1)."""

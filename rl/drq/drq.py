@@ -20,7 +20,7 @@ from rl.finite import check_loss
 class DrQ(PixelAlgorithm):
     """Data-regularised Q-learning (arXiv:2004.13649) on demonstrations and online data (RLPD, arXiv:2302.02948).
 
-    Seven action components are a delta pose and a gripper command, which by default has a critic of its own (HIL-SERL,
+    A gripper command, where the environment says that it has one, has by default a critic of its own (HIL-SERL,
     `rl.drq.gripper`). Used like any Stable-Baselines3 algorithm::
 
         model = DrQ("MultiInputPolicy", env, config=DrQConfig.preset("tuned"), seed=0)

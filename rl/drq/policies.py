@@ -15,9 +15,9 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 from torch.nn import functional as F
 
-from rl.drq.augmentation import patchify
+from rl.drq.augmentation import patch_grid, patchify
 from rl.drq.config import DrQConfig, PixelConfig, Precision
-from rl.drq.gripper import GRIPPER_ACTIONS, GripperCritic, best_command
+from rl.drq.gripper import GripperCritic, best_command
 from rl.episodes import STATE, image_shapes
 from rl.errors import ConfigError
 
@@ -152,20 +152,22 @@ class PixelPolicy(BasePolicy):
     critic: Critics
     critic_target: Critics
 
-    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Box, config: PixelConfig) -> None:
+    def __init__(
+        self, observation_space: spaces.Dict, action_space: spaces.Box, config: PixelConfig, *, has_gripper: bool
+    ) -> None:
         super().__init__(observation_space, action_space, squash_output=True)
         shapes = image_shapes(observation_space)
         self.config = config
+        self.has_gripper = has_gripper
+        """Whether the last component of the action commands a gripper."""
         self.cameras = tuple(shapes)
         self.features_size = 0
         if shapes:
             height, width, channels = _common_shape(shapes)
-            self.patch_size = config.patch_size or max(2, height // 16)
-            if height % self.patch_size or width % self.patch_size:
-                raise ConfigError(
-                    f"Images of {height} x {width} px do not divide into patches of {self.patch_size} px."
-                )
-            grid = (height // self.patch_size, width // self.patch_size)
+            self.patch_size = max(2, height // 16) if config.patch_size is None else config.patch_size
+            if config.patch_size is not None:
+                _check_patch_size(config.patch_size, height, width)
+            grid = patch_grid(height, width, self.patch_size)
             patch_bytes = len(shapes) * channels * self.patch_size**2
             self.encoder: Encoder | None = Encoder(patch_bytes, grid, config)
             self.features_size = config.feature_size
@@ -173,7 +175,7 @@ class PixelPolicy(BasePolicy):
             self.encoder = None
         self.smooth_encoder = averaged_copy(self.encoder)
         self.state_size = int(np.prod(observation_space[STATE].shape or (0,)))
-        self.discrete_gripper = action_space.shape[0] == GRIPPER_ACTIONS and config.gripper == "discrete"
+        self.discrete_gripper = has_gripper and config.gripper == "discrete"
         self.actor_size = action_space.shape[0] - self.discrete_gripper
         """Action components that actor and critics see: the first ones."""
 
@@ -242,6 +244,7 @@ class PixelPolicy(BasePolicy):
             "observation_space": self.observation_space,
             "action_space": self.action_space,
             "config": self.config,
+            "has_gripper": self.has_gripper,
         }
 
 
@@ -254,10 +257,11 @@ class DrQPolicy(PixelPolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule | None = None,
         config: DrQConfig | None = None,
+        has_gripper: bool = False,
         use_sde: bool = False,
     ) -> None:
         config = config or DrQConfig()
-        super().__init__(observation_space, action_space, config)
+        super().__init__(observation_space, action_space, config, has_gripper=has_gripper)
         inputs = self.features_size + self.state_size
         self.actor = Actor(inputs, self.actor_size, config.hidden_size)
         self.critic = Critics(inputs + self.actor_size, config.hidden_size, config.critics)
@@ -314,6 +318,18 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     flags = Path("/proc/cpuinfo")
     native = flags.exists() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))
     return torch.bfloat16 if native else torch.float32
+
+
+def _check_patch_size(patch: int, height: int, width: int) -> None:
+    """Refuse patches that do not divide the images, with the nearest size that does."""
+    if patch >= 1 and height % patch == 0 and width % patch == 0:
+        return
+    divisors = [size for size in range(1, min(height, width) + 1) if height % size == 0 and width % size == 0]
+    nearest = min(divisors, key=lambda size: abs(size - patch))
+    raise ConfigError(
+        f"patch_size is {patch}, which does not divide images of {height} x {width} px; ask for {nearest}, or for "
+        "None, which fits any size."
+    )
 
 
 def _common_shape(shapes: Mapping[str, tuple[int, int, int]]) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rl.guard import MAX_TILT_RAD, GuardLimits
 from rl.transforms import TOOL_DOWN as TOOL_DOWN
-from rl.types import Box, ByteArray, FloatArray, RobotState
+from rl.types import POSE_ACTIONS, Box, ByteArray, FloatArray, RobotState
 
 TABLE_MJCF = (
     '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
@@ -126,6 +126,11 @@ class Task(ABC):
     """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
     camera_jitter_rad: float = 0.0
     """Each camera turns by a normal deviate of this size each episode, [rad]."""
+
+    @property
+    def has_gripper(self) -> bool:
+        """Whether the last component of the action commands the gripper."""
+        return self.actions > POSE_ACTIONS
 
     @property
     def action_scale(self) -> FloatArray:

@@ -215,7 +215,7 @@ def shift_images(frames: ByteArray, pad: int, corners: npt.NDArray[np.int64]) ->
 
 def _state_entries(frames: LabelledFrames, config: FitConfig) -> tuple[int, ...]:
     if config.state is None:
-        return GRIPPER_ENTRIES if get_task(frames.task).actions == 7 else ()
+        return GRIPPER_ENTRIES if get_task(frames.task).has_gripper else ()
     size = frames.state.shape[1]
     for entry in config.state:
         if not 0 <= entry < size:
