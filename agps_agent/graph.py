@@ -4,15 +4,15 @@ The picture is written by `python -m agps_agent.graph`.
 
 ```mermaid
 graph TD
-__start__ --> decide_mode;
-call_tools -. stale .-> perceive;
+__start__ --> recall;
+call_tools -. stale .-> decide_mode;
 call_tools -. repair .-> plan;
 call_tools -. done .-> validate;
-decide_mode --> recall;
+decide_mode --> perceive;
 perceive --> plan;
 plan --> call_tools;
 recall -. plan .-> call_tools;
-recall -. miss .-> perceive;
+recall -. miss .-> decide_mode;
 recall -. box .-> validate;
 validate --> remember;
 remember --> __end__;
@@ -66,23 +66,23 @@ def build_graph(task: str, *, context_schema: type[Any] = AgentContext) -> Graph
     # The stubs know no handler with a NodeError, which the library documents and passes.
     builder.set_node_defaults(error_handler=nodes.give_up)  # type: ignore[arg-type]
 
-    builder.add_node("decide_mode", nodes.decide_mode)
     builder.add_node("recall", nodes.recall)
+    builder.add_node("decide_mode", nodes.decide_mode)
     builder.add_node("perceive", nodes.perceive)
     builder.add_node("plan", nodes.plan)
     builder.add_node("call_tools", nodes.call_tools)
     builder.add_node("validate", nodes.validate)
     builder.add_node("remember", nodes.remember)
 
-    builder.add_edge(START, "decide_mode")
-    builder.add_edge("decide_mode", "recall")
+    builder.add_edge(START, "recall")  # first, so that memory is asked once: what worked says box or waypoints too
     builder.add_conditional_edges(
-        "recall", Choice(nodes.after_recall), {"box": "validate", "plan": "call_tools", "miss": "perceive"}
+        "recall", Choice(nodes.after_recall), {"box": "validate", "plan": "call_tools", "miss": "decide_mode"}
     )
+    builder.add_edge("decide_mode", "perceive")
     builder.add_edge("perceive", "plan")
     builder.add_edge("plan", "call_tools")
     builder.add_conditional_edges(
-        "call_tools", Choice(nodes.after_tools), {"done": "validate", "repair": "plan", "stale": "perceive"}
+        "call_tools", Choice(nodes.after_tools), {"done": "validate", "repair": "plan", "stale": "decide_mode"}
     )
     builder.add_edge("validate", "remember")
     builder.add_edge("remember", END)

@@ -183,6 +183,8 @@ class GraphState(TypedDict, total=False):
     """One sentence: why this answer."""
     recalled: bool
     """The answer comes from memory."""
+    stale: bool
+    """What was recalled does not fit this scene: it has lost its standing, and the scene is looked at afresh."""
     record_id: str | None
     """Memory record that the answer came from, or went to."""
     keypoints: list[KeypointState]

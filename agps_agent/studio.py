@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from agps_agent.graph import Graph, build_graph
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.openai_compat import OpenAICompatConfig, ServedModel, open_chat_model
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings

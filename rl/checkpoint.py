@@ -17,7 +17,7 @@ import shutil
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,8 @@ import numpy as np
 import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from rl.algorithm import GuidedAlgorithm
-from rl.buffers import IndexBuffer
-from rl.conrft.conrft import ConRFT
-from rl.drq.drq import DrQ
+from rl.algorithm import ALGORITHMS, GuidedAlgorithm
+from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
@@ -44,8 +42,8 @@ DAMAGE = (
     pickle.UnpicklingError,
 )
 """What reading a damaged file raises, found by damaging them."""
-ALGORITHMS: dict[str, type[GuidedAlgorithm]] = {kind.name: kind for kind in (DrQ, ConRFT)}
-"""By the name in the manifest. Checkpoints without one are DrQ's."""
+OLDEST_ALGORITHM = "drq"
+"""Checkpoints that do not name their algorithm are DrQ's."""
 
 
 def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
@@ -57,9 +55,11 @@ def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any
         extra: State of others, such as `Supervisor.state_dict()`: numbers, strings, lists and arrays.
 
     Raises:
+        NotFinite: If the weights are not finite: they must not replace a checkpoint from which training can go on.
         AgpsError: If the disk is full or not writable; the earlier checkpoint is still there.
     """
     path = Path(path)
+    algorithm.check_weights()
     new = _new(path)
     try:
         shutil.rmtree(new, ignore_errors=True)
@@ -89,7 +89,7 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     folder = find_checkpoint(Path(path))
     manifest = _read_manifest(folder)
     # What an older checkpoint does not name came later, with a default that changes nothing.
-    older = {"algorithm": DrQ.name, **_plain(dataclasses.asdict(algorithm.config_class()))}
+    older = {"algorithm": OLDEST_ALGORITHM, **_plain(dataclasses.asdict(algorithm.config_class()))}
     _check_same(folder, older | manifest["setup"], _setup(algorithm))
     try:
         data, parameters, variables = load_from_zip_file(folder / ALGORITHM, device=algorithm.device)
@@ -117,13 +117,13 @@ def load_policy(path: Path) -> GuidedAlgorithm:
         ConfigError: If there is no checkpoint, or it is incomplete or damaged.
     """
     folder = find_checkpoint(Path(path))
-    name = _read_manifest(folder)["setup"].get("algorithm", DrQ.name)
-    if name not in ALGORITHMS:
-        raise ConfigError(
-            f"Checkpoint {folder} is of the algorithm {name!r}; this version knows {', '.join(ALGORITHMS)}."
-        )
+    name = _read_manifest(folder)["setup"].get("algorithm", OLDEST_ALGORITHM)
     try:
-        policy = ALGORITHMS[name].load(folder / ALGORITHM)
+        kind = ALGORITHMS.load(name)
+    except ConfigError as error:
+        raise ConfigError(f"Checkpoint {folder} is of another algorithm. {error}") from None
+    try:
+        policy = kind.load(folder / ALGORITHM)
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
     return policy
@@ -166,9 +166,7 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
     state = {
         "random": _random_states(algorithm),
         "episodes": names,
-        "online": store.locate(algorithm.online.slots),
-        "demo": store.locate(algorithm.demo.slots),
-        "memory": algorithm.memory_state(),
+        **algorithm.replay_state(),
         "extra": extra,
     }
     _write(new / STATE, lambda file: torch.save(state, file))
@@ -268,15 +266,12 @@ def _check_same(folder: Path, saved: dict[str, Any], present: dict[str, Any]) ->
 
 
 def _restore_memory(folder: Path, algorithm: GuidedAlgorithm, state: dict[str, Any]) -> None:
-    algorithm.setup_memory()
-    for name in state["episodes"]:
-        with np.load(folder / EPISODES / name) as episode:
-            algorithm.store.restore_episode(int(name.split("_")[0]), dict(episode))
-    buffers: dict[str, IndexBuffer] = {"online": algorithm.online, "demo": algorithm.demo}
-    for name, buffer in buffers.items():
-        episodes, steps = state[name]
-        buffer.add(algorithm.store.slots_at(episodes, steps))
-    algorithm.set_memory_state(state.get("memory", {}))
+    def read() -> Iterator[tuple[int, Episode]]:
+        for name in state["episodes"]:
+            with np.load(folder / EPISODES / name) as episode:
+                yield int(name.split("_")[0]), dict(episode)
+
+    algorithm.restore_replay(read(), state)
 
 
 def _random_states(algorithm: GuidedAlgorithm) -> dict[str, Any]:

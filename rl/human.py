@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from rl.errors import ConfigError
 from rl.supervisor import Hand
-from rl.tasks.expert import Expert
 from rl.transforms import pose_difference
-from rl.types import CONTROL_PERIOD_S, FloatArray, Observation
+from rl.types import CONTROL_PERIOD_S, Expert, FloatArray, Observation
 
 
 @dataclass(frozen=True, kw_only=True)

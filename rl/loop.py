@@ -19,6 +19,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 
 from rl.errors import ConfigError
+from rl.finite import check_finite
 from rl.guidance import GuidanceConfig, WaypointFollower
 from rl.interventions import Confirm as Confirm
 from rl.interventions import Interventions
@@ -30,6 +31,8 @@ Obs = Mapping[str, npt.NDArray[Any]]
 Policy = Callable[[Obs], npt.NDArray[np.float32]]
 """From what it sees to an action of shape (A,) in [-1, 1]."""
 
+DIVERGED = "The weights have diverged: go on from an earlier checkpoint, with a smaller learning_rate."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -40,6 +43,8 @@ class Step:
     """The environment's info of this step."""
     outcome: EpisodeOutcome | None
     """Set on the last step of an episode."""
+    begins_episode: bool = False
+    """Its observation is the first one of an episode; the episode before may have been left unfinished."""
 
 
 @dataclass
@@ -96,21 +101,28 @@ class RolloutLoop:
         rollout = self._rollout
         self._wait_for_tick()  # before anybody decides: a decision that waits for its tick is a stale one
         action, guided = self._decide(rollout)
+        now = f"at step {rollout.steps} of episode {self.episode}"
+        # What is not finite must reach neither the arm nor the memory: one such number is all that learning needs.
+        giver, advice = ("Guidance", "Mend who guides.") if guided else ("The policy", DIVERGED)
+        check_finite({"action": action}, giver=giver, when=now, advice=advice)
         next_obs, rewards, dones, infos = self._env.step(action[np.newaxis])
         info = dict(infos[0])
 
         done = bool(dones[0])
         truncated = bool(info.get("TimeLimit.truncated", False))
         last_obs = info["terminal_observation"] if done else _unbatch(next_obs)
+        executed = np.asarray(info.get("executed_action", action), dtype=np.float32)
+        _check_given({**last_obs, "reward": rewards[0], "executed_action": executed}, now)
         transition = Transition(
             observation=rollout.obs,
-            action=np.asarray(info.get("executed_action", action), dtype=np.float32),
+            action=executed,
             reward=float(rewards[0]),
             next_observation=last_obs,
             terminated=done and not truncated,
             truncated=truncated,
             guided=guided,
         )
+        begins_episode = rollout.steps == 0
         rollout.steps += 1
         rollout.obs, rollout.observation = last_obs, info.get("observation")
         outcome = None
@@ -119,7 +131,7 @@ class RolloutLoop:
             outcome = self._outcome(rollout, transition, info)
             self.supervisor.finish_episode(outcome)
             self._rollout = self._begin_episode(next_obs)
-        return Step(transition=transition, info=info, outcome=outcome)
+        return Step(transition=transition, info=info, outcome=outcome, begins_episode=begins_episode)
 
     @property
     def active(self) -> Intervention | None:
@@ -128,7 +140,8 @@ class RolloutLoop:
 
     def _begin_episode(self, batched_obs: Any) -> _Rollout:
         self.episode += 1
-        observation = self._env.reset_infos[0].get("observation")
+        obs, observation = _unbatch(batched_obs), self._env.reset_infos[0].get("observation")
+        _check_given(obs, f"at the start of episode {self.episode}")
         if observation is not None:
             self.supervisor.start_episode(self.episode, observation)
         self._deadline_s = time.monotonic()
@@ -138,7 +151,7 @@ class RolloutLoop:
             on_end=self.supervisor.note_end,
             confirm=self._confirm,
         )
-        return _Rollout(obs=_unbatch(batched_obs), observation=observation, interventions=interventions)
+        return _Rollout(obs=obs, observation=observation, interventions=interventions)
 
     def _decide(self, rollout: _Rollout) -> tuple[FloatArray, bool]:
         """Ask the supervisor; return the action to send, and whether a human or a waypoint gave it."""
@@ -180,6 +193,10 @@ class RolloutLoop:
             intervention_ids=tuple(interventions.ids),
             interventions=tuple(interventions.ended),
         )
+
+
+def _check_given(values: Mapping[str, Any], when: str) -> None:
+    check_finite(values, giver="The environment", when=when, advice="Mend the environment, or its sensor.")
 
 
 def _unbatch(obs: Any) -> Obs:

@@ -3,7 +3,7 @@
 Poses are homogeneous matrices, `T_base_tcp` = "tcp expressed in base". Lengths in m, angles in rad, forces in N.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -55,6 +55,9 @@ class RGBDFrame:
     """Pinhole intrinsics. Shape (3, 3), [px]."""
     T_base_cam: FloatArray
     """Camera pose in the base frame, OpenCV axes (x right, y down, z forward). Shape (4, 4), [m]."""
+    T_mount_cam: FloatArray | None = None
+    """The same in the frame that the camera is fixed to, as it was calibrated: in the TCP's for one on the hand, where
+    it stays while the arm moves. None: that frame is the base. Shape (4, 4), [m]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -252,3 +255,7 @@ class Transition:
     """A time limit ended the episode here: the value after is bootstrapped."""
     guided: bool
     """A waypoint or a human gave the action."""
+
+
+Expert = Callable[[Observation, Mapping[str, FloatArray]], npt.NDArray[np.float32]]
+"""From an observation and the simulator's named points to an action; the same for the same arguments."""

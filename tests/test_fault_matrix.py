@@ -16,14 +16,14 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agps_agent import build
-from agps_agent.build import build_env, build_supervisor
-from agps_agent.config import RunConfig
-from agps_agent.float_trigger import StallConfig
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.detectors import StallConfig
 from agps_agent.models.faults import FaultPlan
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.server import serve_model
-from agps_agent.runs import RunDirectory
+from agps_agent.run import build
+from agps_agent.run.build import build_env, build_supervisor
+from agps_agent.run.config import RunConfig
+from agps_agent.run.directory import RunDirectory
 from rl.envs import ManipulationEnv
 from rl.loop import RolloutLoop
 from tests.agps_agent.injections import ORDER, Obedient, paint

@@ -50,9 +50,9 @@ def run(argv: Sequence[str]) -> int:
     check_vlm(options.vlm)
     check_at_least(0, seed=options.seed)
     from agps_agent.ask import describe_answer, save_answer
-    from agps_agent.build import build_asker
-    from agps_agent.config import RunConfig
-    from agps_agent.report.overlay import draw_answer
+    from agps_agent.overlay import draw_answer
+    from agps_agent.run.build import build_asker
+    from agps_agent.run.config import RunConfig
     from tools.scene import load_scene
 
     config = RunConfig(

@@ -15,7 +15,7 @@ from agps_agent.cli.options import (
     run_subcommand,
 )
 from agps_agent.cli.tasks import check_task
-from agps_agent.task_options import TaskOptions
+from agps_agent.run.task_options import TaskOptions
 
 Numbers = dict[str, Any]
 
@@ -163,7 +163,7 @@ def _env(argv: Sequence[str]) -> int:
 def _float(argv: Sequence[str]) -> int:
     options = parse_options(FloatOptions, argv, prog="agps bench float")
     check_at_least(1, demos=options.demos, frames=options.frames, dimensions=options.dimensions)
-    from agps_agent.float_trigger.transport import bench_float
+    from agps_agent.detectors.float.transport import bench_float
 
     return _measure(
         lambda: bench_float(demos=options.demos, frames=options.frames, dimensions=options.dimensions),
@@ -176,7 +176,7 @@ def _agent(argv: Sequence[str]) -> int:
     check_task(options.task)
     check_vlm(options.vlm)
     check_at_least(1, questions=options.questions)
-    from agps_agent.benchmarks import bench_agent
+    from agps_agent.measure.benchmarks import bench_agent
 
     return _measure(
         lambda: bench_agent(options.task, vlm=options.vlm, vlm_model=options.vlm_model, questions=options.questions),
@@ -189,7 +189,7 @@ def _realtime(argv: Sequence[str]) -> int:
     check_task(options.task)
     if options.seconds < 1 or options.agent_s < 0:
         raise UsageError(f"--seconds {options.seconds:g} and --agent-s {options.agent_s:g}: at least 1 s and 0 s.")
-    from agps_agent.benchmarks import bench_realtime
+    from agps_agent.measure.benchmarks import bench_realtime
 
     return _measure(
         lambda: bench_realtime(
@@ -209,7 +209,7 @@ def _memory(argv: Sequence[str]) -> int:
     check_at_least(1, scenes=options.scenes)
     if not options.tolerance_mm > 0:
         raise UsageError(f"--tolerance-mm is {options.tolerance_mm:g}; ask for more than 0.")
-    from agps_agent.benchmarks import bench_memory
+    from agps_agent.measure.benchmarks import bench_memory
 
     return _measure(
         lambda: bench_memory(
@@ -230,7 +230,7 @@ def _grounding(argv: Sequence[str]) -> int:
     check_at_least(0, absent=options.absent, seed=options.seed)
     if not 0.0 <= options.progressed <= 1.0:
         raise UsageError(f"--progressed is {options.progressed:g}; it is a share from 0 to 1.")
-    from agps_agent.grounding_benchmark import bench_grounding
+    from agps_agent.measure.grounding import bench_grounding
 
     return _measure(
         lambda: bench_grounding(

@@ -12,20 +12,20 @@ import numpy as np
 import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
-from agps_agent.signals import terminated_like_ctrl_c
+from agps_agent.run.signals import terminated_like_ctrl_c
 from rl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rl.calibration.board import CharucoBoard, Dictionary
-    from rl.calibration.capture import Key, Progress
-    from rl.calibration.file import CameraCalibration
-    from rl.calibration.solve import Solution
+    from rl.robots.calibration.board import CharucoBoard, Dictionary
+    from rl.robots.calibration.capture import Key, Progress
+    from rl.robots.calibration.solve import Solution
     from rl.robots.cameras.base import CameraDriver
+    from rl.robots.cameras.calibration import CameraCalibration
     from rl.robots.franka.arm import FrankaArm
     from rl.robots.station import CameraConfig, StationConfig
     from rl.types import Box, FloatArray
 else:
-    from rl.calibration.board import Dictionary
+    from rl.robots.calibration.board import Dictionary
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _print_board(argv: Sequence[str]) -> int:
     options = parse_options(PrintOptions, argv, prog="agps calibrate board")
-    from rl.calibration.printing import write_pdf
+    from rl.robots.calibration.printing import write_pdf
 
     board = _board(options.board)
     write_pdf(board, options.out)
@@ -131,13 +131,13 @@ def _print_board(argv: Sequence[str]) -> int:
 
 
 def _board(size: BoardSize) -> "CharucoBoard":
-    from rl.calibration.board import CharucoBoard
+    from rl.robots.calibration.board import CharucoBoard
 
     return CharucoBoard(columns=size.columns, rows=size.rows, square_m=size.square_mm / 1e3, dictionary=size.dictionary)
 
 
 def _check_options(options: CalibrateOptions) -> None:
-    from rl.calibration.views import MIN_VIEWS
+    from rl.robots.calibration.views import MIN_VIEWS
 
     if options.guided + options.auto + options.check > 1:
         raise UsageError("Use one of --guided, --auto and --check.")
@@ -158,9 +158,9 @@ def _check_options(options: CalibrateOptions) -> None:
 def _calibrate(
     options: CalibrateOptions, station: "StationConfig", config: "CameraConfig", board: "CharucoBoard"
 ) -> tuple[dict[str, Any], list[str]]:
-    from rl.calibration.capture import Capture, capture_auto, capture_guided
-    from rl.calibration.file import CameraCalibration
-    from rl.calibration.solve import calibrate
+    from rl.robots.calibration.capture import Capture, capture_auto, capture_guided
+    from rl.robots.calibration.solve import calibrate
+    from rl.robots.cameras.calibration import CameraCalibration
 
     with ExitStack() as stack:
         camera, arm = _open(stack, station, config)
@@ -213,7 +213,7 @@ def _calibrate(
 def _result(
     calibration: "CameraCalibration", solution: "Solution", file: Path, config: "CameraConfig", station: Path
 ) -> tuple[dict[str, Any], list[str]]:
-    from rl.calibration.check import doubts
+    from rl.robots.calibration.check import doubts
 
     found = doubts(calibration)
     numbers = {
@@ -246,9 +246,9 @@ def _result(
 def _check(
     options: CalibrateOptions, station: "StationConfig", config: "CameraConfig", board: "CharucoBoard"
 ) -> tuple[dict[str, Any], list[str]]:
-    from rl.calibration.capture import Capture
-    from rl.calibration.check import board_in_base, doubts, misfits
-    from rl.calibration.file import CameraCalibration
+    from rl.robots.calibration.capture import Capture
+    from rl.robots.calibration.check import board_in_base, doubts, misfits
+    from rl.robots.cameras.calibration import CameraCalibration
 
     file = options.out or config.calibration
     if file is None:
@@ -283,7 +283,7 @@ def _go_above(
     options: CalibrateOptions, arm: "FrankaArm", T_base_tcp: "FloatArray", origin: "FloatArray", workspace: "Box"
 ) -> "tuple[FloatArray | None, str]":
     """Move the TCP above a point if that is possible and wanted; return where it is then, and what to tell."""
-    from rl.calibration.check import hover_path
+    from rl.robots.calibration.check import hover_path
 
     try:
         path = hover_path(origin, T_base_tcp=T_base_tcp, height_m=options.hover_mm / 1e3, workspace=workspace)

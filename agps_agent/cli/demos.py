@@ -9,8 +9,8 @@ import tyro
 
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
-from agps_agent.runs import read_json_object
 from rl.errors import ConfigError
+from rl.files import read_json_object
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _record(argv: Sequence[str]) -> int:
     folder = options.out or _default_folder(options.task, options.robot)
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
-    from agps_agent.demonstrations import record
+    from agps_agent.run.demonstrations import record
 
     record(
         options.task,
@@ -139,7 +139,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     """
     import numpy as np
 
-    from rl.tasks.demos import read_episode
+    from rl.demonstrations import read_episode
 
     manifest = _read_manifest(folder)
     episodes = []

@@ -10,11 +10,11 @@ import tyro
 
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
-from agps_agent.float_trigger import FloatConfig
+from agps_agent.detectors import FloatConfig
 from rl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from agps_agent.float_trigger import FloatDetector
+    from agps_agent.detectors import FloatDetector
 
 Images = dict[str, np.ndarray]
 """Per camera (T, H, W, 3) uint8."""
@@ -75,10 +75,10 @@ def _fit(argv: Sequence[str]) -> int:
     check_task(options.task)
     check_at_least(1, n=options.n)
     check_at_least(0, seed=options.seed)
-    from agps_agent.build import build_encoder, build_env
-    from agps_agent.config import RunConfig
-    from agps_agent.float_trigger.evaluation import fit_detector
-    from rl.tasks.demos import load_demos, record_demos
+    from agps_agent.detectors.float.evaluation import fit_detector
+    from agps_agent.run.build import build_encoder, build_env
+    from agps_agent.run.config import RunConfig
+    from rl.demonstrations import load_demos, record_demos
 
     file = options.out or _default_file(options.task)
     with json_only_on_stdout(options.json) as show:
@@ -116,7 +116,7 @@ def _eval(argv: Sequence[str]) -> int:
     check_task(options.task)
     check_at_least(1, good=options.good, bad=options.bad)
     check_at_least(0, seed=options.seed)
-    from agps_agent.float_trigger import FloatDetector
+    from agps_agent.detectors import FloatDetector
 
     file = options.file or _default_file(options.task)
     if not file.is_file():
@@ -135,10 +135,10 @@ def _eval(argv: Sequence[str]) -> int:
 
 
 def _score(detector: "FloatDetector", options: EvalOptions) -> dict[str, Any]:
-    from agps_agent.build import build_encoder, build_env
-    from agps_agent.config import RunConfig
-    from agps_agent.float_trigger.evaluation import evaluate_detector
-    from rl.tasks.demos import record_demos, record_miss
+    from agps_agent.detectors.float.evaluation import evaluate_detector
+    from agps_agent.run.build import build_encoder, build_env
+    from agps_agent.run.config import RunConfig
+    from rl.demonstrations import record_demos, record_miss
 
     env = build_env(RunConfig(task=options.task))
     try:

@@ -9,8 +9,8 @@ import tyro
 
 from agps_agent.cli.options import UsageError, check_at_least, parse_options
 from agps_agent.cli.tasks import check_task
-from agps_agent.signals import terminated_like_ctrl_c
-from agps_agent.task_options import TaskOptions
+from agps_agent.run.signals import terminated_like_ctrl_c
+from agps_agent.run.task_options import TaskOptions
 
 
 @dataclass(frozen=True)

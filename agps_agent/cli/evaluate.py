@@ -10,13 +10,13 @@ import tyro
 
 from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
-from agps_agent.runs import RunDirectory
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.task_options import TaskOptions
 from agps_agent.state import AgentSettings
-from agps_agent.task_options import TaskOptions
 from rl.evaluation import EvaluationResult
 
 if TYPE_CHECKING:  # loads half of the program; only needed to run
-    from agps_agent.config import RunConfig
+    from agps_agent.run.config import RunConfig
 
 PROG = "agps eval"
 AGENT_ALONE = "--agent-alone"
@@ -88,10 +88,10 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
         check_at_least(1, episodes=options.episodes)
     check_at_least(0, seed=options.seed, threads=options.threads)
     directory = RunDirectory.open(options.run_dir)
-    from agps_agent.build import evaluation_env, load_policy
-    from agps_agent.config import load_config
+    from agps_agent.run.build import evaluation_env, load_policy
+    from agps_agent.run.config import load_config
     from rl.evaluation import evaluate
-    from rl.learner import prepare_process
+    from rl.process import prepare_process
 
     config = _with_station(load_config(directory), options)
     episodes = options.episodes or (50 if config.robot == "sim" else 10)
@@ -124,8 +124,8 @@ def _evaluate_agent(argv: Sequence[str]) -> int:
     check_at_least(1, episodes=options.episodes, max_questions=options.max_questions)
     check_at_least(0, seed=options.seed)
     options.task_options.overrides(options.task)
-    from agps_agent.agent_alone import run_agent_alone
-    from agps_agent.config import RunConfig
+    from agps_agent.measure.agent_alone import run_agent_alone
+    from agps_agent.run.config import RunConfig
 
     config = RunConfig(
         task=options.task,

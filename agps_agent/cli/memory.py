@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
-from agps_agent.runs import RunDirectory, read_json_object
+from agps_agent.run.directory import RunDirectory
 from rl.errors import ConfigError
+from rl.files import read_json_object
 
 if TYPE_CHECKING:
     from tools.memory import EpisodicMemory, MemoryRecord
@@ -103,7 +104,7 @@ def _list(argv: Sequence[str]) -> int:
 def _show(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps memory show")
     place = _find(options.folder, options.task)
-    from tools.memory_record import to_json
+    from tools.memory.record import to_json
 
     for record in place.records():
         if record.id == options.record:

@@ -19,7 +19,7 @@ from agps_agent.cli.options import (
 )
 
 if TYPE_CHECKING:  # heavy: loaded when a command needs them
-    from agps_agent.tracing.replay import Query, Variant
+    from agps_agent.measure.replay.replay import Query, Variant
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ def _replay(argv: Sequence[str]) -> int:
         check_vlm(vlm)
     if options.limit is not None:
         check_at_least(1, limit=options.limit)
+    from agps_agent.measure.replay.comparison import comparison_table, write_comparison_page
+    from agps_agent.measure.replay.experiments import check_account, run_experiment
+    from agps_agent.measure.replay.replay import load_queries, replay, summarise
     from agps_agent.report.interventions import spread
-    from agps_agent.tracing.comparison import comparison_table, write_comparison_page
-    from agps_agent.tracing.experiments import check_account, run_experiment
-    from agps_agent.tracing.replay import load_queries, replay, summarise
 
     if options.langsmith:
         check_account()
@@ -143,7 +143,7 @@ def _replay(argv: Sequence[str]) -> int:
 
 def _variants(options: ReplayOptions, queries: "Sequence[Query]") -> "list[Variant]":
     """Return every chosen prompt with every chosen model."""
-    from agps_agent.build import build_variant
+    from agps_agent.measure.replay.replay import build_variant
     from agps_agent.state import AgentSettings
 
     tasks = {query.scene.task for query in queries}

@@ -11,20 +11,20 @@ import tyro
 
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
-from agps_agent.runs import RunDirectory, default_classifier, reward_folder
-from agps_agent.task_options import TaskOptions
+from agps_agent.run.directory import RunDirectory, default_classifier, reward_folder
+from agps_agent.run.task_options import TaskOptions
 from rl.errors import ConfigError
-from rl.reward_classifier import FitConfig
+from rl.rewards.classifier import FitConfig
 from rl.tasks import get_task
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from rl.envs import ManipulationEnv
-    from rl.reward_classifier import RewardClassifier
-    from rl.reward_classifier.collecting import Policy
-    from rl.reward_classifier.frames import FrameEpisode
-    from rl.reward_classifier.judging import FrameScore, VerdictScore
+    from rl.rewards.classifier import RewardClassifier
+    from rl.rewards.classifier.collecting import Policy
+    from rl.rewards.classifier.frames import FrameEpisode
+    from rl.rewards.classifier.judging import FrameScore, VerdictScore
 
 COLLECT_SEED, JUDGE_SEED = 5_000_000, 6_000_000
 """Starts of collected and of judged rollouts: never demonstrated, trained on or evaluated on."""
@@ -177,8 +177,8 @@ def _collect(argv: Sequence[str]) -> int:
 def _collect_in_simulation(
     options: CollectOptions, folder: Path, positive: int, negative: int
 ) -> "Sequence[FrameEpisode]":
-    from rl.reward_classifier.collecting import collect_episodes
-    from rl.reward_classifier.frames import save_frames
+    from rl.rewards.classifier.collecting import collect_episodes
+    from rl.rewards.classifier.frames import save_frames
 
     env = _env(options.task, options.image_size, options.task_options)
     try:
@@ -200,7 +200,7 @@ def _collect_in_simulation(
 
 
 def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, negative: int) -> "Sequence[FrameEpisode]":
-    from agps_agent.reward_frames import record_frames
+    from agps_agent.run.reward_frames import record_frames
 
     try:
         return record_frames(
@@ -236,8 +236,8 @@ def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
     check_task(options.task)
     check_at_least(0, threads=options.threads)
-    from rl.learner import prepare_process
-    from rl.reward_classifier import fit_classifier, load_frames
+    from rl.process import prepare_process
+    from rl.rewards.classifier import fit_classifier, load_frames
 
     file = options.out or default_classifier(options.task, options.robot)
     frames = load_frames(options.data or (default_frames(options.task, options.robot),), task=options.task)
@@ -269,10 +269,10 @@ def _eval(argv: Sequence[str]) -> int:
     check_at_least(0, rollouts=options.rollouts or 0, seed=options.seed)
     check_at_least(1, n=options.n)
     from agps_agent.report.classifier_page import write_classifier_page
-    from rl.learner import prepare_process
-    from rl.reward_classifier import RewardClassifier, load_frames
-    from rl.reward_classifier.frames import recorded_on
-    from rl.reward_classifier.judging import score_frames
+    from rl.process import prepare_process
+    from rl.rewards.classifier import RewardClassifier, load_frames
+    from rl.rewards.classifier.frames import recorded_on
+    from rl.rewards.classifier.judging import score_frames
 
     folder = options.out or reward_folder(options.task, options.robot) / "eval"
     classifier = RewardClassifier.load(options.file or default_classifier(options.task, options.robot))
@@ -330,7 +330,7 @@ def _rollouts(options: EvalOptions, robots: set[str]) -> int:
 
 
 def _judge(classifier: "RewardClassifier", options: EvalOptions, rollouts: int) -> "list[VerdictScore]":
-    from rl.reward_classifier.judging import RUNS, judge_rollouts, score_verdicts
+    from rl.rewards.classifier.judging import RUNS, judge_rollouts, score_verdicts
 
     policy = _policy(options.run, options.task, classifier.image_size)
     with _judging_env(options, classifier.image_size) as env, _progress() as progress:
@@ -353,7 +353,7 @@ def _judging_env(options: EvalOptions, image_size: int) -> "Iterator[Manipulatio
         with closing(_env(options.task, image_size, options.task_options)) as env:
             yield env
         return
-    from agps_agent.demonstrations import open_moved_arm
+    from agps_agent.run.demonstrations import open_moved_arm
 
     with open_moved_arm(
         options.task,
@@ -417,8 +417,8 @@ def default_frames(task: str, robot: str = "sim") -> Path:
 
 
 def _env(task: str, image_size: int, task_options: TaskOptions) -> "ManipulationEnv":
-    from agps_agent.build import build_env
-    from agps_agent.config import RunConfig
+    from agps_agent.run.build import build_env
+    from agps_agent.run.config import RunConfig
 
     return build_env(RunConfig.model_validate({"task": task, "image_size": image_size, "task_options": task_options}))
 
@@ -427,8 +427,8 @@ def _policy(run_dir: Path | None, task: str, image_size: int) -> "Policy | None"
     """Return how the newest policy of a run acts, with the randomness that it explores with."""
     if run_dir is None:
         return None
-    from agps_agent.build import load_policy
-    from agps_agent.config import load_config
+    from agps_agent.run.build import load_policy
+    from agps_agent.run.config import load_config
 
     directory = RunDirectory.open(run_dir)
     config = load_config(directory)

@@ -34,8 +34,8 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(f"--fail-share is {options.fail_share:g}; use 0 (none) to 1 (all).")
     if not options.faults:
         raise UsageError("--faults is empty; name at least one, or leave it out.")
-    from agps_agent.build import build_chat_model
     from agps_agent.models.server import serve_model
+    from agps_agent.run.build import build_chat_model
     from agps_agent.state import AgentSettings
 
     chat = build_chat_model("embedded", name=None, settings=AgentSettings())

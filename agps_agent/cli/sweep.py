@@ -9,7 +9,7 @@ import tyro
 
 from agps_agent.cli.options import UsageError, check_at_least, parse_options
 from agps_agent.cli.tasks import check_task
-from agps_agent.methods import METHODS, Method
+from agps_agent.run.methods import METHODS, Method
 from rl.errors import AgpsError
 
 
@@ -36,7 +36,7 @@ class SweepOptions:
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps sweep`."""
-    from agps_agent.report.experiments import Cell, Sweep, cells, run_sweep, write_tables
+    from agps_agent.measure.sweep import Cell, Sweep, cells, run_sweep, write_tables
 
     own, passed_on = list(argv), []
     if "--" in own:

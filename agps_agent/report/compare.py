@@ -8,8 +8,9 @@ from statistics import median
 
 from agps_agent.report import figures, html
 from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of
-from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
+from agps_agent.run.directory import Row, RunDirectory
 from rl.evaluation import wilson_interval
+from rl.files import read_json_object, write_atomically
 
 TABLE_HEAD = (
     "method",

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from agps_agent.report.overlay import draw_answer
-from agps_agent.runs import Row, RunDirectory
+from agps_agent.overlay import draw_answer
+from agps_agent.run.directory import Row, RunDirectory
 from rl.types import InterventionEnd
 from tools.describe import describe_end
 

@@ -5,7 +5,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from agps_agent.methods import METHODS
 from agps_agent.report import figures, html
 from agps_agent.report.curves import (
     REWARD_ERRORS,
@@ -18,8 +17,10 @@ from agps_agent.report.curves import (
     training_curve,
 )
 from agps_agent.report.interventions import InterventionView, read_interventions, spread
-from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
+from agps_agent.run.directory import Row, RunDirectory
+from agps_agent.run.methods import METHODS
 from rl.evaluation import wilson_interval
+from rl.files import read_json_object, write_atomically
 
 FIRST_CARDS = 9
 """Interventions shown at once; the others unfold."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from rl.algorithm import check_at_least_one
+from rl.config import check_at_least_one, check_number
 from rl.conrft.consistency import NoiseScales
 from rl.drq.config import Gripper, PixelConfig
 from rl.errors import ConfigError
@@ -30,6 +30,7 @@ class StageConfig:
     def __post_init__(self) -> None:
         """Refuse weights below 0."""
         for name in ("bc_weight", "q_weight", "conservative_weight"):
+            check_number(name, getattr(self, name))
             if getattr(self, name) < 0.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; ask for at least 0.")
 

@@ -14,7 +14,7 @@ from rl.errors import ConfigError
 from rl.robots import panda
 from rl.robots.base import CLOSED_BELOW, CONTROL_RATE_HZ
 from rl.robots.grasp import MODEL_ARRAYS, Grasp, ties_mjcf
-from rl.robots.rendering import Renderer, intrinsics
+from rl.robots.rendering import Renderer, intrinsics, mounted_pose
 from rl.tasks.base import TOOL_DOWN, Camera, SceneVariation, Task
 from rl.transforms import matrix_to_rotvec
 from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
@@ -307,4 +307,5 @@ class MujocoBackend:
             depth_m=depth_m,
             K=intrinsics(width=AGENT_WIDTH, height=AGENT_HEIGHT, fovy_deg=camera.fovy_deg),
             T_base_cam=T_base_cam,
+            T_mount_cam=mounted_pose(camera),  # without the jitter of an episode: that is one station
         )

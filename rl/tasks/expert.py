@@ -14,10 +14,7 @@ from rl.tasks.towel_expert import TowelExpert
 from rl.tasks.towel_folding import TowelFolding
 from rl.tasks.usb_expert import UsbExpert
 from rl.tasks.usb_insertion import UsbInsertion
-from rl.types import FloatArray, Observation
-
-Expert = Callable[[Observation, Mapping[str, FloatArray]], npt.NDArray[np.float32]]
-"""From an observation and the simulator's named points to an action; the same for the same arguments."""
+from rl.types import Expert, FloatArray, Observation
 
 _EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {
     KnotHanging: KnotExpert,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from agps_agent.cli.main import main
-from agps_agent.demonstrations import open_moved_arm
-from agps_agent.task_options import TaskOptions
+from agps_agent.run.demonstrations import open_moved_arm
+from agps_agent.run.task_options import TaskOptions
 from rl.envs import make_env
-from rl.reward_classifier.collecting import DemonstratesAndUndoes, collect_episodes, run_actor
-from rl.reward_classifier.frames import save_frames
+from rl.rewards.classifier.collecting import DemonstratesAndUndoes, collect_episodes, run_actor
+from rl.rewards.classifier.frames import save_frames
 from rl.tasks.expert import make_expert
 
 pytest.importorskip("franky", reason="needs the extra robot")
@@ -37,7 +37,7 @@ def test_frames_of_the_arm_become_the_reward_of_a_run(emulator, tmp_path, monkey
 
     env = make_env(NAME, robot="fake")  # a few frames of the arm are no data set
     save_frames(tmp_path / "more", list(collect_episodes(env, positive=30, negative=90, seed=9)), env=env, seed=0)
-    tiny = ["--width", "4", "--updates", "20", "--least-positives", "3", "--data", "seen", "more", "--json"]
+    tiny = ["--width", "8", "--updates", "20", "--least-positives", "3", "--data", "seen", "more", "--json"]
     assert main(["reward", "fit", NAME, "--robot", "franka", *tiny]) == 0
     assert json.loads(capsys.readouterr().out)["file"] == f"runs/reward/franka-{NAME}/classifier.pt"
 

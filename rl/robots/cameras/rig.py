@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rl.calibration.file import CameraCalibration
 from rl.errors import ConfigError
 from rl.robots.cameras.alignment import sample_depth
 from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
+from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.cameras.opening import open_camera
 from rl.robots.station import CameraConfig
 from rl.tasks.base import Task
@@ -145,6 +145,7 @@ class CameraRig:
             depth_m=depth_m,
             K=mounted.driver.info.K,
             T_base_cam=pose_at(frame.time_s) @ T if mounted.config.mount == "hand" else T,
+            T_mount_cam=T,
         )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rl.calibration.file import CameraCalibration
 from rl.robots import panda
-from rl.robots.emulator.profiles import CameraProfile, mounted_pose, task_cameras
+from rl.robots.cameras.calibration import CameraCalibration
+from rl.robots.emulator.profiles import CameraProfile, task_cameras
+from rl.robots.rendering import mounted_pose
 from rl.tasks.base import Task
 
 MAX_AGE_S = 0.5

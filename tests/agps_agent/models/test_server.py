@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from agps_agent.ask import ask
 from agps_agent.graph import build_graph
-from agps_agent.models.embedded import EmbeddedVLM
 from agps_agent.models.gate import CallGate, CallLimits
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.openai_compat import OpenAICompatConfig, check_endpoint, open_chat_model
 from agps_agent.models.profiles import find_profile
 from agps_agent.models.server import ModelServer, serve_model

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agps_agent.report import write_report
-from agps_agent.runs import RunDirectory
+from agps_agent.run.directory import RunDirectory
 from tests.agps_agent.report.synthetic import make_run
 
 

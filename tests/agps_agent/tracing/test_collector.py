@@ -16,7 +16,7 @@ from agps_agent.tracing import client
 from agps_agent.tracing.images import image_name
 from rl.errors import ConfigError
 from tests.agps_agent import scripted
-from tests.agps_agent.tracing.conftest import clear_caches
+from tests.agps_agent.conftest import clear_caches
 
 
 def picture(seed: int):

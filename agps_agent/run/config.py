@@ -1,0 +1,307 @@
+"""Everything that a run can be told: documented here, reachable from the command line, saved as config.json."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from agps_agent.detectors import FloatConfig, StallConfig
+from agps_agent.run.confirm import is_first_run
+from agps_agent.run.directory import RunDirectory, default_classifier
+from agps_agent.run.methods import METHODS, Method, Plan
+from agps_agent.run.task_options import TaskOptions
+from agps_agent.state import AgentSettings
+from agps_agent.supervisor import SupervisorConfig
+from rl.conrft.config import ConRFTConfig
+from rl.demonstrations import recorded_count
+from rl.drq.config import PRESETS, DrQConfig, Preset
+from rl.errors import AgpsError, ConfigError
+from rl.files import read_json_object, write_atomically
+from rl.guidance import GuidanceConfig
+from rl.human import SimulatedHumanConfig
+from rl.robots.station import load_station
+from rl.tasks import TASK_NAMES, get_task
+from rl.tasks.base import Recipe
+
+Robot = Literal["sim", "franka"]
+Reward = Literal["truth", "classifier", "keys"]
+
+TESTED_PACKAGES = (
+    "agps",
+    "chromadb",
+    "gymnasium",
+    "langchain-core",
+    "langchain-openai",
+    "langgraph",
+    "mujoco",
+    "numpy",
+    "pot",
+    "stable-baselines3",
+    "torch",
+)
+"""Packages whose version can change a result; saved beside the configuration."""
+
+
+class RunConfig(BaseModel):
+    """Train a policy on TASK with the agent in place of the human.
+
+    What is not given comes from the task's recipe: method, demonstrations, budgets and learner settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: tyro.conf.Positional[str]
+    """Task to learn: usb_insertion, knot_hanging or towel_folding."""
+    method: Method = "agps"
+    """DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on demonstrations alone (conrft), then
+    with the agent (agps-conrft) or a human (hil-conrft)."""
+    robot: Robot = "sim"
+    """Where the task runs: sim is MuJoCo, franka an FR3 (or its emulator) as --station describes it."""
+    station: Path = Path("station.toml")
+    """franka: file that describes arm, workspace and cameras."""
+    robot_ip: str | None = None
+    """franka: address of the control box in place of the station's."""
+    speed: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """franka: longest control step over the task's; start with 0.2."""
+    confirm: bool = False
+    """franka: ask in the terminal before each waypoint of the agent. On by default for the first runs of a station."""
+    teleop: Literal["spacemouse", "gamepad", "simulated"] = "spacemouse"
+    """franka: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
+    vlm: str = "embedded"
+    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    vlm_model: str | None = None
+    """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
+    memory: str | None = None
+    """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
+    The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
+    demos: Annotated[int, Field(ge=0)] = 20
+    """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). franka: 0 by default."""
+    demos_dir: Path | None = None
+    """Take demonstrations from this folder, which `agps demos record` wrote; all of them if --demos is not given."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random; in lockstep it fixes the whole run."""
+    max_env_steps: Annotated[int, Field(ge=1)] = 10_000
+    """Budget of control steps."""
+    max_minutes: Annotated[float, Field(gt=0)] = 5.0
+    """Budget of wall-clock training time, pre-training included, [min]."""
+    pretrain_steps: Annotated[int, Field(ge=1)] = 4_000
+    """ConRFT: updates on demonstrations alone, before the first control step (paper: 48,000)."""
+    run_dir: Path | None = None
+    """Where everything is written. None: runs/TASK/METHOD-demosN-seedN."""
+    preset: Preset = "tuned"
+    """Learner settings to start from: what measures best on two cores, or HIL-SERL's literal ones."""
+    image_size: Literal[64, 128, 256] = 64
+    """Edge of the policy's images, [px]."""
+    mode: Literal["auto", "prune", "guide"] = "auto"
+    """Intervention to ask for: what the agent decides, always a box, or always waypoints."""
+    on_trigger: Literal["hold", "continue"] = "hold"
+    """What the arm does while the agent thinks: hold still (the paper), or continue with the policy and take the answer
+    when it comes."""
+    store_guided: Literal["online", "both", "success"] = "success"
+    """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
+    if the episode succeeds). From the method: both where a human helps, else success."""
+    reward: Reward = "truth"
+    """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth.
+    franka: truth only with an emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    reward_model: Path | None = None
+    """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/
+    on a robot."""
+    eval_every: Annotated[int, Field(ge=0)] = 1_000
+    """Evaluate the policy alone every so many control steps; 0: only at the end."""
+    eval_episodes: Annotated[int, Field(ge=1)] = 50
+    """Episodes of the final evaluation: deterministic policy, no agent, no box."""
+    curve_episodes: Annotated[int, Field(ge=1)] = 20
+    """Episodes of each evaluation on the way."""
+    learner: Literal["lockstep", "threaded"] = "lockstep"
+    """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
+    threads: Annotated[int, Field(ge=0)] = 1
+    """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
+
+    final_policy: Literal["last", "best"] = "last"
+    """Policy that a run ends with: the last, or the one with the best evaluation on the way, the later of equals."""
+    stop_when_solved: bool = True
+    """End the training before the budget once two evaluations in a row are perfect."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 1_000
+    """Save a checkpoint every so many control steps; 0: only at the end."""
+
+    record_every: Annotated[int, Field(ge=0)] = 10
+    """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
+
+    task_options: TaskOptions = TaskOptions()
+    """What to change about the task."""
+    drq: DrQConfig = DrQConfig()
+    """DrQ; starts from --preset and the task's recipe."""
+    conrft: ConRFTConfig = ConRFTConfig()
+    """ConRFT; starts from the task's recipe."""
+    detector: Annotated[FloatConfig, tyro.conf.arg(name="float")] = FloatConfig()
+    """The failure detector."""
+    stall: StallConfig = StallConfig()
+    """What watches until FLOAT has enough good rollouts to compare with."""
+    supervisor: SupervisorConfig = SupervisorConfig()
+    """When a trigger becomes a question to the agent."""
+    agent: AgentSettings = AgentSettings()
+    """Limits of one question."""
+    guidance: GuidanceConfig = GuidanceConfig()
+    """When a waypoint is reached."""
+    human: SimulatedHumanConfig = SimulatedHumanConfig()
+    """The simulated human."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_recipe(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        start = start_values(
+            values.get("task"),
+            values.get("method"),
+            values.get("preset", "tuned"),
+            robot=values.get("robot", "sim"),
+            station=values.get("station"),
+            demos_dir=values.get("demos_dir"),
+        )
+        for name in ("drq", "conrft"):
+            if name in start and isinstance(given := values.get(name), Mapping):
+                start[name] = _merged(asdict(start[name]), given)
+                values = {key: value for key, value in values.items() if key != name}
+        return {**start, **values}
+
+    @field_validator("demos")
+    @classmethod
+    def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
+        method = info.data.get("method")
+        if method is not None and METHODS[method].algorithm == "conrft" and demos == 0:
+            raise ValueError(f"{method} learns from demonstrations first, ask for at least 1")
+        return demos
+
+    @field_validator("vlm")
+    @classmethod
+    def _is_embedded_or_url(cls, vlm: str) -> str:
+        if vlm != "embedded" and not vlm.startswith(("http://", "https://")):
+            raise ValueError("use `embedded` or a URL such as http://localhost:8000/v1")
+        return vlm
+
+    @property
+    def plan(self) -> Plan:
+        """What the method does."""
+        return METHODS[self.method]
+
+    @property
+    def reward_file(self) -> Path | None:
+        """Classifier that training is rewarded by; None where it is the truth, or a person."""
+        if self.reward != "classifier":
+            return None
+        return self.reward_model or default_classifier(self.task, self.robot)
+
+    def default_run_dir(self) -> Path:
+        """Return where the run is written when --run-dir is not given."""
+        arm = "" if self.robot == "sim" else f"{self.robot}-"
+        return Path("runs") / self.task / f"{arm}{self.method}-demos{self.demos}-seed{self.seed}"
+
+
+def start_values(
+    task: str | None,
+    method: str | None,
+    preset: str,
+    *,
+    robot: str = "sim",
+    station: Path | str | None = None,
+    demos_dir: Path | str | None = None,
+) -> dict[str, Any]:
+    """Return the fields of `RunConfig` that a few others decide where they are not given.
+
+    What is unknown decides nothing here: validation reports it.
+    """
+    recipe = get_task(task).recipe if task in TASK_NAMES else Recipe()
+    plan = METHODS.get(method or recipe.method)  # type: ignore[call-overload]  # any text may have been typed
+    values: dict[str, Any] = {
+        "method": recipe.method,
+        "demos": recipe.demos,
+        "max_env_steps": recipe.max_env_steps,
+        "max_minutes": recipe.max_minutes,
+        "pretrain_steps": recipe.pretrain_steps,
+        "final_policy": recipe.final_policy,
+        "conrft": ConRFTConfig.of(**recipe.conrft),
+    }
+    if preset in PRESETS:
+        values["drq"] = DrQConfig.preset(preset, **recipe.drq)
+    if plan is not None:
+        values["store_guided"] = plan.store_guided
+    if robot == "franka":
+        values |= _on_a_robot(task, Path(station or "station.toml"))
+    if demos_dir is not None:
+        values["demos"] = recorded_count(Path(demos_dir))
+    return values
+
+
+def _on_a_robot(task: str | None, station: Path) -> dict[str, Any]:
+    """Return what is different where every step takes a tenth of a second and somebody stands by."""
+    try:
+        is_emulated = load_station(station).truth is not None
+    except ConfigError:  # reported when the station is opened
+        is_emulated = False
+    judged = "classifier" if task is not None and default_classifier(task, "franka").is_file() else "keys"
+    return {
+        "demos": 0,
+        "max_minutes": 120.0,
+        "eval_episodes": 10,
+        "curve_episodes": 5,
+        "learner": "threaded",
+        "reward": "truth" if is_emulated else judged,
+        "confirm": not is_emulated and is_first_run(station),
+    }
+
+
+def _merged(start: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the start with what is given in its place, also within mappings."""
+    merged = {**start, **given}
+    for name in start.keys() & given.keys():
+        if isinstance(start[name], Mapping) and isinstance(given[name], Mapping):
+            merged[name] = _merged(start[name], given[name])
+    return merged
+
+
+def save_config(config: RunConfig, run: RunDirectory) -> None:
+    """Write config.json: the complete configuration and the versions that it ran with."""
+    content = {"config": config.model_dump(mode="json"), "versions": installed_versions()}
+    write_atomically(run.config, json.dumps(content, indent=2) + "\n")
+
+
+def load_config(run: RunDirectory) -> RunConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        AgpsError: If config.json is damaged.
+        ConfigError: If it was written by a version with other fields.
+    """
+    content = read_json_object(run.config)
+    if not isinstance(content.get("config"), dict):
+        raise AgpsError(f"{run.config} has no `config` object; it is damaged.")
+    try:
+        return RunConfig.model_validate(content["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{run.config} does not fit this version: {field}: {first['msg']}.") from error
+
+
+def load_versions(run: RunDirectory) -> dict[str, str]:
+    """Return the package versions that a run was made with; empty when none were saved."""
+    versions = read_json_object(run.config).get("versions", {})
+    return {str(name): str(version) for name, version in versions.items()}
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of Python and of each package whose version can change a result."""
+    versions = {"python": platform.python_version()}
+    for package in TESTED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

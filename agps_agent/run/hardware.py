@@ -1,0 +1,180 @@
+"""A real arm from a configuration: station, cameras, backend, environment, and the people around it."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agps_agent.run.config import RunConfig
+from agps_agent.run.confirm import is_terminal, wait_for_enter
+from agps_agent.run.signals import interrupt_main_thread
+from rl.envs.robot import RobotBackend, RobotEnv, limits_at
+from rl.errors import ConfigError
+from rl.robots.cameras.ages import FrameAges
+from rl.robots.station import StationConfig, load_station
+from rl.supervisor import Hand
+from rl.tasks import get_task
+from rl.tasks.base import Task
+
+if TYPE_CHECKING:  # teleoperation loads a terminal and devices
+    from rl.robots.teleop import KeyReader
+
+
+def station_of(config: RunConfig) -> StationConfig:
+    """Return the station of a run.
+
+    Raises:
+        ConfigError: If its file is missing or wrong.
+    """
+    return load_station(config.station, ip=config.robot_ip)
+
+
+def task_at(config: RunConfig, station: StationConfig) -> Task:
+    """Return the task as it is on a station's table."""
+    return get_task(config.task, **{**station.task, **config.task_options.overrides(config.task)})
+
+
+def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEnv:
+    """Return the task on the arm of the station; nothing moves before `reset`.
+
+    Raises:
+        ConfigError: If station, task and reward do not fit together, or something does not answer.
+        HardwareFault: If a camera does not stream.
+    """
+    station = station_of(config)
+    task = task_at(config, station)
+    check_reward(config, station, has_keys=keys is not None and keys.available)
+    limits = limits_at(task, station.workspace, speed=config.speed)  # refuses before anything is opened
+    ages = FrameAges()
+    backend = _open_backend(config, task, station, prompt=_prompt(keys), ages=ages)
+    env = RobotEnv(
+        task,
+        backend,
+        image_size=config.image_size,
+        limits=limits,
+        knows_truth=station.truth is not None,
+        keys=keys,
+        figures=ages.metrics,
+    )
+    if keys is not None:
+        keys.watch(partial(stop_now, env))
+    return env
+
+
+def stop_now(env: RobotEnv) -> None:
+    """Stop the arm and interrupt the program like Ctrl-C, from any thread: a reset or a question may be under way."""
+    interrupt_main_thread()  # first: nobody may start the arm again
+    env.halt()
+
+
+def open_dry(config: RunConfig, folder: Path | None = None) -> RobotEnv:
+    """Return the task on an arm that is only looked at; what would be commanded is drawn into pictures.
+
+    Args:
+        config: What would be run.
+        folder: Where pictures are written; None: nowhere.
+    """
+    from rl.robots.cameras.rig import CameraRig
+    from rl.robots.franka.arm import FrankaArm
+    from rl.robots.look_only import DryRunBackend
+
+    station = station_of(config)
+    task = task_at(config, station)
+    limits = limits_at(task, station.workspace, speed=config.speed)
+    with ExitStack() as opened:
+        arm = FrankaArm(station.arm, station.workspace)
+        opened.callback(arm.close)
+        cameras = CameraRig(station.cameras, task)
+        opened.callback(cameras.close)
+        backend = DryRunBackend(task, arm, cameras, workspace=limits.workspace, folder=folder)
+        env = RobotEnv(task, backend, image_size=config.image_size, limits=limits)
+        opened.pop_all()
+    return env
+
+
+def _open_backend(
+    config: RunConfig, task: Task, station: StationConfig, *, prompt: Callable[[str], None] | None, ages: FrameAges
+) -> RobotBackend:
+    from rl.robots.cameras.opening import open_camera
+    from rl.robots.cameras.rig import CameraRig
+    from rl.robots.franka.backend import FrankaBackend
+
+    cameras = CameraRig(station.cameras, task, open_camera=lambda camera: ages.watch(open_camera(camera)))
+    try:
+        return FrankaBackend(task, station, cameras=cameras, speed=config.speed, prompt=prompt)
+    except BaseException:
+        cameras.close()
+        raise
+
+
+def check_reward(config: RunConfig, station: StationConfig, *, has_keys: bool) -> None:
+    """Refuse a reward that nobody gives, and a human whom nobody simulates.
+
+    Raises:
+        ConfigError: Saying who could.
+    """
+    if config.reward == "truth" and station.truth is None:
+        raise ConfigError(
+            "--reward truth: a real table tells nobody where things are; use --reward classifier (`agps reward fit`) "
+            "or --reward keys."
+        )
+    if config.reward == "keys" and not has_keys:
+        raise ConfigError(
+            "--reward keys: there is no terminal to press s (success) and f (fail) in; run this in a terminal, or use "
+            "--reward classifier."
+        )
+    if config.teleop == "simulated" and config.plan.helper == "human" and station.truth is None:
+        raise ConfigError("--teleop simulated: only an emulator knows the truth; use spacemouse or gamepad.")
+
+
+def open_keys(stack: ExitStack) -> "KeyReader | None":
+    """Return the operator's keys until the stack unwinds; None without a terminal.
+
+    A terminal in the background of another program is not ours to read from.
+    """
+    import sys
+
+    if not is_terminal(sys.stdin):
+        return None
+    from rl.robots.teleop import KeyReader
+
+    return stack.enter_context(KeyReader())
+
+
+def _prompt(keys: "KeyReader | None") -> Callable[[str], None] | None:
+    """Return what asks the operator for a job before an episode; None where nobody is there."""
+    if keys is None or not keys.available:
+        return None
+
+    def ask(job: str) -> None:
+        with keys.suspended():
+            wait_for_enter(f"Before the next episode: {job}")
+
+    return ask
+
+
+def suspends(keys: "KeyReader | None") -> Callable[[], AbstractContextManager[None]]:
+    """Return what gives the terminal back while something is asked."""
+    return contextlib.nullcontext if keys is None else keys.suspended
+
+
+def open_hand(config: RunConfig, task: Task) -> Hand:
+    """Return the device in the human's hand.
+
+    Raises:
+        ConfigError: If it is not there.
+    """
+    from rl.robots.teleop import GamepadHand, HandConfig, SpaceMouseHand
+
+    teleop = station_of(config).teleop
+    hand = HandConfig(
+        actions=task.actions,
+        deadband=teleop.deadband,
+        translation_scale=teleop.translation_scale,
+        rotation_scale=teleop.rotation_scale,
+        operator_yaw_rad=math.radians(teleop.operator_yaw_deg),
+    )
+    return GamepadHand(hand) if config.teleop == "gamepad" else SpaceMouseHand(hand)

@@ -1,0 +1,189 @@
+"""Demonstrations: recorded by an expert, kept as a folder of episodes."""
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rl.episodes import STATE, Episode, check_episode, image_shapes
+from rl.errors import AgpsError, ConfigError
+from rl.rollout import run_episode
+from rl.tasks.expert import make_expert, mistaken
+from rl.types import Expert
+
+if TYPE_CHECKING:  # environments are built on tasks
+    from rl.envs.manipulation import ManipulationEnv
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "demos.json"
+
+
+def record_demos(env: "ManipulationEnv", expert: Expert | None = None, *, n: int, seed: int) -> list[Episode]:
+    """Return `n` successful episodes of an expert; failed ones are counted in the log and left out.
+
+    Episode k starts from the seed `seed + k`, which it carries under `seed`.
+
+    Args:
+        env: Environment to act in.
+        expert: The task's scripted expert if None.
+        n: Episodes to keep.
+        seed: Seed of the first attempt.
+
+    Raises:
+        ConfigError: If the expert fails more often than it succeeds.
+    """
+    expert = expert or make_expert(env.task)
+    episodes: list[Episode] = []
+    attempts = 0
+    while len(episodes) < n:
+        if attempts >= 2 * n + 10:
+            raise ConfigError(f"The expert succeeded in {len(episodes)} of {attempts} episodes; make the task easier.")
+        episode = _rollout(env, expert, seed=seed + attempts)
+        attempts += 1
+        if episode["reward"][-1] > 0:
+            episodes.append(episode)
+    logger.info("Recorded %d demonstrations; %d attempts failed.", n, attempts - n)
+    return episodes
+
+
+def _rollout(env: "ManipulationEnv", expert: Expert, *, seed: int) -> Episode:
+    moments = list(run_episode(env, lambda now: expert(now.observation, env.truth()), seed=seed))
+    steps = moments[1:]
+    return {
+        **{key: np.stack([moment.obs[key] for moment in moments]) for key in moments[0].obs},
+        "action": np.stack([step.info["executed_action"] for step in steps]).astype(np.float32),
+        "reward": np.array([step.reward for step in steps], np.float32),
+        "terminated": np.array([step.terminated for step in steps], np.bool_),
+        "truncated": np.array([step.truncated for step in steps], np.bool_),
+        "seed": np.array(seed, np.int64),
+    }
+
+
+def record_miss(env: "ManipulationEnv", *, seed: int) -> Episode:
+    """Return an episode whose expert takes the target to be 1 to 4 cm beside where it is."""
+    rng = np.random.default_rng(seed)
+    angle_rad, distance_m = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.01, 0.04)
+    expert = mistaken(make_expert(env.task), env.task.landmarks, angle_rad=angle_rad, distance_m=distance_m)
+    return _rollout(env, expert, seed=seed)
+
+
+def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationEnv", seed: int) -> None:
+    """Write `demos.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
+
+    Args:
+        folder: Folder to make.
+        episodes: As `record_demos` returns them.
+        env: Environment they were recorded in.
+        seed: Seed they were recorded with.
+
+    Raises:
+        ConfigError: If the folder is in use.
+        AgpsError: If the disk refuses.
+    """
+    manifest = {
+        "task": env.task.name,
+        "config": dataclasses.asdict(env.task),
+        "image_size": env.image_size,
+        "seed": seed,
+        "seeds": [int(episode["seed"]) for episode in episodes if "seed" in episode],
+        "count": len(episodes),
+    }
+    write_episodes(folder, MANIFEST, manifest, episodes)
+
+
+def write_episodes(folder: Path, name: str, manifest: Mapping[str, Any], episodes: Sequence[Episode]) -> None:
+    """Write a manifest called `name` and one `episode_NNN.npz` each; the folder appears complete or not at all.
+
+    Raises:
+        ConfigError: If the folder is in use.
+        AgpsError: If the disk refuses.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} already exists; name another folder for the episodes.")
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.mkdir(parents=True)
+        for number, episode in enumerate(episodes):
+            np.savez_compressed(unfinished / f"episode_{number:03d}.npz", **dict[str, Any](episode))
+        (unfinished / name).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        unfinished.rename(folder)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        reason = error.strerror or str(error)
+        raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another folder.") from error
+
+
+def load_demos(folder: Path, *, env: "ManipulationEnv") -> list[Episode]:
+    """Return the demonstrations in a folder, for the task and image size of an environment.
+
+    Raises:
+        ConfigError: If there are none, or they are of another task, image size or camera, or a file is damaged.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    for what, wanted in (("task", env.task.name), ("image_size", env.image_size)):
+        if manifest.get(what) != wanted:
+            raise ConfigError(
+                f"The demonstrations in {folder} are of {what} {manifest.get(what)!r}, not {wanted!r}; "
+                "record them with `agps demos record`."
+            )
+    files = sorted(folder.glob("episode_*.npz"))
+    if len(files) != manifest.get("count"):
+        raise ConfigError(
+            f"{folder} has {len(files)} episodes, its {MANIFEST} says {manifest.get('count')}; record anew."
+        )
+    return [_read_fitting(path, env) for path in files]
+
+
+def _read_manifest(folder: Path) -> Mapping[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There are no demonstrations in {folder}; record some with `agps demos record`.") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Cannot read {folder / MANIFEST}: {error}; record the demonstrations anew.") from error
+    if not isinstance(manifest, dict):
+        raise ConfigError(f"{folder / MANIFEST} is not a JSON object; record the demonstrations anew.")
+    return manifest
+
+
+def recorded_count(folder: Path) -> int:
+    """Return the number of demonstrations in a folder, by its manifest; 0 where there is none."""
+    try:
+        return int(_read_manifest(Path(folder)).get("count", 0))
+    except (ConfigError, TypeError, ValueError):
+        return 0
+
+
+def read_episode(path: Path) -> Episode:
+    """Return the arrays of one recorded episode, by name.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            episode: dict[str, npt.NDArray[Any]] = {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); record the demonstrations anew.") from error
+    return episode
+
+
+def _read_fitting(path: Path, env: "ManipulationEnv") -> Episode:
+    """Return a recorded episode that has this environment's cameras, state and actions, and sound values."""
+    episode, space = read_episode(path), env.observation_space
+    state, action = space[STATE].shape, env.action_space.shape
+    assert state is not None and action is not None
+    check_episode(episode, image_shapes(space), state[0], action[0], where=str(path))
+    return episode
