@@ -104,6 +104,8 @@ class Trigger(TypedDict):
     """Number of the rollout in its run."""
     alone: NotRequired[list[int]]
     """Successes of the policy without help, and over how many of its newest rollouts."""
+    last_plan: NotRequired[str]
+    """How the waypoints of the question before ended, in the same rollout."""
 
 
 USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)

@@ -230,7 +230,7 @@ def _card(view: InterventionView) -> str:
         success = bool(view.episode.get("success"))
         badges.append(html.badge("succeeded" if success else "failed", "success" if success else "failure"))
         where += f" · rollout {view.episode.get('episode', '?')}"
-    lines = [view.failure_mode, view.reason, view.effect]
+    lines = [view.failure_mode, view.reason, view.effect, view.end]
     facts = " · ".join(fact for fact in (view.trigger, view.cost) if fact)
     return (
         f'<div class="card">{image}<div class="body"><span class="where">{escape(where)}</span>{" ".join(badges)}'

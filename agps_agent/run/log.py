@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,7 @@ class TrainingLog:
                 "guided_steps": outcome.guided_steps,
                 "pruned_steps": outcome.pruned_steps,
                 "intervention_ids": list(outcome.intervention_ids),
+                "interventions": [asdict(end) for end in outcome.interventions],
                 **self._help(),
                 **details,
                 **self._hardware(),

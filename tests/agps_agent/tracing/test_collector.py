@@ -95,6 +95,14 @@ def test_outcome_of_the_episode_reaches_its_trace(collector) -> None:
     assert collector.store.traces()[0]["feedback"] == [{"key": "episode_success", "score": 1.0, "comment": None}]
 
 
+def test_how_an_intervention_ended_reaches_its_trace(collector) -> None:
+    (trace,) = invoke(collector, [HumanMessage("hello")])
+    client.report_outcome(trace["id"], success=False, ended="blocked after 14 steps")
+    client.flush()
+    (feedback,) = collector.store.traces()[0]["feedback"]
+    assert (feedback["score"], feedback["comment"]) == (0.0, "blocked after 14 steps")
+
+
 def test_nothing_is_reported_when_tracing_is_off(collector, monkeypatch) -> None:
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     clear_caches()
