@@ -290,7 +290,7 @@ class RunDirectory:
         if not self.metrics.is_file():
             return []
         rows: list[Row] = []
-        for line in self.metrics.read_text(errors="replace").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
@@ -332,7 +332,7 @@ def read_json_object(path: Path) -> Row:
         AgpsError: If it cannot be read or is not an object.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AgpsError(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError as error:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +140,14 @@ def test_help_loads_neither_torch_nor_the_graph() -> None:
         "sys.exit(bool({'torch', 'langgraph', 'mujoco', 'matplotlib'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_a_terminal_cannot_show_is_replaced(more: list[str], tmp_path: Path) -> None:
+    make_run(tmp_path / "λ", episodes=3)
+    argv = [sys.executable, "-m", "agps_agent.cli", "report", str(tmp_path / "λ"), *more]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(argv, env=environment, capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    page = json.loads(done.stdout)["report"] if more else done.stdout.decode("latin-1").strip()
+    assert page == str(tmp_path / ("λ" if more else "?") / "report.html")
