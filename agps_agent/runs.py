@@ -139,7 +139,9 @@ class RunDirectory:
         if path.exists() and (not path.is_dir() or not run._may_be_begun):
             if run.has_checkpoint or not run.config.is_file():
                 hint = "add --resume to go on from it, or " if run.has_checkpoint else ""
-                raise ConfigError(f"Run directory {path} already exists and is not empty; {hint}name another --run-dir.")
+                raise ConfigError(
+                    f"Run directory {path} already exists and is not empty; {hint}name another --run-dir."
+                )
             raise ConfigError(run.nothing_to_resume)
         try:
             for folder in (run.checkpoints, run.interventions, run.memory):

@@ -45,7 +45,9 @@ def test_run_that_died_before_its_first_checkpoint_says_what_to_do_in_one_way(ru
     run.config.write_text("{}")
     run.append_metrics({"episode": 0})
     run.demos.mkdir()
-    with pytest.raises(ConfigError, match=r"delete it to begin anew, or name another --run-dir.*--demos-dir") as refused:
+    with pytest.raises(
+        ConfigError, match=r"delete it to begin anew, or name another --run-dir.*--demos-dir"
+    ) as refused:
         RunDirectory.create(run.path)
     assert str(refused.value) == run.nothing_to_resume
     assert run.metrics.is_file()

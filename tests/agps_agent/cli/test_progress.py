@@ -84,7 +84,9 @@ def test_terminal_gets_a_bar() -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_terminal_without_greek_letters_shows_the_rest(encoding: str) -> None:
     shown = io.BytesIO()
-    with ProgressDisplay(max_minutes=5, stream=io.TextIOWrapper(shown, encoding=encoding, write_through=True)) as display:
+    with ProgressDisplay(
+        max_minutes=5, stream=io.TextIOWrapper(shown, encoding=encoding, write_through=True)
+    ) as display:
         display.update(SNAPSHOT)
     sign = "λ" if encoding == "utf-8" else "?"
     assert f"{sign} 0.310 > 0.280, triggers 7" in shown.getvalue().decode(encoding)
