@@ -154,12 +154,12 @@ def _score(detector: "FloatDetector", options: EvalOptions) -> dict[str, Any]:
 
 def missing_rollout(env: "ManipulationEnv", *, seed: int) -> Images:
     """Return the images of a rollout whose expert takes the target to be 1 to 4 cm beside where it is."""
-    from rl.tasks.expert import make_expert
+    from rl.tasks.expert import expert_in
 
     rng = np.random.default_rng(seed)
     angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.01, 0.04)
     offset = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
-    expert = make_expert(env.task)
+    expert = expert_in(env)
     _, info = env.reset(seed=seed)
     frames: list[Mapping[str, np.ndarray]] = [info["observation"].images]
     done = False

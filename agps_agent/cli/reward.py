@@ -317,11 +317,10 @@ def _rollouts(options: EvalOptions, robots: set[str]) -> int:
     if rollouts and options.robot != "sim":
         from rl.robots.station import load_station
 
-        if load_station(options.where.station, ip=options.where.robot_ip).truth is None:
-            raise ConfigError(
-                f"--rollouts {rollouts}: a real table tells nobody whether a verdict is right; use --rollouts 0, and "
-                "watch `agps train --robot franka --reward classifier`: your keys override it."
-            )
+        load_station(options.where.station, ip=options.where.robot_ip).require_truth(
+            f"--rollouts {rollouts}",
+            "use --rollouts 0, and watch `agps train --robot franka --reward classifier`: your keys override it",
+        )
     return rollouts
 
 

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from rl.errors import ConfigError
 from rl.reward_classifier.frames import FrameEpisode
 from rl.tasks.base import Task
-from rl.tasks.expert import Expert, make_expert
+from rl.tasks.expert import Expert, expert_in
 from rl.types import FloatArray, Observation
 
 if TYPE_CHECKING:  # environments may use a classifier
@@ -245,7 +245,7 @@ def collect_episodes(
     Raises:
         ConfigError: If the expert hardly ever succeeds.
     """
-    expert = make_expert(env.task)
+    expert = expert_in(env)
     shares = SHARES if policy is None else SHARES_WITH_POLICY
     given = dict.fromkeys(shares, 0)
     found = missing = episodes = 0

@@ -60,6 +60,7 @@ def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytes
         (["view", "nowhere"], "There is no run directory nowhere"),
         (["ask", "knitting"], "There is no task 'knitting'"),
         (["ask", "usb_insertion", "--vlm", "gpt"], "use `embedded` or a URL"),
+        (["ask", "usb_insertion", "--robot", "franka", "--seed", "5"], "--seed 5 is of a simulated episode"),
         (["bench", "bread"], "has no command 'bread'; use one of env, float, agent,"),
         (["demos", "record", "knitting"], "There is no task 'knitting'"),
         (["demos", "list", "nowhere"], "There are no demonstrations in nowhere"),
