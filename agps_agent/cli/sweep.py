@@ -1,6 +1,5 @@
 """`agps sweep TASK`: the same training over methods, demonstrations and seeds, and one table about all."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import tyro
 
 from agps_agent.cli.options import UsageError, check_at_least, parse_options
 from agps_agent.cli.tasks import check_task
+from agps_agent.cli.terminal import say
 from agps_agent.run.methods import METHODS, Method
 from rl.errors import AgpsError
 
@@ -57,11 +57,11 @@ def run(argv: Sequence[str]) -> int:
     )
 
     def tell(cell: Cell, change: str) -> None:
-        print(f"{change:>8}  {cell.name}", file=sys.stderr, flush=True)
+        say(f"{change:>8}  {cell.name}")
 
     failed = run_sweep(sweep, tell)
     page = write_tables(sweep)
-    print((sweep.directory / "table.md").read_text(), end="")
+    print((sweep.directory / "table.md").read_text(encoding="utf-8"), end="")
     print(page)
     if failed:
         names = ", ".join(cell.name for cell in failed)

@@ -11,7 +11,7 @@ import tyro
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
 from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import check_task
-from agps_agent.run.config import RunConfig, load_config, start_values
+from agps_agent.run.config import RunConfig, fixed_changes, load_config, start_values
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.errors import AgpsError, ConfigError
@@ -151,13 +151,12 @@ def _resumed(config: RunConfig, path: Path) -> RunDirectory:
 
 
 def _refuse_another_run(config: RunConfig, saved: RunConfig) -> None:
-    """What a run is about cannot change on the way; budgets and display can."""
-    for name in ("task", "method", "robot", "demos", "seed", "image_size", "reward", "reward_model"):
-        now, before = getattr(config, name), getattr(saved, name)
-        if now != before:
-            raise UsageError(
-                f"--resume: the run was started with {name} = {before}, not {now}; name another --run-dir."
-            )
+    """What makes a run what it is cannot change on the way."""
+    for name, before, now in sorted(fixed_changes(saved, config)):
+        raise UsageError(
+            f"--resume: the run was started with {name} = {before}, not {now}; resume with the run's own "
+            "configuration, or name another --run-dir."
+        )
 
 
 def _closing_words(summary: Mapping[str, Any], directory: RunDirectory) -> str:

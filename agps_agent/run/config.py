@@ -3,7 +3,8 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -48,6 +49,17 @@ TESTED_PACKAGES = (
 """Packages whose version can change a result; saved beside the configuration."""
 
 
+_ADDRESS = re.compile(r"(//)?[^/]+:\d+(/.*)?")
+"""Host and port without a scheme."""
+
+
+class MayChange:
+    """Marks a setting that a resumed run may be given anew: budgets, what is shown and kept, and where things are.
+
+    All others make a run what it is.
+    """
+
+
 class RunConfig(BaseModel):
     """Train a policy on TASK with the agent in place of the human.
 
@@ -63,19 +75,19 @@ class RunConfig(BaseModel):
     with the agent (agps-conrft) or a human (hil-conrft)."""
     robot: Robot = "sim"
     """Where the task runs: sim is MuJoCo, franka an FR3 (or its emulator) as --station describes it."""
-    station: Path = Path("station.toml")
+    station: Annotated[Path, MayChange] = Path("station.toml")
     """franka: file that describes arm, workspace and cameras."""
-    robot_ip: str | None = None
+    robot_ip: Annotated[str | None, MayChange] = None
     """franka: address of the control box in place of the station's."""
-    speed: Annotated[float, Field(gt=0, le=1)] = 1.0
+    speed: Annotated[float, Field(gt=0, le=1), MayChange] = 1.0
     """franka: longest control step over the task's; start with 0.2."""
-    confirm: bool = False
+    confirm: Annotated[bool, MayChange] = False
     """franka: ask in the terminal before each waypoint of the agent. On by default for the first runs of a station."""
-    teleop: Literal["spacemouse", "gamepad", "simulated"] = "spacemouse"
+    teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
     """franka: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
-    vlm: str = "embedded"
+    vlm: Annotated[str, MayChange] = "embedded"
     """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
-    vlm_model: str | None = None
+    vlm_model: Annotated[str | None, MayChange] = None
     """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
     memory: str | None = None
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
@@ -86,13 +98,13 @@ class RunConfig(BaseModel):
     """Take demonstrations from this folder, which `agps demos record` wrote; all of them if --demos is not given."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random; in lockstep it fixes the whole run."""
-    max_env_steps: Annotated[int, Field(ge=1)] = 10_000
+    max_env_steps: Annotated[int, Field(ge=1), MayChange] = 10_000
     """Budget of control steps."""
-    max_minutes: Annotated[float, Field(gt=0)] = 5.0
+    max_minutes: Annotated[float, Field(gt=0), MayChange] = 5.0
     """Budget of wall-clock training time, pre-training included, [min]."""
-    pretrain_steps: Annotated[int, Field(ge=1)] = 4_000
+    pretrain_steps: Annotated[int, Field(ge=1), MayChange] = 4_000
     """ConRFT: updates on demonstrations alone, before the first control step (paper: 48,000)."""
-    run_dir: Path | None = None
+    run_dir: Annotated[Path | None, MayChange] = None
     """Where everything is written. None: runs/TASK/METHOD-demosN-seedN."""
     preset: Preset = "tuned"
     """Learner settings to start from: what measures best on two cores, or HIL-SERL's literal ones."""
@@ -112,25 +124,25 @@ class RunConfig(BaseModel):
     reward_model: Path | None = None
     """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/
     on a robot."""
-    eval_every: Annotated[int, Field(ge=0)] = 1_000
+    eval_every: Annotated[int, Field(ge=0), MayChange] = 1_000
     """Evaluate the policy alone every so many control steps; 0: only at the end."""
-    eval_episodes: Annotated[int, Field(ge=1)] = 50
+    eval_episodes: Annotated[int, Field(ge=1), MayChange] = 50
     """Episodes of the final evaluation: deterministic policy, no agent, no box."""
-    curve_episodes: Annotated[int, Field(ge=1)] = 20
+    curve_episodes: Annotated[int, Field(ge=1), MayChange] = 20
     """Episodes of each evaluation on the way."""
     learner: Literal["lockstep", "threaded"] = "lockstep"
     """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
-    threads: Annotated[int, Field(ge=0)] = 1
+    threads: Annotated[int, Field(ge=0), MayChange] = 1
     """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
 
     final_policy: Literal["last", "best"] = "last"
     """Policy that a run ends with: the last, or the one with the best evaluation on the way, the later of equals."""
-    stop_when_solved: bool = True
+    stop_when_solved: Annotated[bool, MayChange] = True
     """End the training before the budget once two evaluations in a row are perfect."""
-    checkpoint_every: Annotated[int, Field(ge=0)] = 1_000
+    checkpoint_every: Annotated[int, Field(ge=0), MayChange] = 1_000
     """Save a checkpoint every so many control steps; 0: only at the end."""
 
-    record_every: Annotated[int, Field(ge=0)] = 10
+    record_every: Annotated[int, Field(ge=0), MayChange] = 10
     """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
 
     task_options: TaskOptions = TaskOptions()
@@ -145,7 +157,7 @@ class RunConfig(BaseModel):
     """What watches until FLOAT has enough good rollouts to compare with."""
     supervisor: SupervisorConfig = SupervisorConfig()
     """When a trigger becomes a question to the agent."""
-    agent: AgentSettings = AgentSettings()
+    agent: Annotated[AgentSettings, MayChange] = AgentSettings()
     """Limits of one question."""
     guidance: GuidanceConfig = GuidanceConfig()
     """When a waypoint is reached."""
@@ -163,7 +175,8 @@ class RunConfig(BaseModel):
             values.get("preset", "tuned"),
             robot=values.get("robot", "sim"),
             station=values.get("station"),
-            demos_dir=values.get("demos_dir"),
+            # A finished run is read long after its demonstrations were moved: it knows how many there were.
+            demos_dir=values.get("demos_dir") if "demos" not in values else None,
         )
         for name in ("drq", "conrft"):
             if name in start and isinstance(given := values.get(name), Mapping):
@@ -176,8 +189,19 @@ class RunConfig(BaseModel):
     def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
         method = info.data.get("method")
         if method is not None and METHODS[method].algorithm == "conrft" and demos == 0:
-            raise ValueError(f"{method} learns from demonstrations first, ask for at least 1")
+            on_a_robot = " (record them with `agps demos record --robot`, and name their folder with --demos-dir)"
+            where = on_a_robot if info.data.get("robot") != "sim" else ""
+            raise ValueError(f"{method} learns from demonstrations first, ask for at least 1{where}")
         return demos
+
+    @field_validator("memory")
+    @classmethod
+    def _is_folder_or_url(cls, memory: str | None) -> str | None:
+        if memory == "":
+            raise ValueError("name a folder, or the URL of a Chroma server")
+        if memory is not None and _ADDRESS.fullmatch(memory):
+            raise ValueError(f"for a server write http://{memory}, for a folder of that name ./{memory}")
+        return memory
 
     @field_validator("vlm")
     @classmethod
@@ -264,6 +288,23 @@ def _merged(start: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
         if isinstance(start[name], Mapping) and isinstance(given[name], Mapping):
             merged[name] = _merged(start[name], given[name])
     return merged
+
+
+def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each setting that differs though a resumed run must keep it: its name, its value then and now."""
+    may_change = {name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata}
+    was, given = (_leaves(config.model_dump(exclude=may_change)) for config in (saved, now))
+    for name in was.keys() | given.keys():
+        if was.get(name) != given.get(name):
+            yield name, was.get(name), given.get(name)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what is in mappings within mappings, by dotted names."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return leaves
 
 
 def save_config(config: RunConfig, run: RunDirectory) -> None:

@@ -266,7 +266,7 @@ class RunDirectory:
         if not self.metrics.is_file():
             return []
         rows: list[Row] = []
-        for line in self.metrics.read_text(errors="replace").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:

@@ -164,6 +164,19 @@ class StationConfig:
         names = ", ".join(c.name for c in self.cameras) or "none"
         raise ConfigError(f"The station has no camera {name!r}; it has {names}. Add a [[cameras]] table.")
 
+    def require_truth(self, request: str, instead: str) -> None:
+        """Refuse a request that only a scene can grant that tells where things are: ask before anything moves.
+
+        Args:
+            request: What was asked for, as it was typed.
+            instead: What to do.
+
+        Raises:
+            ConfigError: If the table is real.
+        """
+        if self.truth is None:
+            raise ConfigError(f"{request}: a real table tells nobody where things are; {instead}.")
+
 
 def load_station(path: Path, *, ip: str | None = None) -> StationConfig:
     """Return the station in a TOML file; paths in it are relative to the file.

@@ -1,11 +1,12 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from agps_agent.detectors import FloatConfig
-from agps_agent.run.config import RunConfig, load_config, load_versions, save_config
+from agps_agent.run.config import RunConfig, fixed_changes, load_config, load_versions, save_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.methods import METHODS
 from agps_agent.run.task_options import TaskOptions
@@ -124,6 +125,53 @@ def test_method_decides_where_guided_steps_go_unless_told(method: str, buffers: 
 def test_value_out_of_range_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         RunConfig.model_validate({"task": "usb_insertion", **wrong})
+
+
+FIXED = {"task", "method", "robot", "demos", "seed", "preset", "image_size", "mode", "on_trigger", "store_guided"}
+FIXED |= {"reward", "learner", "final_policy"}
+SCALARS = [name for name, value in RunConfig(task="usb_insertion") if isinstance(value, bool | int | float | str)]
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_resumed_run_may_change_budgets_and_places_and_nothing_else(name: str) -> None:
+    saved = RunConfig(task="usb_insertion")
+    value = getattr(saved, name)
+    changed = saved.model_copy(update={name: not value if isinstance(value, bool) else value * 2 or 1})
+    assert [found for found, _, _ in fixed_changes(saved, changed)] == ([name] if name in FIXED else [])
+
+
+def test_change_within_a_part_of_the_settings_is_named_in_full() -> None:
+    saved = RunConfig(task="usb_insertion", task_options=TaskOptions(clearance_mm=0.4))
+    now = saved.model_copy(update={"task_options": TaskOptions(clearance_mm=3.0), "detector": FloatConfig(alpha=0.2)})
+    assert sorted(fixed_changes(saved, now)) == [
+        ("detector.alpha", None, 0.2),
+        ("task_options.clearance_mm", 0.4, 3.0),
+    ]
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"count": 0}'])
+def test_demonstrations_that_cannot_be_read_are_not_none(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "demos.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"There are no demonstrations in|Cannot read"):
+        RunConfig(task="usb_insertion", demos_dir=tmp_path)
+
+
+def test_run_is_read_after_its_demonstrations_were_moved(run: RunDirectory) -> None:
+    config = RunConfig(task="usb_insertion", demos=3, demos_dir=Path("gone"))
+    save_config(config, run)
+    assert load_config(run) == config
+
+
+@pytest.mark.parametrize("memory", ["127.0.0.1:9", "robots.lab:8001/api", "//localhost:8001", "[::1]:8001"])
+def test_address_without_a_scheme_is_no_folder_of_memories(memory: str) -> None:
+    with pytest.raises(ValidationError, match=f"for a server write http://{re.escape(memory)}"):
+        RunConfig(task="usb_insertion", memory=memory)
+
+
+@pytest.mark.parametrize("memory", ["memories", "./127.0.0.1:9", "/data/a:b", "http://127.0.0.1:9", None])
+def test_folder_and_url_are_taken(memory: str | None) -> None:
+    assert RunConfig(task="usb_insertion", memory=memory).memory == memory
 
 
 def test_configuration_of_another_version_is_refused_by_field(run: RunDirectory) -> None:
