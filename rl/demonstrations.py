@@ -18,7 +18,7 @@ from rl.episodes import STATE, Episode, check_episode, image_shapes
 from rl.errors import AgpsError, ConfigError
 from rl.growing_folder import is_in_use, keep_episode
 from rl.rollout import run_episode
-from rl.tasks.expert import expert_in, make_expert, mistaken
+from rl.tasks.expert import expert_in, mistaken
 from rl.types import Expert
 
 if TYPE_CHECKING:  # environments are built on tasks
@@ -78,7 +78,7 @@ def record_miss(env: "ManipulationEnv", *, seed: int) -> Episode:
     """Return an episode whose expert takes the target to be 1 to 4 cm beside where it is."""
     rng = np.random.default_rng(seed)
     angle_rad, distance_m = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.01, 0.04)
-    expert = mistaken(make_expert(env.task), env.task.landmarks, angle_rad=angle_rad, distance_m=distance_m)
+    expert = mistaken(expert_in(env), env.task.landmarks, angle_rad=angle_rad, distance_m=distance_m)
     return _rollout(env, expert, seed=seed)
 
 

@@ -50,7 +50,7 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
     task = task_at(config, station)
     check_reward(config, station, has_keys=keys is not None and keys.available)
     limits = limits_at(task, station.workspace, speed=config.speed)  # refuses before anything is opened
-    ages = FrameAges()
+    ages = FrameAges(station.clock)
     backend = _open_backend(config, task, station, prompt=_prompt(keys), ages=ages)
     env = RobotEnv(
         task,
@@ -60,6 +60,7 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
         knows_truth=station.truth is not None,
         keys=keys,
         figures=ages.metrics,
+        clock=station.clock,
     )
     if keys is not None:
         keys.watch(partial(stop_now, env))
@@ -87,12 +88,12 @@ def open_dry(config: RunConfig, folder: Path | None = None) -> RobotEnv:
     task = task_at(config, station)
     limits = limits_at(task, station.workspace, speed=config.speed)
     with ExitStack() as opened:
-        arm = FrankaArm(station.arm, station.workspace)
+        arm = FrankaArm(station.arm, station.workspace, clock=station.clock)
         opened.callback(arm.close)
-        cameras = CameraRig(station.cameras, task)
+        cameras = CameraRig(station.cameras, task, clock=station.clock)
         opened.callback(cameras.close)
-        backend = DryRunBackend(task, arm, cameras, workspace=limits.workspace, folder=folder)
-        env = RobotEnv(task, backend, image_size=config.image_size, limits=limits)
+        backend = DryRunBackend(task, arm, cameras, workspace=limits.workspace, folder=folder, clock=station.clock)
+        env = RobotEnv(task, backend, image_size=config.image_size, limits=limits, clock=station.clock)
         opened.pop_all()
     return env
 
@@ -104,7 +105,9 @@ def _open_backend(
     from rl.robots.cameras.rig import CameraRig
     from rl.robots.franka.backend import FrankaBackend
 
-    cameras = CameraRig(station.cameras, task, open_camera=lambda camera: ages.watch(open_camera(camera)))
+    cameras = CameraRig(
+        station.cameras, task, open_camera=lambda camera: ages.watch(open_camera(camera, station.clock))
+    )
     try:
         return FrankaBackend(task, station, cameras=cameras, speed=config.speed, prompt=prompt)
     except BaseException:
