@@ -2,8 +2,7 @@
 
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -20,6 +19,7 @@ from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_wrapper
 
 from rl.buffers import Episode, FrameStore, IndexBuffer, IntArray, demo_count
+from rl.config import GuidedConfig
 from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
@@ -28,67 +28,8 @@ from rl.registry import Registry
 from rl.supervisor import NullSupervisor, Supervisor
 
 StoreGuided = Literal["online", "both", "success"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GuidedConfig:
-    """What every algorithm is told: its memory, its batches, and its pace. The defaults are DrQ's preset `tuned`."""
-
-    batch_size: int = 128
-    """Transitions per update, demo and online together. HIL-SERL: 256."""
-    demo_fraction: float = 0.5
-    """Share of a batch from the demo buffer (RLPD)."""
-    small_demo_count: int = 60
-    """Demo buffers below this many transitions are small: half a batch would repeat each too often. Measured."""
-    small_demo_fraction: float = 0.25
-    """Share of a batch from a small demo buffer. Measured."""
-    buffer_capacity: int = 50_000
-    """Observations kept, demonstrations included. HIL-SERL: 200k + 200k."""
-
-    learning_starts: int = 200
-    """Environment steps before the first update; demonstrations do not count. HIL-SERL: 100."""
-    random_steps: int = 0
-    """Environment steps with uniformly random actions at the start. HIL-SERL: 0."""
-    train_freq: int = 2
-    """Environment steps between calls of the lockstep learner. With `gradient_steps` = 1: half an update per step."""
-    gradient_steps: int = 1
-    """Critic updates per call of the lockstep learner."""
-
-    gamma: float = 0.92
-    """Discount per control step. HIL-SERL: 0.97; the shorter horizon was part of what made the task learnable."""
-    tau: float = 0.01
-    """Share of the critic mixed into its target at each update (DrQ-v2). HIL-SERL: 0.005."""
-    learning_rate: float = 1e-3
-    """Adam, for every network. HIL-SERL: 3e-4."""
-    shift_pad: int = 4
-    """Largest random shift of an image, [px] (DrQ)."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        for name in ("batch_size", "buffer_capacity", "train_freq", "gradient_steps"):
-            check_at_least_one(name, getattr(self, name))
-        for name in ("demo_fraction", "small_demo_fraction", "gamma", "tau"):
-            check_share(name, getattr(self, name))
-
-
-def check_at_least_one(name: str, value: int) -> None:
-    """Refuse a count below 1.
-
-    Raises:
-        ConfigError: Names the setting.
-    """
-    if value < 1:
-        raise ConfigError(f"{name} is {value}; ask for at least 1.")
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse a share outside [0, 1].
-
-    Raises:
-        ConfigError: Names the setting.
-    """
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(f"{name} is {value}; ask for a value in [0, 1].")
+PretrainCallback = Callable[[int, Mapping[str, float]], bool]
+"""Told the number of updates so far and the newest losses; returns whether to go on."""
 
 
 class GuidedAlgorithm(OffPolicyAlgorithm):
@@ -99,13 +40,20 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     and `demo` are index sets over it.
 
     A subclass names itself, its configuration and its policy (`policy_aliases`), and gives `setup_optimizers`, `act`,
-    `train` and `_get_torch_save_params`. What else of it a resumed run needs goes to `counters` (plain attributes),
+    `train` and `_get_torch_save_params`. One with a first stage on demonstrations alone says so in `pretrains` and
+    gives `pretrain` and `is_pretrained`. What else of it a resumed run needs goes to `counters` (plain attributes),
     `random_states` and `memory_state`; what must not be saved to `_excluded_save_params`.
     """
 
     name: ClassVar[str]
     """How checkpoints call the algorithm."""
     config_class: ClassVar[type[GuidedConfig]]
+    pretrains: ClassVar[bool] = False
+    """Whether it has a first stage, on demonstrations alone."""
+    needs_demonstrations: ClassVar[bool] = False
+    """Whether it cannot begin without demonstrations."""
+    pretrain_updates: int = 0
+    """Updates of the first stage so far."""
     counters: ClassVar[tuple[str, ...]] = (
         "num_timesteps",
         "_n_updates",
@@ -285,6 +233,19 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             self.demo.add(slots)
             added += len(slots)
         return added
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the first stage lies behind: there is none, or learning from rollouts has begun."""
+        return True
+
+    def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:  # noqa: B027  # most have none
+        """Learn from the demonstrations alone, until `updates` have been done in all; nothing without a first stage.
+
+        Args:
+            updates: Updates of the first stage, those before a resume included.
+            callback: Called after each update; the stage ends early where it returns False.
+        """
 
     def learn(
         self,
