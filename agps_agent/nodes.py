@@ -84,7 +84,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
     prompt, task = context.prompt("decide_mode"), load_task_prompt(context.scene.task)
     system, user = prompt.render(
         task_description=task.description,
-        available_tools=describe_tools(task.tools["prune"] + task.tools["guide"]),
+        available_tools=describe_tools(task.tools["prune"] + task.tools["guide"], task.tool_defaults),
         allowed_primitive=", ".join(task.tools["guide"]),
         global_xyz_bounds=describe_bounds(context.scene),
         situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
@@ -112,7 +112,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
         system, user = context.prompt(PLAN_PROMPTS[mode]).render(
             task_description=task.description,
             heuristics=task.heuristics[mode],
-            available_tools=describe_tools(task.tools[mode]),
+            available_tools=describe_tools(task.tools[mode], task.tool_defaults),
             allowed_primitive=", ".join(task.tools["guide"]),
             global_xyz_bounds=describe_bounds(context.scene),
             situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
@@ -221,7 +221,9 @@ def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
     """
     task, mode = load_task_prompt(context.scene.task), state["mode"]
     calls = PlanAnswer.model_validate(state["plan"]).calls
-    result = run_plan(calls, context.scene, _from_state(state["keypoints"]), mode=mode, allowed=task.tools[mode])
+    points = _from_state(state["keypoints"])
+    allowed, defaults = task.tools[mode], task.tool_defaults
+    result = run_plan(calls, context.scene, points, mode=mode, allowed=allowed, defaults=defaults)
     if result.box is not None:
         guidance = intervention_to_guidance(Prune(box=result.box))
     elif result.waypoints:

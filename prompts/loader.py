@@ -12,9 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from rl.errors import ConfigError
 from tools.answers import ANSWERS, Answer
+from tools.schemas import Defaults, Margins
 
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SECTION = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
@@ -90,11 +92,16 @@ class TaskPrompt:
     heuristics: Mapping[str, str]
     """Advice by mode: prune, guide."""
     margins: Mapping[str, float]
-    """Default margins of the box: x_neg to z_pos, [m]."""
+    """Margins of the box where a call gives none: x_neg to z_pos, [m]."""
     guide_steps: int
     """Control steps after which waypoints are given up: enough for the whole task from its start."""
     sha: str
     """First 8 digits of the SHA-256 of the file."""
+
+    @property
+    def tool_defaults(self) -> Defaults:
+        """What this task puts in place of the tools' own defaults."""
+        return {"exploration_bbox": {"margins": self.margins}}
 
     @property
     def requested_keypoints(self) -> str:
@@ -198,7 +205,7 @@ def load_task_prompt(task: str) -> TaskPrompt:
         distances=tuple(distances),
         tools=MappingProxyType({mode: tuple(names) for mode, names in _value(head, "tools", source).items()}),
         heuristics=MappingProxyType({mode: _section(sections, mode, source) for mode in ("prune", "guide")}),
-        margins=MappingProxyType(dict(_value(head, "margins", source))),
+        margins=MappingProxyType(_margins(_value(head, "margins", source), source)),
         guide_steps=int(_value(head, "guide_steps", source)),
         sha=_sha(text),
     )
@@ -211,6 +218,19 @@ def _labels(head: Mapping[str, Any], key: str, source: str) -> frozenset[str]:
     if unknown:
         raise ConfigError(f"{source} lists {', '.join(sorted(unknown))} as {key}, which are no keypoints of it.")
     return labels
+
+
+def _margins(given: Any, source: str) -> dict[str, float]:
+    """Return the margins of a box; a side that is left out has that of the tool, [m]."""
+    try:
+        return Margins.model_validate(given).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        side = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{source} has wrong margins: {side} = {first['input']!r}: {first['msg']}. It may have "
+            f"{', '.join(Margins.model_fields)}, in metres."
+        ) from error
 
 
 def _root() -> Traversable:

@@ -17,7 +17,7 @@ import shutil
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from rl.algorithm import ALGORITHMS, GuidedAlgorithm
-from rl.buffers import IndexBuffer
+from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
@@ -55,9 +55,11 @@ def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any
         extra: State of others, such as `Supervisor.state_dict()`: numbers, strings, lists and arrays.
 
     Raises:
+        NotFinite: If the weights are not finite: they must not replace a checkpoint from which training can go on.
         AgpsError: If the disk is full or not writable; the earlier checkpoint is still there.
     """
     path = Path(path)
+    algorithm.check_weights()
     new = _new(path)
     try:
         shutil.rmtree(new, ignore_errors=True)
@@ -130,14 +132,15 @@ def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> Guided
 def _find_algorithm(folder: Path) -> type[GuidedAlgorithm]:
     manifest = _read_manifest(folder)
     name = manifest["setup"].get("algorithm", OLDEST_ALGORITHM)
-    where = manifest.get("class", "")
+    if name not in ALGORITHMS and "class" in manifest:
+        with contextlib.suppress(ConfigError):
+            kind = ALGORITHMS.load(manifest["class"])
+            if kind.name == name:
+                return kind
     try:
-        kind = ALGORITHMS.load(name if name in ALGORITHMS or not where else where)
+        return ALGORITHMS.load(name)
     except ConfigError as error:
-        raise ConfigError(f"Checkpoint {folder} is of the algorithm {name!r}, which is not here. {error}") from None
-    if kind.name != name:
-        raise ConfigError(f"Checkpoint {folder} is of the algorithm {name!r}, but {where} is {kind.name!r}.")
-    return kind
+        raise ConfigError(f"Checkpoint {folder} is of another algorithm. {error}") from None
 
 
 def latest_checkpoint(folder: Path) -> Path:
@@ -177,9 +180,7 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
     state = {
         "random": _random_states(algorithm),
         "episodes": names,
-        "online": store.locate(algorithm.online.slots),
-        "demo": store.locate(algorithm.demo.slots),
-        "memory": algorithm.memory_state(),
+        **algorithm.replay_state(),
         "extra": extra,
     }
     _write(new / STATE, lambda file: torch.save(state, file))
@@ -280,15 +281,12 @@ def _check_same(folder: Path, saved: dict[str, Any], present: dict[str, Any]) ->
 
 
 def _restore_memory(folder: Path, algorithm: GuidedAlgorithm, state: dict[str, Any]) -> None:
-    algorithm.setup_memory()
-    for name in state["episodes"]:
-        with np.load(folder / EPISODES / name) as episode:
-            algorithm.store.restore_episode(int(name.split("_")[0]), dict(episode))
-    buffers: dict[str, IndexBuffer] = {"online": algorithm.online, "demo": algorithm.demo}
-    for name, buffer in buffers.items():
-        episodes, steps = state[name]
-        buffer.add(algorithm.store.slots_at(episodes, steps))
-    algorithm.set_memory_state(state.get("memory", {}))
+    def read() -> Iterator[tuple[int, Episode]]:
+        for name in state["episodes"]:
+            with np.load(folder / EPISODES / name) as episode:
+                yield int(name.split("_")[0]), dict(episode)
+
+    algorithm.restore_replay(read(), state)
 
 
 def _random_states(algorithm: GuidedAlgorithm) -> dict[str, Any]:

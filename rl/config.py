@@ -1,7 +1,8 @@
 """Settings that every algorithm shares, with the origin of each default."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from rl.errors import ConfigError
@@ -45,10 +46,24 @@ class GuidedConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
+        for field in fields(self):
+            check_number(field.name, getattr(self, field.name))
+        if self.learning_rate <= 0.0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; ask for more than 0.")
         for name in ("batch_size", "buffer_capacity", "train_freq", "gradient_steps"):
             check_at_least_one(name, getattr(self, name))
         for name in ("demo_fraction", "small_demo_fraction", "gamma", "tau"):
             check_share(name, getattr(self, name))
+
+
+def check_number(name: str, value: Any) -> None:
+    """Refuse a number that is not finite: it would turn every weight into one.
+
+    Raises:
+        ConfigError: Names the setting.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} is {value}; ask for a finite number.")
 
 
 def check_at_least_one(name: str, value: int) -> None:

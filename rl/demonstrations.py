@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rl.buffers import Episode
+from rl.episodes import STATE, Episode, check_episode, image_shapes
 from rl.errors import AgpsError, ConfigError
-from rl.tasks.expert import make_expert
+from rl.rollout import run_episode
+from rl.tasks.expert import make_expert, mistaken
 from rl.types import Expert
 
 if TYPE_CHECKING:  # environments are built on tasks
@@ -56,24 +57,24 @@ def record_demos(env: "ManipulationEnv", expert: Expert | None = None, *, n: int
 
 
 def _rollout(env: "ManipulationEnv", expert: Expert, *, seed: int) -> Episode:
-    observation, info = env.reset(seed=seed)
-    observations, steps = [observation], []
-    done = False
-    while not done:
-        action = expert(info["observation"], env.truth())
-        observation, reward, terminated, truncated, info = env.step(action)
-        observations.append(observation)
-        steps.append((info["executed_action"], reward, terminated, truncated))
-        done = terminated or truncated
-    actions, rewards, terminations, truncations = zip(*steps, strict=True)
+    moments = list(run_episode(env, lambda now: expert(now.observation, env.truth()), seed=seed))
+    steps = moments[1:]
     return {
-        **{key: np.stack([frame[key] for frame in observations]) for key in observation},
-        "action": np.stack(actions).astype(np.float32),
-        "reward": np.array(rewards, np.float32),
-        "terminated": np.array(terminations, np.bool_),
-        "truncated": np.array(truncations, np.bool_),
+        **{key: np.stack([moment.obs[key] for moment in moments]) for key in moments[0].obs},
+        "action": np.stack([step.info["executed_action"] for step in steps]).astype(np.float32),
+        "reward": np.array([step.reward for step in steps], np.float32),
+        "terminated": np.array([step.terminated for step in steps], np.bool_),
+        "truncated": np.array([step.truncated for step in steps], np.bool_),
         "seed": np.array(seed, np.int64),
     }
+
+
+def record_miss(env: "ManipulationEnv", *, seed: int) -> Episode:
+    """Return an episode whose expert takes the target to be 1 to 4 cm beside where it is."""
+    rng = np.random.default_rng(seed)
+    angle_rad, distance_m = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.01, 0.04)
+    expert = mistaken(make_expert(env.task), env.task.landmarks, angle_rad=angle_rad, distance_m=distance_m)
+    return _rollout(env, expert, seed=seed)
 
 
 def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationEnv", seed: int) -> None:
@@ -180,12 +181,9 @@ def read_episode(path: Path) -> Episode:
 
 
 def _read_fitting(path: Path, env: "ManipulationEnv") -> Episode:
-    """Return a recorded episode that has this environment's cameras and state."""
-    episode = read_episode(path)
-    steps = len(episode.get("action", ()))
-    for key, space in env.observation_space.spaces.items():
-        expected = (steps + 1, *(space.shape or ()))
-        found = episode[key].shape if key in episode else None
-        if found != expected:
-            raise ConfigError(f"{path} holds {key!r} of shape {found}, not {expected}; record with these cameras.")
+    """Return a recorded episode that has this environment's cameras, state and actions, and sound values."""
+    episode, space = read_episode(path), env.observation_space
+    state, action = space[STATE].shape, env.action_space.shape
+    assert state is not None and action is not None
+    check_episode(episode, image_shapes(space), state[0], action[0], where=str(path))
     return episode

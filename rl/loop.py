@@ -19,6 +19,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 
 from rl.errors import ConfigError
+from rl.finite import check_finite
 from rl.guidance import GuidanceConfig, WaypointFollower, project_action
 from rl.supervisor import NullSupervisor, Supervisor
 from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune, Takeover, Transition
@@ -27,6 +28,8 @@ Policy = Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]
 """From an observation, as the environment gives it, to an action of shape (A,) in [-1, 1]."""
 Confirm = Callable[[Guide, int], bool]
 """Whether somebody agrees that the waypoint of this number is approached now; the arm holds still until they say."""
+
+DIVERGED = "The weights have diverged: go on from an earlier checkpoint, with a smaller learning_rate."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,8 @@ class Step:
     """The environment's info of this step."""
     outcome: EpisodeOutcome | None
     """Set on the last step of an episode."""
+    begins_episode: bool = False
+    """Its observation is the first one of an episode; the episode before may have been left unfinished."""
 
 
 class RolloutLoop:
@@ -88,6 +93,10 @@ class RolloutLoop:
             self.reset()
         self._review()
         action, guided = self._choose_action()
+        now = f"at step {self._steps} of episode {self.episode}"
+        # What is not finite must reach neither the arm nor the memory: one such number is all that learning needs.
+        giver, advice = ("Guidance", "Mend who guides.") if guided else ("The policy", DIVERGED)
+        check_finite({"action": action}, giver=giver, when=now, advice=advice)
         self._wait_for_tick()
         next_obs, rewards, dones, infos = self._env.step(action[np.newaxis])
         info = dict(infos[0])
@@ -95,28 +104,32 @@ class RolloutLoop:
         done = bool(dones[0])
         truncated = bool(info.get("TimeLimit.truncated", False))
         last_obs = info["terminal_observation"] if done else _unbatch(next_obs)
+        executed = np.asarray(info.get("executed_action", action), dtype=np.float32)
+        _check_given({**last_obs, "reward": rewards[0], "executed_action": executed}, now)
         transition = Transition(
             observation=self._obs,
-            action=np.asarray(info.get("executed_action", action), dtype=np.float32),
+            action=executed,
             reward=float(rewards[0]),
             next_observation=last_obs,
             terminated=done and not truncated,
             truncated=truncated,
             guided=guided,
         )
+        begins_episode = self._steps == 0
         self._steps += 1
         self._guided_steps += guided
         self._obs, self._observation = last_obs, info.get("observation")
         if not done:
-            return Step(transition=transition, info=info, outcome=None)
+            return Step(transition=transition, info=info, outcome=None, begins_episode=begins_episode)
         outcome = self._outcome(transition, info)
         self.supervisor.finish_episode(outcome)
         self._begin_episode(next_obs, self._env.reset_infos[0])
-        return Step(transition=transition, info=info, outcome=outcome)
+        return Step(transition=transition, info=info, outcome=outcome, begins_episode=begins_episode)
 
     def _begin_episode(self, batched_obs: Any, info: Mapping[str, Any]) -> None:
         self.episode += 1
         self._obs = _unbatch(batched_obs)
+        _check_given(self._obs, f"at the start of episode {self.episode}")
         self._observation = info.get("observation")
         self._follower = self._guide = self._prune = self._takeover = None
         self._steps = self._guided_steps = self._pruned_steps = 0
@@ -202,6 +215,10 @@ class RolloutLoop:
             final_robot=None if self._observation is None else self._observation.robot,
             intervention_ids=tuple(self._intervention_ids),
         )
+
+
+def _check_given(values: Mapping[str, Any], when: str) -> None:
+    check_finite(values, giver="The environment", when=when, advice="Mend the environment, or its sensor.")
 
 
 def _unbatch(obs: Any) -> Mapping[str, npt.NDArray[Any]]:

@@ -3,10 +3,23 @@
 `rl` knows no language model. AGPS, SERL and HIL-SERL differ in which supervisor the loop is handed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Takeover
+from rl.episodes import Episode
+from rl.types import CONTROL_PERIOD_S, EpisodeOutcome, FloatArray, Intervention, Observation, Takeover
+
+
+class Reading(Protocol):
+    """What a failure detector says of one control step."""
+
+    @property
+    def index(self) -> float:
+        """How far the rollout has drifted."""
+
+    @property
+    def threshold(self) -> float:
+        """Index above which it is no good rollout any more."""
 
 
 class Supervisor(Protocol):
@@ -15,6 +28,13 @@ class Supervisor(Protocol):
     @property
     def last_episode(self) -> Mapping[str, Any]:
         """What was noted in the last finished rollout, for the run's log."""
+
+    @property
+    def reading(self) -> Reading | None:
+        """What a failure detector said last; None where none watches, or it is not calibrated yet."""
+
+    def calibrate(self, demos: Sequence[Episode]) -> None:
+        """Learn from demonstrations what a good rollout looks like, before the first one."""
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Prepare for a rollout whose first observation is given."""
@@ -54,6 +74,14 @@ class NullSupervisor:
     def last_episode(self) -> Mapping[str, Any]:
         """Nothing is noted."""
         return {}
+
+    @property
+    def reading(self) -> Reading | None:
+        """No detector watches."""
+        return None
+
+    def calibrate(self, demos: Sequence[Episode]) -> None:
+        """Do nothing: there is nothing to calibrate."""
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Do nothing."""
@@ -119,7 +147,7 @@ class HumanSupervisor:
     Consecutive steps with the hand on the arm are one stretch, which is one intervention.
     """
 
-    def __init__(self, hand: Hand, *, period_s: float = 0.1) -> None:
+    def __init__(self, hand: Hand, *, period_s: float = CONTROL_PERIOD_S) -> None:
         """Watch a hand.
 
         Args:
@@ -136,6 +164,14 @@ class HumanSupervisor:
         """Control steps with the hand on the arm."""
         self.last_episode: dict[str, Any] = {}
         """`human_stretches` of the last finished rollout, each [first step, steps]."""
+
+    @property
+    def reading(self) -> Reading | None:
+        """No detector watches: the human does."""
+        return None
+
+    def calibrate(self, demos: Sequence[Episode]) -> None:
+        """Do nothing: people know a good rollout when they see one."""
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Begin a rollout with the hand off."""

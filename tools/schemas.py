@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rl.transforms import TOOL_DOWN
 from rl.types import Box, FloatArray, Waypoint
 from tools import primitives
 from tools.answers import Mode, ToolCall
@@ -28,6 +28,8 @@ BLEND_M: Mapping[str, float] = MappingProxyType(
 Tools that are not here end at rest."""
 
 Keypoints = Mapping[str, Point]
+Defaults = Mapping[str, Mapping[str, Any]]
+"""Arguments by tool that hold where a call leaves them out: what differs between tasks."""
 Metres = Annotated[float, Field(ge=-2.0, le=2.0)]
 Margin = Annotated[float, Field(ge=0.0, le=MAX_MARGIN_M)]
 Target = str | tuple[str, str]
@@ -226,7 +228,7 @@ def _margin_array(margins: Margins) -> FloatArray:
 
 def tip_to_tcp(scene: Scene) -> FloatArray:
     """Return the vector from the tool's tip to the TCP for a tool that points straight down. Shape (3,), [m]."""
-    return -primitives.TOOL_DOWN @ scene.p_tcp_tool
+    return -TOOL_DOWN @ scene.p_tcp_tool
 
 
 def _bbox(args: ExplorationBboxArgs, scene: Scene, keypoints: Keypoints) -> Box:
@@ -332,6 +334,7 @@ def run_tool(
     *,
     mode: Mode | None = None,
     allowed: Iterable[str] | None = None,
+    defaults: Defaults = MappingProxyType({}),
 ) -> ToolResult:
     """Return what a tool call comes to, after checking its name and arguments.
 
@@ -342,6 +345,7 @@ def run_tool(
         keypoints: Found keypoints by label.
         mode: Refuse tools of the other mode.
         allowed: Names that the task allows; all by default.
+        defaults: What the task puts in place of the tools' own defaults.
 
     Raises:
         ToolRetry: If the tool is unknown or not allowed, or its arguments are; the message says which are.
@@ -352,7 +356,7 @@ def run_tool(
     if name not in names:
         raise ToolRetry(f"{name} is not allowed here; choose one of {', '.join(names)}.", reason="tool_not_allowed")
     spec = TOOLS[name]
-    result = spec.function(_parse(spec, arguments), scene, keypoints)
+    result = spec.function(_parse(spec, _filled(arguments, defaults.get(name, {}))), scene, keypoints)
     if isinstance(result, Box):
         return ToolResult(text=f"{name}: TCP confined to {format_ranges(result.lower, result.upper)}.", box=result)
     tip = _tip(result[-1], scene)
@@ -366,6 +370,7 @@ def run_plan(
     *,
     mode: Mode | None = None,
     allowed: Iterable[str] | None = None,
+    defaults: Defaults = MappingProxyType({}),
 ) -> ToolResult:
     """Return what several calls come to, each starting where the one before ends.
 
@@ -377,7 +382,7 @@ def run_plan(
     box: Box | None = None
     last_tool = ""
     for call in calls:
-        result = run_tool(call.name, call.arguments, scene, keypoints, mode=mode, allowed=names)
+        result = run_tool(call.name, call.arguments, scene, keypoints, mode=mode, allowed=names, defaults=defaults)
         if box is not None and result.box is not None:
             raise ToolRetry("Two boxes in one plan; give one exploration_bbox call.")
         box = result.box or box
@@ -406,14 +411,13 @@ def allowed_tools(*, mode: Mode | None = None, allowed: Iterable[str] | None = N
     return tuple(name for name, spec in TOOLS.items() if name in of_task and (mode is None or mode in spec.modes))
 
 
-def openai_tools(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """Return tools in the JSON that OpenAI-compatible servers take; all by default."""
-    tools = []
-    for name in TOOLS if names is None else names:
-        tool = convert_to_openai_tool(TOOLS[name].args)
-        tool["function"]["name"] = name
-        tools.append(tool)
-    return tools
+def _filled(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with defaults where they are left out, also within mappings."""
+    filled = {**defaults, **arguments}
+    for name in defaults.keys() & arguments.keys():
+        if isinstance(defaults[name], Mapping) and isinstance(arguments[name], Mapping):
+            filled[name] = _filled(arguments[name], defaults[name])
+    return filled
 
 
 def _parse(spec: ToolSpec, arguments: Mapping[str, Any]) -> Args:

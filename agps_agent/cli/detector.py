@@ -15,7 +15,6 @@ from rl.errors import ConfigError
 
 if TYPE_CHECKING:
     from agps_agent.detectors import FloatDetector
-    from rl.envs import ManipulationEnv
 
 Images = dict[str, np.ndarray]
 """Per camera (T, H, W, 3) uint8."""
@@ -139,38 +138,17 @@ def _score(detector: "FloatDetector", options: EvalOptions) -> dict[str, Any]:
     from agps_agent.detectors.float.evaluation import evaluate_detector
     from agps_agent.run.build import build_encoder, build_env
     from agps_agent.run.config import RunConfig
-    from rl.demonstrations import record_demos
+    from rl.demonstrations import record_demos, record_miss
 
     env = build_env(RunConfig(task=options.task))
     try:
         good = [_images(episode) for episode in record_demos(env, n=options.good, seed=options.seed)]
-        bad = [missing_rollout(env, seed=options.seed + 10_000 + n) for n in range(options.bad)]
+        bad = [_images(record_miss(env, seed=options.seed + 10_000 + n)) for n in range(options.bad)]
     finally:
         env.close()
     report = asdict(evaluate_detector(detector, build_encoder(env.task), good, bad))
     del report["rollouts"]
     return {"task": options.task, "good": len(good), "bad": len(bad), **report}
-
-
-def missing_rollout(env: "ManipulationEnv", *, seed: int) -> Images:
-    """Return the images of a rollout whose expert takes the target to be 1 to 4 cm beside where it is."""
-    from rl.tasks.expert import make_expert
-
-    rng = np.random.default_rng(seed)
-    angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.01, 0.04)
-    offset = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
-    expert = make_expert(env.task)
-    _, info = env.reset(seed=seed)
-    frames: list[Mapping[str, np.ndarray]] = [info["observation"].images]
-    done = False
-    while not done:
-        believed = {
-            name: point + offset if name in env.task.landmarks else point for name, point in env.truth().items()
-        }
-        _, _, terminated, truncated, info = env.step(expert(info["observation"], believed))
-        frames.append(info["observation"].images)
-        done = terminated or truncated
-    return {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
 
 
 def _images(episode: Mapping[str, Any]) -> Images:

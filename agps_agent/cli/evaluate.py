@@ -91,7 +91,7 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     from agps_agent.run.build import evaluation_env, load_policy
     from agps_agent.run.config import load_config
     from rl.evaluation import evaluate
-    from rl.learner import prepare_process
+    from rl.process import prepare_process
 
     config = _with_station(load_config(directory), options)
     episodes = options.episodes or (50 if config.robot == "sim" else 10)

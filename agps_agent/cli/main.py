@@ -26,10 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "write the report of one run, or compare several"),
     "view": ("view", "open the Rerun recording of a run"),
     "sweep": ("sweep", "train over methods, demonstrations and seeds; table with confidence intervals"),
-    "memory": ("memory", "list what the agent remembers"),
-    "prompts": ("prompts", "list or show the prompts"),
+    "memory": ("memory", "list, show, rebuild or forget what the agent remembers"),
+    "prompts": ("prompts", "list or show the prompts, or replay a run's questions with others"),
     "traces": ("traces", "collect LangSmith traces on this machine and look at them"),
-    "bench": ("bench", "measure env, float, agent or update"),
+    "bench": ("bench", "measure env, float, agent, grounding, realtime, memory or update"),
     "doctor": ("doctor", "check that this machine can run everything, and that a robot station is fit for a run"),
     "serve-model": ("serve_model", "serve the embedded model behind an OpenAI-compatible URL"),
 }

@@ -236,7 +236,7 @@ def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
     check_task(options.task)
     check_at_least(0, threads=options.threads)
-    from rl.learner import prepare_process
+    from rl.process import prepare_process
     from rl.rewards.classifier import fit_classifier, load_frames
 
     file = options.out or default_classifier(options.task, options.robot)
@@ -269,7 +269,7 @@ def _eval(argv: Sequence[str]) -> int:
     check_at_least(0, rollouts=options.rollouts or 0, seed=options.seed)
     check_at_least(1, n=options.n)
     from agps_agent.report.classifier_page import write_classifier_page
-    from rl.learner import prepare_process
+    from rl.process import prepare_process
     from rl.rewards.classifier import RewardClassifier, load_frames
     from rl.rewards.classifier.frames import recorded_on
     from rl.rewards.classifier.judging import score_frames

@@ -12,10 +12,10 @@ from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_option
 from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import check_task
 from agps_agent.run.config import RunConfig, load_config, start_values
-from agps_agent.run.directory import RunDirectory
-from agps_agent.run.signals import terminated_like_ctrl_c
+from agps_agent.run.directory import RunDirectory, alone_in
+from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.algorithm import ALGORITHMS
-from rl.errors import AgpsError
+from rl.errors import AgpsError, ConfigError
 from rl.tasks import TASK_NAMES
 
 PROG = "agps train"
@@ -59,14 +59,11 @@ def run(argv: Sequence[str]) -> int:
     path = config.run_dir or config.default_run_dir()
     if options.dry_run:
         return _dry_run(options, path)
-    if options.resume:
-        directory = RunDirectory.open(path)
-        _refuse_another_run(config, load_config(directory))
-    else:
-        directory = RunDirectory.create(path)
-    with json_only_on_stdout(options.json) as show:
-        summary = _train(config, directory, resume=options.resume)
-        show(summary)
+    with terminated_like_ctrl_c(), alone_in(path):
+        directory = _resumed(config, path) if options.resume else RunDirectory.create(path)
+        with json_only_on_stdout(options.json) as show:
+            summary = _train(config, directory, resume=options.resume)
+            show(summary)
     if not options.json:
         print(_closing_words(summary, directory))
     return 0
@@ -149,28 +146,43 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
 
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
-    from agps_agent.report import write_report
-    from agps_agent.run.training import train  # loads torch and the graph
-
-    stream = sys.stdout
     try:
-        with terminated_like_ctrl_c(), ProgressDisplay(max_minutes=config.max_minutes, stream=stream) as progress:
+        from agps_agent.report import write_report
+        from agps_agent.run.training import train  # loads torch and the graph
+
+        with ProgressDisplay(max_minutes=config.max_minutes, stream=sys.stdout) as progress:
             return dict(train(config, directory, progress, resume=resume, report=write_report))
-    except AgpsError:
-        if not resume:
+    except BaseException as error:
+        if not resume:  # whatever it was: a run that had not begun must not stand in the way of the next
             directory.discard()
+        if isinstance(error, KeyboardInterrupt):
+            raise AgpsError(_words_of_the_end(error, config.task, directory)) from None
         raise
-    except KeyboardInterrupt:
-        if not directory.has_checkpoint:
-            if not resume:
-                directory.discard()
-            path = directory.path
-            left = f"what was recorded is in {path}" if path.exists() else "nothing is left behind"
-            raise AgpsError(f"Interrupted before anything was trained; {left}.") from None
-        raise AgpsError(
-            f"Interrupted. The checkpoint and the report so far are in {directory.path}; "
-            f"go on with: agps train {config.task} --run-dir {directory.path} --resume"
-        ) from None
+
+
+def _words_of_the_end(interruption: KeyboardInterrupt, task: str, directory: RunDirectory) -> str:
+    """Return what is left of a run that somebody ended, and how to go on."""
+    path = directory.path
+    if not directory.has_checkpoint:
+        left = f"what was recorded is in {path}" if path.exists() else "nothing is left behind"
+        return f"Interrupted before a checkpoint was saved; {left}."
+    go_on = f"go on with: agps train {task} --run-dir {path} --resume"
+    if isinstance(interruption, BrokenOff):
+        return f"Broken off while the run was being saved. The last whole checkpoint is in {path}; {go_on}"
+    return f"Interrupted. The checkpoint and the report so far are in {path}; {go_on}"
+
+
+def _resumed(config: RunConfig, path: Path) -> RunDirectory:
+    """Return the run to go on with.
+
+    Raises:
+        ConfigError: If it is another run now, or there is nothing to go on from.
+    """
+    directory = RunDirectory.open(path)
+    _refuse_another_run(config, load_config(directory))
+    if not directory.has_checkpoint:
+        raise ConfigError(directory.nothing_to_resume)
+    return directory
 
 
 def _refuse_another_run(config: RunConfig, saved: RunConfig) -> None:

@@ -19,21 +19,20 @@ class StallConfig:
     this flags no rollout of the expert, and all that stall or press on the wrong place."""
     horizon_fraction: float = 0.4
     """Ask at this share of the horizon in any case; above 1 never."""
-    max_queries: int = 1
-    """Triggers per rollout; 1 is the paper's Fig. 3d."""
     cooldown_steps: int = 10
     """No trigger for this many steps after `rearm`."""
 
     def __post_init__(self) -> None:
         """Check the fields once."""
-        if self.window_steps < 1 or self.max_queries < 1:
-            raise ConfigError(
-                f"window_steps = {self.window_steps} and max_queries = {self.max_queries} must be 1 or more."
-            )
+        if self.window_steps < 1:
+            raise ConfigError(f"window_steps = {self.window_steps} is below 1; give 1 or more.")
 
 
 class StallRule:
-    """Fires when the TCP hardly moved over a window, or when a share of the horizon has passed without success."""
+    """Fires when the TCP hardly moved over a window, or when a share of the horizon has passed without success.
+
+    It fires at every step at which that is so, until it is re-armed: who asks decides how often.
+    """
 
     def __init__(self, horizon: int, config: StallConfig | None = None) -> None:
         """Watch rollouts of at most `horizon` control steps."""
@@ -46,27 +45,26 @@ class StallRule:
         self.reason = ""
         """Why the last update asked: `no_progress`, `half_time`, or empty."""
         self._positions: list[FloatArray] = []
-        self._queries = 0
         self._cooldown = 0
+        self._is_late = False
         self._half_time_used = False
 
     def rearm(self) -> None:
         """Go on after an intervention: measure motion afresh, and do not ask before the cooldown is over."""
         self._positions.clear()
         self._cooldown = self.config.cooldown_steps
+        self._half_time_used |= self._is_late
 
     def update(self, observation: Observation) -> bool:
         """Add the newest observation and return whether to ask the agent now; `reason` says why."""
         config = self.config
         self._positions.append(np.array(observation.robot.T_base_tcp[:3, 3], dtype=np.float64))
-        late = not self._half_time_used and observation.step >= config.horizon_fraction * self._horizon
+        self._is_late = observation.step >= config.horizon_fraction * self._horizon
+        late = self._is_late and not self._half_time_used
         stuck = net_motion(self._positions, config.window_steps) < config.min_motion_m
-        ready = self._cooldown == 0 and self._queries < config.max_queries
+        ready = self._cooldown == 0
         self._cooldown = max(self._cooldown - 1, 0)
         self.reason = ("no_progress" if stuck else "half_time" if late else "") if ready else ""
-        if self.reason:
-            self._queries += 1
-            self._half_time_used |= late
         return bool(self.reason)
 
 

@@ -28,24 +28,26 @@ from agps_agent.run.hardware import open_dry, open_hand, open_keys, open_robot, 
 from agps_agent.run.methods import HELPERS, Helper
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
-from agps_agent.supervisor import AgentSupervisor
+from agps_agent.supervisor import AgentSupervisor, check_patience
 from agps_agent.tracing.truth import Truths, save_truth
+from prompts.loader import load_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
-from rl.buffers import Episode
 from rl.demonstrations import load_demos, record_demos, save_demos
 from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
-from rl.learner import ThreadedLearner, prepare_process, set_apart
+from rl.learner import ThreadedLearner
+from rl.process import prepare_process, set_apart
 from rl.rewards.classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
 from rl.tasks.expert import make_expert
-from rl.types import FloatArray
+from rl.types import CONTROL_RATE_HZ, FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
@@ -77,7 +79,7 @@ class Session:
     supervisor: Supervisor
     recorder: Recorder
     confirm: Confirm | None = None
-    rate_hz: float = 10.0
+    rate_hz: float = CONTROL_RATE_HZ
     opened: ExitStack = field(default_factory=ExitStack)
     """What else to release."""
 
@@ -258,8 +260,15 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
     """Return the embedded model, or the one behind an OpenAI-compatible URL.
 
     Raises:
-        ConfigError: If the URL does not answer or does not serve the model.
+        ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
     """
+    for prompt, version in settings.prompt_versions.items():
+        load_prompt(prompt, version)
+    if vlm == "embedded" and settings.profile is not None:
+        raise ConfigError(
+            f"--agent.profile {settings.profile} is for a model behind a URL, and the embedded one has its own; "
+            "leave it out, or give --vlm URL."
+        )
     if vlm == "embedded":
         return ChatModel(model=EmbeddedVLM(), profile=load_profile("embedded"), name="embedded")
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
@@ -281,6 +290,7 @@ def build_nobody(config: RunConfig, run: RunDirectory, env: ManipulationEnv, con
 
 def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> AgentSupervisor:
     """Return the agent."""
+    check_patience(config.supervisor, config.agent)
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)

@@ -14,10 +14,10 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.hardware import open_hand, open_keys, open_robot, station_of
 from agps_agent.run.signals import terminated_like_ctrl_c
 from agps_agent.run.task_options import TaskOptions
-from rl.buffers import Episode
 from rl.demonstrations import record_demos, save_demos
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.supervisor import Hand
 from rl.tasks import get_task

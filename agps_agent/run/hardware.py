@@ -2,8 +2,6 @@
 
 import contextlib
 import math
-import signal
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from agps_agent.run.config import RunConfig
 from agps_agent.run.confirm import is_terminal, wait_for_enter
+from agps_agent.run.signals import interrupt_main_thread
 from rl.envs.robot import RobotBackend, RobotEnv, limits_at
 from rl.errors import ConfigError
 from rl.robots.cameras.ages import FrameAges
@@ -67,7 +66,7 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
 
 def stop_now(env: RobotEnv) -> None:
     """Stop the arm and interrupt the program like Ctrl-C, from any thread: a reset or a question may be under way."""
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # first: nobody may start the arm again
+    interrupt_main_thread()  # first: nobody may start the arm again
     env.halt()
 
 

@@ -13,7 +13,7 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import Phase, Progress, ProgressListener
 from agps_agent.run.recording import Drift
-from agps_agent.supervisor import AgentSupervisor
+from agps_agent.run.signals import saving
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.evaluation import EvaluationResult, evaluate
@@ -65,7 +65,7 @@ class TrainingLog:
         """Tell the listener where the run stands."""
         algorithm, supervisor = self.session.algorithm, self.session.supervisor
         counts = supervisor.metrics()
-        reading = supervisor.reading if isinstance(supervisor, AgentSupervisor) else None
+        reading = supervisor.reading
         self.progress.update(
             Progress(
                 env_steps=algorithm.num_timesteps,
@@ -92,7 +92,7 @@ class TrainingLog:
         session = self.session
         self.was_true |= bool(step.info.get("true_success", False))
         assert session.algorithm.loop is not None
-        reading = session.supervisor.reading if isinstance(session.supervisor, AgentSupervisor) else None
+        reading = session.supervisor.reading
         session.recorder.log_step(
             step.info["observation"],
             env_step=session.algorithm.num_timesteps,
@@ -222,10 +222,11 @@ class TrainingLog:
         return converged or self.wall_clock_s > 60.0 * self.config.max_minutes
 
     def checkpoint(self, name: str = "last") -> None:
-        """Save everything that a resumed run needs; a real arm is held meanwhile."""
+        """Save everything that a resumed run needs; a real arm is held meanwhile, and Ctrl-C comes after it."""
         self.session.hold()
-        extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
-        save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
+        with saving():
+            extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
+            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counters of the run."""

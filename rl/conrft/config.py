@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rl.changes import changed
-from rl.config import check_at_least_one
+from rl.config import check_at_least_one, check_number
 from rl.drq.config import Gripper, PixelConfig
 from rl.errors import ConfigError
 
@@ -29,6 +29,7 @@ class StageConfig:
     def __post_init__(self) -> None:
         """Refuse weights below 0."""
         for name in ("bc_weight", "q_weight", "conservative_weight"):
+            check_number(name, getattr(self, name))
             if getattr(self, name) < 0.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; ask for at least 0.")
 

@@ -20,6 +20,7 @@ from rl.conrft.policies import ConRFTPolicy
 from rl.drq.batch import Batch
 from rl.drq.pixels import PixelAlgorithm
 from rl.errors import ConfigError
+from rl.finite import check_loss
 
 
 class ConRFT(PixelAlgorithm):
@@ -141,6 +142,7 @@ class ConRFT(PixelAlgorithm):
             self.pretrain_updates += 1
             if callback is not None and not callback(self.pretrain_updates, self.train_metrics):
                 break
+        self.check_weights()
 
     def learn(
         self,
@@ -206,12 +208,15 @@ class ConRFT(PixelAlgorithm):
         observed = self._observed(features if self.config.encoder_clones else features.detach(), drawn)
         critic_loss = self.critic_loss(features, observed.detach(), drawn, metrics)
         cloning_loss = self.cloning_loss(observed, drawn, metrics)
+        for name, loss in (("critic's", critic_loss), ("cloning", cloning_loss)):
+            check_loss(name, loss, update=self._n_updates + 1)
 
         self.critic_optimizer.zero_grad()
         self.actor_optimizer.zero_grad()
         torch.autograd.backward(critic_loss + weights.bc_weight * cloning_loss)
         if weights.q_weight > 0.0:
             value = self.policy_value(features.detach(), drawn, metrics)
+            check_loss("actor's", value, update=self._n_updates + 1)
             torch.autograd.backward(-weights.q_weight * value, inputs=list(policy.actor.parameters()))
         self.critic_optimizer.step()
         self.actor_optimizer.step()

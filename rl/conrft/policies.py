@@ -7,11 +7,11 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from rl.buffers import STATE
 from rl.conrft.backbone import Frozen
 from rl.conrft.config import ConRFTConfig
 from rl.conrft.consistency import ConsistencyHead
 from rl.drq.policies import Critics, EnsembleLinear, PixelPolicy, averaged_copy
+from rl.episodes import STATE
 
 EMBEDDINGS = "embeddings"
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from rl.changes import preset
 from rl.config import GuidedConfig, check_at_least_one, check_share
 from rl.errors import ConfigError
+from rl.widths import check_width
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Gripper = Literal["discrete", "continuous"]
@@ -37,7 +38,7 @@ class PixelConfig(GuidedConfig):
     patch_size: int | None = None
     """Side of the patches of the encoder's first layer, [px]; None for a 16th of the image's height."""
     channels: int = 32
-    """Channels of each of the encoder's layers."""
+    """Channels of each of the encoder's layers, a multiple of 8."""
     gripper: Gripper = "discrete"
     """Last of seven action components: chosen by a critic of its own among close, stay and open (HIL-SERL), or as the
     others, thresholded by the environment at +-0.5. No matter for six components."""
@@ -60,9 +61,12 @@ class PixelConfig(GuidedConfig):
         super().__post_init__()
         for name in ("n_step", "critics"):
             check_at_least_one(name, getattr(self, name))
+        check_width("channels", self.channels)
         check_share("average_rate", self.average_rate)
         if self.reward_scale <= 0.0:
             raise ConfigError(f"reward_scale is {self.reward_scale}; ask for more than 0.")
+        if self.clip_target is not None and not self.clip_target[0] < self.clip_target[1]:
+            raise ConfigError(f"clip_target is {self.clip_target}; ask for (lowest, highest) return, or None.")
         if self.toggle_penalty > 0.0:
             raise ConfigError(f"toggle_penalty is {self.toggle_penalty}, which pays for toggling; ask for at most 0.")
 

@@ -9,11 +9,12 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional as F
 
-from rl.buffers import STATE
 from rl.drq.batch import Batch
 from rl.drq.config import DrQConfig
 from rl.drq.pixels import PixelAlgorithm
 from rl.drq.policies import DrQPolicy, squashed_sample
+from rl.episodes import STATE
+from rl.finite import check_loss
 
 
 class DrQ(PixelAlgorithm):
@@ -111,6 +112,7 @@ class DrQ(PixelAlgorithm):
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)
             loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
+        check_loss("critic's", loss, update=self._n_updates + 1)
         self.critic_optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.critic_optimizer.step()
@@ -131,6 +133,7 @@ class DrQ(PixelAlgorithm):
             cloning_loss = F.mse_loss(torch.tanh(mean[demos]), batch.actions[demos, : self.policy.actor_size])
             loss = loss + self.config.bc_weight * cloning_loss
             metrics["cloning_loss"] = cloning_loss.detach()
+        check_loss("actor's", loss, update=self._n_updates)
         self.actor_optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=list(self.policy.actor.parameters()))  # no gradient for the critics
         self.actor_optimizer.step()

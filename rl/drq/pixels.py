@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch.nn import functional as F
 
-from rl.algorithm import GuidedAlgorithm
+from rl.algorithm import GuidedAlgorithm, warn
 from rl.buffers import IntArray
 from rl.drq.batch import Batch, make_batch
 from rl.drq.config import PixelConfig
@@ -19,11 +19,29 @@ class PixelAlgorithm(GuidedAlgorithm):
 
     policy: PixelPolicy
     config: PixelConfig
+    _warned_of_returns = False
 
     @property
     @abstractmethod
     def cloning_weight(self) -> float:
         """Weight of imitating demonstrations, in the actor's loss and the gripper's."""
+
+    def look_at(self, slots: IntArray) -> None:
+        """Warn, once, of returns beyond `clip_target`: critics would not tell them apart."""
+        config = self.config
+        if self._warned_of_returns or config.clip_target is None or len(slots) == 0:
+            return
+        lower, upper = (bound * config.reward_scale for bound in config.clip_target)
+        returns = self.store.returns(slots, config.gamma)
+        rounding = 1e-4 * config.reward_scale
+        if lower - rounding <= returns.min() and returns.max() <= upper + rounding:
+            return
+        self._warned_of_returns = True
+        warn(
+            f"Rewards were stored that give returns from {returns.min():.4g} to {returns.max():.4g}, outside of "
+            f"{lower:.4g} to {upper:.4g}, to which clip_target (times reward_scale) clamps what critics learn; set "
+            "clip_target to the range of this task's returns, or to None."
+        )
 
     def setup_optimizers(self) -> None:
         """Make the optimizers of critics with encoder, and of the actor."""
@@ -107,4 +125,4 @@ class PixelAlgorithm(GuidedAlgorithm):
         return torch.randn((*size, self.policy.actor_size), generator=self.noise_rng, device=self.device)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "precision"]
+        return [*super()._excluded_save_params(), "precision", "_warned_of_returns"]

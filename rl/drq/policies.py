@@ -15,10 +15,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 from torch.nn import functional as F
 
-from rl.buffers import STATE, image_shapes
 from rl.drq.augmentation import patchify
 from rl.drq.config import DrQConfig, PixelConfig, Precision
 from rl.drq.gripper import GRIPPER_ACTIONS, GripperCritic, best_command
+from rl.episodes import STATE, image_shapes
 from rl.errors import ConfigError
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0

@@ -13,14 +13,13 @@ import numpy.typing as npt
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits
-from rl.robots.base import CONTROL_RATE_HZ, Backend
+from rl.robots.base import Backend
 from rl.tasks.base import Task
-from rl.types import Box, Observation, RGBDFrame
+from rl.types import CONTROL_PERIOD_S, Box, Observation, RGBDFrame
 
 _log = logging.getLogger(__name__)
 
-PERIOD_S = 1.0 / CONTROL_RATE_HZ
-LATE_S = 1.2 * PERIOD_S
+LATE_S = 1.2 * CONTROL_PERIOD_S
 """A control step that comes later than this after the one before it is a late tick, [s]."""
 RESET_ATTEMPTS = 2
 """Times that an episode is begun before the arm counts as broken; the backend bounds recoveries per hour besides."""
@@ -78,8 +77,8 @@ class Ticks:
 
     def metrics(self) -> dict[str, float]:
         """Return milliseconds from one control step to the next, and how many were late."""
-        intervals_ms = 1e3 * np.array(self._intervals_s or [PERIOD_S])
-        jitter_ms = np.abs(intervals_ms - 1e3 * PERIOD_S)
+        intervals_ms = 1e3 * np.array(self._intervals_s or [CONTROL_PERIOD_S])
+        jitter_ms = np.abs(intervals_ms - 1e3 * CONTROL_PERIOD_S)
         return {
             "ticks": float(len(self._intervals_s)),
             "tick_p50_ms": float(np.percentile(intervals_ms, 50)),

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 
 from rl.errors import AgpsError, ConfigError
-from rl.robots.base import CONTROL_RATE_HZ
 from rl.tasks.base import Task
-from rl.types import Box, ByteArray, FloatArray, RGBDFrame, RobotState
+from rl.types import CONTROL_PERIOD_S, Box, ByteArray, FloatArray, RGBDFrame, RobotState
 
 TRAIL = 30
 """Targets that are drawn."""
@@ -104,7 +103,7 @@ class DryRunBackend:
     def command(self, T_base_target: FloatArray, gripper_opening: float) -> RobotState:
         """Note a target, and return the measurement at the end of the control period."""
         self._targets.append(T_base_target[:3, 3].copy())
-        self._deadline_s = max(self._deadline_s, time.monotonic()) + 1.0 / CONTROL_RATE_HZ
+        self._deadline_s = max(self._deadline_s, time.monotonic()) + CONTROL_PERIOD_S
         if self._folder is not None and self._commands % self._picture_every == 0:
             self._draw(self._folder / f"step_{self._commands:04d}.png")
         self._commands += 1

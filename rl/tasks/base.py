@@ -8,11 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from rl.config import GuidedConfig
-from rl.guard import GuardLimits
+from rl.guard import MAX_TILT_RAD, GuardLimits
+from rl.transforms import TOOL_DOWN as TOOL_DOWN
 from rl.types import Box, ByteArray, FloatArray, RobotState
-
-TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
-"""Orientation of the TCP with the fingers pointing straight down. Shape (3, 3)."""
 
 TABLE_MJCF = (
     '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
@@ -113,7 +111,7 @@ class Task(ABC):
     """Largest lead of the commanded over the measured position, [m]: times the stiffness it bounds the push."""
     leash_rad: float = 0.10
     """Largest lead of the commanded over the measured orientation, [rad]."""
-    max_tilt_rad: float = 0.35
+    max_tilt_rad: float = MAX_TILT_RAD
     """Largest rotation away from gripper-down, [rad]."""
     gripper_opening: float = 1.0
     """Opening at reset, and throughout where the action has no gripper command: 0 closed, 1 open."""

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from langgraph.runtime import Runtime
 
 from agps_agent import nodes
 from agps_agent.state import AgentContext, AgentFault, GraphState
+from prompts.loader import load_task_prompt
 from tests.agps_agent.scenes import PORT, scene
 from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context
 from tools.errors import ToolRetry
@@ -40,6 +42,14 @@ async def test_tools_turn_calls_into_waypoints() -> None:
     update = await nodes.call_tools(planned(GUIDE, "guide"), Runtime(context=context()))
     assert update["guidance"]["kind"] == "guide"
     assert nodes.after_tools({**planned(GUIDE, "guide"), **update}) == "done"
+
+
+async def test_box_has_the_margins_of_the_tasks_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port's middle is at y 0, its ends 8.8 mm from it."""
+    words = replace(load_task_prompt("usb_insertion"), margins={"y_neg": 0.03, "y_pos": 0.04})
+    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: words)
+    update = await nodes.call_tools(planned(PRUNE, "prune"), Runtime(context=context()))
+    assert (update["guidance"]["lower"][1], update["guidance"]["upper"][1]) == pytest.approx((-0.0388, 0.0488))
 
 
 async def test_recalled_plan_that_does_not_fit_leads_to_a_fresh_look() -> None:

@@ -37,7 +37,7 @@ def test_frames_of_the_arm_become_the_reward_of_a_run(emulator, tmp_path, monkey
 
     env = make_env(NAME, robot="fake")  # a few frames of the arm are no data set
     save_frames(tmp_path / "more", list(collect_episodes(env, positive=30, negative=90, seed=9)), env=env, seed=0)
-    tiny = ["--width", "4", "--updates", "20", "--least-positives", "3", "--data", "seen", "more", "--json"]
+    tiny = ["--width", "8", "--updates", "20", "--least-positives", "3", "--data", "seen", "more", "--json"]
     assert main(["reward", "fit", NAME, "--robot", "franka", *tiny]) == 0
     assert json.loads(capsys.readouterr().out)["file"] == f"runs/reward/franka-{NAME}/classifier.pt"
 

@@ -4,9 +4,10 @@ import logging
 import numpy as np
 import pytest
 
-from rl.demonstrations import load_demos, record_demos, save_demos
+from rl.demonstrations import load_demos, record_demos, record_miss, save_demos
 from rl.envs import make_env
 from rl.errors import AgpsError, ConfigError
+from rl.tasks.expert import mistaken
 
 
 @pytest.fixture
@@ -48,6 +49,20 @@ def test_failures_are_left_out_and_counted(env, caplog):
         episodes = record_demos(env, clumsy, n=2, seed=0)
     assert [int(episode["seed"]) for episode in episodes] == [1, 2]
     assert "1 attempts failed" in caplog.text
+
+
+def test_mistaken_expert_takes_the_named_points_to_lie_beside_where_they_are():
+    seen = []
+    expert = mistaken(lambda observation, truth: seen.append(truth), ["port"], angle_rad=np.pi / 2, distance_m=0.02)
+    expert(None, {"port": np.array([0.5, 0.1, 0.0]), "plug_tip": np.zeros(3)})
+    np.testing.assert_allclose(seen[0]["port"], [0.5, 0.12, 0.0], atol=1e-12)
+    np.testing.assert_array_equal(seen[0]["plug_tip"], np.zeros(3))
+
+
+def test_miss_goes_wrong_and_is_the_same_for_the_same_seed(env):
+    first, again = (record_miss(env, seed=4) for _ in range(2))
+    assert first["reward"].sum() == 0.0
+    np.testing.assert_array_equal(first["wrist_1"], again["wrist_1"])
 
 
 def test_expert_that_never_succeeds_is_an_error(env):
@@ -105,6 +120,35 @@ def test_damaged_episode_is_named(env, episodes, tmp_path):
     path = folder / "episode_001.npz"
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ConfigError, match=r"episode_001\.npz is damaged"):
+        load_demos(folder, env=env)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"action": lambda a: np.where(np.arange(a.size).reshape(a.shape) == 8, np.nan, a)},
+            r"action\[1, 2\] of .* is nan",
+        ),
+        ({"state": lambda a: a + np.inf}, r"state\[0, 0\] of .* is inf"),
+        ({"reward": lambda a: a - np.inf}, r"reward\[0\] of .* is -inf"),
+        ({"action": lambda a: 5.0 * np.sign(a + 0.1)}, r"action\[0, 0\] of .* outside \[-1, 1\]"),
+        ({"wrist_1": lambda a: (a / 255.0).astype(np.float32)}, "'wrist_1' of .* is of type float32, not uint8"),
+        ({"wrist_2": lambda a: a[:, :32]}, "'wrist_2' of .* has shape"),
+        (
+            dict.fromkeys(["wrist_1", "wrist_2", "state"], lambda a: a[:1])
+            | dict.fromkeys(["action", "reward", "terminated", "truncated"], lambda a: a[:0]),
+            "no steps in .*",
+        ),
+    ],
+)
+def test_demonstrations_with_values_that_poison_learning_are_refused_by_file_and_key(
+    env, episodes, tmp_path, change, message
+):
+    folder = tmp_path / "demos"
+    wrong = {**episodes[1], **{key: alter(episodes[1][key]) for key, alter in change.items()}}
+    save_demos(folder, [episodes[0], wrong], env=env, seed=7)
+    with pytest.raises(ConfigError, match=message.replace(".*", r".*episode_001\.npz.*")):
         load_demos(folder, env=env)
 
 

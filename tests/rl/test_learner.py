@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError
-from rl.learner import LockstepLearner, ThreadedLearner, keep_freed_memory, prepare_process
+from rl.learner import LockstepLearner, ThreadedLearner
 from tests.rl.drq.reach import Reach, record
 
 SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=1_000)
@@ -133,11 +133,3 @@ def test_published_copy_is_not_the_policy():
     assert model.acting_policy is model.published
     model.published = None
     assert model.acting_policy is model.policy
-
-
-def test_process_is_prepared():
-    threads = torch.get_num_threads()
-    prepare_process(1)
-    assert torch.get_num_threads() == 1
-    assert isinstance(keep_freed_memory(), bool)
-    torch.set_num_threads(threads)

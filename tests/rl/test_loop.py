@@ -111,6 +111,14 @@ def test_first_observation_after_an_episode_is_the_reset_one():
     np.testing.assert_allclose(running.step().transition.observation["state"], START[:3, 3], atol=1e-6)
 
 
+def test_step_says_where_an_episode_begins_also_after_a_reset_in_the_middle():
+    running = loop(horizon=3)
+    begins = [running.step().begins_episode for _ in range(5)]
+    running.reset()
+    assert begins == [True, False, False, True, False]
+    assert [running.step().begins_episode for _ in range(2)] == [True, False]
+
+
 def test_waypoints_replace_the_policy_until_they_are_reached():
     down = pose(np.array([0.5, 0.0, 0.04]), DOWN)
     guide = Guide(waypoints=(Waypoint(T_base_tcp=down, gripper_opening=0.0),), max_steps=20, id="0001")

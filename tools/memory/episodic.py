@@ -7,7 +7,6 @@ Several robots share what they remember through a Chroma server. Each keeps a lo
 of what it took from others; while the server is away it recalls from that.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from rl.errors import ConfigError
+from rl.ownership import InUse, own
 from rl.types import FloatArray
 from tools.answers import Mode
 from tools.errors import MemoryUnavailable
@@ -344,24 +344,16 @@ def _apply(event: Mapping[str, Any], records: dict[str, MemoryRecord]) -> None:
 
 
 def _own(directory: Path) -> int:
-    """Return the descriptor of the folder's lock; the system gives it back when the process dies, however it dies."""
+    """Return the descriptor of the folder's lock."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise MemoryUnavailable(f"The memory {directory} cannot be opened ({error.strerror}).") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
+        return own(directory)
+    except InUse as error:
         raise MemoryUnavailable(
-            f"The memory {directory} is in use by process {owner}, and has one owner at a time; "
+            f"The memory {directory} is in use by process {error.owner}, and has one owner at a time; "
             "wait for it to end, or use another folder."
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    except OSError as error:
+        raise MemoryUnavailable(f"The memory {directory} cannot be opened ({error.strerror}).") from error
 
 
 def _collection_name(task: str) -> str:

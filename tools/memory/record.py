@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rl.types import Box, FloatArray, Waypoint
+from rl.types import Box, FloatArray
 from tools.answers import Mode
 
 
@@ -24,7 +24,6 @@ class MemoryRecord:
     id: str = ""
     """Given by `remember`, unless set."""
     box: Box | None = None
-    waypoints: tuple[Waypoint, ...] = ()
     target: FloatArray | None = None
     """Where the tool's tip was to go, base frame. Shape (3,), [m]."""
     target_label: str = ""
@@ -81,7 +80,6 @@ def to_json(record: MemoryRecord) -> dict[str, Any]:
         "embedding": base64.b64encode(embedding.tobytes()).decode(),
         "calibration_hash": record.calibration_hash,
         "box": None if box is None else {"lower": listed(box.lower), "upper": listed(box.upper)},
-        "waypoints": [{**vars(w), "T_base_tcp": np.asarray(w.T_base_tcp).tolist()} for w in record.waypoints],
         "target": listed(record.target),
         "target_label": record.target_label,
         "plan": record.plan,
@@ -101,15 +99,13 @@ def from_json(event: Mapping[str, Any]) -> MemoryRecord:
     Raises:
         KeyError, TypeError, ValueError: If they are not those of a record.
     """
-    fields = {key: value for key, value in event.items() if key != "event"}
+    # Earlier versions wrote waypoints too, and there never were any.
+    fields = {key: value for key, value in event.items() if key not in ("event", "waypoints")}
     for name in ("target", "p_tcp_tool", "target_refined"):
         fields[name] = None if fields[name] is None else np.array(fields[name], dtype=np.float64)
     fields["embedding"] = np.frombuffer(base64.b64decode(fields["embedding"]), dtype="<f4")
     if fields["box"] is not None:
         fields["box"] = Box(lower=np.array(fields["box"]["lower"]), upper=np.array(fields["box"]["upper"]))
-    fields["waypoints"] = tuple(
-        Waypoint(**{**waypoint, "T_base_tcp": np.array(waypoint["T_base_tcp"])}) for waypoint in fields["waypoints"]
-    )
     return MemoryRecord(**fields)
 
 

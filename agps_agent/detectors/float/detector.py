@@ -65,8 +65,6 @@ class FloatConfig:
     """No trigger before this many frames: the arm has hardly moved."""
     cooldown_steps: int = 10
     """No trigger for this many frames after `rearm`."""
-    max_queries: int = 1
-    """Triggers per rollout; 1 is the paper's Fig. 3d."""
     min_demos: int = 5
     """Fewest demonstrations that are calibrated on: with n, no alpha below 1 / (n + 1) can be promised."""
     smoothing: int = 5
@@ -82,7 +80,7 @@ class FloatConfig:
             raise ConfigError(f"alpha = {self.alpha} is not between 0 and 1; 0.05 flags one good rollout in twenty.")
         if self.horizon is not None and self.horizon < 1:
             raise ConfigError(f"horizon = {self.horizon} is below 1; give the frames of a whole rollout.")
-        for name in ("local_window", "smoothing", "max_queries", "min_demos"):
+        for name in ("local_window", "smoothing", "min_demos"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} is below 1; give 1 or more.")
 
@@ -111,7 +109,7 @@ class FloatReading:
     fired: Statistic | None
     """Which statistic is above its threshold, None inside."""
     triggered: bool
-    """Ask the agent now: a statistic fired, and warm-up, cooldown and the query budget allow it."""
+    """Ask the agent now: a statistic fired, and neither warm-up nor cooldown is on."""
     argmin: int
     """Number of the nearest demonstration."""
     phase: float
@@ -190,17 +188,6 @@ class FloatDetector:
         self._nearest: list[float] = []
         self._history: list[float] = []
         self._cooldown = self.config.warmup_steps
-        self._queries = 0
-        self._paused = False
-        self._last: FloatReading | None = None
-
-    def pause(self) -> None:
-        """Stop the rollout's clock while the agent thinks: until `resume` or `rearm` frames do not enter."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """Let frames enter again."""
-        self._paused = False
 
     def rearm(self) -> None:
         """Go on after an intervention: forget the drift, and do not ask again before the cooldown is over.
@@ -215,24 +202,19 @@ class FloatDetector:
         self._transport.truncate(keep)
         del self._nearest[keep:], self._history[keep:]
         self._cooldown = self.config.cooldown_steps
-        self._paused = False
 
     def update(self, embedding: npt.ArrayLike) -> FloatReading:
-        """Add the newest frame's embedding, shape (k,), and judge the rollout so far. While paused nothing enters.
+        """Add the newest frame's embedding, shape (k,), and judge the rollout so far.
 
         Raises:
             EmbeddingMismatch: If k is not the demonstrations', or a value is not finite.
         """
         self._require_fit()
-        if self._paused and self._last is not None:
-            return self._last
         transport = self._transport.append(_centered(embedding, self._center))
         self._nearest.append(transport.nearest)
         reading = self._judge(transport)
         self._history.append(reading.score)
         self._cooldown = max(self._cooldown - 1, 0)
-        self._queries += reading.triggered
-        self._last = reading if not reading.triggered else _without_trigger(reading)
         return reading
 
     def _require_fit(self) -> Calibration:
@@ -266,7 +248,7 @@ class FloatDetector:
             local_threshold=float(thresholds[1]),
             score=float(scores[worst]),
             fired=fired,
-            triggered=fired is not None and self._cooldown == 0 and self._queries < config.max_queries,
+            triggered=fired is not None and self._cooldown == 0,
             argmin=transport.argmin,
             phase=transport.phase,
         )
@@ -410,7 +392,3 @@ def _transport(
     return IncrementalFloatIndex(
         [np.asarray(_centered(demo, center)) for demo in demos], index=config.index, horizon=horizon
     )
-
-
-def _without_trigger(reading: FloatReading) -> FloatReading:
-    return FloatReading(**{**asdict(reading), "triggered": False})

@@ -123,21 +123,6 @@ def transport_cost(cost: FloatArray, weights: FloatArray | None = None) -> float
     return float(ot.emd2(rows, np.full(n, 1.0 / n), cost, numItermax=_MAX_PIVOTS))
 
 
-def leave_one_out_distances(demos: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float64]:
-    """Return each whole demonstration's transport cost to the nearest other one. Shape (N,), N >= 2."""
-    units = unit_demos(demos)
-    distances = np.full((len(units), len(units)), np.inf)
-    for i, one in enumerate(units):
-        for j in range(i):
-            distances[i, j] = distances[j, i] = transport_cost(cosine_cost(one, units[j]))
-    return np.asarray(distances.min(axis=1))
-
-
-def leave_one_out_threshold(demos: Sequence[npt.ArrayLike], percentile: float = 95.0) -> float:
-    """Return Lambda: the percentile of the demonstrations' leave-one-out costs (AGPS, arXiv:2602.11978, Sec. III-B)."""
-    return float(np.percentile(leave_one_out_distances(demos), percentile))
-
-
 def unit_demos(demos: Sequence[npt.ArrayLike]) -> list[npt.NDArray[np.float64]]:
     """Return demonstrations with unit rows.
 

@@ -19,7 +19,6 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.run.build import build_chat_model
 from agps_agent.state import USER_TRIGGER, AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.tracing.truth import load_truth
-from prompts.loader import load_prompt
 from rl.errors import ConfigError
 from rl.types import FloatArray, Prune
 from tools.scene import Scene, load_scene
@@ -201,8 +200,6 @@ def build_variant(name: str, *, task: str, vlm: str, vlm_model: str | None, sett
     Raises:
         ConfigError: If a prompt has no such version, or the URL does not answer.
     """
-    for prompt, version in settings.prompt_versions.items():
-        load_prompt(prompt, version)
     chat = build_chat_model(vlm, name=vlm_model, settings=settings)
 
     def context(scene: Scene) -> AgentContext:

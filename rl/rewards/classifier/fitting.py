@@ -26,6 +26,7 @@ from rl.rewards.classifier.metrics import calibrated_loss, choose_threshold, con
 from rl.rewards.classifier.network import RewardNetwork
 from rl.tasks.registry import get_task
 from rl.types import ByteArray
+from rl.widths import check_width
 
 GRIPPER_ENTRIES = (2, 18)
 """Height over the start and gripper opening, of `state` as the environment's datasheet lists it: whether the fingers
@@ -40,7 +41,8 @@ class FitConfig:
     """How a classifier is fitted."""
 
     width: int = 16
-    """Filters of the first stage. Two images of 64 px take 1.1 ms of one core, 1.8 with 32, 5.9 with HIL-SERL's 64."""
+    """Filters of the first stage, a multiple of 8. Two images of 64 px take 1.1 ms of one core, 1.8 with 32, 5.9 with
+    HIL-SERL's 64."""
     pretrained: Path | None = None
     """Plain torch state dict of the trunk, which then stays frozen (HIL-SERL). None: from scratch."""
     state: tuple[int, ...] | None = None
@@ -76,6 +78,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        check_width("width", self.width)
         for name in ("updates", "batch_size", "check_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use at least 1.")

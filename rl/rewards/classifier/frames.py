@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rl.demonstrations import read_episode, write_episodes
 from rl.errors import ConfigError
+from rl.finite import not_finite_at
 from rl.types import ByteArray
 
 if TYPE_CHECKING:
@@ -248,4 +249,12 @@ def _read_checked(path: Path, cameras: Sequence[str], image_size: int) -> Mappin
                 f"{path} holds {camera!r} of shape {episode[camera].shape}, "
                 f"not {(count, image_size, image_size, 3)}; collect anew."
             )
+    # Floats between 0 and 1 would look black, and a label that is not a bool would index frames instead of choosing.
+    for name, kind in (*((camera, np.uint8) for camera in cameras), ("success", np.bool_)):
+        if episode[name].dtype != kind:
+            raise ConfigError(
+                f"{path} holds {name!r} of type {episode[name].dtype}, not {np.dtype(kind)}; collect anew."
+            )
+    if not_finite_at(episode["state"]) is not None:
+        raise ConfigError(f"{path} holds a 'state' that is no finite number; collect anew.")
     return episode

@@ -9,18 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
-from rl.robots.base import CONTROL_RATE_HZ
 from rl.robots.franka.arm import FrankaArm
 from rl.robots.franka.gripper import FrankaGripper
 from rl.robots.franka.reset import ScriptedReset
 from rl.robots.franka.watchdog import Watchdog
 from rl.robots.station import StationConfig
 from rl.tasks.base import Task
-from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
+from rl.types import CONTROL_PERIOD_S, ByteArray, FloatArray, RGBDFrame, RobotState
 
 logger = logging.getLogger(__name__)
 
-PERIOD_S = 1.0 / CONTROL_RATE_HZ
 SLOW_NETWORK = 0.95
 """Fraction of control commands below which the log warns."""
 
@@ -128,8 +126,8 @@ class FrankaBackend:
             self._watchdog.feed()
             self._gripper.command(gripper_opening)
             now = time.monotonic()
-            self._counts["late_commands"] += now > self._deadline_s + 0.2 * PERIOD_S
-            self._deadline_s = max(self._deadline_s, now - PERIOD_S / 2) + PERIOD_S
+            self._counts["late_commands"] += now > self._deadline_s + 0.2 * CONTROL_PERIOD_S
+            self._deadline_s = max(self._deadline_s, now - CONTROL_PERIOD_S / 2) + CONTROL_PERIOD_S
             time.sleep(max(0.0, self._deadline_s - time.monotonic()))
             return self._measure()
 

@@ -30,6 +30,15 @@ def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[
     assert f"agps {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    _, _, listed = capsys.readouterr().out.partition("\ncommands:\n")
+    named = [line.split()[0] for line in listed.splitlines() if line.startswith("  ")]
+    missing = [word for word in named if word not in COMMANDS[name][1]]
+    assert missing in ([], named)
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -73,6 +82,8 @@ def test_bad_usage_is_one_line_and_exit_code_2(
 
 def test_existing_run_is_refused_before_anything_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run", episodes=3)
+    (run.checkpoints / "last").mkdir()
+    (run.checkpoints / "last" / "manifest.json").touch()
     assert "add --resume" in stderr_of(["train", "usb_insertion", "--run-dir", str(run.path)], 2, capsys)
 
 

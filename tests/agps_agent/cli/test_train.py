@@ -12,8 +12,9 @@ from agps_agent.cli.main import main
 from agps_agent.cli.train import read_options
 from agps_agent.run import training
 from agps_agent.run.config import RunConfig, save_config
-from agps_agent.run.directory import RunDirectory
+from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.progress import ProgressListener
+from agps_agent.run.signals import BrokenOff
 from rl.drq.config import DrQConfig
 from rl.errors import AgpsError, ConfigError
 from rl.tasks.base import Recipe
@@ -131,6 +132,46 @@ def test_terminated_training_ends_like_an_interrupted_one_and_the_next_signal_do
     assert main(train_argv(run_dir)) == 1
     assert "go on with: agps train usb_insertion" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_error_of_any_kind_before_the_first_step_leaves_the_name_free(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_training(monkeypatch, OverflowError("a mistake of ours"), episodes=0)
+    with pytest.raises(OverflowError):
+        main(train_argv(run_dir))
+    assert not run_dir.exists()
+
+
+def test_run_without_a_checkpoint_cannot_be_resumed_but_begun_anew(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_config(RunConfig(task="usb_insertion", run_dir=run_dir), RunDirectory.create(run_dir))
+    assert main(train_argv(run_dir, "--resume")) == 2
+    assert "start it again without --resume" in capsys.readouterr().err
+    fake_training(monkeypatch, None)
+    assert main(train_argv(run_dir)) == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_second_process_in_a_run_directory_is_refused(
+    more: list[str], run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_config(RunConfig(task="usb_insertion", run_dir=run_dir), RunDirectory.create(run_dir))
+    with alone_in(run_dir):
+        assert main(train_argv(run_dir, *more)) == 2
+    assert capsys.readouterr().err == (
+        f"agps: Run directory {run_dir} is in use by process {os.getpid()}; "
+        "wait for it to end, or name another --run-dir.\n"
+    )
+
+
+def test_run_that_is_broken_off_says_what_is_whole(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_training(monkeypatch, BrokenOff())
+    assert main(train_argv(run_dir)) == 1
+    assert "The last whole checkpoint is in" in capsys.readouterr().err
 
 
 def test_options_of_another_task_are_refused_before_anything_is_made(

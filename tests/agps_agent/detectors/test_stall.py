@@ -21,31 +21,40 @@ def triggers(rule: StallRule, xs_m: list[float]) -> list[tuple[int, str]]:
 
 def test_arm_that_moves_on_is_left_alone_until_half_time() -> None:
     rule = StallRule(horizon=40, config=StallConfig(horizon_fraction=0.5))
-    assert triggers(rule, [0.01 * step for step in range(40)]) == [(20, "half_time")]
+    assert triggers(rule, [0.01 * step for step in range(40)])[0] == (20, "half_time")
 
 
 def test_arm_that_stops_fires_after_the_window() -> None:
     xs_m = [0.01 * min(step, 4) for step in range(40)]
-    assert triggers(StallRule(horizon=100), xs_m) == [(14, "no_progress")]
+    assert triggers(StallRule(horizon=100), xs_m)[0] == (14, "no_progress")
 
 
 def test_jitter_on_the_spot_is_no_progress() -> None:
     xs_m = [0.004 * (-1) ** step for step in range(20)]
-    assert triggers(StallRule(horizon=100), xs_m) == [(10, "no_progress")]
+    assert triggers(StallRule(horizon=100), xs_m)[0] == (10, "no_progress")
 
 
-def test_one_query_per_rollout_and_a_new_one_after_reset() -> None:
-    rule = StallRule(horizon=20)
-    assert len(triggers(rule, [0.0] * 20)) == 1
-    rule.reset()
-    assert len(triggers(rule, [0.0] * 20)) == 1
+def test_it_fires_as_long_as_the_arm_stands_still() -> None:
+    """Nothing is spent on a step at which nobody can be asked."""
+    rule = StallRule(horizon=1000, config=StallConfig(window_steps=5))
+    for _ in range(2):
+        rule.reset()
+        assert triggers(rule, [0.0] * 8) == [(step, "no_progress") for step in (5, 6, 7)]
 
 
 def test_rearm_measures_motion_afresh_after_the_cooldown() -> None:
-    rule = StallRule(horizon=1000, config=StallConfig(max_queries=2, window_steps=5, cooldown_steps=8))
+    rule = StallRule(horizon=1000, config=StallConfig(window_steps=5, cooldown_steps=8))
     assert triggers(rule, [0.0] * 6) == [(5, "no_progress")]
     rule.rearm()
-    assert triggers(rule, [0.0] * 20) == [(8, "no_progress")]
+    assert triggers(rule, [0.0] * 20)[0] == (8, "no_progress")
+
+
+def test_half_time_is_over_once_somebody_was_asked_after_it() -> None:
+    rule = StallRule(horizon=20, config=StallConfig(horizon_fraction=0.5, cooldown_steps=2))
+    moving = [observation(step, 0.01 * step) for step in range(20)]
+    assert [rule.update(at) for at in moving[8:13]] == [False, False, True, True, True]
+    rule.rearm()
+    assert not any(rule.update(at) for at in moving[13:])
 
 
 def test_half_time_can_be_switched_off() -> None:

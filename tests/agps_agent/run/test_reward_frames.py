@@ -170,7 +170,7 @@ def test_simulation_has_no_hands(station, capsys):
 
 def test_whole_rollouts_are_watched_where_somebody_knows_the_truth(station, arm, capsys):
     assert collect("--positive", "30", "--negative", "90") == 0
-    quick = ["--width", "4", "--updates", "20", "--least-positives", "3"]
+    quick = ["--width", "8", "--updates", "20", "--least-positives", "3"]
     assert main(["reward", "fit", NAME, "--robot", "franka", *quick]) == 0
     capsys.readouterr()
     assert main(["reward", "eval", NAME, "--robot", "franka"]) == 0

@@ -75,10 +75,10 @@ def test_patches_hold_every_pixel_of_a_square_of_all_cameras(rng: np.random.Gene
 
 
 def test_first_layer_is_a_strided_convolution_of_centred_pixels(rng: np.random.Generator):
-    policy = DrQPolicy(SPACE, spaces.Box(-1.0, 1.0, (2,)), config=DrQConfig(patch_size=4, channels=5))
+    policy = DrQPolicy(SPACE, spaces.Box(-1.0, 1.0, (2,)), config=DrQConfig(patch_size=4, channels=8))
     images = {key: rng.integers(0, 256, (2, 8, 8, 3), np.uint8) for key in ("left", "right")}
-    weight = policy.encoder.patch.weight  # (5, cameras * rows * columns * colours)
-    kernel = weight.reshape(5, 2, 4, 4, 3).permute(0, 1, 4, 2, 3).reshape(5, 6, 4, 4)
+    weight = policy.encoder.patch.weight  # (8, cameras * rows * columns * colours)
+    kernel = weight.reshape(8, 2, 4, 4, 3).permute(0, 1, 4, 2, 3).reshape(8, 6, 4, 4)
     pixels = torch.from_numpy(np.concatenate([images["left"], images["right"]], -1)).permute(0, 3, 1, 2) / 255.0 - 0.5
     expected = torch.nn.functional.conv2d(pixels, kernel, policy.encoder.patch.bias, stride=4)
     seen: list[torch.Tensor] = []

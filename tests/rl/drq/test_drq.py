@@ -278,7 +278,24 @@ def test_preset_with_a_change_and_an_unknown_one():
         DrQConfig.preset("tuned", gama=0.9)
 
 
-@pytest.mark.parametrize("change", [{"gamma": 1.5}, {"batch_size": 0}, {"critic_subset": 3}])
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gamma": 1.5},
+        {"batch_size": 0},
+        {"critic_subset": 3},
+        {"learning_rate": -1.0},
+        {"learning_rate": NAN},
+        {"learning_rate": INF},
+        {"reward_scale": NAN},
+        {"bc_weight": INF},
+        {"clip_target": (1.0, 0.0)},
+        {"clip_target": (0.0, NAN)},
+    ],
+)
 def test_impossible_settings_are_refused(change: dict[str, float]):
     with pytest.raises(ConfigError, match="ask for"):
         DrQConfig(**change)  # type: ignore[arg-type]

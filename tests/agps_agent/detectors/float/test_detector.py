@@ -8,7 +8,7 @@ import pytest
 from agps_agent.detectors import EmbeddingMismatch, FloatConfig, FloatDetector, NotEnoughDemos
 from agps_agent.detectors.float.detector import calibrate
 from agps_agent.detectors.float.evaluation import watch
-from agps_agent.detectors.float.transport import leave_one_out_threshold
+from agps_agent.detectors.float.transport import float_index
 from rl.errors import ConfigError
 
 Path = npt.NDArray[np.float64]
@@ -38,7 +38,8 @@ def test_paper_threshold_fires_at_the_first_frame_of_good_rollouts(demos: list[P
 
 def test_paper_threshold_is_the_95th_percentile_of_whole_demos(demos: list[Path]) -> None:
     detector = FloatDetector(FloatConfig.paper()).fit(demos)
-    assert detector.calibration.global_threshold == pytest.approx(leave_one_out_threshold(demos), abs=1e-9)
+    to_others = [float_index(demo, demos[:n] + demos[n + 1 :]) for n, demo in enumerate(demos)]
+    assert detector.calibration.global_threshold == pytest.approx(np.percentile(to_others, 95.0), abs=1e-9)
 
 
 def test_paper_index_of_a_whole_demo_is_inside(demos: list[Path]) -> None:
@@ -55,14 +56,13 @@ def test_good_rollouts_seldom_fire(config: FloatConfig, demos: list[Path], good_
 
 
 @pytest.mark.parametrize("config", [FloatConfig(), FloatConfig(index="prefix"), FloatConfig(local=True)])
-def test_drift_and_stall_fire_once(
+def test_drift_and_stall_fire(
     config: FloatConfig, demos: list[Path], good_rollout: Make, rng: np.random.Generator
 ) -> None:
     detector = FloatDetector(config).fit(demos)
     for bad in (drifting(good_rollout(), 12, rng), stalled(good_rollout(), 8)):
         steps = [r.step for r in watch(detector, bad) if r.triggered]
-        assert len(steps) == 1
-        assert steps[0] > 8
+        assert steps and steps[0] > 8
 
 
 def test_local_term_sees_drift_before_the_index_does(
@@ -90,7 +90,7 @@ def test_band_holds_its_last_value_beyond_the_longest_demo(demos: list[Path]) ->
 
 def test_after_a_correction_the_drift_is_forgotten(demos: list[Path], good_rollout: Make) -> None:
     rollout = good_rollout()
-    detector = FloatDetector(FloatConfig(index="prefix", max_queries=2, cooldown_steps=4)).fit(demos)
+    detector = FloatDetector(FloatConfig(index="prefix", cooldown_steps=4)).fit(demos)
     readings = watch(detector, stalled(rollout, 8, frames=60))
     assert readings[-1].fired is not None
     detector.rearm()
@@ -101,7 +101,7 @@ def test_after_a_correction_the_drift_is_forgotten(demos: list[Path], good_rollo
 
 def test_no_second_trigger_before_the_cooldown_is_over(demos: list[Path], good_rollout: Make) -> None:
     bad = stalled(good_rollout(), 6, frames=60)
-    detector = FloatDetector(FloatConfig(max_queries=3, cooldown_steps=15)).fit(demos)
+    detector = FloatDetector(FloatConfig(cooldown_steps=15)).fit(demos)
     detector.reset()
     for frame in bad:
         if detector.update(frame).triggered:
@@ -111,34 +111,12 @@ def test_no_second_trigger_before_the_cooldown_is_over(demos: list[Path], good_r
     assert again[0] >= 15
 
 
-def test_queries_per_rollout_are_limited_and_reset_renews_them(demos: list[Path], good_rollout: Make) -> None:
+def test_it_fires_as_long_as_the_rollout_is_off_and_anew_after_reset(demos: list[Path], good_rollout: Make) -> None:
+    """Nothing is spent on a step at which nobody can be asked."""
     bad = stalled(good_rollout(), 6, frames=60)
     detector = FloatDetector().fit(demos)
-    assert [sum(r.triggered for r in watch(detector, bad)) for _ in range(2)] == [1, 1]
-
-
-def test_the_clock_stops_while_the_agent_thinks(demos: list[Path], good_rollout: Make) -> None:
-    rollout = good_rollout()
-    detector = FloatDetector().fit(demos)
-    undisturbed = watch(detector, rollout)
-    detector.reset()
-    before = [detector.update(frame) for frame in rollout[:10]]
-    detector.pause()
-    idle = [detector.update(rollout[9]) for _ in range(25)]
-    detector.resume()
-    after = [detector.update(frame) for frame in rollout[10:]]
-    assert {r.step for r in idle} == {10}
-    assert [r.index for r in before + after] == [r.index for r in undisturbed]
-
-
-def test_a_pause_does_not_repeat_the_trigger(demos: list[Path], good_rollout: Make) -> None:
-    detector = FloatDetector().fit(demos)
-    bad = stalled(good_rollout(), 6, frames=60)
-    detector.reset()
-    fired = next(r for r in map(detector.update, bad) if r.triggered)
-    detector.pause()
-    idle = detector.update(bad[-1])
-    assert (idle.step, idle.triggered) == (fired.step, False)
+    first, second = ([reading.triggered for reading in watch(detector, bad)] for _ in range(2))
+    assert first == second and sum(first) > 10 and first[-1]
 
 
 def test_saved_detector_gives_the_same_readings(demos: list[Path], good_rollout: Make, tmp_path: FilePath) -> None:
@@ -182,8 +160,8 @@ def test_contradictory_configurations_are_refused() -> None:
         FloatConfig(local=True, threshold="global95")
     with pytest.raises(ConfigError, match="alpha"):
         FloatConfig(alpha=1.5)
-    with pytest.raises(ConfigError, match="max_queries = 0"):
-        FloatConfig(max_queries=0)
+    with pytest.raises(ConfigError, match="min_demos = 0"):
+        FloatConfig(min_demos=0)
 
 
 def test_embedding_of_another_encoder_is_refused(demos: list[Path]) -> None:

@@ -10,8 +10,6 @@ from agps_agent.detectors.float.transport import (
     IncrementalFloatIndex,
     bench_float,
     float_index,
-    leave_one_out_distances,
-    leave_one_out_threshold,
     partial_index,
 )
 
@@ -153,13 +151,6 @@ def test_phase_says_where_the_newest_frame_is() -> None:
     way = np.array([[np.cos(a), np.sin(a)] for a in np.linspace(0.0, 1.5, 11)])
     incremental = IncrementalFloatIndex([way])
     np.testing.assert_allclose([incremental.append(frame).phase for frame in way], np.linspace(0.0, 1.0, 11))
-
-
-def test_leave_one_out_threshold_is_a_percentile_of_distances_to_others(good_rollout: Make) -> None:
-    demos = [good_rollout() for _ in range(4)]
-    by_hand = [float_index(demo, demos[:n] + demos[n + 1 :]) for n, demo in enumerate(demos)]
-    np.testing.assert_allclose(leave_one_out_distances(demos), by_hand, atol=1e-12)
-    assert leave_one_out_threshold(demos) == pytest.approx(np.percentile(by_hand, 95.0))
 
 
 def test_black_image_costs_one_to_everything() -> None:

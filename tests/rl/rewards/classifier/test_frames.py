@@ -80,6 +80,22 @@ def test_two_folders_are_joined(folder, env, episodes, tmp_path):
     assert len(set(frames.episode)) == len(episodes) + 4
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"wrist_1": lambda a: (a / 255.0).astype(np.float32)}, "'wrist_1' of type float32, not uint8"),
+        ({"success": lambda a: a.astype(np.int64)}, "'success' of type int64, not bool"),
+        ({"state": lambda a: a * np.nan}, "'state' that is no finite number"),
+    ],
+)
+def test_values_that_cannot_be_learned_from_are_refused_by_file_and_key(change, words, folder):
+    path = folder / "episode_001.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **{**arrays, **{key: alter(arrays[key]) for key, alter in change.items()}})
+    with pytest.raises(ConfigError, match=f"episode_001.npz holds.* {words}"):
+        load_frames([folder], task="usb_insertion")
+
+
 def test_missing_folder_names_the_command_that_makes_it(tmp_path):
     with pytest.raises(ConfigError, match="agps reward collect usb_insertion --out"):
         load_frames([tmp_path / "none"], task="usb_insertion")
