@@ -5,7 +5,7 @@ import logging
 import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -36,6 +36,8 @@ from rl.replay import EPISODES, index_state, read_replay, restore
 from rl.supervisor import NullSupervisor, Supervisor
 
 StoreGuided = Literal["online", "both", "success"]
+PretrainCallback = Callable[[int, Mapping[str, float]], bool]
+"""Told the number of updates so far and the newest losses; returns whether to go on."""
 _log = logging.getLogger(__name__)
 
 
@@ -58,13 +60,20 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     and `demo` are index sets over it.
 
     A subclass names itself, its configuration and its policy (`policy_aliases`), and gives `setup_optimizers`, `act`,
-    `train` and `_get_torch_save_params`. What else of it a resumed run needs goes to `counters` (plain attributes),
+    `train` and `_get_torch_save_params`. One with a first stage on demonstrations alone says so in `pretrains` and
+    gives `pretrain` and `is_pretrained`. What else of it a resumed run needs goes to `counters` (plain attributes),
     `random_states` and `memory_state`; what must not be saved to `_excluded_save_params`.
     """
 
     name: ClassVar[str]
     """How checkpoints call the algorithm."""
     config_class: ClassVar[type[GuidedConfig]]
+    pretrains: ClassVar[bool] = False
+    """Whether it has a first stage, on demonstrations alone."""
+    needs_demonstrations: ClassVar[bool] = False
+    """Whether it cannot begin without demonstrations."""
+    pretrain_updates: int = 0
+    """Updates of the first stage so far."""
     counters: ClassVar[tuple[str, ...]] = (
         "num_timesteps",
         "_n_updates",
@@ -253,6 +262,19 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             self.look_at(slots)
             added += len(slots)
         return added
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the first stage lies behind: there is none, or learning from rollouts has begun."""
+        return True
+
+    def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:  # noqa: B027  # most have none
+        """Learn from the demonstrations alone, until `updates` have been done in all; nothing without a first stage.
+
+        Args:
+            updates: Updates of the first stage, those before a resume included.
+            callback: Called after each update; the stage ends early where it returns False.
+        """
 
     def learn(
         self,

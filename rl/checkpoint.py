@@ -112,23 +112,37 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     return extra
 
 
-def load_policy(path: Path) -> GuidedAlgorithm:
+def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> GuidedAlgorithm:
     """Return the policy of a checkpoint, without its replay memory.
+
+    Args:
+        path: Folder of the checkpoint.
+        kind: The algorithm's class. None: found by the name in the checkpoint, or where its class was imported from.
 
     Raises:
         ConfigError: If there is no checkpoint, or it is incomplete or damaged.
     """
     folder = find_checkpoint(Path(path))
-    name = _read_manifest(folder)["setup"].get("algorithm", OLDEST_ALGORITHM)
-    try:
-        kind = ALGORITHMS.load(name)
-    except ConfigError as error:
-        raise ConfigError(f"Checkpoint {folder} is of another algorithm. {error}") from None
+    kind = kind or _find_algorithm(folder)
     try:
         policy = kind.load(folder / ALGORITHM)
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
     return policy
+
+
+def _find_algorithm(folder: Path) -> type[GuidedAlgorithm]:
+    manifest = _read_manifest(folder)
+    name = manifest["setup"].get("algorithm", OLDEST_ALGORITHM)
+    if name not in ALGORITHMS and "class" in manifest:
+        with contextlib.suppress(ConfigError):
+            kind = ALGORITHMS.load(manifest["class"])
+            if kind.name == name:
+                return kind
+    try:
+        return ALGORITHMS.load(name)
+    except ConfigError as error:
+        raise ConfigError(f"Checkpoint {folder} is of another algorithm. {error}") from None
 
 
 def latest_checkpoint(folder: Path) -> Path:
@@ -205,7 +219,13 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
     _write(new / ALGORITHM, algorithm.save)
     files = [ALGORITHM, STATE, *(f"{EPISODES}/{name}" for name in names)]
     sizes = {name: (new / name).stat().st_size for name in files}
-    manifest = {"setup": _setup(algorithm), "files": sizes, "saved": 1 + _saves(old.parent)}
+    kind = type(algorithm)
+    manifest = {
+        "setup": _setup(algorithm),
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "files": sizes,
+        "saved": 1 + _saves(old.parent),
+    }
     _write(new / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
 
 

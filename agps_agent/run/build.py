@@ -21,10 +21,11 @@ from agps_agent.models.gate import CallGate
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
 from agps_agent.models.profiles import ModelProfile, load_profile
-from agps_agent.run.config import RunConfig
+from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.hardware import check_demonstrations, open_dry, open_hand, open_keys, open_robot, suspends
+from agps_agent.run.methods import HELPERS, Helper
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
@@ -32,9 +33,7 @@ from agps_agent.tracing.truth import Truths, save_truth
 from prompts.loader import load_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
-from rl.conrft import ConRFT
 from rl.demonstrations import load_demos, record_demos, save_demos
-from rl.drq import DrQ
 from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
@@ -217,9 +216,7 @@ def build_algorithm(
         "seed": config.seed,
         "tensorboard_log": str(run.path / "tensorboard"),
     }
-    if config.plan.algorithm == "conrft":
-        return ConRFT("MultiInputPolicy", vec_env, config=config.conrft, **common)
-    return DrQ("MultiInputPolicy", vec_env, config=config.drq, **common)
+    return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
 
 
 def rewarded(config: RunConfig, env: ManipulationEnv) -> ManipulationEnv | ClassifierReward:
@@ -283,11 +280,17 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
 def build_supervisor(
     config: RunConfig, run: RunDirectory, env: ManipulationEnv, *, confirm: Confirm | None = None
 ) -> Supervisor:
-    """Return who watches: the agent, a human, or nobody."""
-    if config.plan.helper == "nobody":
-        return NullSupervisor()
-    if config.plan.helper == "human":
-        return build_human(config, env)
+    """Return who watches the rollouts."""
+    return HELPERS.load(config.helper).build(config, run, env, confirm)
+
+
+def build_nobody(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> NullSupervisor:
+    """Return nobody."""
+    return NullSupervisor()
+
+
+def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> AgentSupervisor:
+    """Return the agent."""
     check_patience(config.supervisor, config.agent)
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
@@ -336,7 +339,7 @@ def build_supervisor(
     )
 
 
-def build_human(config: RunConfig, env: ManipulationEnv) -> HumanSupervisor:
+def build_human(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> HumanSupervisor:
     """Return the human beside the arm: on a robot with a device in the hand, else simulated."""
     if config.robot != "sim" and config.teleop != "simulated":
         return HumanSupervisor(open_hand(config, env.task))
@@ -348,6 +351,12 @@ def build_human(config: RunConfig, env: ManipulationEnv) -> HumanSupervisor:
         seed=config.seed + HUMAN_SEED,
     )
     return HumanSupervisor(human)
+
+
+NOBODY = Helper(build=build_nobody)
+AGENT = Helper(build=build_agent)
+HUMAN = Helper(build=build_human, store_guided="both")
+"""Who may watch. HIL-SERL and ConRFT put the steps that a human guided into both buffers."""
 
 
 def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicMemory:
@@ -445,4 +454,4 @@ def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
     if name is None and (run.checkpoints / BEST).is_dir():
         name = BEST
     path = checkpoint.latest_checkpoint(run.checkpoints) if name is None else run.checkpoints / name
-    return checkpoint.load_policy(path)
+    return checkpoint.load_policy(path, load_config(run).plan.learner)

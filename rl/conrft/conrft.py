@@ -1,6 +1,6 @@
 """ConRFT as a Stable-Baselines3 algorithm: offline on demonstrations, then online beside a supervisor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
+from rl.algorithm import PretrainCallback
 from rl.buffers import IntArray
 from rl.conrft.backbone import Backbone, EmbeddingCache, Frozen
 from rl.conrft.batch import ConRFTBatch
@@ -20,9 +21,6 @@ from rl.drq.batch import Batch
 from rl.drq.pixels import PixelAlgorithm
 from rl.errors import ConfigError
 from rl.finite import check_loss
-
-PretrainCallback = Callable[[int, Mapping[str, float]], bool]
-"""Told the number of updates so far and the newest losses; returns whether to go on."""
 
 
 class ConRFT(PixelAlgorithm):
@@ -41,6 +39,8 @@ class ConRFT(PixelAlgorithm):
 
     name: ClassVar[str] = "conrft"
     config_class = ConRFTConfig
+    pretrains: ClassVar[bool] = True
+    needs_demonstrations: ClassVar[bool] = True
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": ConRFTPolicy}
     counters: ClassVar[tuple[str, ...]] = (*PixelAlgorithm.counters, "stage", "pretrain_updates")
     policy: ConRFTPolicy
@@ -118,6 +118,11 @@ class ConRFT(PixelAlgorithm):
     def cloning_weight(self) -> float:
         """Weight of imitating stored actions, in the actor's loss and the gripper's."""
         return self.stage_config.bc_weight
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether stage 2 has begun."""
+        return self.stage == "online"
 
     def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:
         """Stage 1: learn from the demonstrations alone, until `updates` have been done in all.

@@ -1,14 +1,15 @@
 """Hyperparameters of learning from pixels, and of DrQ, with the origin of each default."""
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
+from rl.changes import preset
 from rl.config import GuidedConfig, check_at_least_one, check_share
 from rl.errors import ConfigError
 from rl.widths import check_width
 
 Precision = Literal["auto", "float32", "bfloat16"]
-Preset = Literal["tuned", "hil-serl"]
 Gripper = Literal["discrete", "continuous"]
 
 
@@ -80,6 +81,27 @@ class DrQConfig(PixelConfig):
     values of HIL-SERL's image policies (arXiv:2410.21845 and its released code), which AGPS says it follows.
     """
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "tuned": {},
+        "hil-serl": {
+            "batch_size": 256,
+            "small_demo_fraction": 0.5,
+            "buffer_capacity": 200_000,
+            "learning_starts": 100,
+            "train_freq": 1,
+            "gradient_steps": 2,
+            "actor_every": 2,
+            "gamma": 0.97,
+            "n_step": 1,
+            "clip_target": None,
+            "average_rate": 0.0,
+            "bc_weight": 0.0,
+            "tau": 0.005,
+            "learning_rate": 3e-4,
+            "target_entropy_per_action": -0.5,
+        },
+    }
+
     actor_every: int = 1
     """Every how many critic updates the actor and the temperature are updated. HIL-SERL: 2 (1 critic-only, 1 full)."""
 
@@ -106,37 +128,10 @@ class DrQConfig(PixelConfig):
             raise ConfigError(f"critic_subset is {self.critic_subset}; ask for 1 to {self.critics}.")
 
     @classmethod
-    def preset(cls, name: Preset, **changes: Any) -> "DrQConfig":
+    def preset(cls, name: str, **changes: Any) -> "DrQConfig":
         """Return a preset, with some fields changed.
 
         Raises:
             ConfigError: If the preset or a field is unknown.
         """
-        if name not in PRESETS:
-            raise ConfigError(f"There is no preset '{name}'; choose from {', '.join(PRESETS)}.")
-        unknown = set(changes) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ConfigError(f"DrQ has no setting {', '.join(sorted(unknown))}.")
-        return cls(**{**PRESETS[name], **changes})
-
-
-PRESETS: dict[Preset, dict[str, Any]] = {
-    "tuned": {},
-    "hil-serl": {
-        "batch_size": 256,
-        "small_demo_fraction": 0.5,
-        "buffer_capacity": 200_000,
-        "learning_starts": 100,
-        "train_freq": 1,
-        "gradient_steps": 2,
-        "actor_every": 2,
-        "gamma": 0.97,
-        "n_step": 1,
-        "clip_target": None,
-        "average_rate": 0.0,
-        "bc_weight": 0.0,
-        "tau": 0.005,
-        "learning_rate": 3e-4,
-        "target_entropy_per_action": -0.5,
-    },
-}
+        return preset(cls, name, changes)

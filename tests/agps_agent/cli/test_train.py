@@ -35,19 +35,19 @@ def train_argv(run_dir: Path, *more: str) -> list[str]:
 def test_nested_settings_are_options() -> None:
     argv = ["usb_insertion", "--drq.gamma", "0.5", "--float.alpha", "0.2", "--task-options.clearance-mm", "0.4"]
     config = read_options(argv).config
-    assert (config.drq.gamma, config.detector.alpha, config.task_options.clearance_mm) == (0.5, 0.2, 0.4)
+    assert (config.algorithm_options.gamma, config.detector.alpha, config.task_options.clearance_mm) == (0.5, 0.2, 0.4)
 
 
 def test_preset_is_where_the_learner_starts_from() -> None:
     config = read_options(["usb_insertion", "--preset", "hil-serl", "--drq.gamma", "0.5"]).config
-    assert config.drq == DrQConfig.preset("hil-serl", gamma=0.5)
+    assert config.algorithm_options == DrQConfig.preset("hil-serl", gamma=0.5)
 
 
 def test_task_and_method_decide_what_the_options_start_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UsbInsertion, "recipe", Recipe(method="hil-serl", demos=7, drq={"gamma": 0.95}))
+    monkeypatch.setattr(UsbInsertion, "recipe", Recipe(method="hil-serl", demos=7, learners=(DrQConfig(gamma=0.95),)))
     config = read_options(["usb_insertion", "--demos", "3", "--drq.n-step", "2"]).config
     assert (config.method, config.store_guided, config.demos) == ("hil-serl", "both", 3)
-    assert config.drq == DrQConfig.preset("tuned", gamma=0.95, n_step=2)
+    assert config.algorithm_options == DrQConfig.preset("tuned", gamma=0.95, n_step=2)
     assert read_options(["usb_insertion", "--method", "agps"]).config.store_guided == "success"
 
 

@@ -107,7 +107,7 @@ def test_summary_holds_the_headline_numbers(finished: RunDirectory):
 
 def test_policy_of_the_checkpoint_acts(finished: RunDirectory):
     config = load_config(finished)
-    assert config.drq == SMALL
+    assert config.algorithm_options == SMALL
     policy = load_policy(finished)
     observation = {key: space.sample() for key, space in policy.observation_space.items()}
     action, _ = policy.predict(observation, deterministic=True)
