@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import torch
 
-from rl.drq.batch import Batch
 from rl.drq.config import DrQConfig
 from rl.drq.drq import DrQ
 from rl.drq.policies import squashed_sample
 from rl.errors import ConfigError
+from rl.pixels.batch import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,10 @@ from agps_agent.run.config import RunConfig
 from rl.conrft.config import ConRFTConfig
 from rl.conrft.policies import ConRFTPolicy
 from rl.drq import DrQConfig
-from rl.drq.config import PRESETS, PixelConfig
+from rl.drq.config import PRESETS
 from rl.drq.policies import DrQPolicy
 from rl.errors import ConfigError
+from rl.pixels.config import PixelConfig
 from rl.rewards.classifier import FitConfig
 from rl.rewards.classifier.network import ResNet10, RewardNetwork
 from rl.tasks import TASK_NAMES

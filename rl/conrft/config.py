@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from rl.changes import changed
 from rl.config import check_at_least_one, check_number
-from rl.drq.config import Gripper, PixelConfig
 from rl.errors import ConfigError
+from rl.pixels.config import Gripper, PixelConfig
 
 Stage = Literal["pretrain", "online"]
 

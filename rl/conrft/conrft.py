@@ -17,10 +17,10 @@ from rl.conrft.calql import calql_loss, td_loss
 from rl.conrft.config import ConRFTConfig, Stage, StageConfig
 from rl.conrft.consistency import reconstruction_loss
 from rl.conrft.policies import ConRFTPolicy
-from rl.drq.batch import Batch
-from rl.drq.pixels import PixelAlgorithm
 from rl.errors import ConfigError
 from rl.finite import check_loss
+from rl.pixels.algorithm import PixelAlgorithm
+from rl.pixels.batch import Batch
 
 
 class ConRFT(PixelAlgorithm):

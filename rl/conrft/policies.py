@@ -10,8 +10,9 @@ from torch import nn
 from rl.conrft.backbone import Frozen
 from rl.conrft.config import ConRFTConfig
 from rl.conrft.consistency import ConsistencyHead
-from rl.drq.policies import Critics, EnsembleLinear, PixelPolicy, averaged_copy
 from rl.episodes import STATE
+from rl.pixels.ensemble import Critics, EnsembleLinear
+from rl.pixels.policy import PixelPolicy, averaged_copy
 
 EMBEDDINGS = "embeddings"
 

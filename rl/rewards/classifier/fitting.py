@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from rl.drq.augmentation import random_shifts
 from rl.errors import ConfigError
+from rl.pixels.patches import random_shifts
 from rl.rewards.classifier.classifier import (
     RewardClassifier,
     Setup,

@@ -11,8 +11,8 @@ from rl.checkpoint import load_checkpoint, load_policy, save_checkpoint
 from rl.conrft import ConRFT, ConRFTConfig, StageConfig
 from rl.conrft.backbone import EmbeddingCache
 from rl.conrft.consistency import NoiseScales
-from rl.drq.config import Gripper
 from rl.errors import ConfigError
+from rl.pixels.config import Gripper
 from tests.rl.conrft import dawdle
 from tests.rl.drq.reach import SIZE, Reach, ReachAndClose, record
 

@@ -4,7 +4,7 @@ from gymnasium import spaces
 
 from rl.buffers import FrameStore
 from rl.drq import DrQConfig, DrQPolicy
-from rl.drq.augmentation import patchify, random_shifts, shifted_images
+from rl.pixels.patches import patchify, random_shifts, shifted_images
 
 SPACE = spaces.Dict(
     {

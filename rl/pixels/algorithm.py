@@ -9,10 +9,11 @@ from torch.nn import functional as F
 
 from rl.algorithm import GuidedAlgorithm, warn
 from rl.buffers import IntArray
-from rl.drq.batch import Batch, make_batch
-from rl.drq.config import PixelConfig
-from rl.drq.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
-from rl.drq.policies import PixelPolicy, choose_precision
+from rl.pixels.batch import Batch, make_batch
+from rl.pixels.config import PixelConfig
+from rl.pixels.encoder import choose_precision
+from rl.pixels.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
+from rl.pixels.policy import PixelPolicy
 
 
 class PixelAlgorithm(GuidedAlgorithm):
