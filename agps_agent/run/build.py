@@ -28,6 +28,7 @@ from agps_agent.run.hardware import open_dry, open_hand, open_keys, open_robot, 
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
+from agps_agent.tracing.client import tracers
 from agps_agent.tracing.truth import Truths, save_truth
 from prompts.loader import load_prompt
 from rl import checkpoint
@@ -287,6 +288,7 @@ def build_supervisor(
     if config.plan.helper == "human":
         return build_human(config, env)
     check_patience(config.supervisor, config.agent)
+    tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)
