@@ -1,5 +1,6 @@
 """Several robots, one Chroma server."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -173,11 +174,32 @@ def test_lost_server_is_filled_again_from_the_log(server: tuple[str, subprocess.
         assert recall(right, calibration_hash="lost") == found
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks://127.0.0.1:9/", "http://127.0.0.1:9"])
+def test_server_on_this_machine_is_reached_whatever_the_proxy_is(
+    proxy: str, server: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("ALL_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, proxy)
+    with EpisodicMemory(tmp_path, 8, "usb_insertion", server=server[0]) as memory:
+        found = memory.remember(record(calibration_hash=proxy))
+        memory.mark(found, success=True)
+        assert recall(memory, calibration_hash=proxy) == found
+    assert os.environ["ALL_PROXY"] == proxy
+
+
+def test_proxy_that_cannot_be_used_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:9/")
+    with pytest.raises(ConfigError, match="ALL_PROXY names a socks:// proxy"):
+        EpisodicMemory(tmp_path, 8, "usb_insertion", server="http://memory.invalid:8001")
+    EpisodicMemory(tmp_path, 8, "usb_insertion").close()  # the folder was given up
+
+
 @pytest.mark.parametrize(
     ("url", "error", "words"),
     [
         ("http://127.0.0.1:9", MemoryUnavailable, "No Chroma server answers at http://127.0.0.1:9 .*chroma run"),
         ("127.0.0.1:8001", ConfigError, "is not a URL"),
+        ("http://[memory:8001", ConfigError, "is no URL"),
     ],
 )
 def test_server_that_is_not_there_is_one_sentence(url: str, error: type[Exception], words: str, tmp_path: Path) -> None:
