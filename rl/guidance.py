@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rl.transforms import pose_difference
-from rl.types import Box, FloatArray, Guide, GuideEnding, Observation, RobotState, Waypoint
+from rl.types import POSE_ACTIONS, Box, FloatArray, Guide, GuideEnding, Observation, RobotState, Waypoint
 
 GuideStatus = GuideEnding | Literal["following"]
 
@@ -139,6 +139,7 @@ class WaypointFollower:
         self._guide = guide
         self._scale = np.asarray(action_scale, dtype=np.float64)
         self._actions = actions
+        self._has_gripper = actions > POSE_ACTIONS
         self._config = config or GuidanceConfig()
         self._search = Search(drop_m=self._config.drop_m)
         self._index = 0
@@ -225,7 +226,7 @@ class WaypointFollower:
         Nothing on the other side of half open counts as rest: there the gripper has not begun to move yet.
         """
         command = waypoint.gripper_opening
-        if self._actions == 6 or abs(opening - command) < self._config.gripper_tolerance:
+        if not self._has_gripper or abs(opening - command) < self._config.gripper_tolerance:
             return True
         still = self._opening is not None and abs(opening - self._opening) < self._config.gripper_still
         if still and (opening > 0.5) == (command > 0.5):
@@ -251,6 +252,6 @@ class WaypointFollower:
         largest = float(np.max(np.abs(action[:6])))
         if largest > 1.0:  # keep the direction: clipping each axis alone would bend the path
             action[:6] /= largest
-        if self._actions == 7:
+        if self._has_gripper:
             action[6] = 1.0 if waypoint.gripper_opening > 0.5 else -1.0
         return action

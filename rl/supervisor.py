@@ -217,7 +217,8 @@ class HumanSupervisor:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self._interventions, self._steps = state["interventions"], state["steps"]
-        self._hand.load_state_dict(state["hand"])
+        if state["hand"]:  # a device has no state, and may be another one now
+            self._hand.load_state_dict(state["hand"])
 
     def close(self) -> None:
         """Release the hand's device."""

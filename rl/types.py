@@ -14,6 +14,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 ByteArray = npt.NDArray[np.uint8]
 
 Motion = Literal["free", "guarded", "search"]
+POSE_ACTIONS = 6
+"""Components of an action that are a delta pose; one more is a gripper command."""
 
 CONTROL_RATE_HZ = 10.0
 """Rate at which targets are commanded."""

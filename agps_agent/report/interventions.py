@@ -148,7 +148,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return _mapping(json.loads(path.read_text()))
+        return _mapping(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
 
@@ -157,7 +157,7 @@ def _text(folder: Path, stem: str) -> str:
     """Return the text of the first file that is named so, whatever its suffix."""
     for path in sorted(folder.glob(f"{stem}.*")):
         try:
-            return path.read_text()
+            return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue
     return ""

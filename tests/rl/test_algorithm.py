@@ -87,6 +87,13 @@ def test_no_stored_transition_crosses_from_one_episode_into_the_next(
     assert (before[:, 1] == 0).sum() == len(np.unique(before[:, 0]))  # each first observation is stored, once
 
 
+@each_algorithm
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seed_that_no_generator_takes_is_refused(kind: type[GuidedAlgorithm], seed: int):
+    with pytest.raises(ConfigError, match=f"seed is {seed}; ask for 0 to 4294967295"):
+        kind("MultiInputPolicy", Counting(), seed=seed, device="cpu")
+
+
 # --- a full memory ------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,8 @@ from stable_baselines3.common.monitor import Monitor
 
 from rl.buffers import FrameStore, IndexBuffer
 from rl.drq import DrQ, DrQConfig
-from rl.drq.gripper import (
+from rl.errors import ConfigError
+from rl.pixels.gripper import (
     best_command,
     choices_of,
     double_dqn_target,
@@ -17,7 +18,6 @@ from rl.drq.gripper import (
     margin_loss,
     toggle_penalties,
 )
-from rl.errors import ConfigError
 from tests.rl.drq.reach import Reach, ReachAndClose, record
 
 SMALL = DrQConfig(
