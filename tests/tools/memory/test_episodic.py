@@ -247,7 +247,7 @@ def test_other_process_gets_one_clear_sentence(tmp_path: Path):
     program = "import sys; from tools.memory import EpisodicMemory; EpisodicMemory(sys.argv[1], 8, 'usb_insertion')"
     with open_memory(tmp_path):
         other = subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
         )
     assert other.returncode != 0
     assert f"MemoryUnavailable: The memory {tmp_path} is in use by process {os.getpid()}" in other.stderr
