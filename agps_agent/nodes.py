@@ -30,7 +30,7 @@ from agps_agent.state import (
     Trigger,
     intervention_to_guidance,
 )
-from prompts.loader import TaskPrompt, load_task_prompt
+from prompts.loader import TaskPrompt
 from rl.types import Box, Guide, Prune, RGBDFrame
 from tools.agreement import disagreement_m
 from tools.answers import DecideModeAnswer, Mode, PerceiveAnswer, PlanAnswer
@@ -60,7 +60,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
     record = _recall(context, mode=None)
     if record is not None:
         return {"mode": record.mode, "reason": f"{record.mode} worked in a like scene: {record.id}."}
-    prompt, task = context.prompt("decide_mode"), load_task_prompt(context.scene.task)
+    prompt, task = context.prompt("decide_mode"), context.words
     system, user = prompt.render(
         task_description=task.description,
         available_tools=describe_tools(task.tools["prune"] + task.tools["guide"]),
@@ -123,7 +123,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     if state.get("tool_error"):
         messages = repaired(context, state["tool_error"] or "")
     else:
-        task, mode = load_task_prompt(context.scene.task), state["mode"]
+        task, mode = context.words, state["mode"]
         points = _from_state(state["keypoints"])
         seen_by = context.scene.frames[next(iter(points.values())).camera]
         system, user = context.prompt(PLAN_PROMPTS[mode]).render(
@@ -144,7 +144,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
 async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     """Run the planned calls: they come to a box or to waypoints, and move nothing."""
     context, mode = runtime.context, state["mode"]
-    task = load_task_prompt(context.scene.task)
+    task = context.words
     points = _from_state(state["keypoints"])
     calls = PlanAnswer.model_validate(state["plan"]).calls
     try:
@@ -301,7 +301,7 @@ async def _keypoints(context: AgentContext, frame: RGBDFrame) -> dict[str, Point
             where it says.
         ToolFailed: If there is no depth at one.
     """
-    task = load_task_prompt(context.scene.task)
+    task = context.words
     pixels = await look(context, frame)
     if context.settings.second_look:
         pixels = await look_closer(look, context, frame, pixels)
@@ -321,7 +321,7 @@ def measure(context: AgentContext, frame: RGBDFrame, label: str, uv: tuple[float
     Raises:
         ToolFailed: If there is no depth.
     """
-    behind_m = load_task_prompt(context.scene.task).behind_m.get(label, 0.0)
+    behind_m = context.words.behind_m.get(label, 0.0)
     radius = context.settings.depth_radius_px
     return locate_keypoint(context.scene, frame.name, label, uv, radius=radius, behind_m=behind_m)
 
@@ -332,7 +332,7 @@ async def look(context: AgentContext, frame: RGBDFrame) -> dict[str, tuple[float
     Raises:
         AgentFault: If it gives no useful answer.
     """
-    prompt, task = context.prompt("perceive"), load_task_prompt(context.scene.task)
+    prompt, task = context.prompt("perceive"), context.words
     height, width = frame.rgb.shape[:2]
     system, user = prompt.render(
         task_description=task.description,

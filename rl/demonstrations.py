@@ -9,39 +9,78 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import gymnasium
 import numpy as np
 import numpy.typing as npt
 
 from rl.buffers import Episode
 from rl.errors import AgpsError, ConfigError
-from rl.tasks.expert import make_expert
-from rl.types import Expert
-
-if TYPE_CHECKING:  # environments are built on tasks
-    from rl.envs.manipulation import ManipulationEnv
+from rl.types import Expert, FloatArray
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "demos.json"
 
 
-def record_demos(env: "ManipulationEnv", expert: Expert | None = None, *, n: int, seed: int) -> list[Episode]:
+class DemonstratedTask(Protocol):
+    """A task as a folder of demonstrations knows it: a dataclass with a name."""
+
+    @property
+    def name(self) -> str:
+        """What the folder is of."""
+
+
+class DemonstratedEnv(Protocol):
+    """An environment that can be demonstrated in."""
+
+    @property
+    def task(self) -> DemonstratedTask:
+        """What is done in it."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, [px]."""
+
+    @property
+    def observation_space(self) -> gymnasium.spaces.Dict:
+        """What an observation holds."""
+
+    def reset(self, *, seed: int | None = None) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Start an episode; the info holds what the expert sees as `observation`."""
+
+    def step(
+        self, action: npt.NDArray[np.float32]
+    ) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        """Take a control step; the info holds `observation` and `executed_action`."""
+
+    def truth(self) -> Mapping[str, FloatArray]:
+        """Return named points that only a simulator knows, base frame, (3,), [m]."""
+
+    def expert(self) -> Expert:
+        """Return the scripted expert.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+
+
+def record_demos(env: DemonstratedEnv, expert: Expert | None = None, *, n: int, seed: int) -> list[Episode]:
     """Return `n` successful episodes of an expert; failed ones are counted in the log and left out.
 
     Episode k starts from the seed `seed + k`, which it carries under `seed`.
 
     Args:
         env: Environment to act in.
-        expert: The task's scripted expert if None.
+        expert: The environment's scripted expert if None.
         n: Episodes to keep.
         seed: Seed of the first attempt.
 
     Raises:
         ConfigError: If the expert fails more often than it succeeds.
     """
-    expert = expert or make_expert(env.task)
+    expert = expert or env.expert()
     episodes: list[Episode] = []
     attempts = 0
     while len(episodes) < n:
@@ -55,7 +94,7 @@ def record_demos(env: "ManipulationEnv", expert: Expert | None = None, *, n: int
     return episodes
 
 
-def _rollout(env: "ManipulationEnv", expert: Expert, *, seed: int) -> Episode:
+def _rollout(env: DemonstratedEnv, expert: Expert, *, seed: int) -> Episode:
     observation, info = env.reset(seed=seed)
     observations, steps = [observation], []
     done = False
@@ -76,7 +115,7 @@ def _rollout(env: "ManipulationEnv", expert: Expert, *, seed: int) -> Episode:
     }
 
 
-def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationEnv", seed: int) -> None:
+def save_demos(folder: Path, episodes: Sequence[Episode], *, env: DemonstratedEnv, seed: int) -> None:
     """Write `demos.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
 
     Args:
@@ -91,7 +130,7 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationE
     """
     manifest = {
         "task": env.task.name,
-        "config": dataclasses.asdict(env.task),
+        "config": dataclasses.asdict(env.task),  # type: ignore[call-overload]  # no protocol says dataclass
         "image_size": env.image_size,
         "seed": seed,
         "seeds": [int(episode["seed"]) for episode in episodes if "seed" in episode],
@@ -123,7 +162,7 @@ def write_episodes(folder: Path, name: str, manifest: Mapping[str, Any], episode
         raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another folder.") from error
 
 
-def load_demos(folder: Path, *, env: "ManipulationEnv") -> list[Episode]:
+def load_demos(folder: Path, *, env: DemonstratedEnv) -> list[Episode]:
     """Return the demonstrations in a folder, for the task and image size of an environment.
 
     Raises:
@@ -179,7 +218,7 @@ def read_episode(path: Path) -> Episode:
     return episode
 
 
-def _read_fitting(path: Path, env: "ManipulationEnv") -> Episode:
+def _read_fitting(path: Path, env: DemonstratedEnv) -> Episode:
     """Return a recorded episode that has this environment's cameras and state."""
     episode = read_episode(path)
     steps = len(episode.get("action", ()))

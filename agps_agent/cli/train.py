@@ -2,20 +2,19 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
+from agps_agent.cli.options import UsageError, json_only_on_stdout, peek_options
 from agps_agent.cli.progress_bar import ProgressDisplay
-from agps_agent.cli.tasks import check_task
-from agps_agent.run.config import RunConfig, load_config, start_values
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
+from agps_agent.run.config import RunConfig, check_fits, load_config, start_values
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.signals import terminated_like_ctrl_c
 from rl.errors import AgpsError
-from rl.tasks import TASK_NAMES
 
 PROG = "agps train"
 
@@ -31,6 +30,8 @@ class TrainOptions:
     """franka: command nothing for ten seconds, and draw on the camera image what would be commanded."""
     json: bool = False
     """Print the summary as one JSON object on stdout; the progress goes to stderr."""
+    task_options: TaskOptions = field(default_factory=dict)
+    """What to change about the task."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def run(argv: Sequence[str]) -> int:
     options = read_options(argv)
     config = options.config
     check_task(config.task)
-    config.task_options.overrides(config.task)  # refuses options of another task before anything is made
+    check_fits(config)
     path = config.run_dir or config.default_run_dir()
     if options.dry_run:
         return _dry_run(options, path)
@@ -71,25 +72,27 @@ def run(argv: Sequence[str]) -> int:
 def read_options(argv: Sequence[str]) -> TrainOptions:
     """Return the options, on top of what task, method and preset start from, or of the run to resume."""
     first = peek_options(_First, argv, prog=PROG)
-    if first.resume:
-        if first.run_dir is None:
-            raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
-        return parse_options(
-            TrainOptions, argv, prog=PROG, default=TrainOptions(config=load_config(RunDirectory.open(first.run_dir)))
-        )
-    # Which argument is the task only the whole parse can tell; the first that could be one nearly always is.
-    guess = next((argument for argument in argv if argument in TASK_NAMES), None)
-    options = _parse_from(argv, first, guess)
-    return options if options.config.task in (guess, None) else _parse_from(argv, first, options.config.task)
+    if first.resume and first.run_dir is None:
+        raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
+    saved = load_config(RunDirectory.open(first.run_dir)) if first.resume and first.run_dir is not None else None
+
+    def start(task: str | None) -> TrainOptions:
+        return TrainOptions(config=saved or _start(first, task))
+
+    default = None if saved is None else saved.task
+    options = parse_for_task(
+        TrainOptions, argv, prog=PROG, default=default, start=start, task_of=lambda parsed: parsed.config.task
+    )
+    task_options = {**({} if saved is None else saved.task_options), **options.task_options}
+    return replace(options, config=options.config.model_copy(update={"task_options": task_options}))
 
 
-def _parse_from(argv: Sequence[str], first: _First, task: str | None) -> TrainOptions:
+def _start(first: _First, task: str | None) -> RunConfig:
     values = start_values(
         task, first.method, first.preset, robot=first.robot, station=first.station, demos_dir=first.demos_dir
     )
     # Not validated: the task is still missing, and tyro asks for it.
-    start = RunConfig.model_construct(task=tyro.MISSING, **values)
-    return parse_options(TrainOptions, argv, prog=PROG, default=TrainOptions(config=start))
+    return RunConfig.model_construct(task=tyro.MISSING, **values)
 
 
 def _dry_run(options: TrainOptions, path: Path) -> int:

@@ -18,7 +18,6 @@ from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.robots.mujoco import MujocoBackend
 from rl.tasks import get_task
-from rl.tasks.expert import make_expert
 from rl.types import FloatArray, Observation, RGBDFrame
 from tools.errors import ToolError
 from tools.scene import Scene
@@ -137,7 +136,7 @@ def _scenes(env: ManipulationEnv, seed: int, scenes: int, absent: int, progresse
 
 def _act_clumsily(env: ManipulationEnv, observation: Observation, rng: np.random.Generator, *, steps: int) -> None:
     """Let the scripted expert act with noise and slips of the gripper."""
-    expert = make_expert(env.task)
+    expert = env.expert()
     for _ in range(steps):
         action = expert(observation, env.truth()).astype(np.float64)
         action[:6] += rng.normal(0.0, 0.4, 6)

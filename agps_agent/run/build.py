@@ -29,6 +29,7 @@ from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor
 from agps_agent.tracing.truth import save_truth
+from prompts.loader import TaskPrompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.buffers import Episode
@@ -45,7 +46,6 @@ from rl.learner import ThreadedLearner, prepare_process, set_apart
 from rl.rewards.classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
-from rl.tasks.expert import make_expert
 from rl.types import FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
@@ -234,7 +234,7 @@ def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
     """Return the task's environment on the chosen robot; `dry` only looks at a real one."""
     if config.robot != "sim":
         return open_dry(config) if dry else open_robot(config)
-    return make_env(config.task, image_size=config.image_size, **config.task_options.overrides(config.task))
+    return make_env(config.task, image_size=config.image_size, **config.task_overrides)
 
 
 @contextmanager
@@ -282,7 +282,8 @@ def build_supervisor(
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)
     memory = build_memory(config, run, dim=encoder.dim)
-    graph, gate = build_graph(config.task), CallGate()
+    words = load_task_prompt(config.task)
+    graph, gate = build_graph(words), CallGate()
 
     async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
         context = AgentContext(
@@ -294,6 +295,7 @@ def build_supervisor(
             gate=gate,
             settings=config.agent,
             run=run.path.name,
+            task_prompt=words,
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
@@ -331,7 +333,7 @@ def build_human(config: RunConfig, env: ManipulationEnv) -> HumanSupervisor:
     if config.robot != "sim" and config.teleop != "simulated":
         return HumanSupervisor(open_hand(config, env.task))
     human: Hand = SimulatedHuman(
-        expert=make_expert(env.task),
+        expert=env.expert(),
         truth=env.truth,
         action_scale=env.action_scale,
         config=config.human,
@@ -348,7 +350,7 @@ def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicM
     """
     server = config.memory if config.memory and "://" in config.memory else None
     directory = run.memory if config.memory is None or server else Path(config.memory)
-    return EpisodicMemory(directory, dim=dim, task=config.task, server=server)
+    return EpisodicMemory(directory, dim=dim, task=config.task_name, server=server)
 
 
 def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:
@@ -383,6 +385,7 @@ class Asker:
     config: RunConfig
     chat: ChatModel
     graph: Graph
+    words: TaskPrompt
     _env: ManipulationEnv | None = None
 
     def scene_at(self, seed: int) -> Scene:
@@ -395,7 +398,11 @@ class Asker:
     def ask(self, scene: Scene, *, mode: ModeRequest) -> Answer:
         """Return what the agent advises."""
         context = AgentContext(
-            scene=scene, model=self.chat.model, profile=self.chat.profile, settings=self.config.agent
+            scene=scene,
+            model=self.chat.model,
+            profile=self.chat.profile,
+            settings=self.config.agent,
+            task_prompt=self.words,
         )
         return asyncio.run(ask(self.graph, context, mode=mode))
 
@@ -420,8 +427,9 @@ def build_asker(config: RunConfig) -> Asker:
         ConfigError: If the task has no prompt, or the URL does not answer.
     """
     prepare_process(config.threads)
+    words = load_task_prompt(config.task)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    return Asker(config=config, chat=chat, graph=build_graph(config.task))
+    return Asker(config=config, chat=chat, graph=build_graph(words), words=words)
 
 
 def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:

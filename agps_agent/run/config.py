@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from agps_agent.detectors import FloatConfig, StallConfig
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier
+from agps_agent.run.field_options import check_options, field_values
 from agps_agent.run.methods import METHODS, Method, Plan
-from agps_agent.run.task_options import TaskOptions
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
 from rl.conrft.config import ConRFTConfig
@@ -26,8 +26,9 @@ from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
 from rl.robots.station import load_station
-from rl.tasks import TASK_NAMES, get_task
-from rl.tasks.base import Recipe
+from rl.tasks.base import Recipe, Task, simulated
+from rl.tasks.expert import has_expert, make_expert
+from rl.tasks.registry import TASKS, get_task, load_task
 
 Robot = Literal["sim", "franka"]
 Reward = Literal["truth", "classifier", "keys"]
@@ -57,7 +58,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: tyro.conf.Positional[str]
-    """Task to learn: usb_insertion, knot_hanging or towel_folding."""
+    """Task to learn: a name that `agps tasks` lists, package.module:Name or ./file.py:Name."""
     method: Method = "agps"
     """DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on demonstrations alone (conrft), then
     with the agent (agps-conrft) or a human (hil-conrft)."""
@@ -133,8 +134,8 @@ class RunConfig(BaseModel):
     record_every: Annotated[int, Field(ge=0)] = 10
     """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
 
-    task_options: TaskOptions = TaskOptions()
-    """What to change about the task."""
+    task_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
+    """What to change about the task: values by option, in millimetres and degrees."""
     drq: DrQConfig = DrQConfig()
     """DrQ; starts from --preset and the task's recipe."""
     conrft: ConRFTConfig = ConRFTConfig()
@@ -171,6 +172,20 @@ class RunConfig(BaseModel):
                 values = {key: value for key, value in values.items() if key != name}
         return {**start, **values}
 
+    @field_validator("task")
+    @classmethod
+    def _holds_anywhere(cls, task: str) -> str:
+        return TASKS.reference(task)
+
+    @field_validator("task_options")
+    @classmethod
+    def _belong_to_the_task(cls, options: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        task = info.data.get("task")
+        if task is None or not options:
+            return {}
+        kind = load_task(task)
+        return check_options(kind, options, flag="task-options", name=kind.name)
+
     @field_validator("demos")
     @classmethod
     def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
@@ -187,6 +202,16 @@ class RunConfig(BaseModel):
         return vlm
 
     @property
+    def task_name(self) -> str:
+        """Name of the task, which folders and the memory have, however the task was found."""
+        return load_task(self.task).name
+
+    @property
+    def task_overrides(self) -> dict[str, Any]:
+        """The fields of the task that change, in metres and radians."""
+        return field_values(load_task(self.task), self.task_options)
+
+    @property
     def plan(self) -> Plan:
         """What the method does."""
         return METHODS[self.method]
@@ -196,12 +221,12 @@ class RunConfig(BaseModel):
         """Classifier that training is rewarded by; None where it is the truth, or a person."""
         if self.reward != "classifier":
             return None
-        return self.reward_model or default_classifier(self.task, self.robot)
+        return self.reward_model or default_classifier(self.task_name, self.robot)
 
     def default_run_dir(self) -> Path:
         """Return where the run is written when --run-dir is not given."""
         arm = "" if self.robot == "sim" else f"{self.robot}-"
-        return Path("runs") / self.task / f"{arm}{self.method}-demos{self.demos}-seed{self.seed}"
+        return Path("runs") / self.task_name / f"{arm}{self.method}-demos{self.demos}-seed{self.seed}"
 
 
 def start_values(
@@ -217,7 +242,8 @@ def start_values(
 
     What is unknown decides nothing here: validation reports it.
     """
-    recipe = get_task(task).recipe if task in TASK_NAMES else Recipe()
+    known = _known(task)
+    recipe = Recipe() if known is None else known.recipe
     plan = METHODS.get(method or recipe.method)  # type: ignore[call-overload]  # any text may have been typed
     values: dict[str, Any] = {
         "method": recipe.method,
@@ -233,19 +259,29 @@ def start_values(
     if plan is not None:
         values["store_guided"] = plan.store_guided
     if robot == "franka":
-        values |= _on_a_robot(task, Path(station or "station.toml"))
+        values |= _on_a_robot(known, Path(station or "station.toml"))
+    if known is not None and not has_expert(known):
+        values["demos"] = 0
     if demos_dir is not None:
         values["demos"] = recorded_count(Path(demos_dir))
     return values
 
 
-def _on_a_robot(task: str | None, station: Path) -> dict[str, Any]:
+def _known(task: str | None) -> Task | None:
+    """Return a task; None where there is none: whoever needs it says so."""
+    try:
+        return None if task is None else get_task(task)
+    except ConfigError:
+        return None
+
+
+def _on_a_robot(task: Task | None, station: Path) -> dict[str, Any]:
     """Return what is different where every step takes a tenth of a second and somebody stands by."""
     try:
         is_emulated = load_station(station).truth is not None
     except ConfigError:  # reported when the station is opened
         is_emulated = False
-    judged = "classifier" if task is not None and default_classifier(task, "franka").is_file() else "keys"
+    judged = "classifier" if task is not None and default_classifier(task.name, "franka").is_file() else "keys"
     return {
         "demos": 0,
         "max_minutes": 120.0,
@@ -255,6 +291,20 @@ def _on_a_robot(task: str | None, station: Path) -> dict[str, Any]:
         "reward": "truth" if is_emulated else judged,
         "confirm": not is_emulated and is_first_run(station),
     }
+
+
+def check_fits(config: RunConfig) -> None:
+    """Refuse what the task cannot do, before anything is made.
+
+    Raises:
+        ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
+    """
+    task = get_task(config.task, **config.task_overrides)
+    human_is_simulated = config.plan.helper == "human" and (config.robot == "sim" or config.teleop == "simulated")
+    if config.robot == "sim":
+        simulated(task)
+    if human_is_simulated or (config.robot == "sim" and config.demos > 0 and config.demos_dir is None):
+        make_expert(task)
 
 
 def _merged(start: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

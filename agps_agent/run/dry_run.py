@@ -49,7 +49,7 @@ def dry_run(config: RunConfig, folder: Path, *, steps: int = STEPS) -> dict[str,
                 observation, _ = env.reset()
         metrics = env.metrics()
     return {
-        "task": config.task,
+        "task": config.task_name,
         "folder": str(folder),
         "steps": steps,
         "agent": agent,

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from rl.guard import GuardLimits, guard_target
 from rl.robots.base import CONTROL_RATE_HZ, Backend
 from rl.tasks.base import Task
+from rl.tasks.expert import make_expert
 from rl.transforms import apply_delta, matrix_to_rotvec, pose_difference
-from rl.types import Box, FloatArray, Observation, RGBDFrame, RobotState
+from rl.types import Box, Expert, FloatArray, Observation, RGBDFrame, RobotState
 
 Reference = Literal["commanded", "measured"]
 
@@ -174,6 +175,14 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
     def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
         """Return full-resolution RGB-D of the named agent cameras, of all if None; the default one is the first."""
         return self._backend.capture(cameras)
+
+    def expert(self) -> Expert:
+        """Return the task's scripted expert.
+
+        Raises:
+            ConfigError: If it has none.
+        """
+        return make_expert(self.task)
 
     def truth(self) -> Mapping[str, FloatArray]:
         """Return named points that only a simulator knows, base frame, (3,), [m]: for experts, tests and benchmarks."""

@@ -10,6 +10,7 @@ from agps_agent import nodes
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentFault, GraphState
+from prompts.loader import load_task_prompt
 from tests.agps_agent.scenes import LEFT, PORT, project, scene
 from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context, seen
 from tools.errors import ToolRetry
@@ -103,48 +104,46 @@ async def test_answer_is_used_although_the_disk_is_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("offset", "reason"), [(0.5, "outside_workspace"), (0.08, "implausible_keypoints")])
 def test_keypoints_that_cannot_be_are_refused(offset: float, reason: str) -> None:
     points = nodes._from_state([keypoint("port_left", -0.0088), keypoint("port_right", offset)])
-    task = nodes.load_task_prompt("usb_insertion")
+    task = load_task_prompt("usb_insertion")
     with pytest.raises(AgentFault) as error:
         nodes._check_distances(nodes._reachable(points, task, context()), task)
     assert error.value.reason == reason
 
 
-RIGHT_MAY_BE_HIDDEN = replace(nodes.load_task_prompt("usb_insertion"), optional=frozenset({"port_right"}))
+RIGHT_MAY_BE_HIDDEN = replace(load_task_prompt("usb_insertion"), optional=frozenset({"port_right"}))
 
 
-async def test_keypoint_that_may_be_hidden_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
+async def test_keypoint_that_may_be_hidden_is_left_out() -> None:
     answer = seen()
     answer["keypoints"][1] |= {"point_2d": None, "visible": False}
-    update = await nodes.perceive({"mode": "guide"}, Runtime(context=context(answer)))
+    asking = context(answer, words=RIGHT_MAY_BE_HIDDEN)
+    update = await nodes.perceive({"mode": "guide"}, Runtime(context=asking))
     assert [point["label"] for point in update["keypoints"]] == ["port_left"]
 
 
 @pytest.mark.parametrize("hidden", [["port_left"], ["port_left", "port_right"]])
-async def test_keypoint_that_the_task_needs_is_not_left_out(hidden: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
+async def test_keypoint_that_the_task_needs_is_not_left_out(hidden: list[str]) -> None:
     answer = seen()
     for entry in answer["keypoints"]:
         if entry["label"] in hidden:
             entry |= {"point_2d": None, "visible": False}
     with pytest.raises(AgentFault, match=f"does not see {', '.join(hidden)}"):
-        await nodes.perceive({"mode": "guide"}, Runtime(context=context(answer)))
+        await nodes.perceive({"mode": "guide"}, Runtime(context=context(answer, words=RIGHT_MAY_BE_HIDDEN)))
 
 
 def test_keypoint_out_of_reach_is_left_out_only_if_the_task_can_do_without() -> None:
     points = nodes._from_state([keypoint("port_left", -0.0088), keypoint("port_right", 0.5)])
     assert list(nodes._reachable(points, RIGHT_MAY_BE_HIDDEN, context())) == ["port_left"]
     with pytest.raises(AgentFault, match="port_right at .* outside of what the tool can reach"):
-        nodes._reachable(points, nodes.load_task_prompt("usb_insertion"), context())
+        nodes._reachable(points, load_task_prompt("usb_insertion"), context())
 
 
-def test_keypoint_inside_of_something_lies_behind_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keypoint_inside_of_something_lies_behind_what_is_measured() -> None:
     at = context()
     uv = tuple(project(at.frame, LEFT[np.newaxis])[0])
     surface = nodes.measure(at, at.frame, "port_left", uv).xyz
-    inside = replace(nodes.load_task_prompt("usb_insertion"), behind_m={"port_left": 0.01})
-    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: inside)
-    moved = nodes.measure(at, at.frame, "port_left", uv).xyz - surface
+    inside = replace(load_task_prompt("usb_insertion"), behind_m={"port_left": 0.01})
+    moved = nodes.measure(context(words=inside), at.frame, "port_left", uv).xyz - surface
     assert moved @ at.frame.T_base_cam[:3, 2] == pytest.approx(0.01)
 
 

@@ -12,13 +12,15 @@ import numpy as np
 from rl.robots import panda
 from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.emulator.profiles import CameraProfile, mounted_pose, task_cameras
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask, Task
 
 MAX_AGE_S = 0.5
 """Age limit of emulated frames, [s]: they come at 10 Hz, on cores that others use too."""
 
 
-def write_station(path: Path, task: Task, profiles: Sequence[CameraProfile], *, ip: str, host: str, port: int) -> None:
+def write_station(
+    path: Path, task: SimulatedTask, profiles: Sequence[CameraProfile], *, ip: str, host: str, port: int
+) -> None:
     """Write a complete station file, with one calibration beside it per camera.
 
     Args:

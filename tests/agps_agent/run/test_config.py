@@ -8,12 +8,11 @@ from agps_agent.detectors import FloatConfig
 from agps_agent.run.config import RunConfig, load_config, load_versions, save_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.methods import METHODS
-from agps_agent.run.task_options import TaskOptions
 from rl.conrft.config import ConRFTConfig, StageConfig
 from rl.drq.config import DrQConfig
 from rl.errors import AgpsError, ConfigError
 from rl.human import SimulatedHumanConfig
-from rl.tasks import TASK_NAMES, get_task
+from rl.tasks import TASKS, get_task
 from rl.tasks.base import Recipe
 from rl.tasks.usb_insertion import UsbInsertion
 
@@ -34,7 +33,7 @@ def test_configuration_survives_the_disk(run: RunDirectory) -> None:
         method="hil-conrft",
         conrft=ConRFTConfig.of(gamma=0.9, online={"bc_weight": 0.2}),
         human=SimulatedHumanConfig(reaction_s=0.2),
-        task_options=TaskOptions(clearance_mm=0.4),
+        task_options={"clearance_mm": 0.4, "horizon": 60},
     )
     save_config(config, run)
     assert load_config(run) == config
@@ -89,7 +88,7 @@ def test_option_within_a_stage_leaves_the_stages_others(recipe: Recipe) -> None:
 
 
 def test_every_task_has_a_recipe_that_makes_a_configuration() -> None:
-    for task in TASK_NAMES:
+    for task in TASKS.names:
         assert RunConfig(task=task).method == get_task(task).recipe.method in METHODS
 
 
