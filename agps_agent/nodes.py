@@ -81,7 +81,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
     requested = state.get("mode_request", "auto")
     if requested != "auto":
         return {"mode": requested, "reason": f"{requested} was requested.", "stale": False}
-    prompt, task = context.prompt("decide_mode"), load_task_prompt(context.scene.task)
+    prompt, task = context.prompt("decide_mode"), context.words
     system, user = prompt.render(
         task_description=task.description,
         available_tools=describe_tools(task.tools["prune"] + task.tools["guide"], task.tool_defaults),
@@ -106,7 +106,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     if state.get("tool_error"):
         messages = repaired(context, state["tool_error"] or "")
     else:
-        task, mode = load_task_prompt(context.scene.task), state["mode"]
+        task, mode = context.words, state["mode"]
         points = _from_state(state["keypoints"])
         seen_by = context.scene.frames[next(iter(points.values())).camera]
         system, user = context.prompt(PLAN_PROMPTS[mode]).render(
