@@ -12,10 +12,11 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.confirm import is_terminal, wait_for_enter
 from agps_agent.run.signals import interrupt_main_thread
 from rl.demonstrations import recorded_count
-from rl.envs.robot import RobotBackend, RobotEnv, limits_at
+from rl.envs.robot import RobotEnv, limits_at
 from rl.errors import ConfigError
+from rl.robots.base import RobotBackend
 from rl.robots.cameras.ages import FrameAges
-from rl.robots.station import StationConfig, load_station
+from rl.robots.station import StationConfig, load_station, open_arm
 from rl.supervisor import Hand
 from rl.tasks import get_task
 from rl.tasks.base import Task
@@ -81,14 +82,13 @@ def open_dry(config: RunConfig, folder: Path | None = None) -> RobotEnv:
         folder: Where pictures are written; None: nowhere.
     """
     from rl.robots.cameras.rig import CameraRig
-    from rl.robots.franka.arm import FrankaArm
     from rl.robots.look_only import DryRunBackend
 
     station = station_of(config)
     task = task_at(config, station)
     limits = limits_at(task, station.workspace, speed=config.speed)
     with ExitStack() as opened:
-        arm = FrankaArm(station.arm, station.workspace, clock=station.clock)
+        arm = open_arm(station)
         opened.callback(arm.close)
         cameras = CameraRig(station.cameras, task, clock=station.clock)
         opened.callback(cameras.close)
@@ -103,13 +103,13 @@ def _open_backend(
 ) -> RobotBackend:
     from rl.robots.cameras.opening import open_camera
     from rl.robots.cameras.rig import CameraRig
-    from rl.robots.franka.backend import FrankaBackend
+    from rl.robots.real.backend import StationBackend
 
     cameras = CameraRig(
         station.cameras, task, open_camera=lambda camera: ages.watch(open_camera(camera, station.clock))
     )
     try:
-        return FrankaBackend(task, station, cameras=cameras, speed=config.speed, prompt=prompt)
+        return StationBackend(task, station, cameras=cameras, speed=config.speed, prompt=prompt)
     except BaseException:
         cameras.close()
         raise
