@@ -9,6 +9,7 @@ import tyro
 
 from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
+from agps_agent.run.place import check_robot, place_of
 from agps_agent.state import AgentSettings
 from rl.errors import AgpsError, ConfigError
 
@@ -48,6 +49,7 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(AskOptions, argv, prog="agps ask")
     task = check_task(options.task)
     check_vlm(options.vlm)
+    robot = check_robot(options.robot)
     seed = _seed(options)
     from agps_agent.ask import describe_answer, save_answer
     from agps_agent.overlay import draw_answer
@@ -60,7 +62,7 @@ def run(argv: Sequence[str]) -> int:
         vlm=options.vlm,
         vlm_model=options.vlm_model,
         agent=options.agent,
-        robot=options.robot,
+        robot=robot,
         station=options.station,
         robot_ip=options.robot_ip,
     )
@@ -102,8 +104,6 @@ def _seed(options: AskOptions) -> int:
     if options.seed is None:
         return 0
     check_at_least(0, seed=options.seed)
-    from agps_agent.run.place import place_of
-
     place_of(options.robot).require_simulation(
         f"--seed {options.seed} is of a simulated episode; a robot's table is as it is, leave it out."
     )
@@ -111,8 +111,6 @@ def _seed(options: AskOptions) -> int:
 
 
 def _default_folder(options: AskOptions, task: str, seed: int) -> Path:
-    from agps_agent.run.place import place_of
-
     live = place_of(options.robot).choose(f"seed{seed}", options.robot.rpartition(":")[2])
     what = live if options.scene is None else options.scene.resolve().name
     return Path("runs") / "ask" / f"{task}-{what}-{options.mode}"

@@ -1,7 +1,7 @@
 """`agps demos record|list|show`: demonstrations of the scripted expert or a person, on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import tyro
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.cli.terminal import say
+from agps_agent.run.place import check_robot, named_at
 from rl.errors import ConfigError
 from rl.files import read_json_object
 
@@ -74,7 +75,8 @@ def _record(argv: Sequence[str]) -> int:
     task = check_task(options.task)
     check_at_least(1, n=options.n)
     check_at_least(0, seed=options.seed)
-    folder = options.out or _default_folder(task.name, options.robot)
+    robot = check_robot(options.robot)
+    folder = options.out or _default_folder(task.name, robot)
     from rl.growing_folder import is_in_use
 
     if is_in_use(folder) and not options.resume:
@@ -83,7 +85,7 @@ def _record(argv: Sequence[str]) -> int:
     before = _count(folder)
     try:
         with json_only_on_stdout(options.json):  # nothing that a library prints gets before the object
-            _record_missing(options, folder, before)
+            _record_missing(replace(options, robot=robot), folder, before)
     except BaseException:
         if (kept := _count(folder)) > before:
             say(
@@ -154,8 +156,6 @@ def _folder_of(named: Path) -> Path:
 
 
 def _default_folder(task: str, robot: str = "sim") -> Path:
-    from agps_agent.run.place import named_at
-
     return Path("demos") / named_at(robot, task)
 
 

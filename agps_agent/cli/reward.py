@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +13,7 @@ from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_op
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import console, say
 from agps_agent.run.directory import RunDirectory, default_classifier, reward_folder
-from agps_agent.run.place import named_at, place_of
+from agps_agent.run.place import check_robot, named_at, place_of
 from agps_agent.run.simulation import SIMULATION
 from rl.errors import ConfigError
 from rl.rewards.classifier import FitConfig
@@ -145,6 +145,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _collect(argv: Sequence[str]) -> int:
     options = parse_for_task(CollectOptions, argv, prog="agps reward collect")
+    options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
     default = task.recipe.reward_frames
     positive = default[0] if options.positive is None else options.positive
@@ -232,6 +233,7 @@ def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, nega
 
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
+    options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
     check_at_least(0, threads=options.threads)
     from rl.process import prepare_process
@@ -263,6 +265,7 @@ def _fit(argv: Sequence[str]) -> int:
 
 def _eval(argv: Sequence[str]) -> int:
     options = parse_for_task(EvalOptions, argv, prog="agps reward eval")
+    options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
     check_at_least(0, rollouts=options.rollouts or 0, seed=options.seed)
     check_at_least(1, n=options.n)
