@@ -13,7 +13,7 @@ from tools.agreement import disagreement_m
 from tools.answers import PerceiveAnswer
 from tools.errors import ToolFailed
 from tools.perception import Point, locate_keypoint
-from tools.schemas import tip_to_tcp
+from tools.scene import tip_to_tcp
 
 ANOTHER_VIEW_HELPS: frozenset[Reason] = frozenset(
     {"not_visible", "no_depth", "implausible_keypoints", "cameras_disagree", "outside_workspace", "outside_image"}

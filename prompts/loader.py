@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from rl.errors import ConfigError
 from tools.answers import ANSWERS, Answer
-from tools.schemas import Defaults, Margins
+from tools.schemas import Margins
+from tools.spec import Defaults
 
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SECTION = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)

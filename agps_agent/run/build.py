@@ -28,8 +28,9 @@ from agps_agent.run.hardware import open_dry, open_hand, open_keys, open_robot, 
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
+from agps_agent.toolbox import Toolbox
 from agps_agent.tracing.truth import Truths, save_truth
-from prompts.loader import load_prompt
+from prompts.loader import load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.conrft import ConRFT
@@ -289,6 +290,7 @@ def build_supervisor(
         return build_human(config, env)
     check_patience(config.supervisor, config.agent)
     _check_camera(config.agent, env)
+    tools = config.agent.toolbox(load_task_prompt(config.task))
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)
     memory = build_memory(config, run, dim=encoder.dim)
@@ -304,6 +306,7 @@ def build_supervisor(
             gate=gate,
             settings=config.agent,
             run=run.path.name,
+            tools=tools,
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
@@ -392,6 +395,7 @@ class Asker:
     config: RunConfig
     chat: ChatModel
     graph: Graph
+    tools: Toolbox
     _env: ManipulationEnv | None = None
 
     def scene_at(self, seed: int) -> Scene:
@@ -404,7 +408,11 @@ class Asker:
     def ask(self, scene: Scene, *, mode: ModeRequest) -> Answer:
         """Return what the agent advises."""
         context = AgentContext(
-            scene=scene, model=self.chat.model, profile=self.chat.profile, settings=self.config.agent
+            scene=scene,
+            model=self.chat.model,
+            profile=self.chat.profile,
+            settings=self.config.agent,
+            tools=self.tools,
         )
         return asyncio.run(ask(self.graph, context, mode=mode))
 
@@ -426,11 +434,12 @@ def build_asker(config: RunConfig) -> Asker:
     """Return the agent for questions outside of a run.
 
     Raises:
-        ConfigError: If the task has no prompt, or the URL does not answer.
+        ConfigError: If the task has no prompt, a tool cannot be found, or the URL does not answer.
     """
     prepare_process(config.threads)
+    graph, tools = build_graph(config.task), config.agent.toolbox(load_task_prompt(config.task))
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    return Asker(config=config, chat=chat, graph=build_graph(config.task))
+    return Asker(config=config, chat=chat, graph=graph, tools=tools)
 
 
 def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -55,6 +56,8 @@ class _Question:
     """Text of the last question and all before it."""
     image: ByteArray | None
     """The newest image. Shape (H, W, 3), uint8."""
+    replies: int
+    """How often the model has answered in this chat."""
 
 
 class EmbeddedVLM(BaseChatModel):
@@ -63,6 +66,10 @@ class EmbeddedVLM(BaseChatModel):
     Decide: waypoints, unless the failure detector fired in the first steps, when the arm wanders: then a box. Perceive:
     classical vision, see `grounding`. Plan: the shortest plan that the offered tools allow, see `planning`.
     """
+
+    first_plans: tuple[dict[str, Any], ...] = ()
+    """Plans, `PlanAnswer` as JSON, that each chat about a plan begins with, before the model makes its own: so a tool
+    of one's own can be tried without a server."""
 
     @property
     def _llm_type(self) -> str:
@@ -94,7 +101,7 @@ class EmbeddedVLM(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         question, form = _read(messages), read_form(messages, kwargs)
-        answer = _answer(question, form)
+        answer = _answer(question, form, self.first_plans)
         message = put(answer, form, model=str(kwargs.get("model", NAME)))
         message.usage_metadata = _usage(question, json.dumps(answer))
         return ChatResult(generations=[ChatGeneration(message=message)])
@@ -114,12 +121,12 @@ class EmbeddedVLM(BaseChatModel):
             yield ChatGenerationChunk(message=chunk)
 
 
-def _answer(question: _Question, form: Form) -> dict[str, Any]:
+def _answer(question: _Question, form: Form, first_plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the answer to a question of ours; else the smallest one of the form that is asked for."""
     answers: dict[str, Callable[[_Question], dict[str, Any]]] = {
         "DecideModeAnswer": _decide,
         "PerceiveAnswer": _perceive,
-        "PlanAnswer": _plan,
+        "PlanAnswer": partial(_plan, first_plans),
     }
     name = form.name or _topic(question.text)
     if name in answers:
@@ -178,7 +185,9 @@ def _perceive(question: _Question) -> dict[str, Any]:
     return {"keypoints": keypoints}
 
 
-def _plan(question: _Question) -> dict[str, Any]:
+def _plan(first_plans: Sequence[dict[str, Any]], question: _Question) -> dict[str, Any]:
+    if question.replies < len(first_plans):
+        return first_plans[question.replies]
     return plan(read_facts(question.text))
 
 
@@ -196,7 +205,8 @@ def _read(messages: list[BaseMessage]) -> _Question:
                 texts.append(block["text"])
             elif block["type"] == "image" and "base64" in block:
                 image = _decode(block["base64"])
-    return _Question(text="\n\n".join(texts), image=image)
+    replies = sum(isinstance(message, AIMessage) for message in messages)
+    return _Question(text="\n\n".join(texts), image=image, replies=replies)
 
 
 def _decode(data: str) -> ByteArray:
