@@ -19,8 +19,8 @@ def open_toolbox(task: TaskPrompt, *, added: Iterable[str] = (), answering: bool
         answering: Offer those that answer too.
 
     Raises:
-        ConfigError: If there is no such tool, two have the same name, one gives what its kind of help cannot use, or one
-            that is added would not be offered at all.
+        ConfigError: If there is no such tool, two have the same name, one gives what its kind of help cannot use, or
+            one that is added would not be offered at all.
     """
     more = tuple(added)
     mute = [spec.name for spec in load_tools(more).values() if spec.gives == "text" and not answering]

@@ -26,7 +26,20 @@ from tools.targets import Keypoints, Target
 
 Arguments = Mapping[str, Any]
 
-NONSENSE = (None, "x", -1, 1e9, float("nan"), float("inf"), [], {}, [1, 2, 3], ["left", "nowhere"], True, "left")
+NONSENSE: tuple[Any, ...] = (
+    None,
+    "x",
+    -1,
+    1e9,
+    float("nan"),
+    float("inf"),
+    [],
+    {},
+    [1, 2, 3],
+    ["left", "nowhere"],
+    True,
+    "left",
+)
 """What a model may give for any argument."""
 _WAYPOINT_LIMITS = (
     ("gripper_opening", 0.0, 1.0),
