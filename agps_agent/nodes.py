@@ -340,6 +340,8 @@ def _situation(trigger: Trigger, scene: Scene) -> str:
         "user": "A person asks for help",
     }[trigger["kind"]]
     parts = [f"{why}, at step {trigger['step']} of the attempt."]
+    if "last_plan" in trigger:
+        parts.append(f"Your last plan ended: {trigger['last_plan']}.")
     if "alone" in trigger:
         successes, attempts = trigger["alone"]
         parts.append(f"By itself the robot completed {successes} of its last {attempts} attempts.")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from agps_agent.models.gate import CallGate, CallLimits, CallReason
+from agps_agent.models.parsing import ReplyReason
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.pictures import Pictures
 from agps_agent.toolbox import Toolbox, open_toolbox
@@ -28,10 +29,9 @@ ModeRequest = Literal["auto", "prune", "guide"]
 Reason = (
     ToolReason
     | CallReason
+    | ReplyReason
     | Literal[
         "answered",
-        "not_json",
-        "wrong_schema",
         "not_visible",
         "implausible_keypoints",
         "cameras_disagree",
@@ -123,6 +123,8 @@ class Trigger(TypedDict):
     """Number of the rollout in its run."""
     alone: NotRequired[list[int]]
     """Successes of the policy without help, and over how many of its newest rollouts."""
+    last_plan: NotRequired[str]
+    """How the waypoints of the question before ended, in the same rollout."""
 
 
 USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)

@@ -5,7 +5,7 @@ import logging
 import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -36,6 +36,8 @@ from rl.replay import EPISODES, index_state, read_replay, restore
 from rl.supervisor import NullSupervisor, Supervisor
 
 StoreGuided = Literal["online", "both", "success"]
+PretrainCallback = Callable[[int, Mapping[str, float]], bool]
+"""Told the number of updates so far and the newest losses; returns whether to go on."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,11 @@ def warn(message: str) -> None:
     """Tell who runs this, in the log and as a warning of Python: a script shows one, a notebook the other."""
     _log.warning(message)
     warnings.warn(message, stacklevel=3)
+
+
+def commands_gripper(env: VecEnv) -> bool:
+    """Return whether an environment says, by `metadata["gripper"]`, that its last action component is a command."""
+    return bool(env.get_attr("metadata")[0].get("gripper", False))
 
 
 class GuidedAlgorithm(OffPolicyAlgorithm):
@@ -53,13 +60,20 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     and `demo` are index sets over it.
 
     A subclass names itself, its configuration and its policy (`policy_aliases`), and gives `setup_optimizers`, `act`,
-    `train` and `_get_torch_save_params`. What else of it a resumed run needs goes to `counters` (plain attributes),
+    `train` and `_get_torch_save_params`. One with a first stage on demonstrations alone says so in `pretrains` and
+    gives `pretrain` and `is_pretrained`. What else of it a resumed run needs goes to `counters` (plain attributes),
     `random_states` and `memory_state`; what must not be saved to `_excluded_save_params`.
     """
 
     name: ClassVar[str]
     """How checkpoints call the algorithm."""
     config_class: ClassVar[type[GuidedConfig]]
+    pretrains: ClassVar[bool] = False
+    """Whether it has a first stage, on demonstrations alone."""
+    needs_demonstrations: ClassVar[bool] = False
+    """Whether it cannot begin without demonstrations."""
+    pretrain_updates: int = 0
+    """Updates of the first stage so far."""
     counters: ClassVar[tuple[str, ...]] = (
         "num_timesteps",
         "_n_updates",
@@ -108,8 +122,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             verbose: 0 silent, 1 information, 2 debugging (Stable-Baselines3).
 
         Raises:
-            ConfigError: If the configuration is another algorithm's, or a space does not fit.
+            ConfigError: If the configuration is another algorithm's, or a space or the seed does not fit.
         """
+        if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
+            raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
         self.config = config or self.config_class()
         if not isinstance(self.config, self.config_class):
             raise ConfigError(
@@ -140,6 +156,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.confirm: Confirm | None = None
         """Who agrees to each waypoint before it is approached; None for nobody."""
         self.store_guided = store_guided
+        self.has_gripper: bool | None = None if self.env is None else commands_gripper(self.env)
+        """Whether the last component of the action commands a gripper; None where no environment has said it."""
         self.learner: Learner = LockstepLearner(self)
         self.published: BasePolicy | None = None
         """Weights to act with while another thread changes `policy`; None when nobody does."""
@@ -232,11 +250,17 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Store episodes in the demo buffer, for good, and return the number of transitions.
 
         Raises:
-            ConfigError: If an episode does not fit the spaces, or holds what cannot be learned from. None is stored.
+            ConfigError: If an episode does not fit the spaces or the memory, or holds what cannot be learned from.
+                None is stored then.
         """
         given = list(episodes)
         for number, episode in enumerate(given):
             self.store.check(episode, where=f"demonstration {number}")
+        if (observations := sum(len(episode["action"]) + 1 for episode in given)) > self.store.room:
+            raise ConfigError(
+                f"{len(given)} demonstrations have {observations} observations, more than the {self.store.room} that "
+                "the memory has room for; ask for a larger buffer_capacity."
+            )
         added = 0
         for episode in given:
             slots = self.store.add_episode(episode)
@@ -244,6 +268,19 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             self.look_at(slots)
             added += len(slots)
         return added
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the first stage lies behind: there is none, or learning from rollouts has begun."""
+        return True
+
+    def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:  # noqa: B027  # most have none
+        """Learn from the demonstrations alone, until `updates` have been done in all; nothing without a first stage.
+
+        Args:
+            updates: Updates of the first stage, those before a resume included.
+            callback: Called after each update; the stage ends early where it returns False.
+        """
 
     def learn(
         self,

@@ -31,6 +31,8 @@ from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
+LAST = "last"
+"""The checkpoint that a run renews; preferred where nothing else says which one is newer."""
 DAMAGE = (
     OSError,
     EOFError,
@@ -110,18 +112,18 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     return extra
 
 
-def load_policy(path: Path) -> GuidedAlgorithm:
+def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> GuidedAlgorithm:
     """Return the policy of a checkpoint, without its replay memory.
+
+    Args:
+        path: Folder of the checkpoint.
+        kind: The algorithm's class. None: found by the name in the checkpoint, or where its class was imported from.
 
     Raises:
         ConfigError: If there is no checkpoint, or it is incomplete or damaged.
     """
     folder = find_checkpoint(Path(path))
-    name = _read_manifest(folder)["setup"].get("algorithm", OLDEST_ALGORITHM)
-    try:
-        kind = ALGORITHMS.load(name)
-    except ConfigError as error:
-        raise ConfigError(f"Checkpoint {folder} is of another algorithm. {error}") from None
+    kind = kind or _find_algorithm(folder)
     try:
         policy = kind.load(folder / ALGORITHM)
     except DAMAGE as error:
@@ -129,17 +131,30 @@ def load_policy(path: Path) -> GuidedAlgorithm:
     return policy
 
 
+def _find_algorithm(folder: Path) -> type[GuidedAlgorithm]:
+    manifest = _read_manifest(folder)
+    name = manifest["setup"].get("algorithm", OLDEST_ALGORITHM)
+    if name not in ALGORITHMS and "class" in manifest:
+        with contextlib.suppress(ConfigError):
+            kind = ALGORITHMS.load(manifest["class"])
+            if kind.name == name:
+                return kind
+    try:
+        return ALGORITHMS.load(name)
+    except ConfigError as error:
+        raise ConfigError(f"Checkpoint {folder} is of another algorithm. {error}") from None
+
+
 def latest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint in a folder of checkpoints.
+    """Return the newest checkpoint in a folder of checkpoints, by what is written in them: copies change file times.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none, or one cannot be read.
     """
-    # The manifest is written last: where there is one, the checkpoint is whole.
-    manifests = sorted(Path(folder).glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime)
-    if not manifests:
+    found = _whole_checkpoints(Path(folder))
+    if not found:
         raise ConfigError(f"There is no checkpoint in {folder}; the run has not saved one yet, so start it anew.")
-    return manifests[-1].parent
+    return max(found, key=_order)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -154,6 +169,37 @@ def find_checkpoint(path: Path) -> Path:
     raise ConfigError(
         f"There is no checkpoint at {path}; train first, or give the run directory of a run that has one."
     )
+
+
+def _whole_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder. A manifest is written last: where there is one, the rest is there too."""
+    return [manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")]
+
+
+def _order(folder: Path) -> tuple[int, int, bool]:
+    """Return what grows from one checkpoint of a run to the next.
+
+    That is the number of saves so far. Older versions did not count them: there it is the environment steps, and among
+    equal ones the name.
+    """
+    manifest = _parse_manifest(folder)
+    is_last = folder.name.lstrip(".").startswith(LAST)  # or what a crash between the renames of `_swap` left of it
+    if isinstance(manifest.get("saved"), int):
+        return manifest["saved"], 0, is_last
+    try:
+        with zipfile.ZipFile(folder / ALGORITHM) as archive:
+            return 0, int(json.loads(archive.read("data"))["num_timesteps"]), is_last
+    except DAMAGE as error:
+        raise _unreadable(folder, error) from error
+
+
+def _saves(folder: Path) -> int:
+    """Return how many checkpoints were saved into a folder; one that cannot be read must not stop another's saving."""
+    counts = [0]
+    for checkpoint in _whole_checkpoints(folder):
+        with contextlib.suppress(ConfigError):
+            counts.append(_order(checkpoint)[0])
+    return max(counts)
 
 
 def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
@@ -173,7 +219,13 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
     _write(new / ALGORITHM, algorithm.save)
     files = [ALGORITHM, STATE, *(f"{EPISODES}/{name}" for name in names)]
     sizes = {name: (new / name).stat().st_size for name in files}
-    manifest = {"setup": _setup(algorithm), "files": sizes}
+    kind = type(algorithm)
+    manifest = {
+        "setup": _setup(algorithm),
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "files": sizes,
+        "saved": 1 + _saves(old.parent),
+    }
     _write(new / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
 
 
@@ -220,17 +272,29 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _parse_manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise ConfigError(
+            f"Checkpoint {folder} is incomplete: {MANIFEST} is not readable; delete it, or name another one."
+        )
+    return manifest
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    manifest = _parse_manifest(folder)
+    try:
         for name, size in manifest["files"].items():
             found = (folder / name).stat().st_size if (folder / name).exists() else 0
             if found != size:
                 raise ConfigError(
                     f"Checkpoint {folder} is incomplete: {name} has {found} of {size} bytes; resume from another one."
                 )
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"Checkpoint {folder} is incomplete: {MANIFEST} is not readable.") from error
+    except (AttributeError, KeyError) as error:
+        raise ConfigError(f"Checkpoint {folder} is incomplete: {MANIFEST} names no files.") from error
     return manifest
 
 

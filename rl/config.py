@@ -1,8 +1,9 @@
 """Settings that every algorithm shares, with the origin of each default."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from rl.errors import ConfigError
 
@@ -10,6 +11,9 @@ from rl.errors import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class GuidedConfig:
     """What every algorithm is told: its memory, its batches, and its pace. The defaults are DrQ's preset `tuned`."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tuned": {}}
+    """Fields that differ from the defaults, by the name of a preset."""
 
     batch_size: int = 128
     """Transitions per update, demo and online together. HIL-SERL: 256."""

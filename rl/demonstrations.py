@@ -7,7 +7,7 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from rl.episodes import STATE, Episode, check_episode, image_shapes
 from rl.errors import AgpsError, ConfigError
+from rl.growing_folder import is_in_use, keep_episode
 from rl.rollout import run_episode
-from rl.tasks.expert import make_expert, mistaken
+from rl.tasks.expert import expert_in, mistaken
 from rl.types import Expert
 
 if TYPE_CHECKING:  # environments are built on tasks
@@ -29,7 +30,12 @@ MANIFEST = "demos.json"
 
 
 def record_demos(env: "ManipulationEnv", expert: Expert | None = None, *, n: int, seed: int) -> list[Episode]:
-    """Return `n` successful episodes of an expert; failed ones are counted in the log and left out.
+    """Return `n` successful episodes of an expert, see `demonstrate`."""
+    return list(demonstrate(env, expert, n=n, seed=seed))
+
+
+def demonstrate(env: "ManipulationEnv", expert: Expert | None = None, *, n: int, seed: int) -> Iterator[Episode]:
+    """Yield `n` successful episodes of an expert as they end; failed ones are counted in the log and left out.
 
     Episode k starts from the seed `seed + k`, which it carries under `seed`.
 
@@ -42,18 +48,17 @@ def record_demos(env: "ManipulationEnv", expert: Expert | None = None, *, n: int
     Raises:
         ConfigError: If the expert fails more often than it succeeds.
     """
-    expert = expert or make_expert(env.task)
-    episodes: list[Episode] = []
-    attempts = 0
-    while len(episodes) < n:
+    expert = expert or expert_in(env)
+    kept = attempts = 0
+    while kept < n:
         if attempts >= 2 * n + 10:
-            raise ConfigError(f"The expert succeeded in {len(episodes)} of {attempts} episodes; make the task easier.")
+            raise ConfigError(f"The expert succeeded in {kept} of {attempts} episodes; make the task easier.")
         episode = _rollout(env, expert, seed=seed + attempts)
         attempts += 1
         if episode["reward"][-1] > 0:
-            episodes.append(episode)
+            kept += 1
+            yield episode
     logger.info("Recorded %d demonstrations; %d attempts failed.", n, attempts - n)
-    return episodes
 
 
 def _rollout(env: "ManipulationEnv", expert: Expert, *, seed: int) -> Episode:
@@ -73,7 +78,7 @@ def record_miss(env: "ManipulationEnv", *, seed: int) -> Episode:
     """Return an episode whose expert takes the target to be 1 to 4 cm beside where it is."""
     rng = np.random.default_rng(seed)
     angle_rad, distance_m = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.01, 0.04)
-    expert = mistaken(make_expert(env.task), env.task.landmarks, angle_rad=angle_rad, distance_m=distance_m)
+    expert = mistaken(expert_in(env), env.task.landmarks, angle_rad=angle_rad, distance_m=distance_m)
     return _rollout(env, expert, seed=seed)
 
 
@@ -90,15 +95,84 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationE
         ConfigError: If the folder is in use.
         AgpsError: If the disk refuses.
     """
-    manifest = {
-        "task": env.task.name,
-        "config": dataclasses.asdict(env.task),
-        "image_size": env.image_size,
-        "seed": seed,
-        "seeds": [int(episode["seed"]) for episode in episodes if "seed" in episode],
-        "count": len(episodes),
-    }
-    write_episodes(folder, MANIFEST, manifest, episodes)
+    seeds = [int(episode["seed"]) for episode in episodes if "seed" in episode]
+    write_episodes(folder, MANIFEST, {**_made_in(env), "seed": seed, "seeds": seeds, "count": len(episodes)}, episodes)
+
+
+def _made_in(env: "ManipulationEnv") -> dict[str, Any]:
+    """Return what a manifest says of the environment, as JSON gives it back."""
+    about = {"task": env.task.name, "config": dataclasses.asdict(env.task), "image_size": env.image_size}
+    plain: dict[str, Any] = json.loads(json.dumps(about))
+    return plain
+
+
+class DemoFolder:
+    """Demonstrations that are kept as they are made: whatever ends a recording, those before it are on disk."""
+
+    def __init__(
+        self, folder: Path, *, env: "ManipulationEnv", seed: int, robot: str = "sim", resume: bool = False
+    ) -> None:
+        """Begin a folder, which appears with the first demonstration, or go on with one.
+
+        Args:
+            folder: Where they are kept.
+            env: Environment they are made in.
+            seed: Seed of the first attempt.
+            robot: Where they are made, as `--robot` says it.
+            resume: Keep what is there already, if anything is.
+
+        Raises:
+            ConfigError: If the folder is in use, or what is there was made under other conditions.
+        """
+        self.folder = Path(folder)
+        self._about = {**_made_in(env), "robot": robot, "seed": seed}
+        self._seeds: list[int] = []
+        if is_in_use(self.folder):
+            if not resume:
+                raise ConfigError(f"{folder} already exists; name another folder for the episodes.")
+            self._take_over()
+
+    @property
+    def count(self) -> int:
+        """Demonstrations on disk."""
+        return len(self._seeds)
+
+    @property
+    def next_seed(self) -> int:
+        """Seed of the next attempt: after that of the last demonstration."""
+        return self._seeds[-1] + 1 if self._seeds else int(self._about["seed"])
+
+    def keep(self, episode: Episode) -> None:
+        """Put one more demonstration on disk.
+
+        Raises:
+            AgpsError: If the disk refuses; the others are still there.
+        """
+        seeds = [*self._seeds, int(episode["seed"])]
+        manifests = {"before": self._manifest(self._seeds), "after": self._manifest(seeds)}
+        keep_episode(self.folder / MANIFEST, episode, number=self.count, **manifests)
+        self._seeds = seeds
+
+    def _manifest(self, seeds: Sequence[int]) -> dict[str, Any]:
+        return {**self._about, "seeds": list(seeds), "count": len(seeds)}
+
+    def _take_over(self) -> None:
+        folder, manifest = self.folder, _read_manifest(self.folder)
+        for what, found in _differences(manifest, self._about):
+            raise ConfigError(f"The demonstrations in {folder} were made with {what} {found}; go on with the same.")
+        files = demos_in(folder, may_be_empty=True)
+        self._about["seed"] = manifest.get("seed", self._about["seed"])
+        self._seeds = [int(read_episode(path).get("seed", self._about["seed"])) for path in files]
+
+
+def _differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what differs between demonstrations on disk and those to come, and both values; time limits may differ."""
+    config = saved.get("config")
+    was = {**saved, **(config if isinstance(config, dict) else {})}
+    now = {name: present[name] for name in ("task", "image_size", "robot")} | present["config"]
+    for name in now:
+        if name != "horizon" and name in was and was[name] != now[name]:
+            yield name, f"{was[name]!r}, not {now[name]!r}"
 
 
 def write_episodes(folder: Path, name: str, manifest: Mapping[str, Any], episodes: Sequence[Episode]) -> None:
@@ -138,12 +212,32 @@ def load_demos(folder: Path, *, env: "ManipulationEnv") -> list[Episode]:
                 f"The demonstrations in {folder} are of {what} {manifest.get(what)!r}, not {wanted!r}; "
                 "record them with `agps demos record`."
             )
-    files = sorted(folder.glob("episode_*.npz"))
-    if len(files) != manifest.get("count"):
-        raise ConfigError(
-            f"{folder} has {len(files)} episodes, its {MANIFEST} says {manifest.get('count')}; record anew."
-        )
-    return [_read_fitting(path, env) for path in files]
+    return [_read_fitting(path, env) for path in demos_in(folder)]
+
+
+def demos_in(folder: Path, *, may_be_empty: bool = False) -> list[Path]:
+    """Return the files of the demonstrations in a folder.
+
+    They are those that its manifest counts, and one that a crash left uncounted.
+
+    Raises:
+        ConfigError: If there are none, or others than the manifest says.
+    """
+    count, files = _read_manifest(folder).get("count"), sorted(folder.glob("episode_*.npz"))
+    if not isinstance(count, int) or not count <= len(files) <= count + 1:
+        raise ConfigError(f"{folder} has {len(files)} episodes, its {MANIFEST} says {count}; record anew.")
+    if not files and not may_be_empty:
+        raise ConfigError(f"There are no demonstrations in {folder}; record some with `agps demos record`.")
+    return files
+
+
+def recorded_count(folder: Path) -> int:
+    """Return the number of demonstrations in a folder.
+
+    Raises:
+        ConfigError: If there are none, or they cannot be read.
+    """
+    return len(demos_in(Path(folder)))
 
 
 def _read_manifest(folder: Path) -> Mapping[str, Any]:
@@ -156,14 +250,6 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
     if not isinstance(manifest, dict):
         raise ConfigError(f"{folder / MANIFEST} is not a JSON object; record the demonstrations anew.")
     return manifest
-
-
-def recorded_count(folder: Path) -> int:
-    """Return the number of demonstrations in a folder, by its manifest; 0 where there is none."""
-    try:
-        return int(_read_manifest(Path(folder)).get("count", 0))
-    except (ConfigError, TypeError, ValueError):
-        return 0
 
 
 def read_episode(path: Path) -> Episode:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rl.episodes import Episode
-from rl.types import CONTROL_PERIOD_S, EpisodeOutcome, FloatArray, Intervention, Observation, Takeover
+from rl.types import CONTROL_PERIOD_S, EpisodeOutcome, FloatArray, Intervention, InterventionEnd, Observation, Takeover
 
 
 class Reading(Protocol):
@@ -46,6 +46,9 @@ class Supervisor(Protocol):
         episode ends. Never raises for what the agent does wrong: the answer is None and the reason is counted in
         `metrics`.
         """
+
+    def note_end(self, end: InterventionEnd) -> None:
+        """Learn how an intervention ended, before the next `review`; `finish_episode` tells of all of them again."""
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Learn how the rollout ended."""
@@ -89,6 +92,9 @@ class NullSupervisor:
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Let the policy act."""
         return None
+
+    def note_end(self, end: InterventionEnd) -> None:
+        """Do nothing."""
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Do nothing."""
@@ -192,6 +198,9 @@ class HumanSupervisor:
         self._steps += 1
         return Takeover(action=action, id=f"human-{self._interventions:04d}")
 
+    def note_end(self, end: InterventionEnd) -> None:
+        """Do nothing: the human saw it."""
+
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Note the rollout's stretches and tell the human how it ended."""
         self.last_episode = {"human_stretches": [list(stretch) for stretch in self._stretches]}
@@ -208,7 +217,8 @@ class HumanSupervisor:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self._interventions, self._steps = state["interventions"], state["steps"]
-        self._hand.load_state_dict(state["hand"])
+        if state["hand"]:  # a device has no state, and may be another one now
+            self._hand.load_state_dict(state["hand"])
 
     def close(self) -> None:
         """Release the hand's device."""

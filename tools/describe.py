@@ -10,11 +10,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from rl.types import FloatArray
+from rl.types import Ending, FloatArray, InterventionEnd
 from tools.scene import Scene, tip_to_tcp, tool_tip
 from tools.spec import Args, Defaults, Tools, ToolSpec
 from tools.targets import Keypoints, resolve_target
 
+_ENDINGS: dict[Ending, str] = {"budget": "out of its step budget", "taken_over": "taken over by a human"}
+"""Words for what does not say it itself."""
 _BOUNDS = {"Ge": ("at least", "ge"), "Gt": ("more than", "gt"), "Le": ("at most", "le"), "Lt": ("less than", "lt")}
 """Per annotation of pydantic the words for it and the attribute that holds the limit."""
 
@@ -69,6 +71,16 @@ def describe_robot(scene: Scene) -> str:
     """Return where the tool's tip is and whether the gripper is open, as prompt text."""
     gripper = "open" if scene.gripper_opening > 0.5 else "closed"
     return f"Tool tip at {format_point(tool_tip(scene))}, gripper {gripper}."
+
+
+def describe_end(end: InterventionEnd) -> str:
+    """Return how an intervention ended: "blocked after 14 steps, 8 mm short of waypoint 2 of 5"."""
+    how = _ENDINGS.get(end.how, end.how.replace("_", " "))
+    text = f"{how} after {end.steps} step{'' if end.steps == 1 else 's'}"
+    if end.waypoint is None or end.distance_m is None:
+        return text
+    short = "from" if end.how == "reached" else "short of"
+    return f"{text}, {1000 * end.distance_m:.0f} mm {short} waypoint {end.waypoint + 1} of {end.waypoints}"
 
 
 def format_point(point: FloatArray) -> str:

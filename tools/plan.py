@@ -12,6 +12,7 @@ from rl.types import Box, Waypoint
 from tools.answers import ToolCall
 from tools.describe import format_point, format_ranges
 from tools.errors import BrokenTool, ToolFailed, ToolRetry
+from tools.labels import find_label
 from tools.scene import Scene, tool_tip
 from tools.spec import TOOLS, Args, Defaults, Tools, ToolSpec
 from tools.targets import Keypoints
@@ -57,7 +58,7 @@ def run_tool(
         BrokenTool: If it gives something else than it says.
     """
     spec = _allowed(name, tools)
-    args = _parse(spec, _filled(arguments, defaults.get(name, {})))
+    args = _parse(spec, _filled(arguments, defaults.get(spec.name, {})))
     try:
         given = spec.function(args, scene, keypoints)
     except ToolFailed as failure:
@@ -80,8 +81,8 @@ def run_plan(
     Calls of tools that answer are run alone: the model has to know their answers before anything else of its plan
     counts. Arguments and errors as in `run_tool`; several boxes are an error, since only one can hold.
     """
-    gives = [_allowed(call.name, tools).gives for call in calls]
-    asking = [call for call, given in zip(calls, gives, strict=True) if given == "text"]
+    specs = [_allowed(call.name, tools) for call in calls]
+    asking = [call for call, spec in zip(calls, specs, strict=True) if spec.gives == "text"]
     if asking:
         answers = [run_tool(c.name, c.arguments, scene, keypoints, tools=tools, defaults=defaults) for c in asking]
         return ToolResult(text="\n".join(answer.text for answer in answers), is_answer=True)
@@ -89,7 +90,7 @@ def run_plan(
     waypoints: list[Waypoint] = []
     box: Box | None = None
     blend_m = 0.0
-    for call in calls:
+    for call, spec in zip(calls, specs, strict=True):
         result = run_tool(call.name, call.arguments, scene, keypoints, tools=tools, defaults=defaults)
         if box is not None and result.box is not None:
             raise ToolRetry("Two boxes in one plan; give one exploration_bbox call.")
@@ -97,7 +98,7 @@ def run_plan(
         texts.append(result.text)
         if blend_m > 0 and waypoints and result.waypoints:
             waypoints[-1] = _blended(waypoints[-1], result.waypoints[0], blend_m)
-        blend_m = tools[call.name].blend_m
+        blend_m = spec.blend_m
         waypoints += result.waypoints
         if result.waypoints:
             last = result.waypoints[-1]
@@ -111,10 +112,11 @@ def _allowed(name: str, tools: Tools) -> ToolSpec:
     Raises:
         ToolRetry: If it may not be called, or there is none.
     """
-    if name in tools:
-        return tools[name]
+    meant = find_label(name, tools)
+    if meant is not None:
+        return tools[meant]
     choice = f"choose one of {', '.join(tools)}."
-    if name in TOOLS:
+    if find_label(name, TOOLS.names):
         raise ToolRetry(f"{name} is not allowed here; {choice}", reason="tool_not_allowed")
     raise ToolRetry(f"There is no tool {name!r}; {choice}", reason="unknown_tool")
 

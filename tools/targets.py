@@ -8,6 +8,7 @@ from pydantic import Field
 
 from rl.types import FloatArray
 from tools.errors import ToolRetry
+from tools.labels import find_label
 from tools.perception import Point
 
 Keypoints = Mapping[str, Point]
@@ -47,10 +48,11 @@ def resolve_target(target: Target, keypoints: Keypoints, *, fraction: float = 0.
         first, second = (resolve_target(label, keypoints) for label in target)
         between: FloatArray = first + fraction * (second - first)
         return between
-    if target in keypoints:
-        return np.array(keypoints[target].xyz, dtype=np.float64)
-    pair = (f"{target}_left", f"{target}_right")
-    if all(label in keypoints for label in pair):
-        return resolve_target(pair, keypoints)
+    label = find_label(target, keypoints)
+    if label is not None:
+        return np.array(keypoints[label].xyz, dtype=np.float64)
+    left, right = (find_label(f"{target}_{side}", keypoints) for side in ("left", "right"))
+    if left is not None and right is not None:
+        return resolve_target((left, right), keypoints)
     known = ", ".join(sorted(keypoints)) or "none was found"
     raise ToolRetry(f"There is no keypoint {target!r}; known ones: {known}.", reason="unknown_keypoint")

@@ -32,6 +32,9 @@ class EmulateOptions:
     """Frames per second of each camera that somebody watches."""
     seed: int = 0
     """Seed of the scene."""
+    slowdown: float | None = None
+    """Seconds that a second of the station takes, 1 to 20; as many as this computer needs, which is measured, if not
+    given."""
     task_options: TaskOptions = TaskOptions()
     """What to change about the task."""
 
@@ -53,11 +56,13 @@ def run(argv: Sequence[str]) -> int:
         fps=options.fps,
         port=options.port,
         seed=options.seed,
+        slowdown=options.slowdown,
     )
     with terminated_like_ctrl_c(), emulator:
         cameras = ", ".join(f"{c.name} ({c.model}, {c.width}x{c.height})" for c in emulator.cameras)
         print(f"FR3 and gripper at {emulator.ip} (FCI), cameras and truth at {emulator.url}")
         print(f"cameras: {cameras}")
+        print(f"clock: {emulator.pace}")
         print(f"wrote {options.station}; in another terminal:")
         print(f"  agps train {options.task} --robot franka --station {options.station} --reward truth --no-confirm")
         print("Ctrl-C ends it.", flush=True)

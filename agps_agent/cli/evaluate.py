@@ -1,6 +1,5 @@
 """`agps eval RUN_DIR`: how good the policy of a run is alone. `agps eval --agent-alone TASK`: the agent without one."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import tyro
 
 from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
+from agps_agent.cli.terminal import say
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.task_options import TaskOptions
 from agps_agent.state import AgentSettings
@@ -166,7 +166,7 @@ class _Tally:
     def __call__(self, number: int, success: bool) -> None:  # noqa: FBT001  # the caller's signature
         self._successes += success
         if (number + 1) % 10 == 0:
-            print(f"{number + 1}/{self._episodes} episodes, {self._successes} succeeded", file=sys.stderr, flush=True)
+            say(f"{number + 1}/{self._episodes} episodes, {self._successes} succeeded")
 
 
 def _numbers(result: EvaluationResult, seed: int) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from agps_agent.cli.options import UsageError, help_page, one_line
+from agps_agent.cli.terminal import replace_what_cannot_be_shown, say
 from rl.errors import AgpsError, ConfigError
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 the run failed, 2 bad usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    replace_what_cannot_be_shown(sys.stdout)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
         return _run(arguments)
@@ -79,5 +81,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"agps: {one_line(str(error))}", file=sys.stderr)
+    say(f"agps: {one_line(str(error))}")
     return code

@@ -96,6 +96,7 @@ def _list(argv: Sequence[str]) -> int:
         for record in records:
             outcome = "open" if record["success"] is None else "worked" if record["success"] else "failed"
             where = f"{record['target']} at {record['target_mm']} mm" if record["target_mm"] else ""
+            where += f" ({record['ended']})" if record["ended"] else ""
             print(f"  {record['id']:<14} {record['mode']:<6} rollout {record['episode']:<5} {outcome:<7} {where}")
     return 0
 
@@ -161,6 +162,7 @@ def _summary(record: "MemoryRecord") -> dict[str, Any]:
         "success": record.success,
         "uses": record.uses,
         "failures": record.failures,
+        "ended": record.ended,
         "target": record.target_label,
         "target_mm": None if record.aim is None else [round(1000 * float(v), 1) for v in record.aim],
     }

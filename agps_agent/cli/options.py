@@ -67,6 +67,8 @@ def _complaints_as_usage_errors(prog: str) -> Iterator[None]:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"]).replace("_", "-")
         reason = first["msg"].removeprefix("Value error, ")
+        if not option:  # several options together
+            raise UsageError(reason) from None
         raise UsageError(f"--{option}: {reason}, got {first['input']}. See `{prog} --help`.") from None
 
 

@@ -11,6 +11,7 @@ import tyro
 
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
+from agps_agent.cli.terminal import console, say
 from agps_agent.run.directory import RunDirectory, default_classifier, reward_folder
 from agps_agent.run.task_options import TaskOptions
 from rl.errors import ConfigError
@@ -216,20 +217,15 @@ def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, nega
             speed=options.where.speed,
             task_options=options.task_options,
             policy=_policy(options.run, options.task, options.image_size),
-            say=_say,
+            say=say,
         )
     except BaseException:
         if folder.is_dir():
-            _say(
+            say(
                 f"What was recorded is kept in {folder}. Record the rest with another --out and --seed; "
                 "`agps reward fit` takes both folders as --data."
             )
         raise
-
-
-def _say(line: str) -> None:
-    """Tell the operator something at once: a bar would be in the way of questions."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def _fit(argv: Sequence[str]) -> int:
@@ -321,11 +317,10 @@ def _rollouts(options: EvalOptions, robots: set[str]) -> int:
     if rollouts and options.robot != "sim":
         from rl.robots.station import load_station
 
-        if load_station(options.where.station, ip=options.where.robot_ip).truth is None:
-            raise ConfigError(
-                f"--rollouts {rollouts}: a real table tells nobody whether a verdict is right; use --rollouts 0, and "
-                "watch `agps train --robot franka --reward classifier`: your keys override it."
-            )
+        load_station(options.where.station, ip=options.where.robot_ip).require_truth(
+            f"--rollouts {rollouts}",
+            "use --rollouts 0, and watch `agps train --robot franka --reward classifier`: your keys override it",
+        )
     return rollouts
 
 
@@ -446,9 +441,8 @@ def _policy(run_dir: Path | None, task: str, image_size: int) -> "Policy | None"
 @contextmanager
 def _progress() -> "Iterator[Progress]":
     """Show bars on stderr while something goes on, and nothing where stderr is not a terminal."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(file=sys.stderr)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    shown = console(sys.stderr)
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
         yield progress

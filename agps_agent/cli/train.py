@@ -11,9 +11,10 @@ import tyro
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
 from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import check_task
-from agps_agent.run.config import RunConfig, load_config, start_values
+from agps_agent.run.config import RunConfig, fixed_changes, load_config, start_values
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
+from rl.algorithm import ALGORITHMS
 from rl.errors import AgpsError, ConfigError
 from rl.tasks import TASK_NAMES
 
@@ -39,6 +40,9 @@ class _First:
 
     run_dir: Path | None = None
     method: str | None = None
+    algorithm: str | None = None
+    helper: str | None = None
+    offline: bool | None = None
     preset: str = "tuned"
     resume: bool = False
     robot: str = "sim"
@@ -71,8 +75,12 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
     if first.resume:
         if first.run_dir is None:
             raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
+        saved = load_config(RunDirectory.open(first.run_dir))
+        for name in ("method", "algorithm", "helper", "offline"):
+            if getattr(first, name) is not None:
+                _refuse_change(name, getattr(first, name), getattr(saved, name))
         return parse_options(
-            TrainOptions, argv, prog=PROG, default=TrainOptions(config=load_config(RunDirectory.open(first.run_dir)))
+            TrainOptions, one_spelling(argv, saved.algorithm), prog=PROG, default=TrainOptions(config=saved)
         )
     # Which argument is the task only the whole parse can tell; the first that could be one nearly always is.
     guess = next((argument for argument in argv if argument in TASK_NAMES), None)
@@ -82,11 +90,38 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
 
 def _parse_from(argv: Sequence[str], first: _First, task: str | None) -> TrainOptions:
     values = start_values(
-        task, first.method, first.preset, robot=first.robot, station=first.station, demos_dir=first.demos_dir
+        task,
+        first.method,
+        first.preset,
+        algorithm=first.algorithm,
+        helper=first.helper,
+        offline=first.offline,
+        robot=first.robot,
+        station=first.station,
+        demos_dir=first.demos_dir,
     )
     # Not validated: the task is still missing, and tyro asks for it.
     start = RunConfig.model_construct(task=tyro.MISSING, **values)
-    return parse_options(TrainOptions, argv, prog=PROG, default=TrainOptions(config=start))
+    return parse_options(
+        TrainOptions, one_spelling(argv, values["algorithm"]), prog=PROG, default=TrainOptions(config=start)
+    )
+
+
+def one_spelling(argv: Sequence[str], algorithm: str) -> list[str]:
+    """Return the arguments with `--NAME.FIELD` of the run's algorithm called `--algorithm-options.FIELD`.
+
+    Raises:
+        UsageError: If a setting of another algorithm is given: it would do nothing.
+    """
+    spelled = []
+    for argument in argv:
+        name, dot, field = argument.removeprefix("--").partition(".")
+        if argument.startswith("--") and dot and name in ALGORITHMS and name not in RunConfig.model_fields:
+            if name != algorithm:
+                raise UsageError(f"{argument.split('=')[0]} is a setting of {name}; this run learns with {algorithm}.")
+            argument = f"--algorithm-options.{field}"
+        spelled.append(argument)
+    return spelled
 
 
 def _dry_run(options: TrainOptions, path: Path) -> int:
@@ -151,13 +186,17 @@ def _resumed(config: RunConfig, path: Path) -> RunDirectory:
 
 
 def _refuse_another_run(config: RunConfig, saved: RunConfig) -> None:
-    """What a run is about cannot change on the way; budgets and display can."""
-    for name in ("task", "method", "robot", "demos", "seed", "image_size", "reward", "reward_model"):
-        now, before = getattr(config, name), getattr(saved, name)
-        if now != before:
-            raise UsageError(
-                f"--resume: the run was started with {name} = {before}, not {now}; name another --run-dir."
-            )
+    """What makes a run what it is cannot change on the way."""
+    for name, before, now in sorted(fixed_changes(saved, config)):
+        _refuse_change(name, now, before)
+
+
+def _refuse_change(name: str, now: object, before: object) -> None:
+    if now != before:
+        raise UsageError(
+            f"--resume: the run was started with {name} = {before}, not {now}; resume with the run's own "
+            "configuration, or name another --run-dir."
+        )
 
 
 def _closing_words(summary: Mapping[str, Any], directory: RunDirectory) -> str:

@@ -169,7 +169,7 @@ def _follow(env: ManipulationEnv, guide: Guide, episode: _Episode, config: RunCo
     follower = WaypointFollower(guide, action_scale=env.action_scale, actions=env.task.actions, config=config.guidance)
     while (action := follower.next_action(episode.now.observation)) is not None:
         yield action.astype(np.float32)
-    episode.blame("beside" if follower.status == "reached" else follower.status)
+    episode.blame("beside" if follower.status in ("reached", "contact") else follower.status)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from rl.errors import ConfigError
 from rl.robots.mujoco import MujocoBackend
 from rl.rollout import Act, Moment, last_of, run_episode
 from rl.tasks import get_task
-from rl.tasks.expert import make_expert
+from rl.tasks.expert import expert_in
 from rl.types import FloatArray, RGBDFrame
 from tools.errors import ToolError
 from tools.scene import Scene
@@ -138,12 +138,12 @@ def _scenes(env: ManipulationEnv, seed: int, scenes: int, absent: int, progresse
 
 def _clumsy(env: ManipulationEnv, rng: np.random.Generator) -> Act:
     """Return the scripted expert with noise and slips of the gripper."""
-    expert = make_expert(env.task)
+    expert = expert_in(env)
 
     def act(now: Moment) -> npt.NDArray[np.float32]:
         action = expert(now.observation, env.truth()).astype(np.float64)
         action[:6] += rng.normal(0.0, 0.4, 6)
-        if env.task.actions == 7 and rng.random() < 0.02:
+        if env.task.has_gripper and rng.random() < 0.02:
             action[6] = 1.0
         return np.clip(action, -1, 1).astype(np.float32)
 

@@ -17,6 +17,7 @@ Metrics are appended and survive a crash; everything else is replaced in one ste
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -266,7 +267,7 @@ class RunDirectory:
         if not self.metrics.is_file():
             return []
         rows: list[Row] = []
-        for line in self.metrics.read_text(errors="replace").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
@@ -318,3 +319,8 @@ def reward_folder(task: str, robot: str = "sim") -> Path:
 def default_classifier(task: str, robot: str = "sim") -> Path:
     """Return where `agps reward fit` writes a task's classifier."""
     return reward_folder(task, robot) / "classifier.pt"
+
+
+def folder_name(method: str) -> str:
+    """Return a method's name as that of a folder: `./mine.py:Mine+agent` is `mine.py-Mine+agent`."""
+    return re.sub(r"[^\w.+-]+", "-", method).strip("-.")

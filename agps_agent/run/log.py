@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from agps_agent.run.recording import Drift
 from agps_agent.run.signals import saving
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
-from rl.conrft import ConRFT
 from rl.evaluation import EvaluationResult, evaluate
 from rl.loop import Step
 from rl.types import EpisodeOutcome
@@ -129,6 +128,7 @@ class TrainingLog:
                 "guided_steps": outcome.guided_steps,
                 "pruned_steps": outcome.pruned_steps,
                 "intervention_ids": list(outcome.intervention_ids),
+                "interventions": [asdict(end) for end in outcome.interventions],
                 **self._help(),
                 **details,
                 **self._hardware(),
@@ -164,8 +164,7 @@ class TrainingLog:
     @property
     def pretrain_steps(self) -> int:
         """Updates of stage 1 so far; 0 for an algorithm without one."""
-        algorithm = self.session.algorithm
-        return algorithm.pretrain_updates if isinstance(algorithm, ConRFT) else 0
+        return self.session.algorithm.pretrain_updates
 
     @property
     def robot_time_s(self) -> float:
@@ -183,7 +182,7 @@ class TrainingLog:
         """Evaluate the policy that the run ends with: the last one, or the best one on the way."""
         policy: GuidedAlgorithm = self.session.algorithm
         if self.best is not None:
-            policy = load_policy(self.run.checkpoints / BEST)
+            policy = load_policy(self.run.checkpoints / BEST, type(policy))
         self.final_policy_steps = policy.num_timesteps
         return self.evaluate(episodes, seed=seed, kind="final_eval", policy=policy)
 

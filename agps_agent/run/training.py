@@ -14,8 +14,8 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import ProgressListener
 from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
+from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import latest_checkpoint, load_checkpoint
-from rl.conrft import ConRFT
 from rl.evaluation import EvaluationResult
 from rl.loop import Step
 
@@ -76,7 +76,7 @@ def _report(
     session: Session, log: TrainingLog, final: EvaluationResult | None, report: Callable[[RunDirectory], object]
 ) -> dict[str, Any]:
     """Write the summary, the recording and the report of what there is, and return the summary."""
-    if final is not None and not log.config.plan.online:
+    if final is not None and log.config.offline:
         log.pretrain_success_rate = final.success_rate
     summary = log.summary(final)
     log.run.write_summary(summary)
@@ -110,9 +110,9 @@ def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseExc
 def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
     """Pre-train, if the algorithm does, then learn from rollouts."""
     algorithm, config = session.algorithm, log.config
-    if isinstance(algorithm, ConRFT):
+    if not algorithm.is_pretrained:  # else there is no stage 1, or a resumed run has left it behind
         _pretrain(algorithm, log)
-    if config.plan.online:
+    if not config.offline:
         algorithm.learn(
             total_timesteps=config.max_env_steps - algorithm.num_timesteps,
             callback=RunCallback(log),
@@ -140,11 +140,9 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     session.supervisor.calibrate(demos)
 
 
-def _pretrain(algorithm: ConRFT, log: TrainingLog) -> None:
+def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
     """Learn from the demonstrations alone, keep a checkpoint of that, and see how good the policy is before stage 2."""
     config = log.config
-    if algorithm.stage == "online":  # a resumed run that had left stage 1 behind
-        return
 
     def go_on(updates: int, losses: Mapping[str, float]) -> bool:
         log.announce("pretrain")
@@ -157,7 +155,7 @@ def _pretrain(algorithm: ConRFT, log: TrainingLog) -> None:
     log.announce("pretrain")
     algorithm.pretrain(config.pretrain_steps, go_on)
     log.checkpoint(PRETRAINED)
-    if config.plan.online:  # otherwise the final evaluation says it
+    if not config.offline:  # otherwise the final evaluation says it
         result = log.evaluate(config.eval_episodes, seed=FINAL_SEED, kind="pretrain_eval")
         log.pretrain_success_rate = result.success_rate
 

@@ -9,19 +9,19 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional as F
 
-from rl.drq.batch import Batch
 from rl.drq.config import DrQConfig
-from rl.drq.pixels import PixelAlgorithm
 from rl.drq.policies import DrQPolicy, squashed_sample
 from rl.episodes import STATE
 from rl.finite import check_loss
+from rl.pixels.algorithm import PixelAlgorithm
+from rl.pixels.batch import Batch
 
 
 class DrQ(PixelAlgorithm):
     """Data-regularised Q-learning (arXiv:2004.13649) on demonstrations and online data (RLPD, arXiv:2302.02948).
 
-    Seven action components are a delta pose and a gripper command, which by default has a critic of its own (HIL-SERL,
-    `rl.drq.gripper`). Used like any Stable-Baselines3 algorithm::
+    A gripper command, where the environment says that it has one, has by default a critic of its own (HIL-SERL,
+    `rl.pixels.gripper`). Used like any Stable-Baselines3 algorithm::
 
         model = DrQ("MultiInputPolicy", env, config=DrQConfig.preset("tuned"), seed=0)
         model.add_demonstrations(episodes)
@@ -34,6 +34,11 @@ class DrQ(PixelAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": DrQPolicy}
     policy: DrQPolicy
     config: DrQConfig
+    log_ent_coef: torch.Tensor
+    """Logarithm of the temperature. Shape (1,)."""
+    ent_coef_optimizer: torch.optim.Optimizer
+    target_entropy: float
+    """What the temperature steers the entropy of actions to, [nat]."""
 
     @property
     def cloning_weight(self) -> float:

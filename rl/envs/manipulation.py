@@ -84,7 +84,11 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
             render_mode: `rgb_array` or None.
             limits: Of each control step; the task's if None.
         """
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": int(CONTROL_RATE_HZ)}
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": int(CONTROL_RATE_HZ),
+            "gripper": task.has_gripper,  # what an algorithm asks before it treats the last component as a command
+        }
         self.task = task
         self.image_size = image_size
         self.reference: Reference = reference
@@ -206,7 +210,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self._backend.close()
 
     def _gripper_command(self, action: FloatArray) -> float:
-        if self.task.actions == 6 or not abs(action[6]) > 0.5:  # not a number keeps too
+        if not self.task.has_gripper or not abs(action[6]) > 0.5:  # not a number keeps too
             return self._opening
         return 1.0 if action[6] > 0.0 else 0.0
 

@@ -280,7 +280,6 @@ class MujocoBackend:
         T_base_tcp[:3, 3] = data.site_xpos[self._tcp]
         velocity = np.empty(6)  # angular first
         mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_SITE, self._tcp, velocity, 0)
-        # The sensor reports what the hand does to the wrist; the world's push on the hand passes through unchanged.
         # MuJoCo reports what the hand exerts on the arm; a wrench on the TCP points the other way.
         wrench = -np.concatenate([rotation @ data.sensordata[:3], rotation @ data.sensordata[3:6]])
         return RobotState(

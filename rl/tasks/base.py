@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from rl.config import GuidedConfig
 from rl.guard import MAX_TILT_RAD, GuardLimits
 from rl.transforms import TOOL_DOWN as TOOL_DOWN
-from rl.types import Box, ByteArray, FloatArray, RobotState
+from rl.types import POSE_ACTIONS, Box, ByteArray, FloatArray, RobotState
 
 TABLE_MJCF = (
     '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
@@ -68,7 +69,7 @@ class Recipe:
     """What a training run of a task starts from where nothing else is asked for: what measures best."""
 
     method: str = "agps"
-    """Name of the method."""
+    """Name of the method, or ALGORITHM+HELPER."""
     demos: int = 20
     """Demonstrations (paper: 20)."""
     max_env_steps: int = 10_000
@@ -81,10 +82,9 @@ class Recipe:
     """Which policy a run ends with: `last`, or `best` of those that were evaluated on the way."""
     reward_frames: tuple[int, int] = (200, 1000)
     """Frames of success and of failure that a reward classifier is fitted on (paper and HIL-SERL: 200, 1000)."""
-    drq: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the DrQ configuration that differ from its preset."""
-    conrft: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the ConRFT configuration that differ from its preset."""
+    learners: tuple[GuidedConfig, ...] = ()
+    """At most one configuration per algorithm, found by its class; what differs from the class's defaults goes on top
+    of the run's preset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +126,11 @@ class Task(ABC):
     """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
     camera_jitter_rad: float = 0.0
     """Each camera turns by a normal deviate of this size each episode, [rad]."""
+
+    @property
+    def has_gripper(self) -> bool:
+        """Whether the last component of the action commands the gripper."""
+        return self.actions > POSE_ACTIONS
 
     @property
     def action_scale(self) -> FloatArray:

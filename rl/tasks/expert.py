@@ -1,7 +1,7 @@
 """Scripted experts that know where things are: they record demonstrations and act through `env.step` only."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,32 @@ _EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {
     TowelFolding: TowelExpert,
     UsbInsertion: UsbExpert,
 }
+
+
+class Scene(Protocol):
+    """Where an expert acts."""
+
+    @property
+    def task(self) -> Task:
+        """What is to be done."""
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether somebody tells where things are."""
+
+
+def expert_in(scene: Scene) -> Expert:
+    """Return the scripted expert for an environment.
+
+    Raises:
+        ConfigError: If nobody tells it there where things are, or the task has none.
+    """
+    if not scene.knows_truth:
+        raise ConfigError(
+            f"The scripted expert of {scene.task.name} must know where things are, and a real table tells nobody; "
+            "use a simulation or an emulated station, or somebody with a device in the hand."
+        )
+    return make_expert(scene.task)
 
 
 def make_expert(task: Task) -> Expert:

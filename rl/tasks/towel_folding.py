@@ -6,6 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from rl.conrft.config import ConRFTConfig
+from rl.drq.config import DrQConfig
 from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SoftGrasp, Task
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, ByteArray, FloatArray, RobotState
@@ -44,15 +46,17 @@ class TowelFolding(Task):
         pretrain_steps=4_000,
         final_policy="best",
         reward_frames=(1200, 6000),
-        drq={"reward_scale": 10.0, "clip_target": (-0.5, 1.0)},
-        conrft={
-            "reward_scale": 10.0,
-            "clip_target": (-0.35, 1.0),
-            "reconstruct": "demo",
-            "exploration_noise": 0.0,
-            "average_rate": 0.002,
-            "online": {"bc_weight": 1.0, "q_weight": 0.3},
-        },
+        learners=(
+            DrQConfig(reward_scale=10.0, clip_target=(-0.5, 1.0)),
+            ConRFTConfig.of(
+                reward_scale=10.0,
+                clip_target=(-0.35, 1.0),
+                reconstruct="demo",
+                exploration_noise=0.0,
+                average_rate=0.002,
+                online={"bc_weight": 1.0, "q_weight": 0.3},
+            ),
+        ),
     )
     """The paper's algorithm for this task, and its number of demonstrations.
 

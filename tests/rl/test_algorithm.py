@@ -87,6 +87,13 @@ def test_no_stored_transition_crosses_from_one_episode_into_the_next(
     assert (before[:, 1] == 0).sum() == len(np.unique(before[:, 0]))  # each first observation is stored, once
 
 
+@each_algorithm
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seed_that_no_generator_takes_is_refused(kind: type[GuidedAlgorithm], seed: int):
+    with pytest.raises(ConfigError, match=f"seed is {seed}; ask for 0 to 4294967295"):
+        kind("MultiInputPolicy", Counting(), seed=seed, device="cpu")
+
+
 # --- a full memory ------------------------------------------------------------------------------------------
 
 
@@ -124,6 +131,15 @@ def test_what_the_policy_did_itself_is_not_crowded_out_by_guided_episodes(kind: 
     assert {number % 2 for number in guided} == {0} and {number % 2 for number in alone} == {1}
     assert min(len(guided), len(alone)) >= 4
     assert max(guided | alone) == newest - 1
+
+
+@each_algorithm
+def test_demonstrations_that_do_not_fit_the_memory_are_refused_before_one_is_stored(kind: type[GuidedAlgorithm]):
+    model = make_model(kind, buffer_capacity=20)
+    model.add_demonstrations([demonstration()])
+    with pytest.raises(ConfigError, match="2 demonstrations have 14 observations, more than the 13 .*buffer_capacity"):
+        model.add_demonstrations([demonstration(), demonstration()])
+    assert (len(model.demo), model.store.observations) == (6, 7)
 
 
 @each_algorithm

@@ -83,6 +83,15 @@ def test_direct_box_takes_corners_and_nothing_else():
         result_of("exploration_bbox", corners | {"keypoints": ["port_left", "port_right"]})
 
 
+def test_name_of_a_tool_counts_in_any_case():
+    calls = [("translate", {"target": "port", "height_m": 0.08}), ("descend", {"target": "port"})]
+    plain, loud = (
+        plan_of(*[(write(name), given) for name, given in calls], at=scene((0.45, 0.05, 0.2)))
+        for write in (str.lower, str.title)
+    )
+    assert loud.text == plain.text and [w.blend_m for w in loud.waypoints] == [w.blend_m for w in plain.waypoints]
+
+
 def test_each_call_of_a_plan_starts_where_the_one_before_ended():
     result = plan_of(("translate", {"target": "port", "height_m": 0.01}), ("lift", {"height_m": 0.02}))
     np.testing.assert_allclose(

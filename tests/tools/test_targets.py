@@ -21,3 +21,8 @@ def test_unknown_label_is_refused_with_the_known_ones():
 def test_fraction_goes_beyond_the_second_of_two_labels():
     target = resolve_target(("port_left", "port_right"), PORT, fraction=1.5)
     np.testing.assert_allclose(target, [0.5, 0.02, 0.055], atol=1e-12)
+
+
+def test_label_counts_in_any_case():
+    np.testing.assert_allclose(resolve_target(("Port Left", "PORT-RIGHT"), PORT), [0.5, 0.0, 0.055], atol=1e-12)
+    np.testing.assert_allclose(resolve_target("Port", PORT), [0.5, 0.0, 0.055], atol=1e-12)

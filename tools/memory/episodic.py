@@ -24,7 +24,7 @@ import numpy as np
 
 from rl.errors import ConfigError
 from rl.ownership import InUse, own
-from rl.types import FloatArray
+from rl.types import Ending, FloatArray
 from tools.answers import Mode
 from tools.errors import MemoryUnavailable
 from tools.memory.index import Entry, VectorIndex
@@ -93,13 +93,21 @@ class EpisodicMemory:
             self._put(record)
             return record.id
 
-    def mark(self, record_id: str, *, success: bool, T_base_tcp_final: FloatArray | None = None) -> None:
+    def mark(
+        self,
+        record_id: str,
+        *,
+        success: bool,
+        T_base_tcp_final: FloatArray | None = None,
+        ended: Ending | None = None,
+    ) -> None:
         """Tell how an episode that used a record ended; the newest word counts.
 
         Args:
             record_id: Id of the record.
             success: The episode succeeded.
             T_base_tcp_final: Last measured TCP pose; a success refines the target with it. Shape (4, 4), [m].
+            ended: How its box or plan ended in that episode; None where nobody knows.
 
         Raises:
             MemoryUnavailable: If it cannot be written; nothing has changed then.
@@ -107,7 +115,7 @@ class EpisodicMemory:
         """
         with self._opened():
             self._take_over([record_id])
-            record = self.get(record_id).after(success=success, T_base_tcp_final=T_base_tcp_final)
+            record = self.get(record_id).after(success=success, T_base_tcp_final=T_base_tcp_final, ended=ended)
             self._log.append(
                 {
                     "event": "mark",
@@ -116,6 +124,7 @@ class EpisodicMemory:
                     "uses": record.uses,
                     "failures": record.failures,
                     "target_refined": listed(record.target_refined),
+                    "ended": record.ended,
                 }
             )
             self._put(record)
@@ -267,12 +276,12 @@ class EpisodicMemory:
             return
         for record_id, document in (self._server.documents(ids) or {}).items():
             known = self._records.get(record_id)
-            if known is not None and json.dumps(to_json(known)) == document:
-                continue
             try:
                 record = from_json(json.loads(document))
             except (KeyError, TypeError, ValueError) as error:
                 _log.warning("Record %s of the memory server cannot be read (%r).", record_id, error)
+                continue
+            if known is not None and to_json(known) == to_json(record):  # not the texts: an older one has fewer fields
                 continue
             if record.id == record_id and record.task == self.task and record.embedding.shape == (self._dim,):
                 self._log.append({"event": "remember", **to_json(record)})
@@ -340,6 +349,7 @@ def _apply(event: Mapping[str, Any], records: dict[str, MemoryRecord]) -> None:
             uses=event["uses"],
             failures=event["failures"],
             target_refined=None if refined is None else np.array(refined),
+            ended=event.get("ended"),
         )
 
 

@@ -28,7 +28,7 @@ from rl.errors import ConfigError
 from rl.rewards.classifier.frames import FrameEpisode
 from rl.rollout import Moment, run_episode
 from rl.tasks.base import Task
-from rl.tasks.expert import make_expert, mistaken
+from rl.tasks.expert import expert_in, mistaken
 from rl.types import Expert, FloatArray, Observation
 
 if TYPE_CHECKING:  # environments may use a classifier
@@ -246,7 +246,7 @@ def collect_episodes(
     Raises:
         ConfigError: If the expert hardly ever succeeds.
     """
-    expert = make_expert(env.task)
+    expert = expert_in(env)
     shares = SHARES if policy is None else SHARES_WITH_POLICY
     given = dict.fromkeys(shares, 0)
     found = missing = episodes = 0

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from rl.drq.augmentation import random_shifts
 from rl.errors import ConfigError
+from rl.pixels.patches import random_shifts
 from rl.rewards.classifier.classifier import (
     RewardClassifier,
     Setup,
@@ -215,7 +215,7 @@ def shift_images(frames: ByteArray, pad: int, corners: npt.NDArray[np.int64]) ->
 
 def _state_entries(frames: LabelledFrames, config: FitConfig) -> tuple[int, ...]:
     if config.state is None:
-        return GRIPPER_ENTRIES if get_task(frames.task).actions == 7 else ()
+        return GRIPPER_ENTRIES if get_task(frames.task).has_gripper else ()
     size = frames.state.shape[1]
     for entry in config.state:
         if not 0 <= entry < size:

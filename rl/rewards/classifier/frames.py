@@ -18,6 +18,7 @@ import numpy.typing as npt
 from rl.demonstrations import read_episode, write_episodes
 from rl.errors import ConfigError
 from rl.finite import not_finite_at
+from rl.growing_folder import is_in_use, keep_episode
 from rl.types import ByteArray
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ MANIFEST = "frames.json"
 Split = Literal["train", "validation", "held_out"]
 BoolArray = npt.NDArray[np.bool_]
 
+HELD_OUT, VALIDATION = 0.25, 0.2
+"""Shares of the episodes that no fit may see, and that choose threshold and stopping time."""
 _PER_FRAME = ("state", "success", "step", "source")
 _PER_EPISODE = ("seed", "episode", "split")
 
@@ -132,8 +135,8 @@ def save_frames(
     *,
     env: "ManipulationEnv",
     seed: int,
-    held_out: float = 0.25,
-    validation: float = 0.2,
+    held_out: float = HELD_OUT,
+    validation: float = VALIDATION,
     robot: str = "sim",
 ) -> None:
     """Write `frames.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
@@ -151,13 +154,59 @@ def save_frames(
         ConfigError: If the folder is in use.
         AgpsError: If the disk refuses.
     """
+    manifest = _manifest(episodes, env=env, seed=seed, held_out=held_out, validation=validation, robot=robot)
+    write_episodes(folder, MANIFEST, manifest, [_arrays(episode) for episode in episodes])
+
+
+class FrameFolder:
+    """Labelled frames that are kept as they are made: whatever ends a recording, those before it are on disk."""
+
+    def __init__(self, folder: Path, *, env: "ManipulationEnv", seed: int, robot: str) -> None:
+        """Begin a folder, which appears with the first episode; seed and robot are those of `save_frames`.
+
+        Raises:
+            ConfigError: If the folder is in use.
+        """
+        if is_in_use(folder):
+            raise ConfigError(f"{folder} already exists; name another folder for the episodes.")
+        self.episodes: list[FrameEpisode] = []
+        """What is on disk."""
+        self._folder, self._env, self._seed, self._robot = folder, env, seed, robot
+
+    def keep(self, episode: FrameEpisode) -> None:
+        """Put one more episode on disk, and draw the splits anew.
+
+        Raises:
+            AgpsError: If the disk refuses; the others are still there.
+        """
+        grown = [*self.episodes, episode]
+        keep_episode(
+            self._folder / MANIFEST,
+            _arrays(episode),
+            number=len(self.episodes),
+            before=_manifest(self.episodes, env=self._env, seed=self._seed, robot=self._robot),
+            after=_manifest(grown, env=self._env, seed=self._seed, robot=self._robot),
+        )
+        self.episodes = grown
+
+
+def _arrays(episode: FrameEpisode) -> dict[str, npt.NDArray[Any]]:
+    per_frame = {name: getattr(episode, name) for name in _PER_FRAME}
+    return {**episode.images, **per_frame, "seed": np.array(episode.seed)}
+
+
+def _manifest(
+    episodes: Sequence[FrameEpisode],
+    *,
+    env: "ManipulationEnv",
+    seed: int,
+    held_out: float = HELD_OUT,
+    validation: float = VALIDATION,
+    robot: str,
+) -> dict[str, Any]:
     groups = ["success" if episode.success.any() else str(episode.source[-1]) for episode in episodes]
     splits = assign_splits(groups, held_out=held_out, validation=validation, rng=np.random.default_rng(seed))
-    arrays = [
-        {**episode.images, **{name: getattr(episode, name) for name in _PER_FRAME}, "seed": np.array(episode.seed)}
-        for episode in episodes
-    ]
-    manifest = {
+    return {
         "task": env.task.name,
         "robot": robot,
         "config": dataclasses.asdict(env.task),
@@ -169,7 +218,6 @@ def save_frames(
         "negative": int(sum((~episode.success).sum() for episode in episodes)),
         "splits": {f"episode_{number:03d}": split for number, split in enumerate(splits)},
     }
-    write_episodes(folder, MANIFEST, manifest, arrays)
 
 
 def recorded_on(folders: Sequence[Path], *, task: str) -> set[str]:
@@ -230,6 +278,8 @@ def _read_manifest(folder: Path, task: str) -> dict[str, Any]:
 
 def _episode_files(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
     files = sorted(folder.glob("episode_*.npz"))
+    if len(files) == len(manifest["splits"]) + 1:  # a recording was cut before the newest was counted
+        files.pop()
     if not files or {path.stem for path in files} != manifest["splits"].keys():
         raise ConfigError(
             f"{folder} has {len(files)} episodes, its {MANIFEST} names {len(manifest['splits'])}; collect anew."

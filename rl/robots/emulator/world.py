@@ -44,7 +44,7 @@ class World:
         scene = task.scene_mjcf()
         self._grasp = Grasp(self.model, scene.grasp) if scene.grasp else None
         # What the hand holds throughout does not touch the fingers in the model, which keep the task's opening.
-        self._narrowest_m = task.gripper_opening * MAX_WIDTH_M if task.actions == 6 else 0.0
+        self._narrowest_m = 0.0 if task.has_gripper else task.gripper_opening * MAX_WIDTH_M
         self._goal_m = self._ramp_m = task.gripper_opening * MAX_WIDTH_M
         self._finger_speed_m_s = 0.05
         self._ties_when_closed = False

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytes
         (["view", "nowhere"], "There is no run directory nowhere"),
         (["ask", "knitting"], "There is no task 'knitting'"),
         (["ask", "usb_insertion", "--vlm", "gpt"], "use `embedded` or a URL"),
+        (["ask", "usb_insertion", "--robot", "franka", "--seed", "5"], "--seed 5 is of a simulated episode"),
         (["bench", "bread"], "has no command 'bread'; use one of env, float, agent,"),
         (["demos", "record", "knitting"], "There is no task 'knitting'"),
         (["demos", "list", "nowhere"], "There are no demonstrations in nowhere"),
@@ -138,4 +140,15 @@ def test_help_loads_neither_torch_nor_the_graph() -> None:
         "import sys; from agps_agent.cli.main import main; main(['--help']); "
         "sys.exit(bool({'torch', 'langgraph', 'mujoco', 'matplotlib'} & sys.modules.keys()))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=600, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_a_terminal_cannot_show_is_replaced(more: list[str], tmp_path: Path) -> None:
+    make_run(tmp_path / "λ", episodes=3)
+    argv = [sys.executable, "-m", "agps_agent.cli", "report", str(tmp_path / "λ"), *more]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(argv, env=environment, capture_output=True, timeout=600, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    page = json.loads(done.stdout)["report"] if more else done.stdout.decode("latin-1").strip()
+    assert page == str(tmp_path / ("λ" if more else "?") / "report.html")

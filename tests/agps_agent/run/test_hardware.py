@@ -198,6 +198,22 @@ def test_demonstrations_come_from_a_folder(station, arm, tmp_path):
     assert json.loads((run.demos / "demos.json").read_text())["count"] == 2
 
 
+def test_real_table_has_no_scripted_expert_and_that_is_said_before_anything_opens(station, arm, tmp_path, capsys):
+    station.write_text(STATION.replace('truth = "emulator://127.0.0.1:1"', ""))
+    argv = ["train", "usb_insertion", "--robot", "franka", "--station", str(station), "--demos", "5"]
+    assert main([*argv, "--run-dir", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("agps: --demos 5: a real table tells nobody where things are; record them with `agps demos")
+    assert err.endswith("name their folder with --demos-dir.\n")
+    assert "backend" not in arm and not (tmp_path / "run").exists()
+
+
+def test_conrft_on_a_robot_says_where_demonstrations_come_from(station, capsys):
+    argv = ["train", "towel_folding", "--robot", "franka", "--station", str(station), "--method", "conrft"]
+    assert main(argv) == 2
+    assert "and name their folder with --demos-dir" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("reward", "who"), [("truth", "classifier"), ("keys", "terminal")])
 def test_reward_that_nobody_gives_is_refused(station, arm, reward, who):
     station.write_text(STATION.replace('truth = "emulator://127.0.0.1:1"', ""))

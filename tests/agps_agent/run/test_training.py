@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
+from rl.errors import ConfigError
 from rl.rewards.classifier import RewardClassifier
 from rl.rewards.classifier.classifier import Setup
 from rl.rewards.classifier.network import RewardNetwork
 from tests.agps_agent.trained import train
+from tools.memory import EpisodicMemory
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
 SMALL_CONRFT = ConRFTConfig.of(
@@ -80,6 +83,16 @@ def test_agent_without_demonstrations_brings_the_first_success(finished: RunDire
     assert any(episode["success"] for episode in episodes)
 
 
+def test_row_of_an_episode_says_how_each_intervention_ended(finished: RunDirectory):
+    episodes = [row for row in finished.read_metrics() if row["kind"] == "episode"]
+    for row in episodes:
+        assert sorted(end["id"] for end in row["interventions"]) == sorted(row["intervention_ids"])
+        assert sum(end["steps"] for end in row["interventions"] if end["kind"] == "guide") == row["guided_steps"]
+    helped = [end for row in episodes if row["success"] for end in row["interventions"]]
+    assert helped and {end["how"] for end in helped} <= {"reached", "contact", "episode_over"}
+    assert "ended: " in finished.report.read_text()
+
+
 def test_run_directory_holds_everything_that_the_design_lists(finished: RunDirectory):
     for path in (finished.config, finished.metrics, finished.summary, finished.report, finished.recording):
         assert path.is_file() and path.stat().st_size > 0
@@ -104,7 +117,7 @@ def test_summary_holds_the_headline_numbers(finished: RunDirectory):
 
 def test_policy_of_the_checkpoint_acts(finished: RunDirectory):
     config = load_config(finished)
-    assert config.drq == SMALL
+    assert config.algorithm_options == SMALL
     policy = load_policy(finished)
     observation = {key: space.sample() for key, space in policy.observation_space.items()}
     action, _ = policy.predict(observation, deterministic=True)
@@ -159,6 +172,16 @@ def test_every_method_trains_to_a_policy_and_a_summary(method: str, tmp_path: Pa
     assert run.report.is_file()
     kinds = [row["kind"] for row in run.read_metrics()]
     assert ("pretrain_eval" in kinds) is has_stage_1 and (summary["pretrain_success_rate"] is not None) is has_stage_1
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_session_that_cannot_be_built_releases_what_was_opened(tmp_path: Path):
+    before = set(threading.enumerate())
+    config, run = small_run(tmp_path / "run", "agps", reward="classifier", reward_model=tmp_path / "none.pt")
+    with pytest.raises(ConfigError, match="There is no reward classifier"):
+        build_session(config, run)
+    assert set(threading.enumerate()) <= before
+    EpisodicMemory(run.memory, dim=8, task="usb_insertion").close()  # nobody owns it any more
 
 
 @pytest.mark.usefixtures("fake_robot")

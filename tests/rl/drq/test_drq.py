@@ -9,9 +9,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from rl.drq import DrQ, DrQConfig
-from rl.drq.batch import make_batch
 from rl.drq.policies import squashed_sample
 from rl.errors import ConfigError
+from rl.pixels.batch import make_batch
 from tests.rl.drq.reach import Reach, record
 
 SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=1_000)
@@ -332,7 +332,6 @@ def outcome(success: bool | None) -> object:
     )
 
 
-@pytest.mark.timeout(120)
 def test_learns_to_reach():
     torch.set_num_threads(1)
     model = make_model(
