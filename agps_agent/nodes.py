@@ -31,7 +31,6 @@ from agps_agent.state import (
     Trigger,
     intervention_to_guidance,
 )
-from prompts.loader import load_task_prompt
 from rl.errors import AgpsError
 from rl.types import Box, Guide, Prune
 from tools.answers import DecideModeAnswer, Mode, PlanAnswer
@@ -84,7 +83,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
     requested = state.get("mode_request", "auto")
     if requested != "auto":
         return {"mode": requested, "reason": f"{requested} was requested.", "stale": False}
-    prompt, task = context.prompt("decide_mode"), load_task_prompt(context.scene.task)
+    prompt, task = context.prompt("decide_mode"), context.words
     system, user = prompt.render(
         task_description=task.description,
         available_tools=describe_tools({**context.tools["prune"], **context.tools["guide"]}, task.tool_defaults),
@@ -119,7 +118,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
 
 def _plan_question(state: GraphState, context: AgentContext) -> list[BaseMessage]:
     """Return the messages that ask for tool calls the first time."""
-    task, mode = load_task_prompt(context.scene.task), state["mode"]
+    task, mode = context.words, state["mode"]
     points = _from_state(state["keypoints"])
     seen_by = context.scene.frames[next(iter(points.values())).camera]
     guide = context.tools["guide"]
@@ -238,7 +237,7 @@ def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
         AgentFault: If a recalled plan asks for answers: there is nobody to tell them to.
         ValidationError: If the plan is none; one that was recalled may be of another version.
     """
-    task, mode = load_task_prompt(context.scene.task), state["mode"]
+    task, mode = context.words, state["mode"]
     calls = PlanAnswer.model_validate(state["plan"]).calls
     points = _from_state(state["keypoints"])
     result = run_plan(calls, context.scene, points, tools=context.tools[mode], defaults=task.tool_defaults)

@@ -268,6 +268,8 @@ class AgentContext:
 
     pictures: Pictures = field(default_factory=Pictures)
     """Images of this question as content blocks."""
+    task_prompt: TaskPrompt | None = None
+    """What the agent is told about the task; None: what belongs to the registered task of the scene's name."""
     tools: Toolbox = field(default_factory=dict)
     """What the model may call, by kind of help. Empty: what the task's prompt and the settings name."""
 
@@ -278,7 +280,12 @@ class AgentContext:
             ConfigError: If one cannot be found.
         """
         if not self.tools:
-            object.__setattr__(self, "tools", self.settings.toolbox(load_task_prompt(self.scene.task)))
+            object.__setattr__(self, "tools", self.settings.toolbox(self.words))
+
+    @property
+    def words(self) -> TaskPrompt:
+        """What the agent is told about the task."""
+        return self.task_prompt or load_task_prompt(self.scene.task)
 
     def prompt(self, name: str) -> Prompt:
         """Return a prompt in the version that the settings choose, the newest by default."""

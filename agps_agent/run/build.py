@@ -32,7 +32,7 @@ from agps_agent.supervisor import AgentSupervisor, check_patience
 from agps_agent.toolbox import Toolbox
 from agps_agent.tracing.client import tracers
 from agps_agent.tracing.truth import Truths, save_truth
-from prompts.loader import load_prompt, load_task_prompt
+from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.demonstrations import load_demos, record_demos, save_demos
@@ -48,7 +48,6 @@ from rl.process import prepare_process, set_apart
 from rl.rewards.classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
-from rl.tasks.expert import expert_in
 from rl.types import CONTROL_RATE_HZ, FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
@@ -236,7 +235,7 @@ def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
     """Return the task's environment on the chosen robot; `dry` only looks at a real one."""
     if config.robot != "sim":
         return open_dry(config) if dry else open_robot(config)
-    return make_env(config.task, image_size=config.image_size, **config.task_options.overrides(config.task))
+    return make_env(config.task, image_size=config.image_size, **config.task_overrides)
 
 
 @contextmanager
@@ -296,10 +295,11 @@ def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
     check_patience(config.supervisor, config.agent)
     tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
-    tools = config.agent.toolbox(load_task_prompt(config.task))
+    words = load_task_prompt(config.task)
+    tools = config.agent.toolbox(words)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)
-    graph, gate = build_graph(config.task), CallGate()
+    graph, gate = build_graph(words), CallGate()
     memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
 
     async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
@@ -313,6 +313,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
             settings=config.agent,
             run=run.path.name,
             tools=tools,
+            task_prompt=words,
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
@@ -349,7 +350,7 @@ def build_human(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
     if config.robot != "sim" and config.teleop != "simulated":
         return HumanSupervisor(open_hand(config, env.task))
     human: Hand = SimulatedHuman(
-        expert=expert_in(env),
+        expert=env.expert(),
         truth=env.truth,
         action_scale=env.action_scale,
         config=config.human,
@@ -372,7 +373,7 @@ def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicM
     """
     server = config.memory if config.memory and "://" in config.memory else None
     directory = run.memory if config.memory is None or server else Path(config.memory)
-    return EpisodicMemory(directory, dim=dim, task=config.task, server=server)
+    return EpisodicMemory(directory, dim=dim, task=config.task_name, server=server)
 
 
 def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:
@@ -407,6 +408,7 @@ class Asker:
     config: RunConfig
     chat: ChatModel
     graph: Graph
+    words: TaskPrompt
     tools: Toolbox
     _env: ManipulationEnv | None = None
 
@@ -425,6 +427,7 @@ class Asker:
             profile=self.chat.profile,
             settings=self.config.agent,
             tools=self.tools,
+            task_prompt=self.words,
         )
         return asyncio.run(ask(self.graph, context, mode=mode))
 
@@ -449,9 +452,10 @@ def build_asker(config: RunConfig) -> Asker:
         ConfigError: If the task has no prompt, a tool cannot be found, or the URL does not answer.
     """
     prepare_process(config.threads)
-    graph, tools = build_graph(config.task), config.agent.toolbox(load_task_prompt(config.task))
+    words = load_task_prompt(config.task)
+    tools = config.agent.toolbox(words)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    return Asker(config=config, chat=chat, graph=graph, tools=tools)
+    return Asker(config=config, chat=chat, graph=build_graph(words), words=words, tools=tools)
 
 
 def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
