@@ -144,7 +144,7 @@ async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> Graph
     """Run the planned calls: they come to a box, to waypoints, or to answers for the model, and move nothing."""
     context = runtime.context
     try:
-        return _run_calls(state, context)
+        return await _run_calls(state, context)
     except (AgentFault, ToolRetry, ValidationError) as error:
         if state["recalled"]:
             return await _stale(context, state.get("record_id"), error)
@@ -178,7 +178,7 @@ async def remember(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
     context = runtime.context
     if state["recalled"] or context.memory is None or context.embedding is None:
         return {}
-    record = _record(state, context)
+    record = await asyncio.to_thread(_record, state, context)
     if record is None:
         return {}
     try:
@@ -229,8 +229,8 @@ async def _stale(context: AgentContext, record_id: str | None, why: Exception) -
     return {"stale": True, "recalled": False, "record_id": None, "keypoints": []}
 
 
-def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
-    """Return what the planned calls come to.
+async def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
+    """Return what the planned calls come to; other questions go on meanwhile, however long somebody's tool takes.
 
     Raises:
         ToolRetry: If a tool refuses its arguments, or answers are asked for once too often.
@@ -240,7 +240,9 @@ def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
     task, mode = context.words, state["mode"]
     calls = PlanAnswer.model_validate(state["plan"]).calls
     points = _from_state(state["keypoints"])
-    result = run_plan(calls, context.scene, points, tools=context.tools[mode], defaults=task.tool_defaults)
+    result = await asyncio.to_thread(
+        run_plan, calls, context.scene, points, tools=context.tools[mode], defaults=task.tool_defaults
+    )
     if result.is_answer:
         return _answer_model(state, context, result.text)
     if result.box is not None:

@@ -1,6 +1,8 @@
 """Tools that answer the model within one question: real runs of the graph, with models that say what a test tells."""
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +228,25 @@ async def test_model_is_told_what_cannot_be_had(graph: Graph, registered: Callab
     told = context(seen(), PEEK, GUIDE, tools=(registered(peek(blind)),))
     assert (await ask(graph, told, mode="guide")).reason_key == "answered"
     assert "peek: No depth there." in told.model.asked[-1][-1].text
+
+
+async def test_tool_that_hangs_does_not_hold_up_others_and_ends_with_the_wall_budget(
+    graph: Graph, registered: Callable[[ToolSpec], str]
+) -> None:
+    may_answer = threading.Event()
+    slow = context(
+        seen(),
+        PEEK,
+        tools=(registered(peek(lambda *_: str(may_answer.wait(60)))),),
+        wall_budget_s=0.5,
+    )
+    waiting = asyncio.create_task(ask(graph, slow, mode="guide"))
+    other = await ask(graph, context(seen(), GUIDE), mode="guide")
+    answer = await waiting
+    is_hanging = not may_answer.is_set()
+    may_answer.set()
+    assert is_hanging and other.reason_key == "answered"
+    assert (answer.intervention, answer.reason_key) == (None, "timeout")
 
 
 @pytest.mark.parametrize("function", [lambda *_: 1 / 0, lambda *_: None])
