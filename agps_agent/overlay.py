@@ -24,7 +24,7 @@ def draw_answer(folder: Path, guidance: Mapping[str, Any], camera: str | None = 
         camera: Camera that the agent was shown first; None: the scene's first.
     """
     try:
-        scene = json.loads((folder / "scene" / "scene.json").read_text())
+        scene = json.loads((folder / "scene" / "scene.json").read_text(encoding="utf-8"))
         shown = folder / "annotated.png"
         name = (shown.is_file() and _camera_of_keypoints(folder)) or camera or next(iter(scene["cameras"]))
         image = Image.open(shown if shown.is_file() else folder / "scene" / f"{name}.png").convert("RGB")
@@ -48,7 +48,7 @@ def draw_answer(folder: Path, guidance: Mapping[str, Any], camera: str | None = 
 
 def _camera_of_keypoints(folder: Path) -> str | None:
     """Return the camera in whose image the keypoints were found; it is another one where the gripper hid them."""
-    keypoints = json.loads((folder / "intervention.json").read_text()).get("keypoints") or [{}]
+    keypoints = json.loads((folder / "intervention.json").read_text(encoding="utf-8")).get("keypoints") or [{}]
     camera: str | None = keypoints[0].get("camera")
     return camera
 

@@ -20,9 +20,10 @@ from agps_agent.detectors.float.encoder import Encoder
 from agps_agent.models.gate import CallGate
 from agps_agent.state import AgentSettings, Trigger
 from agps_agent.tracing.client import report_outcome
-from rl.buffers import Episode
+from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError, HardwareFault
-from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune, Takeover
+from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, InterventionEnd, Observation, Prune, Takeover
+from tools.describe import describe_end
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
@@ -168,8 +169,10 @@ class AgentSupervisor:
         self._help_step = 0
         self._trigger: Trigger | None = None
         self._readings: list[FloatReading] = []
-        self._record_ids: list[str] = []
-        self._trace_ids: list[UUID] = []
+        self._record_ids: dict[str, str] = {}
+        """Memory record of each intervention, by the intervention's id; likewise its trace."""
+        self._trace_ids: dict[str, UUID] = {}
+        self._last_plan: InterventionEnd | None = None
         self._stall_rule.reset()
         if self._detector is not None:
             self._detector.reset()
@@ -206,17 +209,22 @@ class AgentSupervisor:
         concurrent.futures.wait([self._pending.answer], timeout=self._config.patience_s)
         return self._collect(observation)
 
+    def note_end(self, end: InterventionEnd) -> None:
+        """Keep how waypoints ended, for the next question of the rollout."""
+        if end.kind == "guide":
+            self._last_plan = end
+
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
-        """Tell the memory what came of its records, and let FLOAT learn from a success."""
+        """Tell memory and traces what came of the answers, and let FLOAT learn from a success."""
         self._abandon_question()
-        for record_id in self._record_ids:
-            final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
-            self._background.write(
-                "unmarked_records",
-                partial(self._memory.mark, record_id, success=outcome.success, T_base_tcp_final=final),
-            )
-        for trace_id in self._trace_ids:
-            report_outcome(trace_id, success=outcome.success)
+        ends = {end.id: end for end in outcome.interventions}
+        final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
+        for id, record_id in self._record_ids.items():
+            ended = ends[id].how if id in ends else None
+            mark = partial(self._memory.mark, record_id, success=outcome.success, T_base_tcp_final=final, ended=ended)
+            self._background.write("unmarked_records", mark)
+        for id, trace_id in self._trace_ids.items():
+            report_outcome(trace_id, success=outcome.success, ended=describe_end(ends[id]) if id in ends else None)
         if not outcome.intervention_ids:
             self._unaided.append(outcome.success)
         self.last_episode = {
@@ -310,9 +318,12 @@ class AgentSupervisor:
         self, kind: Literal["float", "stall"], observation: Observation, *, index: float = 0.0, threshold: float = 0.0
     ) -> Trigger:
         alone = [sum(self._unaided), len(self._unaided)]
-        return Trigger(
+        trigger = Trigger(
             kind=kind, index=index, threshold=threshold, step=observation.step, episode=self._episode, alone=alone
         )
+        if self._last_plan is not None:
+            trigger["last_plan"] = describe_end(self._last_plan)
+        return trigger
 
     def _question(self, embedding: FloatArray, trigger: Trigger, observation: Observation) -> _Question:
         """Start a question about what the cameras see now."""
@@ -350,7 +361,7 @@ class AgentSupervisor:
             return None
         answer = question.answer.result()
         self._count(answer)
-        self._trace_ids.append(answer.trace_id)
+        self._trace_ids[question.id] = answer.trace_id
         self._save(question, answer)
         if answer.intervention is None:
             return None
@@ -362,7 +373,7 @@ class AgentSupervisor:
                 self._counts["declined/not_confirmed"] += 1
                 return None
         if answer.record_id is not None:
-            self._record_ids.append(answer.record_id)
+            self._record_ids[question.id] = answer.record_id
         self._help_step = question.frame
         return replace(answer.intervention, id=question.id)
 

@@ -35,7 +35,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         AgpsError: If it cannot be read or is not an object.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AgpsError(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError as error:

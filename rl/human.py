@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rl.errors import ConfigError
 from rl.supervisor import Hand
 from rl.transforms import pose_difference
-from rl.types import Expert, FloatArray, Observation
+from rl.types import CONTROL_PERIOD_S, Expert, FloatArray, Observation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class SimulatedHuman(Hand):
         truth: Callable[[], Mapping[str, FloatArray]],
         action_scale: FloatArray,
         config: SimulatedHumanConfig | None = None,
-        period_s: float = 0.1,
+        period_s: float = CONTROL_PERIOD_S,
         seed: int,
     ) -> None:
         """Sit down fresh.

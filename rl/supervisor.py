@@ -3,10 +3,23 @@
 `rl` knows no language model. AGPS, SERL and HIL-SERL differ in which supervisor the loop is handed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Takeover
+from rl.episodes import Episode
+from rl.types import CONTROL_PERIOD_S, EpisodeOutcome, FloatArray, Intervention, InterventionEnd, Observation, Takeover
+
+
+class Reading(Protocol):
+    """What a failure detector says of one control step."""
+
+    @property
+    def index(self) -> float:
+        """How far the rollout has drifted."""
+
+    @property
+    def threshold(self) -> float:
+        """Index above which it is no good rollout any more."""
 
 
 class Supervisor(Protocol):
@@ -15,6 +28,13 @@ class Supervisor(Protocol):
     @property
     def last_episode(self) -> Mapping[str, Any]:
         """What was noted in the last finished rollout, for the run's log."""
+
+    @property
+    def reading(self) -> Reading | None:
+        """What a failure detector said last; None where none watches, or it is not calibrated yet."""
+
+    def calibrate(self, demos: Sequence[Episode]) -> None:
+        """Learn from demonstrations what a good rollout looks like, before the first one."""
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Prepare for a rollout whose first observation is given."""
@@ -26,6 +46,9 @@ class Supervisor(Protocol):
         episode ends. Never raises for what the agent does wrong: the answer is None and the reason is counted in
         `metrics`.
         """
+
+    def note_end(self, end: InterventionEnd) -> None:
+        """Learn how an intervention ended, before the next `review`; `finish_episode` tells of all of them again."""
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Learn how the rollout ended."""
@@ -55,12 +78,23 @@ class NullSupervisor:
         """Nothing is noted."""
         return {}
 
+    @property
+    def reading(self) -> Reading | None:
+        """No detector watches."""
+        return None
+
+    def calibrate(self, demos: Sequence[Episode]) -> None:
+        """Do nothing: there is nothing to calibrate."""
+
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Do nothing."""
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Let the policy act."""
         return None
+
+    def note_end(self, end: InterventionEnd) -> None:
+        """Do nothing."""
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Do nothing."""
@@ -119,7 +153,7 @@ class HumanSupervisor:
     Consecutive steps with the hand on the arm are one stretch, which is one intervention.
     """
 
-    def __init__(self, hand: Hand, *, period_s: float = 0.1) -> None:
+    def __init__(self, hand: Hand, *, period_s: float = CONTROL_PERIOD_S) -> None:
         """Watch a hand.
 
         Args:
@@ -136,6 +170,14 @@ class HumanSupervisor:
         """Control steps with the hand on the arm."""
         self.last_episode: dict[str, Any] = {}
         """`human_stretches` of the last finished rollout, each [first step, steps]."""
+
+    @property
+    def reading(self) -> Reading | None:
+        """No detector watches: the human does."""
+        return None
+
+    def calibrate(self, demos: Sequence[Episode]) -> None:
+        """Do nothing: people know a good rollout when they see one."""
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Begin a rollout with the hand off."""
@@ -156,6 +198,9 @@ class HumanSupervisor:
         self._steps += 1
         return Takeover(action=action, id=f"human-{self._interventions:04d}")
 
+    def note_end(self, end: InterventionEnd) -> None:
+        """Do nothing: the human saw it."""
+
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Note the rollout's stretches and tell the human how it ended."""
         self.last_episode = {"human_stretches": [list(stretch) for stretch in self._stretches]}
@@ -172,7 +217,8 @@ class HumanSupervisor:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self._interventions, self._steps = state["interventions"], state["steps"]
-        self._hand.load_state_dict(state["hand"])
+        if state["hand"]:  # a device has no state, and may be another one now
+            self._hand.load_state_dict(state["hand"])
 
     def close(self) -> None:
         """Release the hand's device."""

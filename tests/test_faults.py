@@ -21,10 +21,10 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import Progress
 from agps_agent.run.recording import Recorder
-from agps_agent.run.training import train
 from rl.errors import AgpsError
 from tests.agps_agent.report.synthetic import make_run
 from tests.agps_agent.run.test_training import Listening, configure
+from tests.agps_agent.trained import train
 from tools.errors import MemoryUnavailable
 from tools.memory import EpisodicMemory, MemoryRecord
 from tools.memory.index import VectorIndex

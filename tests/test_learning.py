@@ -7,7 +7,7 @@ import pytest
 from agps_agent.run.config import RunConfig, save_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
-from agps_agent.run.training import train
+from tests.agps_agent.trained import train
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from rl.types import Ending, InterventionEnd
 from tools.scene import Scene
 from tools.schemas import (
     TOOLS,
@@ -19,6 +20,8 @@ from tools.schemas import (
     tip_to_tcp,
 )
 
+_ENDINGS: dict[Ending, str] = {"budget": "out of its step budget", "taken_over": "taken over by a human"}
+"""Words for what does not say it itself."""
 _BOUNDS = {"Ge": ("at least", "ge"), "Gt": ("more than", "gt"), "Le": ("at most", "le"), "Lt": ("less than", "lt")}
 """Per annotation of pydantic the words for it and the attribute that holds the limit."""
 
@@ -68,6 +71,16 @@ def describe_robot(scene: Scene) -> str:
     T = scene.T_base_tcp
     gripper = "open" if scene.gripper_opening > 0.5 else "closed"
     return f"Tool tip at {format_point(T[:3, 3] + T[:3, :3] @ scene.p_tcp_tool)}, gripper {gripper}."
+
+
+def describe_end(end: InterventionEnd) -> str:
+    """Return how an intervention ended: "blocked after 14 steps, 8 mm short of waypoint 2 of 5"."""
+    how = _ENDINGS.get(end.how, end.how.replace("_", " "))
+    text = f"{how} after {end.steps} step{'' if end.steps == 1 else 's'}"
+    if end.waypoint is None or end.distance_m is None:
+        return text
+    short = "from" if end.how == "reached" else "short of"
+    return f"{text}, {1000 * end.distance_m:.0f} mm {short} waypoint {end.waypoint + 1} of {end.waypoints}"
 
 
 def _describe_fields(args: type[Args], defaults: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rl.transforms import TOOL_DOWN
 from rl.types import Box, FloatArray, Waypoint
 from tools import primitives
 from tools.answers import Mode, ToolCall
@@ -228,7 +229,7 @@ def _margin_array(margins: Margins) -> FloatArray:
 
 def tip_to_tcp(scene: Scene) -> FloatArray:
     """Return the vector from the tool's tip to the TCP for a tool that points straight down. Shape (3,), [m]."""
-    return -primitives.TOOL_DOWN @ scene.p_tcp_tool
+    return -TOOL_DOWN @ scene.p_tcp_tool
 
 
 def _bbox(args: ExplorationBboxArgs, scene: Scene, keypoints: Keypoints) -> Box:

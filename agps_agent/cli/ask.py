@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.state import AgentSettings
 from rl.errors import AgpsError, ConfigError
@@ -27,8 +27,8 @@ class AskOptions:
     """franka: file that describes arm and cameras."""
     robot_ip: str | None = None
     """franka: address of the control box in place of the station's."""
-    seed: int = 0
-    """Seed of the episode."""
+    seed: int | None = None
+    """Seed of the simulated episode. None: 0."""
     mode: Literal["auto", "prune", "guide"] = "auto"
     """Intervention to ask for: what the agent decides, a box, or waypoints."""
     vlm: str = "embedded"
@@ -46,9 +46,9 @@ class AskOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps ask`."""
     options = parse_options(AskOptions, argv, prog="agps ask")
-    check_task(options.task)
+    task = check_task(options.task)
     check_vlm(options.vlm)
-    check_at_least(0, seed=options.seed)
+    seed = _seed(options)
     from agps_agent.ask import describe_answer, save_answer
     from agps_agent.overlay import draw_answer
     from agps_agent.run.build import build_asker
@@ -64,12 +64,12 @@ def run(argv: Sequence[str]) -> int:
         station=options.station,
         robot_ip=options.robot_ip,
     )
-    folder = options.out or _default_folder(options)
+    folder = options.out or _default_folder(options, task.name, seed)
     with json_only_on_stdout(options.json) as show:
         with build_asker(config) as asker:
-            scene = asker.scene_at(options.seed) if options.scene is None else load_scene(options.scene)
-            if scene.task != options.task:
-                raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {options.task}.")
+            scene = asker.scene_at(seed) if options.scene is None else load_scene(options.scene)
+            if scene.task != task.name:
+                raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {task.name}.")
             answer = asker.ask(scene, mode=options.mode)
         try:
             save_answer(folder, answer, scene)
@@ -80,7 +80,7 @@ def run(argv: Sequence[str]) -> int:
             reason = error.strerror or str(error)
             raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another --out.") from error
         described: dict[str, Any] = {
-            "task": options.task,
+            "task": task.name,
             "vlm": options.vlm,
             "folder": str(folder),
             "annotated": str(folder / "annotated.png") if answer.annotated is not None else None,
@@ -93,10 +93,24 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _default_folder(options: AskOptions) -> Path:
-    live = f"seed{options.seed}" if options.robot == "sim" else options.robot
+def _seed(options: AskOptions) -> int:
+    """Return the seed of the simulated episode.
+
+    Raises:
+        UsageError: If nothing is simulated.
+    """
+    if options.seed is None:
+        return 0
+    check_at_least(0, seed=options.seed)
+    if options.robot != "sim":
+        raise UsageError(f"--seed {options.seed} is of a simulated episode; a robot's table is as it is, leave it out.")
+    return options.seed
+
+
+def _default_folder(options: AskOptions, task: str, seed: int) -> Path:
+    live = f"seed{seed}" if options.robot == "sim" else options.robot
     what = live if options.scene is None else options.scene.resolve().name
-    return Path("runs") / "ask" / f"{options.task}-{what}-{options.mode}"
+    return Path("runs") / "ask" / f"{task}-{what}-{options.mode}"
 
 
 def _in_words(described: dict[str, Any]) -> str:

@@ -165,7 +165,7 @@ def _calibrate(
     with ExitStack() as stack:
         camera, arm = _open(stack, station, config)
         info = camera.info
-        capture = Capture(board=board, camera=camera, arm=arm, report=_Line())
+        capture = Capture(board=board, camera=camera, arm=arm, report=_Line(), clock=station.clock)
         if options.auto:
             _ask(options, f"The arm will move up to 12 cm and 30 degrees around its pose for {options.views} views.")
             arm.start()
@@ -265,7 +265,7 @@ def _check(
         words = [*wrong, *found]
         if wrong:
             return numbers, words
-        view = Capture(board=board, camera=camera, arm=arm, report=_Line()).view()
+        view = Capture(board=board, camera=camera, arm=arm, report=_Line(), clock=station.clock).view()
         T_base_board = board_in_base(board, view.sighting, info, calibration, view.T_base_tcp)
         origin = T_base_board[:3, 3]
         numbers |= {"corners": view.sighting.count, "T_base_board": T_base_board.tolist()}
@@ -312,8 +312,8 @@ def _open(stack: ExitStack, station: "StationConfig", config: "CameraConfig") ->
     from rl.robots.cameras import open_camera
     from rl.robots.franka.arm import FrankaArm
 
-    camera = stack.enter_context(closing(open_camera(config)))
-    arm = stack.enter_context(FrankaArm(station.arm, station.workspace))
+    camera = stack.enter_context(closing(open_camera(config, station.clock)))
+    arm = stack.enter_context(FrankaArm(station.arm, station.workspace, clock=station.clock))
     return camera, arm
 
 

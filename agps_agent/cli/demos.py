@@ -8,21 +8,25 @@ from typing import Any, Literal
 import tyro
 
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
-from agps_agent.cli.tasks import check_task
+from agps_agent.cli.tasks import check_task, is_task
+from agps_agent.cli.terminal import say
 from rl.errors import ConfigError
 from rl.files import read_json_object
 
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """Record successful episodes of the scripted expert, or of a person with a device in the hand."""
+    """Record successful episodes of the scripted expert, or of a person with a device in the hand.
+
+    Each is on disk before the next begins: whatever ends the recording early, --resume goes on with it.
+    """
 
     task: tyro.conf.Positional[str]
     """Task to demonstrate."""
     n: int = 20
-    """Demonstrations."""
+    """Demonstrations; with --resume in all, those that are there already included."""
     seed: int = 0
-    """Seed of the first start; each demonstration has its own."""
+    """Seed of the first start; each demonstration has its own. With --resume: that of the recording."""
     image_size: Literal[64, 128, 256] = 64
     """Edge of the policy's images, [px]."""
     out: Path | None = None
@@ -39,6 +43,8 @@ class RecordOptions:
     """franka: who demonstrates. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
     horizon: int | None = None
     """Control steps for one demonstration. None: the task's own, or four times as many by hand."""
+    resume: bool = False
+    """Go on with the recording in the folder."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -65,12 +71,32 @@ def run(argv: Sequence[str]) -> int:
 
 def _record(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps demos record")
-    check_task(options.task)
+    task = check_task(options.task)
     check_at_least(1, n=options.n)
     check_at_least(0, seed=options.seed)
-    folder = options.out or _default_folder(options.task, options.robot)
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
+    folder = options.out or _default_folder(task.name, options.robot)
+    from rl.growing_folder import is_in_use
+
+    if is_in_use(folder) and not options.resume:
+        hint = "add --resume to go on with it, or " if (folder / "demos.json").is_file() else ""
+        raise ConfigError(f"{folder} already exists and is not empty; {hint}name another --out.")
+    before = _count(folder)
+    try:
+        with json_only_on_stdout(options.json):  # nothing that a library prints gets before the object
+            _record_missing(options, folder, before)
+    except BaseException:
+        if (kept := _count(folder)) > before:
+            say(
+                f"{kept} of {options.n} demonstrations are kept in {folder}. "
+                "Record the rest with the same command and --resume."
+            )
+        raise
+    return _print_summary(folder, as_json=options.json)
+
+
+def _record_missing(options: RecordOptions, folder: Path, count: int) -> None:
+    if count >= options.n:
+        return
     from agps_agent.run.demonstrations import record
 
     record(
@@ -85,8 +111,20 @@ def _record(argv: Sequence[str]) -> int:
         speed=options.speed,
         by=options.by,
         horizon=options.horizon,
+        resume=options.resume,
     )
-    return _print_summary(folder, as_json=options.json)
+
+
+def _count(folder: Path) -> int:
+    """Return the demonstrations in a folder that may not be there yet.
+
+    Raises:
+        ConfigError: If what is there cannot be read.
+    """
+    from rl.demonstrations import demos_in
+    from rl.growing_folder import is_in_use
+
+    return len(demos_in(folder, may_be_empty=True)) if is_in_use(folder) else 0
 
 
 def _list(argv: Sequence[str]) -> int:
@@ -110,9 +148,9 @@ def _show(argv: Sequence[str]) -> int:
 
 def _folder_of(named: Path) -> Path:
     """Return the folder of demonstrations that was named, or the default one of the task that was."""
-    from rl.tasks import TASK_NAMES
-
-    return _default_folder(str(named)) if str(named) in TASK_NAMES and not named.is_dir() else named
+    if named.is_dir() or not is_task(str(named)):
+        return named
+    return _default_folder(check_task(str(named)).name)
 
 
 def _default_folder(task: str, robot: str = "sim") -> Path:
@@ -139,11 +177,11 @@ def summarise(folder: Path) -> dict[str, Any]:
     """
     import numpy as np
 
-    from rl.demonstrations import read_episode
+    from rl.demonstrations import demos_in, read_episode
 
     manifest = _read_manifest(folder)
     episodes = []
-    for path in sorted(folder.glob("episode_*.npz")):
+    for path in demos_in(folder, may_be_empty=True):
         reward = read_episode(path).get("reward", np.zeros(0))
         episodes.append({"file": path.name, "steps": len(reward), "success": bool(len(reward) and reward[-1] > 0)})
     return {"folder": str(folder), "task": manifest.get("task"), "count": len(episodes), "episodes": episodes}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from agps_agent.cli.options import UsageError, help_page, one_line
+from agps_agent.cli.terminal import replace_what_cannot_be_shown, say
 from rl.errors import AgpsError, ConfigError
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -18,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a policy on a task, with the agent or without"),
     "eval": ("evaluate", "evaluate the policy of a run alone (no agent, no box), or the agent alone"),
     "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
+    "tasks": ("tasks", "list the tasks that there are, and where they come from"),
     "demos": ("demos", "record, list or show demonstrations"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),
     "float": ("detector", "calibrate and score the failure detector"),
@@ -26,10 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "write the report of one run, or compare several"),
     "view": ("view", "open the Rerun recording of a run"),
     "sweep": ("sweep", "train over methods, demonstrations and seeds; table with confidence intervals"),
-    "memory": ("memory", "list what the agent remembers"),
-    "prompts": ("prompts", "list or show the prompts"),
+    "memory": ("memory", "list, show, rebuild or forget what the agent remembers"),
+    "prompts": ("prompts", "list or show the prompts, or replay a run's questions with others"),
     "traces": ("traces", "collect LangSmith traces on this machine and look at them"),
-    "bench": ("bench", "measure env, float, agent or update"),
+    "bench": ("bench", "measure env, float, agent, grounding, realtime, memory or update"),
     "doctor": ("doctor", "check that this machine can run everything, and that a robot station is fit for a run"),
     "serve-model": ("serve_model", "serve the embedded model behind an OpenAI-compatible URL"),
 }
@@ -39,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 the run failed, 2 bad usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    replace_what_cannot_be_shown(sys.stdout)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
         return _run(arguments)
@@ -79,5 +82,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"agps: {one_line(str(error))}", file=sys.stderr)
+    say(f"agps: {one_line(str(error))}")
     return code

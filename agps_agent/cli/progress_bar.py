@@ -5,12 +5,13 @@ import time
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from agps_agent.cli.terminal import console
 from agps_agent.run.progress import Progress
 
 PHASES = {
@@ -28,7 +29,7 @@ class ProgressDisplay:
 
     def __init__(self, *, max_minutes: float, stream: TextIO | None = None, line_every_s: float = 10.0) -> None:
         self._max_s = 60.0 * max_minutes
-        self._console = Console(file=stream or sys.stdout, highlight=False)
+        self._console = console(stream or sys.stdout)
         self._line_every_s = line_every_s
         self._last_line_s = -float("inf")
         self._last: Progress | None = None

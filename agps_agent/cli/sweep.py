@@ -1,6 +1,5 @@
 """`agps sweep TASK`: the same training over methods, demonstrations and seeds, and one table about all."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ import tyro
 
 from agps_agent.cli.options import UsageError, check_at_least, parse_options
 from agps_agent.cli.tasks import check_task
-from agps_agent.run.methods import METHODS, Method
+from agps_agent.cli.terminal import say
+from agps_agent.run.methods import combine
 from rl.errors import AgpsError
 
 
@@ -22,8 +22,8 @@ class SweepOptions:
 
     task: tyro.conf.Positional[str]
     """Task to learn."""
-    methods: tuple[Method, ...] = ("agps", "serl")
-    """Methods to compare."""
+    methods: tuple[str, ...] = ("agps", "serl")
+    """Methods to compare: short forms of --method, or ALGORITHM+HELPER such as drq+human."""
     demos: tuple[int, ...] = (20, 5, 1, 0)
     """Numbers of demonstrations."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -43,25 +43,26 @@ def run(argv: Sequence[str]) -> int:
         split = own.index("--")
         own, passed_on = own[:split], own[split + 1 :]
     options = parse_options(SweepOptions, own, prog="agps sweep")
-    check_task(options.task)
+    task = check_task(options.task)
     check_at_least(1, jobs=options.jobs)
-    staged = [method for method in options.methods if METHODS[method].algorithm == "conrft"]
+    plans = {method: combine(method, None, None, None, default=method) for method in options.methods}
+    staged = [method for method, plan in plans.items() if plan.learner.needs_demonstrations]
     if staged and 0 in options.demos:
         raise UsageError(f"--methods {staged[0]} learns from demonstrations first; name others than 0 with --demos.")
     sweep = Sweep(
         task=options.task,
         cells=cells(options.methods, options.demos, options.seeds),
-        directory=options.out or Path("runs") / f"{options.task}-sweep",
+        directory=options.out or Path("runs") / f"{task.name}-sweep",
         jobs=options.jobs,
         arguments=tuple(passed_on),
     )
 
     def tell(cell: Cell, change: str) -> None:
-        print(f"{change:>8}  {cell.name}", file=sys.stderr, flush=True)
+        say(f"{change:>8}  {cell.name}")
 
     failed = run_sweep(sweep, tell)
     page = write_tables(sweep)
-    print((sweep.directory / "table.md").read_text(), end="")
+    print((sweep.directory / "table.md").read_text(encoding="utf-8"), end="")
     print(page)
     if failed:
         names = ", ".join(cell.name for cell in failed)

@@ -4,7 +4,7 @@ The paper measures this too (AGPS, arXiv:2602.11978): USB 0 %, knot 90 %, towel 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,8 +18,9 @@ from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
 from rl.guidance import WaypointFollower
+from rl.rollout import Moment, run_episode
 from rl.tasks import get_task
-from rl.types import FloatArray, Guide, Observation, RobotState
+from rl.types import FloatArray, Guide, RobotState
 
 SETTLE_STEPS = 5
 """Control steps that the arm holds still after its waypoints, and after a question without an answer: what hangs or
@@ -48,14 +49,28 @@ class AgentAloneResult(EvaluationResult):
 class _Episode:
     """What has happened in an episode so far."""
 
-    observation: Observation
-    done: bool = False
-    success: bool = False
-    steps: int = 0
+    now: Moment
+    """What the environment shows."""
     model_calls: int = 0
     questions: int = 0
     went_wrong: str = ""
     """What went wrong first, if anything did."""
+    held: str = ""
+    """Point of the simulator's truth that the fingers shall hold; empty if they grasp nothing."""
+    grip: "_Grip | None" = None
+    """Of the waypoints that are followed; None while none are."""
+
+    @property
+    def success(self) -> bool:
+        """Whether the task is done, by the simulator's truth."""
+        return bool(self.now.info["is_success"])
+
+    def see(self, now: Moment, truth: Mapping[str, FloatArray]) -> None:
+        """Take note of what a control step came to."""
+        self.now = now
+        if self.grip is not None and self.held in truth:
+            self.grip.watch(now.observation.robot, truth[self.held])
+            self.blame(self.grip.slip)
 
     def blame(self, cause: str) -> None:
         """Note what went wrong; what follows from it does not count."""
@@ -101,7 +116,7 @@ def run_agent_alone(
     failures = Counter(episode.went_wrong or "horizon" for episode in finished if not episode.success)
     return AgentAloneResult(
         successes=tuple(episode.success for episode in finished),
-        steps=tuple(episode.steps for episode in finished),
+        steps=tuple(episode.now.step for episode in finished),
         model_calls=sum(episode.model_calls for episode in finished),
         questions=sum(episode.questions for episode in finished),
         failure_modes=MappingProxyType(dict(failures.most_common())),
@@ -109,25 +124,34 @@ def run_agent_alone(
 
 
 def _with_horizon(config: RunConfig, factor: float) -> RunConfig:
-    horizon = config.task_options.horizon or get_task(config.task).horizon
-    options = config.task_options.model_copy(update={"horizon": max(1, round(factor * horizon))})
+    horizon = config.task_options.get("horizon") or get_task(config.task).horizon
+    options = {**config.task_options, "horizon": max(1, round(factor * horizon))}
     return config.model_copy(update={"task_options": options})
 
 
 def _run_episode(asker: Asker, env: ManipulationEnv, *, seed: int, max_questions: int) -> _Episode:
-    _, info = env.reset(seed=seed)
-    episode = _Episode(observation=info["observation"])
-    while not episode.done and episode.questions < max_questions:
+    moments = run_episode(env, lambda _: next(actions, None), seed=seed)
+    episode = _Episode(next(moments))
+    actions = _actions(asker, env, episode, max_questions=max_questions)
+    for moment in moments:
+        episode.see(moment, env.truth())
+    return episode
+
+
+def _actions(asker: Asker, env: ManipulationEnv, episode: _Episode, *, max_questions: int) -> Iterator[FloatArray]:
+    """Yield what the agent makes the arm do: it is asked, its waypoints are followed, the scene settles, and again."""
+    for _ in range(max_questions):
         answer = asker.ask(capture_scene(env), mode="guide")
         episode.questions += 1
         episode.model_calls += answer.cost.model_calls
         if isinstance(answer.intervention, Guide):
-            _follow(env, answer.intervention, episode, asker.config, held=_what_is_grasped(answer))
+            episode.held, episode.grip = _what_is_grasped(answer), _Grip()
+            yield from _follow(env, answer.intervention, episode, asker.config)
+            episode.grip = None
         else:
             episode.blame(f"declined_{answer.reason_key}")
         for _ in range(SETTLE_STEPS):
-            _step(env, np.zeros(env.task.actions), episode)
-    return episode
+            yield np.zeros(env.task.actions, np.float32)
 
 
 def _what_is_grasped(answer: Answer) -> str:
@@ -140,29 +164,12 @@ def _what_is_grasped(answer: Answer) -> str:
     return ""
 
 
-def _follow(env: ManipulationEnv, guide: Guide, episode: _Episode, config: RunConfig, *, held: str) -> None:
-    """Follow waypoints until they or the episode are over, and note what went wrong.
-
-    Args:
-        env: The task.
-        guide: Waypoints.
-        episode: What has happened so far.
-        config: When a waypoint is reached.
-        held: Point of the simulator's truth that the fingers shall hold; empty if they grasp nothing.
-    """
+def _follow(env: ManipulationEnv, guide: Guide, episode: _Episode, config: RunConfig) -> Iterator[FloatArray]:
+    """Yield the actions along waypoints until they are over, and note how they ended."""
     follower = WaypointFollower(guide, action_scale=env.action_scale, actions=env.task.actions, config=config.guidance)
-    grip = _Grip()
-    while not episode.done:
-        action = follower.next_action(episode.observation)
-        if action is None:
-            break
-        _step(env, action, episode)
-        if held in env.truth():
-            grip.watch(episode.observation.robot, env.truth()[held])
-    if grip.slip:
-        episode.blame(grip.slip)
-    elif follower.status != "following":
-        episode.blame({"reached": "beside"}.get(follower.status, follower.status))
+    while (action := follower.next_action(episode.now.observation)) is not None:
+        yield action.astype(np.float32)
+    episode.blame("beside" if follower.status in ("reached", "contact") else follower.status)
 
 
 @dataclass
@@ -187,14 +194,3 @@ class _Grip:
         self._came_along |= lifted and is_near
         if lifted and not is_near and not self.slip:
             self.slip = "dropped" if self._came_along else "missed_grasp"
-
-
-def _step(env: ManipulationEnv, action: FloatArray, episode: _Episode) -> None:
-    """Take a control step, unless the episode is over."""
-    if episode.done:
-        return
-    _, _, terminated, truncated, info = env.step(action.astype(np.float32))
-    episode.observation = info["observation"]
-    episode.steps += 1
-    episode.success = bool(info["is_success"])
-    episode.done = terminated or truncated

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from agps_agent import perceiving
 from agps_agent.run.build import build_chat_model, capture_scene
@@ -17,9 +18,9 @@ from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.robots.mujoco import MujocoBackend
+from rl.rollout import Act, Moment, last_of, run_episode
 from rl.tasks import get_task
-from rl.tasks.expert import make_expert
-from rl.types import FloatArray, Observation, RGBDFrame
+from rl.types import FloatArray, RGBDFrame
 from tools.errors import ToolError
 from tools.scene import Scene
 
@@ -124,29 +125,28 @@ def _scenes(env: ManipulationEnv, seed: int, scenes: int, absent: int, progresse
     backend = env.backend
     assert isinstance(backend, MujocoBackend)
     for number in range(scenes + absent):
-        _, info = env.reset(seed=seed + number)
         rng = np.random.default_rng(seed + number)
-        if rng.random() < progressed:
-            steps = int(rng.integers(1, get_task(env.task.name).horizon))
-            _act_clumsily(env, info["observation"], rng, steps=steps)
+        has_progressed = rng.random() < progressed
+        steps = int(rng.integers(1, get_task(env.task.name).horizon)) if has_progressed else 0
+        last_of(run_episode(env, _clumsy(env, rng), seed=seed + number, max_steps=steps))
         if number >= scenes:
             for material in SUBJECTS[env.task.name].materials:
                 backend.model.mat_rgba[backend.model.material(material).id, 3] = 0.0  # until the next reset
         yield capture_scene(env)
 
 
-def _act_clumsily(env: ManipulationEnv, observation: Observation, rng: np.random.Generator, *, steps: int) -> None:
-    """Let the scripted expert act with noise and slips of the gripper."""
-    expert = make_expert(env.task)
-    for _ in range(steps):
-        action = expert(observation, env.truth()).astype(np.float64)
+def _clumsy(env: ManipulationEnv, rng: np.random.Generator) -> Act:
+    """Return the scripted expert with noise and slips of the gripper."""
+    expert = env.expert()
+
+    def act(now: Moment) -> npt.NDArray[np.float32]:
+        action = expert(now.observation, env.truth()).astype(np.float64)
         action[:6] += rng.normal(0.0, 0.4, 6)
-        if env.task.actions == 7 and rng.random() < 0.02:
+        if env.task.has_gripper and rng.random() < 0.02:
             action[6] = 1.0
-        _, _, terminated, truncated, info = env.step(np.clip(action, -1, 1).astype(np.float32))
-        observation = info["observation"]
-        if terminated or truncated:
-            break
+        return np.clip(action, -1, 1).astype(np.float32)
+
+    return act
 
 
 def _shown(env: ManipulationEnv, scene: Scene, labels: Mapping[str, Any]) -> dict[str, FloatArray]:

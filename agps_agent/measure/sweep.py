@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from agps_agent.report.compare import comparison_markdown, grouped, read_result, write_comparison
-from agps_agent.run.directory import RunDirectory
+from agps_agent.run.directory import RunDirectory, folder_name
 from rl.errors import AgpsError
 from rl.files import write_atomically
 
@@ -29,7 +29,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Folder of its run."""
-        return f"{self.method}-demos{self.demos}-seed{self.seed}"
+        return f"{folder_name(self.method)}-demos{self.demos}-seed{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)

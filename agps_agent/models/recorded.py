@@ -34,7 +34,7 @@ class RecordedModel(BaseChatModel):
         """Read the recorded replies."""
         super().model_post_init(context)
         if self.path.exists():
-            for line in self.path.read_text().splitlines():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
                 entry = json.loads(line)
                 self._replies[entry["key"]] = entry
 
@@ -64,7 +64,7 @@ class RecordedModel(BaseChatModel):
         entry: dict[str, Any] = {"key": key, "content": reply.text, "usage": dict(reply.usage_metadata or {}) or None}
         if reply.tool_calls:
             entry["tool_calls"] = [dict(call) for call in reply.tool_calls]
-        with self._lock, self.path.open("a") as file:
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             self._replies[key] = entry
         return entry

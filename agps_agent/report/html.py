@@ -12,7 +12,7 @@ from PIL import Image
 
 def page(title: str, sections: Iterable[str]) -> str:
     """Return a whole page: no script, nothing fetched, nothing beside it needed."""
-    template = importlib.resources.files("agps_agent.report").joinpath("template.html").read_text()
+    template = importlib.resources.files("agps_agent.report").joinpath("template.html").read_text(encoding="utf-8")
     return Template(template).substitute(title=escape(title), body="\n".join(sections))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,34 +21,33 @@ from agps_agent.models.gate import CallGate
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
 from agps_agent.models.profiles import ModelProfile, load_profile
-from agps_agent.run.config import RunConfig
+from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.hardware import open_dry, open_hand, open_keys, open_robot, suspends
+from agps_agent.run.hardware import check_demonstrations, open_dry, open_hand, open_keys, open_robot, suspends
+from agps_agent.run.methods import HELPERS, Helper
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
 from agps_agent.tracing.client import tracers
 from agps_agent.tracing.truth import Truths, save_truth
-from prompts.loader import load_prompt
+from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
-from rl.buffers import Episode
-from rl.conrft import ConRFT
 from rl.demonstrations import load_demos, record_demos, save_demos
-from rl.drq import DrQ
 from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
-from rl.learner import ThreadedLearner, prepare_process, set_apart
+from rl.learner import ThreadedLearner
+from rl.process import prepare_process, set_apart
 from rl.rewards.classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
-from rl.tasks.expert import make_expert
-from rl.types import FloatArray
+from rl.types import CONTROL_RATE_HZ, FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
@@ -80,9 +79,9 @@ class Session:
     supervisor: Supervisor
     recorder: Recorder
     confirm: Confirm | None = None
-    rate_hz: float = 10.0
+    rate_hz: float = CONTROL_RATE_HZ
     opened: ExitStack = field(default_factory=ExitStack)
-    """What else to release."""
+    """What to release at the end, the last first."""
 
     @property
     def robot(self) -> RobotEnv | None:
@@ -129,65 +128,35 @@ class Session:
     ) -> None:
         """Release threads, files and simulators; a real arm is stopped before anything else."""
         self.halt()
-        self.supervisor.close()
-        self.recorder.close()
-        self.env.close()
-        if self.robot is None:
-            self.eval_env.close()
-        self.opened.close()
-        gc.unfreeze()
+        try:
+            self.opened.close()
+        finally:
+            gc.unfreeze()
 
 
 def build_session(config: RunConfig, run: RunDirectory) -> Session:
-    """Return everything that a training run needs, wired."""
+    """Return everything that a training run needs, wired; what was opened is released again where a later part fails.
+
+    Raises:
+        ConfigError: If it cannot be carried out as it was asked for.
+    """
+    check_demonstrations(config, run.demos)
     prepare_process(config.threads)
-    if config.robot != "sim":
-        return _build_robot_session(config, run)
-    env, eval_env = build_env(config), build_env(config)
-    supervisor = build_supervisor(config, run, env)
-    algorithm = build_algorithm(config, run, rewarded(config, env), supervisor)
-    if config.learner == "threaded":
-        algorithm.learner = ThreadedLearner(algorithm)
-    return _session(config, run, env=env, eval_env=eval_env, algorithm=algorithm, supervisor=supervisor)
-
-
-def _build_robot_session(config: RunConfig, run: RunDirectory) -> Session:
-    """Return what a training run on a robot needs; there is one environment, and everybody can hold the arm."""
     with ExitStack() as opened:
-        keys = open_keys(opened)
-        robot = open_robot(config, keys=keys)
-        opened.callback(robot.close)
-        confirm = Confirm(hold=robot.pause, suspend_keys=suspends(keys)) if config.confirm else None
-        supervisor = build_supervisor(config, run, robot, confirm=confirm)
-        opened.callback(supervisor.close)
-        env = rewarded(config, robot)
-        algorithm = build_algorithm(config, run, env, supervisor)
-        algorithm.confirm = confirm
-        if config.learner == "threaded":
-            algorithm.learner = ThreadedLearner(algorithm, before_stop=robot.halt)
-        _warm_up(algorithm)
-        session = _session(config, run, env=robot, eval_env=env, algorithm=algorithm, supervisor=supervisor)
-        session.confirm = confirm
-        opened.pop_all()
-        if keys is not None:
-            session.opened.callback(keys.close)
+        build = _build_simulated_session if config.robot == "sim" else _build_robot_session
+        session = build(config, run, opened)
+        session.opened = opened.pop_all()
     return session
 
 
-def _warm_up(algorithm: GuidedAlgorithm) -> None:
-    """Act once on nothing: the first call of a network is slow, and a moving arm would wait for it."""
-    algorithm.predict(algorithm.observation_space.sample(), deterministic=True)
-
-
-def _session(
-    config: RunConfig,
-    run: RunDirectory,
-    *,
-    env: ManipulationEnv,
-    eval_env: ManipulationEnv | ClassifierReward,
-    algorithm: GuidedAlgorithm,
-    supervisor: Supervisor,
-) -> Session:
+def _build_simulated_session(config: RunConfig, run: RunDirectory, opened: ExitStack) -> Session:
+    """Return what a training run in simulation needs: evaluations have an environment of their own."""
+    env, eval_env = (opened.enter_context(closing(build_env(config))) for _ in range(2))
+    supervisor = opened.enter_context(closing(build_supervisor(config, run, env)))
+    algorithm = build_algorithm(config, run, rewarded(config, env), supervisor)
+    if config.learner == "threaded":
+        algorithm.learner = ThreadedLearner(algorithm)
+    recorder = opened.enter_context(closing(build_recorder(config, run, env)))
     return Session(
         config=config,
         run=run,
@@ -195,13 +164,44 @@ def _session(
         eval_env=eval_env,
         algorithm=algorithm,
         supervisor=supervisor,
-        recorder=Recorder(
-            run.recording,
-            workspace=env.workspace,
-            cameras=[camera.name for camera in env.task.policy_cameras],
-            every=config.record_every,
-        ),
+        recorder=recorder,
     )
+
+
+def _build_robot_session(config: RunConfig, run: RunDirectory, opened: ExitStack) -> Session:
+    """Return what a training run on a robot needs; there is one environment, and everybody can hold the arm."""
+    keys = open_keys(opened)
+    robot = opened.enter_context(closing(open_robot(config, keys=keys)))
+    confirm = Confirm(hold=robot.pause, suspend_keys=suspends(keys)) if config.confirm else None
+    supervisor = opened.enter_context(closing(build_supervisor(config, run, robot, confirm=confirm)))
+    env = rewarded(config, robot)
+    algorithm = build_algorithm(config, run, env, supervisor)
+    algorithm.confirm = confirm
+    if config.learner == "threaded":
+        algorithm.learner = ThreadedLearner(algorithm, before_stop=robot.halt)
+    _warm_up(algorithm)
+    recorder = opened.enter_context(closing(build_recorder(config, run, robot)))
+    return Session(
+        config=config,
+        run=run,
+        env=robot,
+        eval_env=env,
+        algorithm=algorithm,
+        supervisor=supervisor,
+        recorder=recorder,
+        confirm=confirm,
+    )
+
+
+def _warm_up(algorithm: GuidedAlgorithm) -> None:
+    """Act once on nothing: the first call of a network is slow, and a moving arm would wait for it."""
+    algorithm.predict(algorithm.observation_space.sample(), deterministic=True)
+
+
+def build_recorder(config: RunConfig, run: RunDirectory, env: ManipulationEnv) -> Recorder:
+    """Return what records the run for the viewer."""
+    cameras = [camera.name for camera in env.task.policy_cameras]
+    return Recorder(run.recording, workspace=env.workspace, cameras=cameras, every=config.record_every)
 
 
 def build_algorithm(
@@ -216,9 +216,7 @@ def build_algorithm(
         "seed": config.seed,
         "tensorboard_log": str(run.path / "tensorboard"),
     }
-    if config.plan.algorithm == "conrft":
-        return ConRFT("MultiInputPolicy", vec_env, config=config.conrft, **common)
-    return DrQ("MultiInputPolicy", vec_env, config=config.drq, **common)
+    return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
 
 
 def rewarded(config: RunConfig, env: ManipulationEnv) -> ManipulationEnv | ClassifierReward:
@@ -236,7 +234,7 @@ def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
     """Return the task's environment on the chosen robot; `dry` only looks at a real one."""
     if config.robot != "sim":
         return open_dry(config) if dry else open_robot(config)
-    return make_env(config.task, image_size=config.image_size, **config.task_options.overrides(config.task))
+    return make_env(config.task, image_size=config.image_size, **config.task_overrides)
 
 
 @contextmanager
@@ -282,18 +280,25 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
 def build_supervisor(
     config: RunConfig, run: RunDirectory, env: ManipulationEnv, *, confirm: Confirm | None = None
 ) -> Supervisor:
-    """Return who watches: the agent, a human, or nobody."""
-    if config.plan.helper == "nobody":
-        return NullSupervisor()
-    if config.plan.helper == "human":
-        return build_human(config, env)
+    """Return who watches the rollouts."""
+    return HELPERS.load(config.helper).build(config, run, env, confirm)
+
+
+def build_nobody(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> NullSupervisor:
+    """Return nobody."""
+    return NullSupervisor()
+
+
+def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> AgentSupervisor:
+    """Return the agent."""
     check_patience(config.supervisor, config.agent)
     tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)
-    memory = build_memory(config, run, dim=encoder.dim)
-    graph, gate = build_graph(config.task), CallGate()
+    words = load_task_prompt(config.task)
+    graph, gate = build_graph(words), CallGate()
+    memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
 
     async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
         context = AgentContext(
@@ -305,6 +310,7 @@ def build_supervisor(
             gate=gate,
             settings=config.agent,
             run=run.path.name,
+            task_prompt=words,
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
@@ -336,18 +342,24 @@ def build_supervisor(
     )
 
 
-def build_human(config: RunConfig, env: ManipulationEnv) -> HumanSupervisor:
+def build_human(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> HumanSupervisor:
     """Return the human beside the arm: on a robot with a device in the hand, else simulated."""
     if config.robot != "sim" and config.teleop != "simulated":
         return HumanSupervisor(open_hand(config, env.task))
     human: Hand = SimulatedHuman(
-        expert=make_expert(env.task),
+        expert=env.expert(),
         truth=env.truth,
         action_scale=env.action_scale,
         config=config.human,
         seed=config.seed + HUMAN_SEED,
     )
     return HumanSupervisor(human)
+
+
+NOBODY = Helper(build=build_nobody)
+AGENT = Helper(build=build_agent)
+HUMAN = Helper(build=build_human, store_guided="both")
+"""Who may watch. HIL-SERL and ConRFT put the steps that a human guided into both buffers."""
 
 
 def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicMemory:
@@ -358,7 +370,7 @@ def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicM
     """
     server = config.memory if config.memory and "://" in config.memory else None
     directory = run.memory if config.memory is None or server else Path(config.memory)
-    return EpisodicMemory(directory, dim=dim, task=config.task, server=server)
+    return EpisodicMemory(directory, dim=dim, task=config.task_name, server=server)
 
 
 def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:
@@ -393,6 +405,7 @@ class Asker:
     config: RunConfig
     chat: ChatModel
     graph: Graph
+    words: TaskPrompt
     _env: ManipulationEnv | None = None
 
     def scene_at(self, seed: int) -> Scene:
@@ -405,7 +418,11 @@ class Asker:
     def ask(self, scene: Scene, *, mode: ModeRequest) -> Answer:
         """Return what the agent advises."""
         context = AgentContext(
-            scene=scene, model=self.chat.model, profile=self.chat.profile, settings=self.config.agent
+            scene=scene,
+            model=self.chat.model,
+            profile=self.chat.profile,
+            settings=self.config.agent,
+            task_prompt=self.words,
         )
         return asyncio.run(ask(self.graph, context, mode=mode))
 
@@ -430,8 +447,9 @@ def build_asker(config: RunConfig) -> Asker:
         ConfigError: If the task has no prompt, or the URL does not answer.
     """
     prepare_process(config.threads)
+    words = load_task_prompt(config.task)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    return Asker(config=config, chat=chat, graph=build_graph(config.task))
+    return Asker(config=config, chat=chat, graph=build_graph(words), words=words)
 
 
 def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
@@ -445,4 +463,4 @@ def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
     if name is None and (run.checkpoints / BEST).is_dir():
         name = BEST
     path = checkpoint.latest_checkpoint(run.checkpoints) if name is None else run.checkpoints / name
-    return checkpoint.load_policy(path)
+    return checkpoint.load_policy(path, load_config(run).plan.learner)

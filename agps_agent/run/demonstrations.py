@@ -12,12 +12,11 @@ import numpy.typing as npt
 from agps_agent.run.build import build_env
 from agps_agent.run.config import RunConfig
 from agps_agent.run.hardware import open_hand, open_keys, open_robot, station_of
-from agps_agent.run.signals import terminated_like_ctrl_c
-from agps_agent.run.task_options import TaskOptions
-from rl.buffers import Episode
-from rl.demonstrations import record_demos, save_demos
+from agps_agent.run.signals import saving, terminated_like_ctrl_c
+from rl.demonstrations import DemoFolder, demonstrate
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.supervisor import Hand
 from rl.tasks import get_task
@@ -56,15 +55,16 @@ def record(
     speed: float = 1.0,
     by: Demonstrator | None = None,
     horizon: int | None = None,
+    resume: bool = False,
 ) -> None:
-    """Record `n` successful episodes into a folder.
+    """Record successful episodes into a folder until it holds `n`; each is on disk before the next begins.
 
     On a robot the start poses come from the task as in training. An episode is a success where the emulated scene
     says so, or where the operator presses s; f ends one that went wrong. Idle control steps at its start are left out.
 
     Args:
         task: What to demonstrate.
-        folder: To write; must be free.
+        folder: To write; must be free, unless `resume`.
         n: Episodes to keep.
         seed: Episode k starts from seed + k, failed ones counted.
         image_size: Side of the policy's images, [px].
@@ -74,12 +74,13 @@ def record(
         speed: Longest control step over the task's.
         by: Who demonstrates on a robot. None: a SpaceMouse, or the scripted expert where an emulator knows the truth.
         horizon: Control steps for one episode. None: the task's, or `BY_HAND` times as many by hand.
+        resume: Go on with a recording that ended early.
 
     Raises:
         ConfigError: If nobody can demonstrate or judge there.
         HardwareFault: If the arm could not be recovered.
     """
-    options = TaskOptions(horizon=horizon)
+    options = {"horizon": horizon}
     with ExitStack() as opened:
         if robot == "sim":
             if by not in (None, "expert"):
@@ -87,7 +88,8 @@ def record(
             base = {"task": task, "image_size": image_size, "seed": seed}
             env = build_env(RunConfig.model_validate({**base, "task_options": options}))
             opened.callback(env.close)
-            _save(record_demos(env, n=n, seed=seed), folder, env, seed)
+            opened.enter_context(terminated_like_ctrl_c())
+            _keep(DemoFolder(folder, env=env, seed=seed, resume=resume), env, n=n)
             return
         arm = opened.enter_context(
             open_moved_arm(
@@ -101,9 +103,18 @@ def record(
                 task_options=options,
             )
         )
-        episodes = record_demos(arm.env, arm.hand, n=n, seed=seed)
-        arm.env.halt()
-        _save([trimmed(episode) for episode in episodes], folder, arm.env, seed)
+        kept = DemoFolder(folder, env=arm.env, seed=seed, robot=robot, resume=resume)
+        _keep(kept, arm.env, n=n, arm=arm)
+
+
+def _keep(kept: DemoFolder, env: ManipulationEnv, *, n: int, arm: MovedArm | None = None) -> None:
+    """Demonstrate until a folder holds `n` episodes; an arm is held while one is written."""
+    for episode in demonstrate(env, None if arm is None else arm.hand, n=n - kept.count, seed=kept.next_seed):
+        if arm is not None:
+            arm.env.pause()
+            episode = trimmed(episode)
+        with saving():
+            kept.keep(episode)
 
 
 @contextmanager
@@ -116,7 +127,7 @@ def open_moved_arm(
     station: Path,
     robot_ip: str | None,
     speed: float,
-    task_options: TaskOptions,
+    task_options: Mapping[str, Any],
 ) -> Iterator[MovedArm]:
     """Yield the arm of a station for a recording; it is stopped at the end, whatever happens.
 
@@ -130,11 +141,12 @@ def open_moved_arm(
         raise ConfigError(f"--speed is {speed}; use more than 0 and at most 1.")
     base = {"task": task, "image_size": image_size, "seed": seed, "method": "hil-serl"}
     base |= {"robot": "franka", "station": station, "robot_ip": robot_ip, "speed": speed}
-    is_emulated = station_of(RunConfig.model_validate(base)).truth is not None
+    described = station_of(RunConfig.model_validate(base))
+    is_emulated = described.truth is not None
     by = by or ("expert" if is_emulated else "spacemouse")
-    if by == "expert" and not is_emulated:
-        raise ConfigError("--by expert: a real table tells nobody where things are; use spacemouse or gamepad.")
-    options = task_options.model_dump(exclude_none=True)
+    if by == "expert":
+        described.require_truth("--by expert", "use spacemouse or gamepad")
+    options = {name: value for name, value in task_options.items() if value is not None}
     held: dict[str, str] = {"teleop": by if by in ("spacemouse", "gamepad") else "simulated"}
     if by == "policy":  # nobody's device is needed, on hardware neither
         held = {"method": "serl"}
@@ -176,7 +188,3 @@ def trimmed(episode: Episode) -> dict[str, npt.NDArray[Any]]:
     moves = np.any(np.abs(episode["action"]) > 1e-3, axis=1)
     first = int(np.argmax(moves)) if moves.any() else 0
     return {key: value if np.ndim(value) == 0 else value[first:] for key, value in episode.items()}
-
-
-def _save(episodes: list[Any], folder: Path, env: ManipulationEnv, seed: int) -> None:
-    save_demos(folder, episodes, env=env, seed=seed)

@@ -14,10 +14,13 @@
 Metrics are appended and survive a crash; everything else is replaced in one step.
 """
 
+import contextlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ import numpy as np
 
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
+from rl.ownership import LOCK, InUse, give_up, own
 
 Row = dict[str, Any]
 """One line of metrics.jsonl."""
@@ -61,12 +65,40 @@ _WRITTEN = {
     "interventions",
     "memory",
     "metrics",
+    "owner",
     "recording",
     "report",
     "summary",
     "tensorboard",
 }
 """What a run leaves in its directory, without suffix and number."""
+
+
+@contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Keep every other training out of a run directory meanwhile; `agps eval` and `agps report` read it all the same.
+
+    Raises:
+        ConfigError: If another process trains there.
+        AgpsError: If the directory cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        yield  # whoever opens it says so
+        return
+    try:
+        descriptor = own(path)
+    except InUse as error:
+        raise ConfigError(
+            f"Run directory {path} is in use by process {error.owner}; wait for it to end, or name another --run-dir."
+        ) from None
+    except OSError as error:
+        raise AgpsError(f"Cannot work in run directory {path}: {error.strerror}; name another --run-dir.") from error
+    try:
+        yield
+    finally:
+        give_up(path, descriptor)
+        with contextlib.suppress(OSError):  # something is in it
+            path.rmdir()
 
 
 @dataclass(frozen=True)
@@ -77,17 +109,20 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path) -> "RunDirectory":
-        """Make a new run directory.
+        """Make a new run directory; one that died before it had anything to lose is begun anew.
 
         Raises:
             ConfigError: If something is already there.
             AgpsError: If it cannot be made.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            resumable = path.is_dir() and (path / "config.json").is_file()
-            hint = "add --resume to go on from it, or name another --run-dir" if resumable else "name another --run-dir"
-            raise ConfigError(f"Run directory {path} already exists and is not empty; {hint}.")
         run = cls(path)
+        if path.exists() and (not path.is_dir() or not run._may_be_begun):
+            if run.has_checkpoint or not run.config.is_file():
+                hint = "add --resume to go on from it, or " if run.has_checkpoint else ""
+                raise ConfigError(
+                    f"Run directory {path} already exists and is not empty; {hint}name another --run-dir."
+                )
+            raise ConfigError(run.nothing_to_resume)
         try:
             for folder in (run.checkpoints, run.interventions, run.memory):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -116,6 +151,22 @@ class RunDirectory:
         return any(self.checkpoints.glob("*/manifest.json"))
 
     @property
+    def nothing_to_resume(self) -> str:
+        """What to say of a run that died before its first checkpoint."""
+        ended = f"The run in {self.path} ended before its first checkpoint: there is nothing to go on from"
+        if self._may_be_begun:
+            return f"{ended}; start it again without --resume."
+        demos = f" (--demos-dir takes its demonstrations from {self.demos})" if self.demos.is_dir() else ""
+        return f"{ended}; delete it to begin anew, or name another --run-dir{demos}."
+
+    @property
+    def _may_be_begun(self) -> bool:
+        """It is empty, or was begun and left before anything was made: no file that is not ours, none to be lost."""
+        names = {entry.name for entry in self.path.iterdir()} - {LOCK}
+        begun = self.checkpoints.is_dir() and all(_is_written(name) for name in names)
+        return not names or (begun and self.is_unused)
+
+    @property
     def is_unused(self) -> bool:
         """There is nothing in it that took time to make: no demonstration, question, episode or checkpoint."""
         folders = (self.demos, self.interventions, self.checkpoints)
@@ -131,10 +182,11 @@ class RunDirectory:
 
         A folder with anything in it that no run writes is kept.
         """
-        if self.has_checkpoint or not self.path.is_dir():
+        if not self.path.is_dir() or not all(_is_written(entry.name) for entry in self.path.iterdir()):
             return
-        if all(entry.name.split(".")[0].split("-")[0] in _WRITTEN for entry in self.path.iterdir()):
-            shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(ConfigError), alone_in(self.path):  # another process may be at its beginning
+            if not self.has_checkpoint:
+                shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def config(self) -> Path:
@@ -215,7 +267,7 @@ class RunDirectory:
         if not self.metrics.is_file():
             return []
         rows: list[Row] = []
-        for line in self.metrics.read_text(errors="replace").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
@@ -241,6 +293,11 @@ class RunDirectory:
         return read_json_object(self.summary) if self.summary.is_file() else {}
 
 
+def _is_written(name: str) -> bool:
+    """Return whether a run writes an entry of this name into its directory."""
+    return name.split(".")[0].split("-")[0] in _WRITTEN
+
+
 def _has_entries(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
@@ -262,3 +319,8 @@ def reward_folder(task: str, robot: str = "sim") -> Path:
 def default_classifier(task: str, robot: str = "sim") -> Path:
     """Return where `agps reward fit` writes a task's classifier."""
     return reward_folder(task, robot) / "classifier.pt"
+
+
+def folder_name(method: str) -> str:
+    """Return a method's name as that of a folder: `./mine.py:Mine+agent` is `mine.py-Mine+agent`."""
+    return re.sub(r"[^\w.+-]+", "-", method).strip("-.")

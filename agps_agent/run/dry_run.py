@@ -13,7 +13,8 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.run.hardware import open_dry
 from rl.algorithm import GuidedAlgorithm
 from rl.envs.robot import RobotEnv
-from rl.learner import prepare_process
+from rl.process import prepare_process
+from rl.rollout import run_steps
 from rl.supervisor import NullSupervisor
 from tools.scene import Scene
 
@@ -38,18 +39,15 @@ def dry_run(config: RunConfig, folder: Path, *, steps: int = STEPS) -> dict[str,
     prepare_process(config.threads)
     violations: Counter[str] = Counter()
     with closing(open_dry(config, folder)) as env:
-        observation, _ = env.reset(seed=config.seed)
+        moments = run_steps(env, lambda now: policy.predict(now.obs)[0], steps=steps, seed=config.seed)
+        next(moments)  # the reset: agent and policy are made where an episode begins
         agent = _ask(config, env, folder / "agent") if config.plan.helper == "agent" else "not part of the method"
         policy = _policy(config, env, folder)
-        for _ in range(steps):
-            action, _ = policy.predict(observation)
-            observation, _, terminated, truncated, info = env.step(action)
-            violations.update(info["violations"])
-            if terminated or truncated:
-                observation, _ = env.reset()
+        for moment in moments:
+            violations.update(moment.info["violations"])
         metrics = env.metrics()
     return {
-        "task": config.task,
+        "task": config.task_name,
         "folder": str(folder),
         "steps": steps,
         "agent": agent,

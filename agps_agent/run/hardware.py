@@ -2,8 +2,6 @@
 
 import contextlib
 import math
-import signal
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from agps_agent.run.config import RunConfig
 from agps_agent.run.confirm import is_terminal, wait_for_enter
+from agps_agent.run.signals import interrupt_main_thread
+from rl.demonstrations import recorded_count
 from rl.envs.robot import RobotBackend, RobotEnv, limits_at
 from rl.errors import ConfigError
 from rl.robots.cameras.ages import FrameAges
@@ -19,6 +19,7 @@ from rl.robots.station import StationConfig, load_station
 from rl.supervisor import Hand
 from rl.tasks import get_task
 from rl.tasks.base import Task
+from rl.tasks.expert import make_expert
 
 if TYPE_CHECKING:  # teleoperation loads a terminal and devices
     from rl.robots.teleop import KeyReader
@@ -35,7 +36,7 @@ def station_of(config: RunConfig) -> StationConfig:
 
 def task_at(config: RunConfig, station: StationConfig) -> Task:
     """Return the task as it is on a station's table."""
-    return get_task(config.task, **{**station.task, **config.task_options.overrides(config.task)})
+    return get_task(config.task, **{**station.task, **config.task_overrides})
 
 
 def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEnv:
@@ -49,7 +50,7 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
     task = task_at(config, station)
     check_reward(config, station, has_keys=keys is not None and keys.available)
     limits = limits_at(task, station.workspace, speed=config.speed)  # refuses before anything is opened
-    ages = FrameAges()
+    ages = FrameAges(station.clock)
     backend = _open_backend(config, task, station, prompt=_prompt(keys), ages=ages)
     env = RobotEnv(
         task,
@@ -59,6 +60,7 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
         knows_truth=station.truth is not None,
         keys=keys,
         figures=ages.metrics,
+        clock=station.clock,
     )
     if keys is not None:
         keys.watch(partial(stop_now, env))
@@ -67,7 +69,7 @@ def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEn
 
 def stop_now(env: RobotEnv) -> None:
     """Stop the arm and interrupt the program like Ctrl-C, from any thread: a reset or a question may be under way."""
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # first: nobody may start the arm again
+    interrupt_main_thread()  # first: nobody may start the arm again
     env.halt()
 
 
@@ -86,12 +88,12 @@ def open_dry(config: RunConfig, folder: Path | None = None) -> RobotEnv:
     task = task_at(config, station)
     limits = limits_at(task, station.workspace, speed=config.speed)
     with ExitStack() as opened:
-        arm = FrankaArm(station.arm, station.workspace)
+        arm = FrankaArm(station.arm, station.workspace, clock=station.clock)
         opened.callback(arm.close)
-        cameras = CameraRig(station.cameras, task)
+        cameras = CameraRig(station.cameras, task, clock=station.clock)
         opened.callback(cameras.close)
-        backend = DryRunBackend(task, arm, cameras, workspace=limits.workspace, folder=folder)
-        env = RobotEnv(task, backend, image_size=config.image_size, limits=limits)
+        backend = DryRunBackend(task, arm, cameras, workspace=limits.workspace, folder=folder, clock=station.clock)
+        env = RobotEnv(task, backend, image_size=config.image_size, limits=limits, clock=station.clock)
         opened.pop_all()
     return env
 
@@ -103,7 +105,9 @@ def _open_backend(
     from rl.robots.cameras.rig import CameraRig
     from rl.robots.franka.backend import FrankaBackend
 
-    cameras = CameraRig(station.cameras, task, open_camera=lambda camera: ages.watch(open_camera(camera)))
+    cameras = CameraRig(
+        station.cameras, task, open_camera=lambda camera: ages.watch(open_camera(camera, station.clock))
+    )
     try:
         return FrankaBackend(task, station, cameras=cameras, speed=config.speed, prompt=prompt)
     except BaseException:
@@ -117,18 +121,42 @@ def check_reward(config: RunConfig, station: StationConfig, *, has_keys: bool) -
     Raises:
         ConfigError: Saying who could.
     """
-    if config.reward == "truth" and station.truth is None:
-        raise ConfigError(
-            "--reward truth: a real table tells nobody where things are; use --reward classifier (`agps reward fit`) "
-            "or --reward keys."
-        )
+    if config.reward == "truth":
+        station.require_truth("--reward truth", "use --reward classifier (`agps reward fit`) or --reward keys")
     if config.reward == "keys" and not has_keys:
         raise ConfigError(
             "--reward keys: there is no terminal to press s (success) and f (fail) in; run this in a terminal, or use "
             "--reward classifier."
         )
-    if config.teleop == "simulated" and config.plan.helper == "human" and station.truth is None:
-        raise ConfigError("--teleop simulated: only an emulator knows the truth; use spacemouse or gamepad.")
+    if config.teleop == "simulated" and config.plan.helper == "human":
+        station.require_truth("--teleop simulated", "use spacemouse or gamepad")
+
+
+def check_demonstrations(config: RunConfig, recorded: Path) -> None:
+    """Refuse demonstrations that are not there, or that nobody can give: before anything is opened, or moves.
+
+    Args:
+        config: What is asked for.
+        recorded: Where the run keeps its own; one that is resumed has them.
+
+    Raises:
+        ConfigError: Saying how many there are, or where others come from.
+    """
+    if recorded.exists():
+        return
+    if config.demos_dir is not None:
+        count = recorded_count(config.demos_dir)
+        if not 0 < config.demos <= count:
+            raise ConfigError(
+                f"--demos {config.demos}: {config.demos_dir} holds {count} demonstrations; ask for 1 to {count}, or "
+                "record more with `agps demos record`."
+            )
+    elif config.demos > 0:
+        if config.robot != "sim":
+            record = f"agps demos record {config.task} --robot {config.robot} --station {config.station}"
+            instead = f"record them with `{record}`, and name their folder with --demos-dir"
+            station_of(config).require_truth(f"--demos {config.demos}", instead)
+        make_expert(get_task(config.task))
 
 
 def open_keys(stack: ExitStack) -> "KeyReader | None":

@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,9 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import Phase, Progress, ProgressListener
 from agps_agent.run.recording import Drift
-from agps_agent.supervisor import AgentSupervisor
+from agps_agent.run.signals import saving
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
-from rl.conrft import ConRFT
 from rl.evaluation import EvaluationResult, evaluate
 from rl.loop import Step
 from rl.types import EpisodeOutcome
@@ -66,7 +65,7 @@ class TrainingLog:
         """Tell the listener where the run stands."""
         algorithm, supervisor = self.session.algorithm, self.session.supervisor
         counts = supervisor.metrics()
-        reading = supervisor.reading if isinstance(supervisor, AgentSupervisor) else None
+        reading = supervisor.reading
         self.progress.update(
             Progress(
                 env_steps=algorithm.num_timesteps,
@@ -93,7 +92,7 @@ class TrainingLog:
         session = self.session
         self.was_true |= bool(step.info.get("true_success", False))
         assert session.algorithm.loop is not None
-        reading = session.supervisor.reading if isinstance(session.supervisor, AgentSupervisor) else None
+        reading = session.supervisor.reading
         session.recorder.log_step(
             step.info["observation"],
             env_step=session.algorithm.num_timesteps,
@@ -129,6 +128,7 @@ class TrainingLog:
                 "guided_steps": outcome.guided_steps,
                 "pruned_steps": outcome.pruned_steps,
                 "intervention_ids": list(outcome.intervention_ids),
+                "interventions": [asdict(end) for end in outcome.interventions],
                 **self._help(),
                 **details,
                 **self._hardware(),
@@ -164,8 +164,7 @@ class TrainingLog:
     @property
     def pretrain_steps(self) -> int:
         """Updates of stage 1 so far; 0 for an algorithm without one."""
-        algorithm = self.session.algorithm
-        return algorithm.pretrain_updates if isinstance(algorithm, ConRFT) else 0
+        return self.session.algorithm.pretrain_updates
 
     @property
     def robot_time_s(self) -> float:
@@ -183,7 +182,7 @@ class TrainingLog:
         """Evaluate the policy that the run ends with: the last one, or the best one on the way."""
         policy: GuidedAlgorithm = self.session.algorithm
         if self.best is not None:
-            policy = load_policy(self.run.checkpoints / BEST)
+            policy = load_policy(self.run.checkpoints / BEST, type(policy))
         self.final_policy_steps = policy.num_timesteps
         return self.evaluate(episodes, seed=seed, kind="final_eval", policy=policy)
 
@@ -224,10 +223,11 @@ class TrainingLog:
         return converged or self.wall_clock_s > 60.0 * self.config.max_minutes
 
     def checkpoint(self, name: str = "last") -> None:
-        """Save everything that a resumed run needs; a real arm is held meanwhile."""
+        """Save everything that a resumed run needs; a real arm is held meanwhile, and Ctrl-C comes after it."""
         self.session.hold()
-        extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
-        save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
+        with saving():
+            extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
+            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counters of the run."""
@@ -257,7 +257,7 @@ class TrainingLog:
         """Return the headline numbers."""
         counts = self.session.supervisor.metrics()
         return {
-            "task": self.config.task,
+            "task": self.config.task_name,
             "method": self.config.method,
             "seed": self.config.seed,
             "demos": self.config.demos,

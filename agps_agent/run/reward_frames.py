@@ -1,13 +1,14 @@
 """Labelled frames from the arm of a station, for a reward classifier that knows its table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from agps_agent.run.demonstrations import MovedArm, Mover, open_moved_arm
-from agps_agent.run.task_options import TaskOptions
+from agps_agent.run.signals import saving
 from rl.errors import ConfigError
 from rl.rewards.classifier.collecting import Policy, collect_episodes
-from rl.rewards.classifier.frames import FrameEpisode, save_frames
+from rl.rewards.classifier.frames import FrameEpisode, FrameFolder
 from rl.rewards.classifier.labelling import Act, Verdict, collect_labelled
 
 Say = Callable[[str], None]
@@ -30,13 +31,13 @@ def record_frames(
     station: Path,
     robot_ip: str | None,
     speed: float,
-    task_options: TaskOptions,
+    task_options: Mapping[str, Any],
     policy: Policy | None,
     say: Say,
 ) -> list[FrameEpisode]:
     """Record that many frames of successes and failures on a robot into a folder, and return its episodes.
 
-    Whatever ends it early, the finished episodes are saved.
+    Each episode is on disk before the next begins.
 
     Args:
         folder: To write; must be free.
@@ -70,15 +71,12 @@ def record_frames(
         speed=speed,
         task_options=task_options,
     ) as arm:
-        episodes: list[FrameEpisode] = []
-        try:
-            for episode in _episodes(arm, policy, positive=positive, negative=negative, seed=seed, say=say):
-                episodes.append(episode)
-        finally:
-            arm.env.halt()
-            if episodes:
-                save_frames(folder, episodes, env=arm.env, seed=seed, robot="franka")
-    return episodes
+        kept = FrameFolder(folder, env=arm.env, seed=seed, robot="franka")
+        for episode in _episodes(arm, policy, positive=positive, negative=negative, seed=seed, say=say):
+            arm.env.pause()
+            with saving():
+                kept.keep(episode)
+    return kept.episodes
 
 
 def _episodes(

@@ -13,9 +13,10 @@ from agps_agent.run.confirm import count_finished_run
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import ProgressListener
-from agps_agent.supervisor import AgentSupervisor
+from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
+from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import latest_checkpoint, load_checkpoint
-from rl.conrft import ConRFT
+from rl.evaluation import EvaluationResult
 from rl.loop import Step
 
 T = TypeVar("T")
@@ -40,8 +41,9 @@ def train(
     """Train, evaluate the policy alone, write the report, and return the summary.
 
     Once the training has begun, Ctrl-C saves a checkpoint and the report of what there is, then raises
-    KeyboardInterrupt again. Before that there is nothing to save, and a checkpoint to resume from must stay as it is.
-    On a robot whatever ends the training is treated so, and the arm is stopped first.
+    KeyboardInterrupt again; who does not wait for that raises BrokenOff (`agps_agent.run.signals`). Before
+    that there is nothing to save, and a checkpoint to resume from must stay as it is. On a robot whatever ends the
+    training is treated so, and the arm is stopped first.
 
     Args:
         config: The run's settings.
@@ -50,29 +52,38 @@ def train(
         resume: Go on from the last checkpoint.
         report: Writes the run's page, when everything else is in its directory.
     """
-    with build_session(config, run) as session:
+    with terminated_like_ctrl_c(), build_session(config, run) as session:
         log = TrainingLog(config, run, session, progress)
         _prepare(session, log, resume=resume)
         log.start_clock()
         _, ended_by = _attempt(session, partial(_learn, session, log, resume=resume))
-        log.checkpoint()
-        final = None
+        # Ctrl-C while this is saved comes after it: it ends the run as one in the training does.
+        _, unsaved = _attempt(session, log.checkpoint)
+        ended_by, final = ended_by or unsaved, None
         if ended_by is None:
-            evaluation = partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED)
-            final, ended_by = (evaluation(), None) if session.robot is None else _attempt(session, evaluation)
-        if final is not None and not config.plan.online:
-            log.pretrain_success_rate = final.success_rate
+            final, ended_by = _attempt(session, partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED))
         session.halt()
-        summary = log.summary(final)
-        run.write_summary(summary)
-        log.announce("report")
-        session.recorder.close()
-        report(run)
+        with saving():
+            summary = _report(session, log, final, report)
         if ended_by is not None:
             raise ended_by
         if session.robot is not None:
             count_finished_run(config.station)
         return summary
+
+
+def _report(
+    session: Session, log: TrainingLog, final: EvaluationResult | None, report: Callable[[RunDirectory], object]
+) -> dict[str, Any]:
+    """Write the summary, the recording and the report of what there is, and return the summary."""
+    if final is not None and log.config.offline:
+        log.pretrain_success_rate = final.success_rate
+    summary = log.summary(final)
+    log.run.write_summary(summary)
+    log.announce("report")
+    session.recorder.close()
+    report(log.run)
+    return summary
 
 
 def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseException | None]:
@@ -82,6 +93,9 @@ def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseExc
     """
     try:
         return part(), None
+    except BrokenOff:
+        session.halt()
+        raise
     except KeyboardInterrupt as interruption:
         session.halt()
         return None, interruption
@@ -96,9 +110,9 @@ def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseExc
 def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
     """Pre-train, if the algorithm does, then learn from rollouts."""
     algorithm, config = session.algorithm, log.config
-    if isinstance(algorithm, ConRFT):
+    if not algorithm.is_pretrained:  # else there is no stage 1, or a resumed run has left it behind
         _pretrain(algorithm, log)
-    if config.plan.online:
+    if not config.offline:
         algorithm.learn(
             total_timesteps=config.max_env_steps - algorithm.num_timesteps,
             callback=RunCallback(log),
@@ -121,16 +135,14 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
         log.run.append_metrics({"kind": "resume", "env_steps": session.algorithm.num_timesteps})
         return
     session.algorithm.add_demonstrations(demos)
-    if isinstance(session.supervisor, AgentSupervisor):
+    if log.config.plan.helper == "agent":  # for nobody else it takes any time
         log.announce("calibrate")
-        session.supervisor.calibrate(demos)
+    session.supervisor.calibrate(demos)
 
 
-def _pretrain(algorithm: ConRFT, log: TrainingLog) -> None:
+def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
     """Learn from the demonstrations alone, keep a checkpoint of that, and see how good the policy is before stage 2."""
     config = log.config
-    if algorithm.stage == "online":  # a resumed run that had left stage 1 behind
-        return
 
     def go_on(updates: int, losses: Mapping[str, float]) -> bool:
         log.announce("pretrain")
@@ -143,7 +155,7 @@ def _pretrain(algorithm: ConRFT, log: TrainingLog) -> None:
     log.announce("pretrain")
     algorithm.pretrain(config.pretrain_steps, go_on)
     log.checkpoint(PRETRAINED)
-    if config.plan.online:  # otherwise the final evaluation says it
+    if not config.offline:  # otherwise the final evaluation says it
         result = log.evaluate(config.eval_episodes, seed=FINAL_SEED, kind="pretrain_eval")
         log.pretrain_success_rate = result.success_rate
 

@@ -92,10 +92,15 @@ def tracers() -> list[LangChainTracer]:
     return [LangChainTracer(client=_client())] if tracing_is_enabled() else []
 
 
-def report_outcome(trace_id: UUID, *, success: bool) -> None:
+def report_outcome(trace_id: UUID, *, success: bool, ended: str | None = None) -> None:
     """Say how the episode of a traced question ended; nothing when tracing is off.
 
     Returns at once: the SDK asks the server about itself and the project before it queues feedback, and it may be slow.
+
+    Args:
+        trace_id: Of the question.
+        success: Whether the episode succeeded.
+        ended: How the intervention ended, in words; None where there was none.
     """
     if not tracing_is_enabled():
         return
@@ -103,7 +108,12 @@ def report_outcome(trace_id: UUID, *, success: bool) -> None:
     def send() -> None:
         try:
             _client().create_feedback(
-                trace_id=trace_id, run_id=trace_id, session_id=_project_id(), key=OUTCOME, score=int(success)
+                trace_id=trace_id,
+                run_id=trace_id,
+                session_id=_project_id(),
+                key=OUTCOME,
+                score=int(success),
+                comment=ended,
             )
         except Exception as error:  # whatever the SDK raises: a trace is not worth a run
             _log.warning("The outcome of trace %s was not reported (%s).", trace_id, error)

@@ -51,4 +51,7 @@ def load_truth(folder: Path) -> dict[str, FloatArray]:
     path = folder / _FILE
     if not path.is_file():
         return {}
-    return {str(name): np.array(point, dtype=np.float64) for name, point in json.loads(path.read_text()).items()}
+    return {
+        str(name): np.array(point, dtype=np.float64)
+        for name, point in json.loads(path.read_text(encoding="utf-8")).items()
+    }

@@ -1,6 +1,5 @@
 """A backend that commands nothing: it draws on the camera image what would be commanded."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -10,9 +9,9 @@ import cv2
 import numpy as np
 
 from rl.errors import AgpsError, ConfigError
-from rl.robots.base import CONTROL_RATE_HZ
+from rl.robots.clock import REAL_TIME, Clock
 from rl.tasks.base import Task
-from rl.types import Box, ByteArray, FloatArray, RGBDFrame, RobotState
+from rl.types import CONTROL_PERIOD_S, Box, ByteArray, FloatArray, RGBDFrame, RobotState
 
 TRAIL = 30
 """Targets that are drawn."""
@@ -42,7 +41,7 @@ class Arm(Protocol):
         """Return what it measures now."""
 
     def pose_at(self, time_s: float) -> FloatArray:
-        """Return T_base_tcp (4, 4), [m], at a host time."""
+        """Return T_base_tcp (4, 4), [m], at a time of the station's clock."""
 
     def close(self) -> None:
         """Disconnect."""
@@ -58,7 +57,7 @@ class Cameras(Protocol):
         """Return RGB-D of agent cameras."""
 
     def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> None:
-        """Return once every camera has a frame from after a host time."""
+        """Return once every camera has a frame from after a time of the station's clock."""
 
     def close(self) -> None:
         """Close them."""
@@ -72,7 +71,15 @@ class DryRunBackend:
     """
 
     def __init__(
-        self, task: Task, arm: Arm, cameras: Cameras, *, workspace: Box, folder: Path | None, picture_every: int = 10
+        self,
+        task: Task,
+        arm: Arm,
+        cameras: Cameras,
+        *,
+        workspace: Box,
+        folder: Path | None,
+        picture_every: int = 10,
+        clock: Clock = REAL_TIME,
     ) -> None:
         """Look at a station.
 
@@ -83,6 +90,7 @@ class DryRunBackend:
             workspace: Drawn as a box, base frame, [m].
             folder: Where pictures are written; None: nowhere.
             picture_every: Commands from one picture to the next.
+            clock: The station's.
         """
         self._task = task
         self._arm = arm
@@ -90,6 +98,7 @@ class DryRunBackend:
         self._workspace = workspace
         self._folder = folder
         self._picture_every = picture_every
+        self._clock = clock
         self._targets: deque[FloatArray] = deque(maxlen=TRAIL)
         self._commands = 0
         self._deadline_s = 0.0
@@ -97,18 +106,18 @@ class DryRunBackend:
     def reset(self, T_base_tcp: FloatArray, rng: np.random.Generator) -> RobotState:
         """Return the first measurement; the arm stays where it is."""
         self._targets.clear()
-        self._cameras.wait_newer(time.monotonic())
-        self._deadline_s = time.monotonic()
+        self._cameras.wait_newer(self._clock.now())
+        self._deadline_s = self._clock.now()
         return self._measure()
 
     def command(self, T_base_target: FloatArray, gripper_opening: float) -> RobotState:
         """Note a target, and return the measurement at the end of the control period."""
         self._targets.append(T_base_target[:3, 3].copy())
-        self._deadline_s = max(self._deadline_s, time.monotonic()) + 1.0 / CONTROL_RATE_HZ
+        self._deadline_s = max(self._deadline_s, self._clock.now()) + CONTROL_PERIOD_S
         if self._folder is not None and self._commands % self._picture_every == 0:
             self._draw(self._folder / f"step_{self._commands:04d}.png")
         self._commands += 1
-        time.sleep(max(0.0, self._deadline_s - time.monotonic()))
+        self._clock.sleep(self._deadline_s - self._clock.now())
         return self._measure()
 
     def policy_images(self, image_size: int) -> dict[str, ByteArray]:

@@ -31,6 +31,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from rl.errors import ConfigError
+from rl.robots.clock import Clock, check_clock
 from rl.types import Box
 
 T = TypeVar("T")
@@ -151,6 +152,27 @@ class StationConfig:
     """Fields of the task that differ here."""
     truth: str | None = None
     """emulator://HOST:PORT: where an emulated scene tells its named points; a real table has nobody who knows."""
+    slowdown: float = 1.0
+    """Host seconds per second of this station, which an emulator measured; more than 1 for emulators only."""
+
+    def __post_init__(self) -> None:
+        """Refuse a slow clock where the arm may be a real one.
+
+        Raises:
+            ConfigError: If so.
+        """
+        clock = Clock(self.slowdown)
+        check_clock(clock, self.arm.ip)
+        if clock.slowdown > 1.0 and self.truth is None:
+            raise ConfigError(
+                f"slowdown is {self.slowdown:g}, but no emulator tells this station's truth: the limits of a real arm "
+                "hold in real time. Remove slowdown."
+            )
+
+    @property
+    def clock(self) -> Clock:
+        """What the limits of arm, gripper and cameras are measured with."""
+        return Clock(self.slowdown)
 
     def camera(self, name: str) -> CameraConfig:
         """Return a camera by name.
@@ -163,6 +185,19 @@ class StationConfig:
                 return camera
         names = ", ".join(c.name for c in self.cameras) or "none"
         raise ConfigError(f"The station has no camera {name!r}; it has {names}. Add a [[cameras]] table.")
+
+    def require_truth(self, request: str, instead: str) -> None:
+        """Refuse a request that only a scene can grant that tells where things are: ask before anything moves.
+
+        Args:
+            request: What was asked for, as it was typed.
+            instead: What to do.
+
+        Raises:
+            ConfigError: If the table is real.
+        """
+        if self.truth is None:
+            raise ConfigError(f"{request}: a real table tells nobody where things are; {instead}.")
 
 
 def load_station(path: Path, *, ip: str | None = None) -> StationConfig:
@@ -197,6 +232,7 @@ def load_station(path: Path, *, ip: str | None = None) -> StationConfig:
         gripper=_read(GripperConfig, _table(content, "gripper", path), f"{path}: gripper"),
         task=_table(content, "task", path),
         truth=content.get("truth"),
+        slowdown=_number(content, "slowdown", path),
     )
 
 
@@ -205,6 +241,13 @@ def _table(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: {name} is {values!r}; write it as a [{name}] table.")
     return values
+
+
+def _number(content: Mapping[str, Any], name: str, path: Path) -> float:
+    value = content.get(name, 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{path}: {name} is {value!r}; write a number.")
+    return float(value)
 
 
 def _camera(values: dict[str, Any], path: Path) -> CameraConfig:

@@ -15,10 +15,22 @@ from agps_agent.state import AgentSettings
 from agps_agent.supervisor import AgentSupervisor, SupervisorConfig, check_patience
 from rl.errors import ConfigError
 from rl.transforms import pose
-from rl.types import Box, Cost, EpisodeOutcome, Guide, Intervention, Observation, Prune, RobotState, Waypoint
+from rl.types import (
+    Box,
+    Cost,
+    EpisodeOutcome,
+    Guide,
+    Intervention,
+    InterventionEnd,
+    Observation,
+    Prune,
+    RobotState,
+    Waypoint,
+)
 from tools.memory import EpisodicMemory, MemoryRecord
 from tools.scene import Scene
 
+BLOCKED = InterventionEnd(id="0001", kind="guide", how="blocked", steps=14, waypoint=1, waypoints=5, distance_m=0.0082)
 DOWN = np.diag([1.0, -1.0, -1.0])
 HERE = pose(np.array([0.5, 0.0, 0.1]), DOWN)
 BOX = Box(lower=np.array([0.4, -0.1, 0.0]), upper=np.array([0.6, 0.1, 0.2]))
@@ -308,7 +320,7 @@ class Slow:
     def answers(self, supervisor: AgentSupervisor) -> None:
         self.may_answer.set()
         assert supervisor._pending is not None
-        supervisor._pending.answer.result(timeout=5)
+        supervisor._pending.answer.result(timeout=60)
 
 
 def ask_and_go_on(make, answer: Answer, **config) -> tuple[AgentSupervisor, Slow]:
@@ -352,7 +364,7 @@ def test_box_holds_wherever_the_arm_is_by_then(make):
 def test_question_of_an_episode_that_is_over_is_cancelled(make):
     supervisor, agent = ask_and_go_on(make, says(GUIDE))
     supervisor.finish_episode(ended(success=False))
-    assert agent.cancelled.wait(5)
+    assert agent.cancelled.wait(60)
     supervisor.start_episode(1, seen(0))
     assert supervisor.review(seen(0)) is None
     assert supervisor.metrics()["stale/episode_over"] == 1
@@ -365,7 +377,7 @@ def test_agent_that_never_answers_is_given_up(make, on_trigger):
     assert run_rollout(supervisor) == []
     time.sleep(0.06)
     assert supervisor.review(seen(8)) is None
-    assert agent.cancelled.wait(5)
+    assert agent.cancelled.wait(60)
     assert supervisor.metrics()["declined/timeout"] == 1
     assert supervisor.metrics()["agent_thinking_s"] >= 0.05
     assert (supervisor.metrics()["agent_pause_s"] >= 0.05) is (on_trigger == "hold")
@@ -391,6 +403,35 @@ def test_outcome_is_on_disk_before_the_next_question_is_asked(make):
         run_rollout(supervisor, episode=episode)
         supervisor.finish_episode(ended(success=True, helped=True, episode=episode))
     assert remembered == [False, True]
+
+
+def test_memory_hears_how_the_plan_of_a_record_ended(make):
+    supervisor = make(says(GUIDE))
+    record = MemoryRecord(task="usb_insertion", mode="guide", embedding=np.ones(4), calibration_hash="c")
+    record_id = supervisor._memory.remember(record)
+    supervisor = make(replace(says(GUIDE), record_id=record_id))
+    supervisor._memory.remember(record)
+    run_rollout(supervisor)
+    supervisor.note_end(BLOCKED)
+    supervisor.finish_episode(replace(ended(success=False, helped=True), interventions=(BLOCKED,)))
+    supervisor.settle()
+    assert supervisor._memory.get(record_id).ended == "blocked"
+
+
+def test_next_question_of_a_rollout_says_how_the_last_plan_ended(make):
+    asked: list[str | None] = []
+
+    async def ask(scene, embedding, trigger) -> Answer:
+        asked.append(trigger.get("last_plan"))
+        return says(GUIDE)
+
+    supervisor = make(says(GUIDE), ask=ask, max_queries=2)
+    run_rollout(supervisor)
+    supervisor.note_end(BLOCKED)
+    for step in range(8, 40):
+        supervisor.review(seen(step))
+    run_rollout(supervisor, episode=1)
+    assert asked == [None, "blocked after 14 steps, 8 mm short of waypoint 2 of 5", None]
 
 
 def test_counters_are_in_the_row_of_an_episode(make):

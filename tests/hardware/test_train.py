@@ -14,11 +14,11 @@ import pytest
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import Progress
-from agps_agent.run.training import train
 from rl.checkpoint import latest_checkpoint
 from rl.drq import DrQConfig
 from rl.errors import HardwareFault
 from rl.robots.station import load_station
+from tests.agps_agent.trained import train
 
 pytest.importorskip("franky", reason="needs the extra robot")
 pytest.importorskip("franky_sim", reason="needs the extra emulator")

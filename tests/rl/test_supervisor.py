@@ -76,3 +76,9 @@ def test_books_go_on_after_a_resume() -> None:
 
 def test_nobody_notes_nothing() -> None:
     assert NullSupervisor().last_episode == {}
+
+
+@pytest.mark.parametrize("supervisor", [NullSupervisor(), HumanSupervisor(Device(set()))])
+def test_supervisor_without_a_detector_takes_demonstrations_and_reads_nothing(supervisor):
+    supervisor.calibrate([{"action": np.zeros((3, 6))}])
+    assert supervisor.reading is None

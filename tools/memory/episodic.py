@@ -7,7 +7,6 @@ Several robots share what they remember through a Chroma server. Each keeps a lo
 of what it took from others; while the server is away it recalls from that.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -24,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from rl.errors import ConfigError
-from rl.types import FloatArray
+from rl.ownership import InUse, own
+from rl.types import Ending, FloatArray
 from tools.answers import Mode
 from tools.errors import MemoryUnavailable
 from tools.memory.index import Entry, VectorIndex
@@ -93,13 +93,21 @@ class EpisodicMemory:
             self._put(record)
             return record.id
 
-    def mark(self, record_id: str, *, success: bool, T_base_tcp_final: FloatArray | None = None) -> None:
+    def mark(
+        self,
+        record_id: str,
+        *,
+        success: bool,
+        T_base_tcp_final: FloatArray | None = None,
+        ended: Ending | None = None,
+    ) -> None:
         """Tell how an episode that used a record ended; the newest word counts.
 
         Args:
             record_id: Id of the record.
             success: The episode succeeded.
             T_base_tcp_final: Last measured TCP pose; a success refines the target with it. Shape (4, 4), [m].
+            ended: How its box or plan ended in that episode; None where nobody knows.
 
         Raises:
             MemoryUnavailable: If it cannot be written; nothing has changed then.
@@ -107,7 +115,7 @@ class EpisodicMemory:
         """
         with self._opened():
             self._take_over([record_id])
-            record = self.get(record_id).after(success=success, T_base_tcp_final=T_base_tcp_final)
+            record = self.get(record_id).after(success=success, T_base_tcp_final=T_base_tcp_final, ended=ended)
             self._log.append(
                 {
                     "event": "mark",
@@ -116,6 +124,7 @@ class EpisodicMemory:
                     "uses": record.uses,
                     "failures": record.failures,
                     "target_refined": listed(record.target_refined),
+                    "ended": record.ended,
                 }
             )
             self._put(record)
@@ -267,12 +276,12 @@ class EpisodicMemory:
             return
         for record_id, document in (self._server.documents(ids) or {}).items():
             known = self._records.get(record_id)
-            if known is not None and json.dumps(to_json(known)) == document:
-                continue
             try:
                 record = from_json(json.loads(document))
             except (KeyError, TypeError, ValueError) as error:
                 _log.warning("Record %s of the memory server cannot be read (%r).", record_id, error)
+                continue
+            if known is not None and to_json(known) == to_json(record):  # not the texts: an older one has fewer fields
                 continue
             if record.id == record_id and record.task == self.task and record.embedding.shape == (self._dim,):
                 self._log.append({"event": "remember", **to_json(record)})
@@ -340,28 +349,21 @@ def _apply(event: Mapping[str, Any], records: dict[str, MemoryRecord]) -> None:
             uses=event["uses"],
             failures=event["failures"],
             target_refined=None if refined is None else np.array(refined),
+            ended=event.get("ended"),
         )
 
 
 def _own(directory: Path) -> int:
-    """Return the descriptor of the folder's lock; the system gives it back when the process dies, however it dies."""
+    """Return the descriptor of the folder's lock."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise MemoryUnavailable(f"The memory {directory} cannot be opened ({error.strerror}).") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
+        return own(directory)
+    except InUse as error:
         raise MemoryUnavailable(
-            f"The memory {directory} is in use by process {owner}, and has one owner at a time; "
+            f"The memory {directory} is in use by process {error.owner}, and has one owner at a time; "
             "wait for it to end, or use another folder."
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    except OSError as error:
+        raise MemoryUnavailable(f"The memory {directory} cannot be opened ({error.strerror}).") from error
 
 
 def _collection_name(task: str) -> str:

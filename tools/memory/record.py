@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rl.types import Box, FloatArray
+from rl.types import Box, Ending, FloatArray
 from tools.answers import Mode
 
 
@@ -42,13 +42,17 @@ class MemoryRecord:
     """Of those, how many failed."""
     target_refined: FloatArray | None = None
     """The target with the x and y where the arm measured the tip at success. Shape (3,), [m]."""
+    ended: Ending | None = None
+    """How box or plan ended in the last episode that used it, e.g. `blocked`; None where nobody knows."""
 
     @property
     def aim(self) -> FloatArray | None:
         """The best known target: measured by the arm if it ever succeeded there, else as perceived. Shape (3,), [m]."""
         return self.target if self.target_refined is None else self.target_refined
 
-    def after(self, *, success: bool, T_base_tcp_final: FloatArray | None = None) -> "MemoryRecord":
+    def after(
+        self, *, success: bool, T_base_tcp_final: FloatArray | None = None, ended: Ending | None = None
+    ) -> "MemoryRecord":
         """Return the record after an episode that used it.
 
         Where a success ended is what the arm felt, not what a camera saw: its x and y replace the target's. The height
@@ -66,6 +70,7 @@ class MemoryRecord:
             uses=self.uses + reused,
             failures=self.failures + (reused and not success),
             target_refined=refined,
+            ended=ended,
         )
 
 
@@ -90,6 +95,7 @@ def to_json(record: MemoryRecord) -> dict[str, Any]:
         "uses": record.uses,
         "failures": record.failures,
         "target_refined": listed(record.target_refined),
+        "ended": record.ended,
     }
 
 

@@ -138,6 +138,8 @@ class RewardClassifier:
             network = make_network(setup)
             network.load_state_dict(weights)
             loaded = cls(setup=setup, network=network, **header)
+        except ConfigError as error:
+            raise ConfigError(f"{path} cannot be used, fit it anew: {error}") from error
         except UNREADABLE as error:
             raise ConfigError(f"{path} was written by another version of this program; fit it anew.") from error
         if not intact:

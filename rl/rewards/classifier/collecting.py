@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rl.demonstrations import mistaken
 from rl.errors import ConfigError
 from rl.rewards.classifier.frames import FrameEpisode
-from rl.tasks.base import Task
-from rl.tasks.expert import make_expert
+from rl.rollout import Moment, run_episode
+from rl.tasks.base import SimulatedTask, Task, simulated
 from rl.types import Expert, FloatArray, Observation
 
 if TYPE_CHECKING:  # environments may use a classifier
@@ -123,23 +124,22 @@ class Misses:
 
     source = "miss"
 
-    def __init__(self, expert: Expert, rng: np.random.Generator, task: Task) -> None:
-        self._expert, self._rng = expert, rng
+    def __init__(self, expert: Expert, rng: np.random.Generator, task: SimulatedTask) -> None:
+        self._rng = rng
         names = np.array(sorted(task.landmarks))
         chosen = rng.random(len(names)) < 0.5
-        self._displaced = frozenset(names[chosen] if chosen.any() else names)
+        displaced = frozenset(names[chosen] if chosen.any() else names)
         # As often within the reach of a rim or a corner as further away.
         near_m, far_m = np.exp(rng.uniform(np.log(0.001), np.log(0.03))), rng.uniform(0.03, 0.12)
-        angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), near_m if rng.random() < 0.5 else far_m
-        self._offset = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
+        angle_rad, distance_m = rng.uniform(0.0, 2.0 * np.pi), near_m if rng.random() < 0.5 else far_m
+        self._expert = mistaken(expert, displaced, angle_rad=angle_rad, distance_m=distance_m)
         self._steps = int(rng.integers(task.horizon // 2, task.horizon))
 
     def act(self, observation: Observation, truth: Mapping[str, FloatArray], *, success: bool) -> Action | None:
         """Return the next action."""
         if observation.step >= self._steps:
             return None
-        believed = {name: p + self._offset if name in self._displaced else p for name, p in truth.items()}
-        return noisy(self._expert(observation, believed), 0.1, self._rng)
+        return noisy(self._expert(observation, truth), 0.1, self._rng)
 
 
 class Explores:
@@ -198,21 +198,22 @@ def run_actor(
         seed: Seed of the start.
         on_step: Called with the info of each step that is kept.
     """
-    _, info = env.reset(seed=seed)
-    observations: list[Observation] = [info["observation"]]
+
+    def act(now: Moment) -> Action | None:
+        return actor.act(now.observation, env.truth(), success=now.info["is_success"])
+
+    observations: list[Observation] = []
     successes, sources = [], []
-    for _ in range(2 * env.task.horizon):
-        action = actor.act(info["observation"], env.truth(), success=info["is_success"])
-        if action is None:
+    for moment in run_episode(env, act, seed=seed, max_steps=2 * env.task.horizon, past_end=True):
+        if "fault" in moment.info:  # it shows the frame before once more
             break
-        _, _, _, _, info = env.step(action)
-        if "fault" in info:  # it shows the frame before once more
-            break
-        observations.append(info["observation"])
-        successes.append(info["is_success"])
+        observations.append(moment.observation)
+        if moment.step == 0:
+            continue
+        successes.append(moment.info["is_success"])
         sources.append(actor.source)
         if on_step is not None:
-            on_step(info)
+            on_step(moment.info)
     return FrameEpisode(
         images={name: np.stack([o.images[name] for o in observations])[1:] for name in observations[0].images},
         state=np.stack([o.state for o in observations])[1:],
@@ -245,7 +246,7 @@ def collect_episodes(
     Raises:
         ConfigError: If the expert hardly ever succeeds.
     """
-    expert = make_expert(env.task)
+    expert = env.expert()
     shares = SHARES if policy is None else SHARES_WITH_POLICY
     given = dict.fromkeys(shares, 0)
     found = missing = episodes = 0
@@ -285,7 +286,7 @@ def rollouts_of(
     """Return the rollouts of one start: two of kind `expert`, one of kind `miss`, `random` or `policy`."""
     if kind == "miss":
         for _ in range(MISS_ATTEMPTS):
-            missed = run_actor(env, Misses(expert, rng, env.task), seed=seed)
+            missed = run_actor(env, Misses(expert, rng, simulated(env.task)), seed=seed)
             if not missed.success.any():
                 break
         return [missed]

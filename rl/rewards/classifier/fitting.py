@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from rl.drq.augmentation import random_shifts
 from rl.errors import ConfigError
+from rl.pixels.patches import random_shifts
 from rl.rewards.classifier.classifier import (
     RewardClassifier,
     Setup,
@@ -24,8 +24,9 @@ from rl.rewards.classifier.classifier import (
 from rl.rewards.classifier.frames import LabelledFrames
 from rl.rewards.classifier.metrics import calibrated_loss, choose_threshold, confusion, platt
 from rl.rewards.classifier.network import RewardNetwork
-from rl.tasks.registry import get_task
+from rl.tasks.registry import load_task
 from rl.types import ByteArray
+from rl.widths import check_width
 
 GRIPPER_ENTRIES = (2, 18)
 """Height over the start and gripper opening, of `state` as the environment's datasheet lists it: whether the fingers
@@ -40,7 +41,8 @@ class FitConfig:
     """How a classifier is fitted."""
 
     width: int = 16
-    """Filters of the first stage. Two images of 64 px take 1.1 ms of one core, 1.8 with 32, 5.9 with HIL-SERL's 64."""
+    """Filters of the first stage, a multiple of 8. Two images of 64 px take 1.1 ms of one core, 1.8 with 32, 5.9 with
+    HIL-SERL's 64."""
     pretrained: Path | None = None
     """Plain torch state dict of the trunk, which then stays frozen (HIL-SERL). None: from scratch."""
     state: tuple[int, ...] | None = None
@@ -76,6 +78,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        check_width("width", self.width)
         for name in ("updates", "batch_size", "check_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use at least 1.")
@@ -212,7 +215,8 @@ def shift_images(frames: ByteArray, pad: int, corners: npt.NDArray[np.int64]) ->
 
 def _state_entries(frames: LabelledFrames, config: FitConfig) -> tuple[int, ...]:
     if config.state is None:
-        return GRIPPER_ENTRIES if get_task(frames.task).actions == 7 else ()
+        actions = load_task(frames.task).actions if frames.actions is None else frames.actions
+        return GRIPPER_ENTRIES if actions == 7 else ()
     size = frames.state.shape[1]
     for entry in config.state:
         if not 0 <= entry < size:

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from rl.demonstrations import read_episode, write_episodes
 from rl.errors import ConfigError
+from rl.finite import not_finite_at
+from rl.growing_folder import is_in_use, keep_episode
 from rl.types import ByteArray
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ MANIFEST = "frames.json"
 Split = Literal["train", "validation", "held_out"]
 BoolArray = npt.NDArray[np.bool_]
 
+HELD_OUT, VALIDATION = 0.25, 0.2
+"""Shares of the episodes that no fit may see, and that choose threshold and stopping time."""
 _PER_FRAME = ("state", "success", "step", "source")
 _PER_EPISODE = ("seed", "episode", "split")
 
@@ -69,6 +73,8 @@ class LabelledFrames:
     """Name of the episode, `folder/episode_NNN`. Shape (N,)."""
     split: npt.NDArray[np.str_]
     """Split of the episode. Shape (N,)."""
+    actions: int | None = None
+    """Size of the task's action; None in folders of before it was written down: that of the registered task."""
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -131,8 +137,8 @@ def save_frames(
     *,
     env: "ManipulationEnv",
     seed: int,
-    held_out: float = 0.25,
-    validation: float = 0.2,
+    held_out: float = HELD_OUT,
+    validation: float = VALIDATION,
     robot: str = "sim",
 ) -> None:
     """Write `frames.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
@@ -150,14 +156,61 @@ def save_frames(
         ConfigError: If the folder is in use.
         AgpsError: If the disk refuses.
     """
+    manifest = _manifest(episodes, env=env, seed=seed, held_out=held_out, validation=validation, robot=robot)
+    write_episodes(folder, MANIFEST, manifest, [_arrays(episode) for episode in episodes])
+
+
+class FrameFolder:
+    """Labelled frames that are kept as they are made: whatever ends a recording, those before it are on disk."""
+
+    def __init__(self, folder: Path, *, env: "ManipulationEnv", seed: int, robot: str) -> None:
+        """Begin a folder, which appears with the first episode; seed and robot are those of `save_frames`.
+
+        Raises:
+            ConfigError: If the folder is in use.
+        """
+        if is_in_use(folder):
+            raise ConfigError(f"{folder} already exists; name another folder for the episodes.")
+        self.episodes: list[FrameEpisode] = []
+        """What is on disk."""
+        self._folder, self._env, self._seed, self._robot = folder, env, seed, robot
+
+    def keep(self, episode: FrameEpisode) -> None:
+        """Put one more episode on disk, and draw the splits anew.
+
+        Raises:
+            AgpsError: If the disk refuses; the others are still there.
+        """
+        grown = [*self.episodes, episode]
+        keep_episode(
+            self._folder / MANIFEST,
+            _arrays(episode),
+            number=len(self.episodes),
+            before=_manifest(self.episodes, env=self._env, seed=self._seed, robot=self._robot),
+            after=_manifest(grown, env=self._env, seed=self._seed, robot=self._robot),
+        )
+        self.episodes = grown
+
+
+def _arrays(episode: FrameEpisode) -> dict[str, npt.NDArray[Any]]:
+    per_frame = {name: getattr(episode, name) for name in _PER_FRAME}
+    return {**episode.images, **per_frame, "seed": np.array(episode.seed)}
+
+
+def _manifest(
+    episodes: Sequence[FrameEpisode],
+    *,
+    env: "ManipulationEnv",
+    seed: int,
+    held_out: float = HELD_OUT,
+    validation: float = VALIDATION,
+    robot: str,
+) -> dict[str, Any]:
     groups = ["success" if episode.success.any() else str(episode.source[-1]) for episode in episodes]
     splits = assign_splits(groups, held_out=held_out, validation=validation, rng=np.random.default_rng(seed))
-    arrays = [
-        {**episode.images, **{name: getattr(episode, name) for name in _PER_FRAME}, "seed": np.array(episode.seed)}
-        for episode in episodes
-    ]
-    manifest = {
+    return {
         "task": env.task.name,
+        "actions": env.task.actions,
         "robot": robot,
         "config": dataclasses.asdict(env.task),
         "cameras": [camera.name for camera in env.task.policy_cameras],
@@ -168,7 +221,6 @@ def save_frames(
         "negative": int(sum((~episode.success).sum() for episode in episodes)),
         "splits": {f"episode_{number:03d}": split for number, split in enumerate(splits)},
     }
-    write_episodes(folder, MANIFEST, manifest, arrays)
 
 
 def recorded_on(folders: Sequence[Path], *, task: str) -> set[str]:
@@ -207,7 +259,7 @@ def load_frames(folders: Sequence[Path], *, task: str) -> LabelledFrames:
                 parts[name].append(np.full(len(episode["success"]), value))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     images = {camera: arrays.pop(camera) for camera in cameras}
-    return LabelledFrames(task=task, images=images, **arrays)
+    return LabelledFrames(task=task, images=images, actions=manifests[0].get("actions"), **arrays)
 
 
 def _read_manifest(folder: Path, task: str) -> dict[str, Any]:
@@ -229,6 +281,8 @@ def _read_manifest(folder: Path, task: str) -> dict[str, Any]:
 
 def _episode_files(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
     files = sorted(folder.glob("episode_*.npz"))
+    if len(files) == len(manifest["splits"]) + 1:  # a recording was cut before the newest was counted
+        files.pop()
     if not files or {path.stem for path in files} != manifest["splits"].keys():
         raise ConfigError(
             f"{folder} has {len(files)} episodes, its {MANIFEST} names {len(manifest['splits'])}; collect anew."
@@ -248,4 +302,12 @@ def _read_checked(path: Path, cameras: Sequence[str], image_size: int) -> Mappin
                 f"{path} holds {camera!r} of shape {episode[camera].shape}, "
                 f"not {(count, image_size, image_size, 3)}; collect anew."
             )
+    # Floats between 0 and 1 would look black, and a label that is not a bool would index frames instead of choosing.
+    for name, kind in (*((camera, np.uint8) for camera in cameras), ("success", np.bool_)):
+        if episode[name].dtype != kind:
+            raise ConfigError(
+                f"{path} holds {name!r} of type {episode[name].dtype}, not {np.dtype(kind)}; collect anew."
+            )
+    if not_finite_at(episode["state"]) is not None:
+        raise ConfigError(f"{path} holds a 'state' that is no finite number; collect anew.")
     return episode

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rl.errors import ConfigError
+from rl.widths import check_width
 
 STAGES = (1, 2, 4, 8)
 """Filters of each stage, in base widths: 64, 128, 256, 512 with HIL-SERL's 64."""
@@ -53,8 +54,13 @@ class ResNet10(nn.Module):
     """Four stages of one block: GroupNorm(4), a 7x7/2 convolution and a 3x3/2 max-pool before them."""
 
     def __init__(self, width: int = 64) -> None:
-        """Make the trunk with random weights; `width` is the number of filters of the first stage, divisible by 4."""
+        """Make the trunk with random weights; `width` is the number of filters of the first stage.
+
+        Raises:
+            ConfigError: If the width is no multiple of 8.
+        """
         super().__init__()
+        check_width("width", width)
         self.width = width
         self.conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.norm = nn.GroupNorm(4, width, eps=1e-5)
@@ -107,8 +113,8 @@ class RewardNetwork(nn.Module):
 
     def __init__(self, *, cameras: int, image_size: int, width: int, state_size: int = 0) -> None:
         super().__init__()
-        if image_size % 32 or width % 4:
-            raise ConfigError(f"image_size {image_size} must divide by 32 and width {width} by 4; use 64 and 16.")
+        if image_size % 32:
+            raise ConfigError(f"image_size {image_size} must divide by 32; use 64.")
         self.trunk = ResNet10(width)
         self.cameras = nn.ModuleList(
             nn.Sequential(

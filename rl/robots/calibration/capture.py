@@ -1,6 +1,5 @@
 """Taking the views: by hand guiding, or by small guarded motions around the present pose."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -13,6 +12,7 @@ from rl.robots.calibration.poses import Plan, first_poses, plan_poses
 from rl.robots.calibration.solve import Problem, fit
 from rl.robots.calibration.views import CalibrationError, Coverage, View, coverage, usable
 from rl.robots.cameras.base import CameraDriver
+from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import Mount
 from rl.transforms import apply_delta, pose, pose_difference
 from rl.types import Box, FloatArray
@@ -86,6 +86,8 @@ class Capture:
     report: Report
     still_s: float = STILL_S
     """See `STILL_S`."""
+    clock: Clock = REAL_TIME
+    """The station's."""
 
     def view(self) -> View:
         """Wait until the arm is at rest, and return the board as seen then with the arm's pose.
@@ -93,11 +95,11 @@ class Capture:
         Raises:
             HardwareFault: If the arm does not come to rest, or no image comes.
         """
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        deadline = self.clock.now() + SETTLE_TIMEOUT_S
         while True:
             before = self._settle(deadline)
             # The first image may have been exposed before it arrived; the next one was not.
-            first = self.camera.wait_newer(time.monotonic())
+            first = self.camera.wait_newer(self.clock.now())
             frame = self.camera.wait_newer(first.time_s)
             after = self.arm.measure().T_base_tcp
             if _at_rest(before, after):
@@ -132,10 +134,10 @@ class Capture:
 
     def _settle(self, deadline: float) -> FloatArray:
         """Return the pose after it has not changed for `still_s`."""
-        anchor, since = self.arm.measure().T_base_tcp, time.monotonic()
+        anchor, since = self.arm.measure().T_base_tcp, self.clock.now()
         while True:
-            time.sleep(0.02)
-            T, now = self.arm.measure().T_base_tcp, time.monotonic()
+            self.clock.sleep(0.02)
+            T, now = self.arm.measure().T_base_tcp, self.clock.now()
             if not _at_rest(anchor, T):
                 moved = 1e3 * np.linalg.norm(T[:3, 3] - anchor[:3, 3]) / (now - since)
                 anchor, since = T, now
@@ -173,7 +175,7 @@ def capture_guided(capture: Capture, keys: Callable[[], Key | None]) -> list[Vie
             return views
         if key == "take":
             capture.take(views)
-            shown = time.monotonic()
+            shown = capture.clock.now()
 
 
 def capture_auto(

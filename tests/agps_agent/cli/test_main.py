@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,15 @@ def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[
     assert f"agps {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    _, _, listed = capsys.readouterr().out.partition("\ncommands:\n")
+    named = [line.split()[0] for line in listed.splitlines() if line.startswith("  ")]
+    missing = [word for word in named if word not in COMMANDS[name][1]]
+    assert missing in ([], named)
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -39,7 +49,7 @@ def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[
         (["train", "usb_insert"], "did you mean usb_insertion?"),
         (["train", "usb_insertion", "--seed", "x"], "--seed: invalid literal for int()"),
         (["train", "usb_insertion", "--seed", "-1"], "--seed: Input should be greater than or equal to 0, got -1"),
-        (["train", "usb_insertion", "--method", "ppo"], "invalid choice 'ppo' for argument '--method'"),
+        (["train", "usb_insertion", "--method", "ppo"], "There is no method 'ppo'; use agps, serl"),
         (["train", "usb_insertion", "--methd", "serl"], "Did you mean --method?"),
         (["train", "usb_insertion", "--vlm", "gpt"], "--vlm: use `embedded` or a URL"),
         (["train", "usb_insertion", "--drq.gamma", "2"], "gamma is 2.0"),
@@ -50,6 +60,7 @@ def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[
         (["view", "nowhere"], "There is no run directory nowhere"),
         (["ask", "knitting"], "There is no task 'knitting'"),
         (["ask", "usb_insertion", "--vlm", "gpt"], "use `embedded` or a URL"),
+        (["ask", "usb_insertion", "--robot", "franka", "--seed", "5"], "--seed 5 is of a simulated episode"),
         (["bench", "bread"], "has no command 'bread'; use one of env, float, agent,"),
         (["demos", "record", "knitting"], "There is no task 'knitting'"),
         (["demos", "list", "nowhere"], "There are no demonstrations in nowhere"),
@@ -73,6 +84,8 @@ def test_bad_usage_is_one_line_and_exit_code_2(
 
 def test_existing_run_is_refused_before_anything_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run", episodes=3)
+    (run.checkpoints / "last").mkdir()
+    (run.checkpoints / "last" / "manifest.json").touch()
     assert "add --resume" in stderr_of(["train", "usb_insertion", "--run-dir", str(run.path)], 2, capsys)
 
 
@@ -127,4 +140,15 @@ def test_help_loads_neither_torch_nor_the_graph() -> None:
         "import sys; from agps_agent.cli.main import main; main(['--help']); "
         "sys.exit(bool({'torch', 'langgraph', 'mujoco', 'matplotlib'} & sys.modules.keys()))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=600, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_a_terminal_cannot_show_is_replaced(more: list[str], tmp_path: Path) -> None:
+    make_run(tmp_path / "λ", episodes=3)
+    argv = [sys.executable, "-m", "agps_agent.cli", "report", str(tmp_path / "λ"), *more]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(argv, env=environment, capture_output=True, timeout=600, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    page = json.loads(done.stdout)["report"] if more else done.stdout.decode("latin-1").strip()
+    assert page == str(tmp_path / ("λ" if more else "?") / "report.html")

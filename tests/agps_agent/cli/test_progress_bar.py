@@ -1,5 +1,8 @@
+import errno
 import io
 from dataclasses import replace
+
+import pytest
 
 from agps_agent.cli.progress_bar import ProgressDisplay, status_line, time_left
 from agps_agent.run.progress import Progress
@@ -76,3 +79,32 @@ def test_terminal_gets_a_bar() -> None:
     with ProgressDisplay(max_minutes=5, stream=stream) as display:
         display.update(SNAPSHOT)
     assert "500/1,000 steps" in stream.getvalue() and "success 25%" in stream.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_terminal_without_greek_letters_shows_the_rest(encoding: str) -> None:
+    shown = io.BytesIO()
+    with ProgressDisplay(
+        max_minutes=5, stream=io.TextIOWrapper(shown, encoding=encoding, write_through=True)
+    ) as display:
+        display.update(SNAPSHOT)
+    sign = "λ" if encoding == "utf-8" else "?"
+    assert f"{sign} 0.310 > 0.280, triggers 7" in shown.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.EIO, "Input/output error"), ValueError("closed")])
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_display_that_nobody_sees_any_more_ends_nothing(error: Exception, is_terminal: bool) -> None:
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return is_terminal
+
+        def write(self, text: str) -> int:
+            raise error
+
+        def flush(self) -> None:
+            raise error
+
+    with ProgressDisplay(max_minutes=5, stream=Gone()) as display:
+        display.update(SNAPSHOT)
+        display.update(replace(SNAPSHOT, phase="evaluate"))

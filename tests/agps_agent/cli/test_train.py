@@ -12,9 +12,12 @@ from agps_agent.cli.main import main
 from agps_agent.cli.train import read_options
 from agps_agent.run import training
 from agps_agent.run.config import RunConfig, save_config
-from agps_agent.run.directory import RunDirectory
+from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.progress import ProgressListener
+from agps_agent.run.signals import BrokenOff
+from rl.demonstrations import record_demos, save_demos
 from rl.drq.config import DrQConfig
+from rl.envs import make_env
 from rl.errors import AgpsError, ConfigError
 from rl.tasks.base import Recipe
 from rl.tasks.usb_insertion import UsbInsertion
@@ -32,27 +35,28 @@ def train_argv(run_dir: Path, *more: str) -> list[str]:
 def test_nested_settings_are_options() -> None:
     argv = ["usb_insertion", "--drq.gamma", "0.5", "--float.alpha", "0.2", "--task-options.clearance-mm", "0.4"]
     config = read_options(argv).config
-    assert (config.drq.gamma, config.detector.alpha, config.task_options.clearance_mm) == (0.5, 0.2, 0.4)
+    assert (config.algorithm_options.gamma, config.detector.alpha) == (0.5, 0.2)
+    assert config.task_options == {"clearance_mm": 0.4}
 
 
 def test_preset_is_where_the_learner_starts_from() -> None:
     config = read_options(["usb_insertion", "--preset", "hil-serl", "--drq.gamma", "0.5"]).config
-    assert config.drq == DrQConfig.preset("hil-serl", gamma=0.5)
+    assert config.algorithm_options == DrQConfig.preset("hil-serl", gamma=0.5)
 
 
 def test_task_and_method_decide_what_the_options_start_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UsbInsertion, "recipe", Recipe(method="hil-serl", demos=7, drq={"gamma": 0.95}))
+    monkeypatch.setattr(UsbInsertion, "recipe", Recipe(method="hil-serl", demos=7, learners=(DrQConfig(gamma=0.95),)))
     config = read_options(["usb_insertion", "--demos", "3", "--drq.n-step", "2"]).config
     assert (config.method, config.store_guided, config.demos) == ("hil-serl", "both", 3)
-    assert config.drq == DrQConfig.preset("tuned", gamma=0.95, n_step=2)
+    assert config.algorithm_options == DrQConfig.preset("tuned", gamma=0.95, n_step=2)
     assert read_options(["usb_insertion", "--method", "agps"]).config.store_guided == "success"
 
 
 def test_name_of_a_task_elsewhere_on_the_line_is_not_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UsbInsertion, "recipe", Recipe(demos=7))
-    monkeypatch.setattr("agps_agent.cli.train.TASK_NAMES", ("other", "usb_insertion"))
-    config = read_options(["--run-dir", "other", "usb_insertion"]).config
-    assert (config.task, config.demos) == ("usb_insertion", 7)
+    moved = ["--task-options.port-jitter-mm", "3"]
+    config = read_options(["--run-dir", "knot_hanging", "usb_insertion", *moved]).config
+    assert (config.task, config.demos, config.task_options) == ("usb_insertion", 7, {"port_jitter_mm": 3.0})
 
 
 def test_resumed_run_takes_its_settings_from_the_disk(run_dir: Path) -> None:
@@ -67,10 +71,60 @@ def test_resumed_run_keeps_its_seed(run_dir: Path, capsys: pytest.CaptureFixture
     assert "seed = 3, not 4" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--task-options.clearance-mm", "3"], "task_options.clearance_mm = None, not 3.0"),
+        (["--demos-dir", "/nope"], "demos_dir = None, not /nope"),
+        (["--reward", "classifier"], "reward = truth, not classifier"),
+        (["--reward-model", "other.pt"], "reward_model = None, not other.pt"),
+        (["--mode", "guide"], "mode = auto, not guide"),
+        (["--float.alpha", "0.2"], "detector.alpha = None, not 0.2"),
+        (["--drq.gamma", "0.5"], "algorithm_options.gamma = 0.92, not 0.5"),
+        (["--memory", "elsewhere"], "memory = None, not elsewhere"),
+    ],
+)
+def test_resumed_run_stays_what_it_is(
+    option: list[str], words: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_config(RunConfig(task="usb_insertion", run_dir=run_dir), RunDirectory.create(run_dir))
+    before = (run_dir / "config.json").read_bytes()
+    assert main(train_argv(run_dir, "--resume", *option)) == 2
+    assert f"the run was started with {words}; resume with the run's own" in capsys.readouterr().err
+    assert (run_dir / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("more", [[], ["--demos", "5"]])
+def test_demonstrations_that_are_not_there_are_refused_before_anything_is_made(
+    more: list[str], run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(train_argv(run_dir, "--demos-dir", str(run_dir / "nope"), *more)) == 2
+    assert capsys.readouterr().err == (
+        f"agps: There are no demonstrations in {run_dir / 'nope'}; record some with `agps demos record`.\n"
+    )
+    assert not run_dir.exists()
+
+
+@pytest.mark.parametrize("asked", ["3", "0"])
+def test_more_demonstrations_than_there_are_are_refused_with_their_number(
+    asked: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = make_env("usb_insertion", robot="fake")
+    save_demos(run_dir.parent / "demos", record_demos(env, n=2, seed=0), env=env, seed=0)
+    argv = train_argv(run_dir, "--method", "serl", "--demos-dir", str(run_dir.parent / "demos"), "--demos", asked)
+    assert main(argv) == 2
+    assert (
+        f"--demos {asked}: {run_dir.parent / 'demos'} holds 2 demonstrations; ask for 1 to 2" in capsys.readouterr().err
+    )
+    assert not run_dir.exists()
+
+
 def fake_training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *, episodes: int = 1) -> None:
     """Stand in for minutes of learning: the seam is one function."""
 
-    def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool) -> dict[str, Any]:
+    def train(
+        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object
+    ) -> dict[str, Any]:
         for episode in range(episodes):
             run.append_metrics({"episode": episode})
             (run.checkpoints / "last").mkdir(exist_ok=True)
@@ -111,10 +165,12 @@ def test_interrupted_training_says_how_to_go_on(
 def test_terminated_training_ends_like_an_interrupted_one_and_the_next_signal_does_not_disturb_it(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool) -> dict[str, Any]:
+    def train(
+        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object
+    ) -> dict[str, Any]:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(10.0)
+            time.sleep(600.0)
         except KeyboardInterrupt:
             os.kill(os.getpid(), signal.SIGTERM)
             (run.checkpoints / "last").mkdir()
@@ -127,6 +183,46 @@ def test_terminated_training_ends_like_an_interrupted_one_and_the_next_signal_do
     assert main(train_argv(run_dir)) == 1
     assert "go on with: agps train usb_insertion" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_error_of_any_kind_before_the_first_step_leaves_the_name_free(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_training(monkeypatch, OverflowError("a mistake of ours"), episodes=0)
+    with pytest.raises(OverflowError):
+        main(train_argv(run_dir))
+    assert not run_dir.exists()
+
+
+def test_run_without_a_checkpoint_cannot_be_resumed_but_begun_anew(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_config(RunConfig(task="usb_insertion", run_dir=run_dir), RunDirectory.create(run_dir))
+    assert main(train_argv(run_dir, "--resume")) == 2
+    assert "start it again without --resume" in capsys.readouterr().err
+    fake_training(monkeypatch, None)
+    assert main(train_argv(run_dir)) == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_second_process_in_a_run_directory_is_refused(
+    more: list[str], run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_config(RunConfig(task="usb_insertion", run_dir=run_dir), RunDirectory.create(run_dir))
+    with alone_in(run_dir):
+        assert main(train_argv(run_dir, *more)) == 2
+    assert capsys.readouterr().err == (
+        f"agps: Run directory {run_dir} is in use by process {os.getpid()}; "
+        "wait for it to end, or name another --run-dir.\n"
+    )
+
+
+def test_run_that_is_broken_off_says_what_is_whole(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_training(monkeypatch, BrokenOff())
+    assert main(train_argv(run_dir)) == 1
+    assert "The last whole checkpoint is in" in capsys.readouterr().err
 
 
 def test_options_of_another_task_are_refused_before_anything_is_made(

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agps_agent.run.directory import RunDirectory
+from agps_agent.run.directory import RunDirectory, alone_in
 from rl.errors import AgpsError, ConfigError
 from rl.files import write_atomically
 
@@ -24,9 +24,63 @@ def test_empty_folder_may_become_a_run(tmp_path: Path) -> None:
 
 
 def test_existing_run_is_refused_and_says_how_to_resume(run: RunDirectory) -> None:
-    run.config.write_text("{}")
+    save_something(run)
     with pytest.raises(ConfigError, match=r"already exists.*--resume"):
         RunDirectory.create(run.path)
+
+
+def save_something(run: RunDirectory) -> None:
+    (run.checkpoints / "last").mkdir()
+    (run.checkpoints / "last" / "manifest.json").write_text("{}")
+
+
+def test_run_that_died_before_it_made_anything_is_begun_anew(run: RunDirectory) -> None:
+    run.config.write_text("{}")
+    (run.path / "owner.lock").write_text("4711\n")
+    (run.path / ".config.json.4711").touch()  # killed while it was written
+    assert "start it again without --resume" in run.nothing_to_resume
+    assert RunDirectory.create(run.path) == run
+
+
+def test_run_that_died_before_its_first_checkpoint_says_what_to_do_in_one_way(run: RunDirectory) -> None:
+    run.config.write_text("{}")
+    run.append_metrics({"episode": 0})
+    run.demos.mkdir()
+    with pytest.raises(
+        ConfigError, match=r"delete it to begin anew, or name another --run-dir.*--demos-dir"
+    ) as refused:
+        RunDirectory.create(run.path)
+    assert str(refused.value) == run.nothing_to_resume
+    assert run.metrics.is_file()
+
+
+def test_strangers_file_beside_an_empty_run_is_no_beginning(run: RunDirectory) -> None:
+    (run.path / "thesis.tex").touch()
+    with pytest.raises(ConfigError, match="already exists and is not empty; name another"):
+        RunDirectory.create(run.path)
+
+
+def test_two_trainings_cannot_share_a_directory(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run"):
+        RunDirectory.create(tmp_path / "run")
+        with pytest.raises(ConfigError, match=r"run is in use by process \d+; wait for it to end, or name another"):
+            with alone_in(tmp_path / "run"):
+                pytest.fail("both are in")
+    with alone_in(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run" / "owner.lock").exists()
+
+
+def test_directory_in_which_nothing_was_made_is_gone_afterwards(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_at_its_beginning_is_not_cleared_under_its_owner(run: RunDirectory) -> None:
+    with alone_in(run.path):
+        run.clear()
+    assert run.checkpoints.is_dir()
 
 
 def test_other_full_folder_is_refused_without_talk_of_resuming(tmp_path: Path) -> None:
@@ -129,8 +183,7 @@ def test_run_that_died_before_its_first_checkpoint_can_be_cleared(run: RunDirect
 
 
 def test_run_with_a_checkpoint_or_a_strangers_file_is_not_cleared(run: RunDirectory, tmp_path: Path) -> None:
-    (run.checkpoints / "last").mkdir()
-    (run.checkpoints / "last" / "manifest.json").write_text("{}")
+    save_something(run)
     run.clear()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()

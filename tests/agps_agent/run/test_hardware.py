@@ -12,7 +12,6 @@ from agps_agent.run.build import build_session
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
-from agps_agent.run.training import train
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.drq import DrQConfig
 from rl.envs.classified import ClassifierReward
@@ -20,6 +19,7 @@ from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError, HardwareFault
 from rl.supervisor import Hand
 from tests.agps_agent.run.test_training import Listening
+from tests.agps_agent.trained import train
 from tests.rl.envs.robots import FailingBackend, SimulatedArm
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
@@ -196,6 +196,22 @@ def test_demonstrations_come_from_a_folder(station, arm, tmp_path):
     run = RunDirectory.create(tmp_path / "run")
     train(config, run, SilentProgress())
     assert json.loads((run.demos / "demos.json").read_text())["count"] == 2
+
+
+def test_real_table_has_no_scripted_expert_and_that_is_said_before_anything_opens(station, arm, tmp_path, capsys):
+    station.write_text(STATION.replace('truth = "emulator://127.0.0.1:1"', ""))
+    argv = ["train", "usb_insertion", "--robot", "franka", "--station", str(station), "--demos", "5"]
+    assert main([*argv, "--run-dir", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("agps: --demos 5: a real table tells nobody where things are; record them with `agps demos")
+    assert err.endswith("name their folder with --demos-dir.\n")
+    assert "backend" not in arm and not (tmp_path / "run").exists()
+
+
+def test_conrft_on_a_robot_says_where_demonstrations_come_from(station, capsys):
+    argv = ["train", "towel_folding", "--robot", "franka", "--station", str(station), "--method", "conrft"]
+    assert main(argv) == 2
+    assert "and name their folder with --demos-dir" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("reward", "who"), [("truth", "classifier"), ("keys", "terminal")])

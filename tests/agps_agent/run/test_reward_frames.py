@@ -137,6 +137,23 @@ def test_ended_program_keeps_the_episodes_that_were_finished(table, arm, operato
     assert arm["backend"].log[-1] == "stop"
 
 
+def test_frames_of_an_episode_are_on_disk_before_the_next_begins(table, arm, operator, monkeypatch):
+    on_disk = []
+
+    class Looking(Operator):
+        def read(self):
+            if self.reads == 2 * (HORIZON + 1) + 5:
+                on_disk.append(load_frames([table.parent / KEPT], task=NAME))
+            return super().read()
+
+    monkeypatch.setattr(demonstrations, "open_keys", lambda opened: Looking())
+    asked = ["--positive", "60", "--negative", "20", "--task-options.horizon", str(HORIZON)]
+    assert collect("--by", "spacemouse", *asked) == 0
+    whole = load_frames([table.parent / KEPT], task=NAME)
+    assert len(set(on_disk[0].episode)) == 2
+    np.testing.assert_array_equal(on_disk[0].state, whole.state[: len(on_disk[0])])
+
+
 def test_default_mover_is_who_can_be_there(table, arm, monkeypatch):
     asked = []
     monkeypatch.setattr(demonstrations, "open_keys", lambda opened: Operator())
@@ -170,7 +187,7 @@ def test_simulation_has_no_hands(station, capsys):
 
 def test_whole_rollouts_are_watched_where_somebody_knows_the_truth(station, arm, capsys):
     assert collect("--positive", "30", "--negative", "90") == 0
-    quick = ["--width", "4", "--updates", "20", "--least-positives", "3"]
+    quick = ["--width", "8", "--updates", "20", "--least-positives", "3"]
     assert main(["reward", "fit", NAME, "--robot", "franka", *quick]) == 0
     capsys.readouterr()
     assert main(["reward", "eval", NAME, "--robot", "franka"]) == 0

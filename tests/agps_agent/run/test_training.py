@@ -1,4 +1,8 @@
 import json
+import os
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +13,16 @@ from agps_agent.run.build import build_session, load_policy
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.directory import SUMMARY_KEYS, RunDirectory
 from agps_agent.run.progress import Progress
-from agps_agent.run.training import train
+from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
+from rl.errors import ConfigError
 from rl.rewards.classifier import RewardClassifier
 from rl.rewards.classifier.classifier import Setup
 from rl.rewards.classifier.network import RewardNetwork
+from tests.agps_agent.trained import train
+from tools.memory import EpisodicMemory
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
 SMALL_CONRFT = ConRFTConfig.of(
@@ -76,6 +83,16 @@ def test_agent_without_demonstrations_brings_the_first_success(finished: RunDire
     assert any(episode["success"] for episode in episodes)
 
 
+def test_row_of_an_episode_says_how_each_intervention_ended(finished: RunDirectory):
+    episodes = [row for row in finished.read_metrics() if row["kind"] == "episode"]
+    for row in episodes:
+        assert sorted(end["id"] for end in row["interventions"]) == sorted(row["intervention_ids"])
+        assert sum(end["steps"] for end in row["interventions"] if end["kind"] == "guide") == row["guided_steps"]
+    helped = [end for row in episodes if row["success"] for end in row["interventions"]]
+    assert helped and {end["how"] for end in helped} <= {"reached", "contact", "episode_over"}
+    assert "ended: " in finished.report.read_text()
+
+
 def test_run_directory_holds_everything_that_the_design_lists(finished: RunDirectory):
     for path in (finished.config, finished.metrics, finished.summary, finished.report, finished.recording):
         assert path.is_file() and path.stat().st_size > 0
@@ -100,7 +117,7 @@ def test_summary_holds_the_headline_numbers(finished: RunDirectory):
 
 def test_policy_of_the_checkpoint_acts(finished: RunDirectory):
     config = load_config(finished)
-    assert config.drq == SMALL
+    assert config.algorithm_options == SMALL
     policy = load_policy(finished)
     observation = {key: space.sample() for key, space in policy.observation_space.items()}
     action, _ = policy.predict(observation, deterministic=True)
@@ -158,6 +175,16 @@ def test_every_method_trains_to_a_policy_and_a_summary(method: str, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("fake_robot")
+def test_session_that_cannot_be_built_releases_what_was_opened(tmp_path: Path):
+    before = set(threading.enumerate())
+    config, run = small_run(tmp_path / "run", "agps", reward="classifier", reward_model=tmp_path / "none.pt")
+    with pytest.raises(ConfigError, match="There is no reward classifier"):
+        build_session(config, run)
+    assert set(threading.enumerate()) <= before
+    EpisodicMemory(run.memory, dim=8, task="usb_insertion").close()  # nobody owns it any more
+
+
+@pytest.mark.usefixtures("fake_robot")
 @pytest.mark.parametrize("method", ["hil-serl", "hil-conrft"])
 def test_human_takes_the_arm_and_its_seconds_are_counted(method: str, tmp_path: Path):
     config, run = small_run(tmp_path / "run", method)
@@ -175,6 +202,94 @@ def test_human_takes_the_arm_and_its_seconds_are_counted(method: str, tmp_path: 
 def test_algorithm_is_told_where_guided_steps_go(method: str, store_guided: str, tmp_path: Path):
     with build_session(*small_run(tmp_path / "run", method)) as session:
         assert session.algorithm.store_guided == store_guided
+
+
+class Pressing(Listening):
+    """Sends a signal to this program at a control step."""
+
+    def __init__(self, number: signal.Signals, *, at: int) -> None:
+        super().__init__()
+        self.number, self.at = number, at
+
+    def update(self, progress: Progress) -> None:
+        self.heard.append(progress)
+        if progress.phase == "train" and progress.env_steps == self.at:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def press_while_saving(monkeypatch: pytest.MonkeyPatch) -> Callable[[RunDirectory, int], None]:
+    """Ctrl-C while the first file of a run's checkpoint reaches the disk, that often."""
+    sync = os.fsync
+
+    def arm(run: RunDirectory, times: int) -> None:
+        left = iter(range(times))
+
+        def fsync(descriptor: int) -> None:
+            sync(descriptor)
+            if (run.checkpoints / ".last.new").exists():
+                for _ in left:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return arm
+
+
+def saved_steps(run: RunDirectory) -> int:
+    return load_policy(run, "last").num_timesteps
+
+
+@pytest.mark.usefixtures("fake_robot")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_run_that_is_told_to_end_is_saved_though_ctrl_c_comes_again(
+    number: signal.Signals, tmp_path: Path, press_while_saving: Callable[[RunDirectory, int], None]
+) -> None:
+    config, run = small_run(tmp_path / "run", "serl")
+    press_while_saving(run, 20)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run, Pressing(number, at=30))
+    assert saved_steps(run) == run.read_summary()["env_steps"] == 30
+    assert run.report.is_file()
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_ctrl_c_while_a_checkpoint_is_saved_on_the_way_ends_the_run_after_it(
+    tmp_path: Path, press_while_saving: Callable[[RunDirectory, int], None]
+) -> None:
+    config, run = small_run(tmp_path / "run", "serl", demos=0, checkpoint_every=25)
+    press_while_saving(run, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run, Listening())
+    assert saved_steps(run) == run.read_summary()["env_steps"] == 25
+    assert run.report.is_file()
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_third_ctrl_c_keeps_the_checkpoint_before(
+    tmp_path: Path, press_while_saving: Callable[[RunDirectory, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = small_run(tmp_path / "run", "serl", demos=0, checkpoint_every=25)
+    train(config, run, Listening())
+    press_while_saving(run, 2)
+    longer = config.model_copy(update={"max_env_steps": 200})
+    with terminated_like_ctrl_c(read_s=0.0), pytest.raises(BrokenOff):
+        train(longer, run, Pressing(signal.SIGINT, at=120), resume=True)
+    monkeypatch.undo()
+    assert saved_steps(run) == 110
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_ctrl_c_in_the_last_evaluation_leaves_checkpoint_and_report(tmp_path: Path) -> None:
+    class Impatient(Listening):
+        def update(self, progress: Progress) -> None:
+            if progress.phase == "evaluate":
+                raise KeyboardInterrupt
+
+    config, run = small_run(tmp_path / "run", "serl", demos=0)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run, Impatient())
+    assert saved_steps(run) == 110 and run.report.is_file()
 
 
 @pytest.mark.usefixtures("fake_robot")
@@ -234,8 +349,8 @@ def test_pretraining_ends_when_the_time_is_up(tmp_path: Path):
 def classifier_file(path: Path, *, threshold: float) -> Path:
     """Write a classifier that knows nothing; its threshold makes every frame a success, or none."""
     cameras = ("wrist_1", "wrist_2")
-    setup = Setup(task="usb_insertion", cameras=cameras, image_size=64, width=4)
-    network = RewardNetwork(cameras=len(cameras), image_size=64, width=4)
+    setup = Setup(task="usb_insertion", cameras=cameras, image_size=64, width=8)
+    network = RewardNetwork(cameras=len(cameras), image_size=64, width=8)
     RewardClassifier(setup=setup, network=network, threshold=threshold).save(path)
     return path
 

@@ -16,7 +16,7 @@ from agps_agent.tracing import client
 from agps_agent.tracing.images import image_name
 from rl.errors import ConfigError
 from tests.agps_agent import scripted
-from tests.agps_agent.tracing.conftest import clear_caches
+from tests.agps_agent.conftest import clear_caches
 
 
 def picture(seed: int):
@@ -119,6 +119,14 @@ def test_outcome_of_the_episode_reaches_its_trace(collector) -> None:
     assert collector.store.traces()[0]["feedback"] == [{"key": "episode_success", "score": 1.0, "comment": None}]
 
 
+def test_how_an_intervention_ended_reaches_its_trace(collector) -> None:
+    (trace,) = invoke(collector, [HumanMessage("hello")])
+    client.report_outcome(trace["id"], success=False, ended="blocked after 14 steps")
+    client.flush()
+    (feedback,) = collector.store.traces()[0]["feedback"]
+    assert (feedback["score"], feedback["comment"]) == (0.0, "blocked after 14 steps")
+
+
 def test_nothing_is_reported_when_tracing_is_off(collector, monkeypatch) -> None:
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     clear_caches()
@@ -133,7 +141,7 @@ def test_nothing_is_reported_when_tracing_is_off(collector, monkeypatch) -> None
 def test_requests_that_are_not_the_sdk_are_refused(collector, path, body, status) -> None:
     request = urllib.request.Request(collector.url + path, data=body, method="POST")
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=5)
+        urllib.request.urlopen(request, timeout=60)
     assert refused.value.code == status
     refused.value.close()
 
@@ -141,5 +149,5 @@ def test_requests_that_are_not_the_sdk_are_refused(collector, path, body, status
 def test_no_file_but_images_can_be_fetched(collector) -> None:
     for path in ("/images/../traces.db", "/images/traces.db", "/images/"):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(collector.url + path, timeout=5)
+            urllib.request.urlopen(collector.url + path, timeout=60)
         refused.value.close()

@@ -11,7 +11,7 @@ from rl.rewards.classifier.judging import score_frames
 from rl.rewards.classifier.network import ResNet10
 from tests.rl.rewards.classifier.synthetic import synthetic_frames
 
-QUICK = FitConfig(width=4, updates=150, check_every=25, least_positives=5, shift=2)
+QUICK = FitConfig(width=8, updates=150, check_every=25, least_positives=5, shift=2)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_augmentation_without_any_change_is_the_image(rng):
 
 
 def test_pretrained_trunk_stays_as_it_is(frames, tmp_path):
-    trunk = ResNet10(4)
+    trunk = ResNet10(8)
     torch.save(trunk.state_dict(), tmp_path / "trunk.pt")
     fitted = fit_classifier(frames, dataclasses.replace(QUICK, updates=5, pretrained=tmp_path / "trunk.pt"))
     assert all(torch.equal(a, b) for a, b in zip(trunk.parameters(), fitted.network.trunk.parameters(), strict=True))
@@ -106,7 +106,7 @@ def test_saved_classifier_judges_bit_for_bit_alike(classifier, frames, tmp_path)
         loaded.probabilities(frames.images, frames.state), classifier.probabilities(frames.images, frames.state)
     )
     assert loaded.digest == classifier.digest and loaded.threshold == classifier.threshold
-    assert loaded.notes["config"]["width"] == 4
+    assert loaded.notes["config"]["width"] == 8
 
 
 def test_one_observation_is_judged_as_in_a_batch(classifier, frames):
@@ -179,3 +179,12 @@ def test_classifier_that_reads_state_comes_back_from_its_file(frames, tmp_path):
     assert loaded.setup == fitted.setup
     moved = frames.state + np.eye(19, dtype=np.float32)[18]
     assert (loaded.logits(frames.images, moved) != loaded.logits(frames.images, frames.state)).any()
+
+
+def test_file_of_a_width_that_is_no_longer_allowed_is_named(classifier, tmp_path):
+    path = tmp_path / "narrow.pt"
+    classifier.save(path)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "header": content["header"].replace('"width": 8}', '"width": 4}')}, path)
+    with pytest.raises(ConfigError, match=r"narrow\.pt cannot be used, fit it anew: width is 4; ask"):
+        RewardClassifier.load(path)

@@ -6,7 +6,7 @@ import pytest
 from rl.envs import make_env
 from rl.errors import ConfigError
 from rl.rewards.classifier.collecting import collect_episodes
-from rl.rewards.classifier.frames import assign_splits, load_frames, save_frames
+from rl.rewards.classifier.frames import FrameFolder, assign_splits, load_frames, save_frames
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,22 @@ def test_two_folders_are_joined(folder, env, episodes, tmp_path):
     assert len(set(frames.episode)) == len(episodes) + 4
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"wrist_1": lambda a: (a / 255.0).astype(np.float32)}, "'wrist_1' of type float32, not uint8"),
+        ({"success": lambda a: a.astype(np.int64)}, "'success' of type int64, not bool"),
+        ({"state": lambda a: a * np.nan}, "'state' that is no finite number"),
+    ],
+)
+def test_values_that_cannot_be_learned_from_are_refused_by_file_and_key(change, words, folder):
+    path = folder / "episode_001.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **{**arrays, **{key: alter(arrays[key]) for key, alter in change.items()}})
+    with pytest.raises(ConfigError, match=f"episode_001.npz holds.* {words}"):
+        load_frames([folder], task="usb_insertion")
+
+
 def test_missing_folder_names_the_command_that_makes_it(tmp_path):
     with pytest.raises(ConfigError, match="agps reward collect usb_insertion --out"):
         load_frames([tmp_path / "none"], task="usb_insertion")
@@ -111,3 +127,25 @@ def test_damaged_folder_is_refused_in_one_sentence(change, words, folder):
     change(folder)
     with pytest.raises(ConfigError, match=words):
         load_frames([folder], task="usb_insertion")
+
+
+def test_frames_kept_one_by_one_are_the_same_as_all_at_once(env, episodes, folder, tmp_path):
+    grown = FrameFolder(tmp_path / "grown", env=env, seed=0, robot="sim")
+    for episode in episodes:
+        grown.keep(episode)
+    assert (tmp_path / "grown" / "frames.json").read_text() == (folder / "frames.json").read_text()
+    one, other = (load_frames([path], task="usb_insertion") for path in (tmp_path / "grown", folder))
+    assert one.digest() == other.digest() and grown.episodes == episodes
+    with pytest.raises(ConfigError, match="already exists"):
+        FrameFolder(tmp_path / "grown", env=env, seed=0, robot="sim")
+
+
+def test_frames_that_a_crash_left_uncounted_cost_only_themselves(env, episodes, tmp_path):
+    grown = FrameFolder(tmp_path / "grown", env=env, seed=0, robot="sim")
+    for episode in episodes[:-1]:
+        grown.keep(episode)
+    manifest = (tmp_path / "grown" / "frames.json").read_text()
+    before = load_frames([tmp_path / "grown"], task="usb_insertion").digest()
+    grown.keep(episodes[-1])
+    (tmp_path / "grown" / "frames.json").write_text(manifest)
+    assert load_frames([tmp_path / "grown"], task="usb_insertion").digest() == before

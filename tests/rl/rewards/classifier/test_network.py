@@ -37,7 +37,7 @@ def test_cameras_share_the_trunk_and_not_the_heads():
 def test_state_changes_the_logit_only_where_it_is_read():
     pixels = torch.rand(1, 1, 3, 32, 32)
     for size, differs in ((0, False), (5, True)):
-        network = RewardNetwork(cameras=1, image_size=32, width=4, state_size=size).eval()
+        network = RewardNetwork(cameras=1, image_size=32, width=8, state_size=size).eval()
         logits = [network(pixels, torch.full((1, 5), value)).item() for value in (0.0, 1.0)]
         assert (logits[0] != logits[1]) == differs
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from rl.buffers import FrameStore, IntArray
-from rl.drq.augmentation import shifted_images
-from rl.drq.config import PixelConfig
-from rl.drq.gripper import GripperBatch
-from rl.drq.policies import PixelPolicy
+from rl.pixels.config import PixelConfig
+from rl.pixels.gripper import GripperBatch
+from rl.pixels.patches import shifted_images
+from rl.pixels.policy import PixelPolicy
 
 
 @dataclass(frozen=True, kw_only=True)

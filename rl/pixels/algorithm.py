@@ -2,16 +2,18 @@
 
 from abc import abstractmethod
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from rl.algorithm import GuidedAlgorithm
+from rl.algorithm import GuidedAlgorithm, warn
 from rl.buffers import IntArray
-from rl.drq.batch import Batch, make_batch
-from rl.drq.config import PixelConfig
-from rl.drq.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
-from rl.drq.policies import PixelPolicy, choose_precision
+from rl.pixels.batch import Batch, make_batch
+from rl.pixels.config import PixelConfig
+from rl.pixels.encoder import choose_precision
+from rl.pixels.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
+from rl.pixels.policy import PixelPolicy
 
 
 class PixelAlgorithm(GuidedAlgorithm):
@@ -19,11 +21,40 @@ class PixelAlgorithm(GuidedAlgorithm):
 
     policy: PixelPolicy
     config: PixelConfig
+    precision: torch.dtype
+    """Arithmetic of the encoder in updates."""
+    critic_optimizer: torch.optim.Optimizer
+    """Of critics, encoder, and a discrete gripper's critic."""
+    actor_optimizer: torch.optim.Optimizer
+    _warned_of_returns = False
 
     @property
     @abstractmethod
     def cloning_weight(self) -> float:
         """Weight of imitating demonstrations, in the actor's loss and the gripper's."""
+
+    def policy_arguments(self) -> dict[str, Any]:
+        """Return what the policy is built from, beside the spaces."""
+        # Files of the time before environments said so: seven components were six and a gripper command.
+        has_gripper = self.action_space.shape == (7,) if self.has_gripper is None else self.has_gripper
+        return {**super().policy_arguments(), "has_gripper": has_gripper}
+
+    def look_at(self, slots: IntArray) -> None:
+        """Warn, once, of returns beyond `clip_target`: critics would not tell them apart."""
+        config = self.config
+        if self._warned_of_returns or config.clip_target is None or len(slots) == 0:
+            return
+        lower, upper = (bound * config.reward_scale for bound in config.clip_target)
+        returns = self.store.returns(slots, config.gamma)
+        rounding = 1e-4 * config.reward_scale
+        if lower - rounding <= returns.min() and returns.max() <= upper + rounding:
+            return
+        self._warned_of_returns = True
+        warn(
+            f"Rewards were stored that give returns from {returns.min():.4g} to {returns.max():.4g}, outside of "
+            f"{lower:.4g} to {upper:.4g}, to which clip_target (times reward_scale) clamps what critics learn; set "
+            "clip_target to the range of this task's returns, or to None."
+        )
 
     def setup_optimizers(self) -> None:
         """Make the optimizers of critics with encoder, and of the actor."""
@@ -107,4 +138,4 @@ class PixelAlgorithm(GuidedAlgorithm):
         return torch.randn((*size, self.policy.actor_size), generator=self.noise_rng, device=self.device)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "precision"]
+        return [*super()._excluded_save_params(), "precision", "_warned_of_returns"]

@@ -1,7 +1,7 @@
 """The gripper as a choice among three commands, with a critic of its own (HIL-SERL, arXiv:2410.21845, hybrid DQN).
 
-The last of seven action components commands the gripper: above 0.5 open, below -0.5 close, between keep. The last entry
-of `state` is its measured opening, 0 closed to 1 open.
+For environments that say so: with `metadata["gripper"]` the last component of the action commands the gripper (above
+0.5 open, below -0.5 close, between keep), and the last entry of `state` is its measured opening, 0 closed to 1 open.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ from rl.buffers import Float32Array, FrameStore, IntArray
 CLOSE, STAY, OPEN = 0, 1, 2
 COMMANDS = (-1.0, 0.0, 1.0)
 """What the choices command."""
-GRIPPER_ACTIONS = 7
-"""Size of an action with a gripper command."""
 
 
 class GripperCritic(nn.Module):

@@ -4,7 +4,7 @@ from gymnasium import spaces
 
 from rl.buffers import FrameStore
 from rl.drq import DrQConfig, DrQPolicy
-from rl.drq.augmentation import patchify, random_shifts, shifted_images
+from rl.pixels.patches import patchify, random_shifts, shifted_images
 
 SPACE = spaces.Dict(
     {
@@ -74,11 +74,21 @@ def test_patches_hold_every_pixel_of_a_square_of_all_cameras(rng: np.random.Gene
     np.testing.assert_array_equal(square[1], images["right"][1, 4:8, 8:12])
 
 
+def test_image_that_patches_do_not_divide_is_continued_by_its_edge(rng: np.random.Generator):
+    image = rng.integers(0, 256, (2, 5, 7, 3), np.uint8)
+    patches = patchify({"left": image}, 4)
+    assert patches.shape == (2, 2, 2, 4 * 4 * 3)
+    square = patches[0, 1, 1].reshape(4, 4, 3)  # rows 4 to 7 of 5, columns 4 to 7 of 7
+    np.testing.assert_array_equal(square[0], image[0, 4, [4, 5, 6, 6]])
+    for row in (1, 2, 3):
+        np.testing.assert_array_equal(square[row], square[0])
+
+
 def test_first_layer_is_a_strided_convolution_of_centred_pixels(rng: np.random.Generator):
-    policy = DrQPolicy(SPACE, spaces.Box(-1.0, 1.0, (2,)), config=DrQConfig(patch_size=4, channels=5))
+    policy = DrQPolicy(SPACE, spaces.Box(-1.0, 1.0, (2,)), config=DrQConfig(patch_size=4, channels=8))
     images = {key: rng.integers(0, 256, (2, 8, 8, 3), np.uint8) for key in ("left", "right")}
-    weight = policy.encoder.patch.weight  # (5, cameras * rows * columns * colours)
-    kernel = weight.reshape(5, 2, 4, 4, 3).permute(0, 1, 4, 2, 3).reshape(5, 6, 4, 4)
+    weight = policy.encoder.patch.weight  # (8, cameras * rows * columns * colours)
+    kernel = weight.reshape(8, 2, 4, 4, 3).permute(0, 1, 4, 2, 3).reshape(8, 6, 4, 4)
     pixels = torch.from_numpy(np.concatenate([images["left"], images["right"]], -1)).permute(0, 3, 1, 2) / 255.0 - 0.5
     expected = torch.nn.functional.conv2d(pixels, kernel, policy.encoder.patch.bias, stride=4)
     seen: list[torch.Tensor] = []

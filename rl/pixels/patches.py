@@ -27,6 +27,11 @@ def shifted_images(
     }
 
 
+def patch_grid(height: int, width: int, patch: int) -> tuple[int, int]:
+    """Return how many squares of side `patch` cover an image, rows and columns."""
+    return -(-height // patch), -(-width // patch)
+
+
 def patchify(images: Mapping[str, npt.NDArray[np.uint8]], patch: int) -> ByteArray:
     """Cut images into squares and put all cameras' squares of a place side by side.
 
@@ -34,15 +39,19 @@ def patchify(images: Mapping[str, npt.NDArray[np.uint8]], patch: int) -> ByteArr
     become floats costs a quarter.
 
     Args:
-        images: Equally large images per camera, (B, H, W, C), H and W divisible by `patch`.
+        images: Equally large images per camera, (B, H, W, C). Below and right of a size that `patch` does not divide,
+            the edge is repeated.
         patch: Side of a square, [px].
 
     Returns:
-        Shape (B, H / patch, W / patch, cameras * patch * patch * C), uint8.
+        Shape (B, ceil(H / patch), ceil(W / patch), cameras * patch * patch * C), uint8.
     """
     first = next(iter(images.values()))
     batch, height, width, channels = first.shape
-    rows, columns = height // patch, width // patch
+    rows, columns = patch_grid(height, width, patch)
+    if (rows * patch, columns * patch) != (height, width):
+        missing = ((0, 0), (0, rows * patch - height), (0, columns * patch - width), (0, 0))
+        images = {key: np.pad(image, missing, mode="edge") for key, image in images.items()}
     # One void element is one row of a square: NumPy then copies runs of bytes, not single ones.
     run = f"V{patch * channels}"
     patches = np.empty((batch, rows, columns, len(images), patch), run)

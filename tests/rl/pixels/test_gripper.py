@@ -9,7 +9,8 @@ from stable_baselines3.common.monitor import Monitor
 
 from rl.buffers import FrameStore, IndexBuffer
 from rl.drq import DrQ, DrQConfig
-from rl.drq.gripper import (
+from rl.errors import ConfigError
+from rl.pixels.gripper import (
     best_command,
     choices_of,
     double_dqn_target,
@@ -17,7 +18,6 @@ from rl.drq.gripper import (
     margin_loss,
     toggle_penalties,
 )
-from rl.errors import ConfigError
 from tests.rl.drq.reach import Reach, ReachAndClose, record
 
 SMALL = DrQConfig(
@@ -263,7 +263,6 @@ def test_rewards_are_learned_in_units_of_the_success_reward():
     assert {round(reward, 4) for reward in batch.rewards.tolist()} == {-0.01, 1.0}
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("gripper", ["discrete", "continuous"])
 def test_learns_to_reach_and_close(gripper: str):
     torch.set_num_threads(1)

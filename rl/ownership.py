@@ -1,0 +1,66 @@
+"""One process at a time works in a folder; the system gives the folder back when the process dies, however it dies."""
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from rl.errors import ConfigError
+
+LOCK = "owner.lock"
+"""File in an owned folder; it holds the owner's process id."""
+
+_log = logging.getLogger(__name__)
+
+
+class InUse(ConfigError):
+    """Another process owns the folder."""
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        super().__init__(
+            f"{folder} is in use by process {owner}, and has one owner at a time; wait for it to end, or name another."
+        )
+        self.owner = owner
+        """Process id of the owner; `unknown` where it has not said it yet."""
+
+
+def own(folder: Path) -> int:
+    """Own a folder, which is made if need be, and return the descriptor that holds it: closing it gives it up.
+
+    Raises:
+        InUse: If another process, or somebody else in this one, owns it.
+        OSError: If the lock cannot be made there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise InUse(folder, owner) from None
+        except OSError as error:  # some network disks know no locks
+            _log.warning("%s cannot be locked (%s); see to it that nobody else uses it.", folder, error.strerror)
+        if _is_there(descriptor, folder / LOCK):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor
+        os.close(descriptor)  # its owner gave the folder up, and took this file away, while we opened it
+
+
+def give_up(folder: Path, descriptor: int) -> None:
+    """Take the lock away and give the folder up."""
+    try:
+        if _is_there(descriptor, folder / LOCK):
+            (folder / LOCK).unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
