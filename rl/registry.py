@@ -6,7 +6,8 @@ Ours and everybody else's are found in the same way, as entry points of an insta
     peg_in_hole = "agps_peg_in_hole.task:PegInHole"
 
 A program or a notebook registers without a package: `TASKS.register("peg_in_hole", PegInHole)`, or as a decorator.
-Nothing is imported before it is asked for by name. `package.module:Name` and `./file.py:Name` need no registration.
+Nothing is imported before it is asked for by name. `package.module:Name` and `./file.py:Name` need no registration; the
+working directory is looked in last, as nobody has installed what lies there.
 """
 
 import hashlib
@@ -105,6 +106,21 @@ class Registry(Generic[T]):
             raise ConfigError(self._unknown(name))
         return self._imported(name, module, attribute)
 
+    def reference(self, name: str) -> str:
+        """Return the name of the same thing that holds in every working directory: what lies in this one, by its file.
+
+        Raises:
+            ConfigError: If it cannot be imported, saying why.
+        """
+        module, colon, attribute = name.rpartition(":")
+        if name in self or not colon:
+            return name
+        self.load(name)
+        if module.endswith(".py"):
+            return f"{Path(module).expanduser().resolve()}:{attribute}"
+        file, place = Path(sys.modules[module].__file__ or "").resolve(), Path.cwd().joinpath(*module.split("."))
+        return f"{file}:{attribute}" if file in (place.with_suffix(".py"), place / "__init__.py") else name
+
     def _unknown(self, name: str) -> str:
         known = ", ".join(self.names) or "none; install AGPS with pip, its own are entry points"
         return (
@@ -113,10 +129,10 @@ class Registry(Generic[T]):
 
     def _imported(self, name: str, module: str, attribute: str) -> T:
         try:
-            value: Any = _import_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
+            value: Any = _import_file(Path(module)) if module.endswith(".py") else _import_module(module)
             for part in attribute.split("."):
                 value = getattr(value, part)
-        except Exception as error:  # somebody else's code runs here: whatever it raises is theirs to mend
+        except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises is theirs to mend
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"Cannot import the {self.what} {name!r} ({reason}).") from error
         return value  # type: ignore[no-any-return]  # what is at the name; its user checks what it is
@@ -138,11 +154,49 @@ def _entry_points(group: str) -> tuple[EntryPoint, ...]:
     return _CACHE[group][1]
 
 
+def _import_module(module: str) -> ModuleType:
+    """Return a module by its dotted name: an installed one, else one in the working directory."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        first = module.partition(".")[0]
+        here = Path.cwd()
+        if error.name != first or not ((here / first).is_dir() or (here / f"{first}.py").is_file()):
+            raise
+    _search_in(here)
+    return importlib.import_module(module)
+
+
 def _import_file(path: Path) -> ModuleType:
-    """Return the module in a file that is in no package; its own folder is importable for it, as for a script."""
+    """Return the module in a file: in its package if it is in one, else alone, with its folder importable for it."""
     path = path.expanduser().resolve()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    root, dotted = _dotted(path)
+    _search_in(root)
+    if "." not in dotted and path.name != "__init__.py":
+        return _import_lone_file(path)
+    module = importlib.import_module(dotted)
+    if Path(module.__file__ or "").resolve() != path:
+        raise ImportError(f"{dotted} is {module.__file__} already; give one of the two packages another name")
+    return module
+
+
+def _dotted(path: Path) -> tuple[Path, str]:
+    """Return the folder that must be on the search path for a file's module, and the module's dotted name."""
+    root, parts = path.parent, [] if path.name == "__init__.py" else [path.stem]
+    while (root / "__init__.py").is_file():
+        parts.insert(0, root.name)
+        root = root.parent
+    return root, ".".join(parts)
+
+
+def _search_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last: what is installed keeps its name
+
+
+def _import_lone_file(path: Path) -> ModuleType:
     name = f"agps_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -150,8 +204,6 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -86,3 +86,58 @@ def test_file_and_name_need_no_package(shapes: Registry[type], tmp_path: Path) -
 def test_reference_that_leads_nowhere_says_why(shapes: Registry[type], name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         shapes.load(name)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with a package that nobody has installed, and a file beside it."""
+    package = tmp_path / "lab_shapes"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "sides.py").write_text("SIDES = 8\n")
+    (package / "octagon.py").write_text("from .sides import SIDES\nclass Octagon:\n    corners = SIDES\n")
+    (tmp_path / "lone.py").write_text("class Point:\n    corners = 1\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in ("lab_shapes", "lab_shapes.sides", "lab_shapes.octagon"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["lab_shapes.octagon:Octagon", "./lab_shapes/octagon.py:Octagon"])
+def test_package_in_the_working_directory_is_found_with_its_relative_imports(
+    shapes: Registry[type], here: Path, name: str
+) -> None:
+    assert shapes.load(name).corners == 8  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["lab_shapes.octagon:Octagon", "lab_shapes/octagon.py:Octagon", "lone.py:Point"])
+def test_reference_holds_in_another_working_directory(
+    shapes: Registry[type], here: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = shapes.reference(name)
+    loaded = shapes.load(name)
+    monkeypatch.chdir("/")
+    assert reference.startswith(f"{here}/")
+    assert shapes.load(reference) is loaded
+
+
+@pytest.mark.parametrize("name", ["square", "pegs:Square", "nonsense"])
+def test_reference_to_what_is_installed_is_its_name(shapes: Registry[type], name: str) -> None:
+    assert shapes.reference(name) == name
+
+
+def test_file_of_a_package_whose_name_is_taken_is_refused(shapes: Registry[type], here: Path) -> None:
+    shapes.load("lab_shapes.octagon:Octagon")
+    other = here / "elsewhere" / "lab_shapes"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    (other / "octagon.py").write_text("class Octagon:\n    corners = 9\n")
+    with pytest.raises(ConfigError, match="lab_shapes.octagon is .*already; give one of the two packages another name"):
+        shapes.load(f"{other}/octagon.py:Octagon")
+
+
+def test_file_that_ends_the_program_is_refused(shapes: Registry[type], here: Path) -> None:
+    (here / "script.py").write_text("raise SystemExit(3)\n")
+    with pytest.raises(ConfigError, match="Cannot import the shape './script.py:Main' .SystemExit: 3."):
+        shapes.load("./script.py:Main")
