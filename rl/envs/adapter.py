@@ -141,7 +141,8 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         self._state_keys = self._chosen("state_keys", options.state_keys, others)
         size = sum(flat_size(f"{name}'s entry {key}", self._spaces[key]) for key in self._state_keys)
         state = spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        self.observation_space: spaces.Dict = spaces.Dict({**self._pictures.spaces, STATE: state})
+        seen: dict[str, spaces.Space[Any]] = {**self._pictures.spaces, STATE: state}
+        self.observation_space: spaces.Dict = spaces.Dict(seen)  # type: ignore[override]
         self._low, self._high, self._whole = _action_bounds(env.action_space, name)
         self.action_space = spaces.Box(-1.0, 1.0, self._low.shape, np.float32)
         self.watched = None if missing(self) else Watched(self)
@@ -157,7 +158,7 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._step = 0
-        return self._seen(observation, info, is_success=False, executed=np.zeros(self.action_space.shape, np.float32))
+        return self._seen(observation, info, is_success=False, executed=np.zeros(self._low.shape, np.float32))
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
         """Act in the environment's own units."""
@@ -225,17 +226,19 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
 
 def _action_bounds(space: spaces.Space[Any], name: str) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
     """Return lower and upper bound of each component of an action, and which are whole numbers. Shapes (A,)."""
-    boxes = [part for _, part, _ in entries(space)]
-    for part in boxes:
+    boxes: list[spaces.Box] = []
+    for _, part, _ in entries(space):
         if not isinstance(part, spaces.Box):
             raise ConfigError(f"{name} wants actions in {part}; the learners here act in a Box: wrap it in one.")
         if not (np.all(np.isfinite(part.low)) and np.all(np.isfinite(part.high)) and np.all(part.low < part.high)):
             raise ConfigError(
                 f"{name} has actions without bounds ({part}); wrap it in gymnasium.wrappers.TransformAction with some."
             )
+        boxes.append(part)
     low = np.concatenate([np.ravel(part.low).astype(np.float64) for part in boxes])
     high = np.concatenate([np.ravel(part.high).astype(np.float64) for part in boxes])
-    return low, high, np.concatenate([np.full(part.low.size, part.dtype.kind in "iu") for part in boxes])
+    whole = [np.full(part.low.size, np.issubdtype(part.dtype, np.integer)) for part in boxes]
+    return low, high, np.concatenate(whole)
 
 
 def _as_action(space: spaces.Space[Any], flat: FloatArray) -> Any:
