@@ -10,8 +10,9 @@ from agps_agent.state import AgentContext, AgentFault, Reason
 from prompts.loader import TaskPrompt, load_task_prompt
 from rl.types import RGBDFrame
 from tools.agreement import disagreement_m
-from tools.answers import PerceiveAnswer
+from tools.answers import KeypointAnswer, PerceiveAnswer
 from tools.errors import ToolFailed
+from tools.labels import find_label
 from tools.perception import Point, locate_keypoint
 from tools.schemas import tip_to_tcp
 
@@ -124,7 +125,11 @@ def _requested_pixels(
         ReplyError: If a label is missing: the model may correct it.
         OutsideImage: If a point is not in the image: the model may correct it.
     """
-    found = {keypoint.label: keypoint for keypoint in answer.keypoints}
+    found: dict[str, KeypointAnswer] = {}
+    for keypoint in answer.keypoints:
+        label = find_label(keypoint.label, task.keypoints)
+        if label is not None and (label not in found or keypoint.label == label):
+            found[label] = keypoint
     missing = [label for label in task.keypoints if label not in found]
     if missing:
         raise ReplyError("wrong_schema", f"The reply lacks {', '.join(missing)}. Give every requested keypoint.")

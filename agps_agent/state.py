@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from agps_agent.models.gate import CallGate, CallLimits, CallReason
+from agps_agent.models.parsing import ReplyReason
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.pictures import Pictures
 from prompts.loader import Prompt, load_prompt
@@ -27,10 +28,9 @@ ModeRequest = Literal["auto", "prune", "guide"]
 Reason = (
     ToolReason
     | CallReason
+    | ReplyReason
     | Literal[
         "answered",
-        "not_json",
-        "wrong_schema",
         "not_visible",
         "implausible_keypoints",
         "cameras_disagree",

@@ -250,11 +250,17 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Store episodes in the demo buffer, for good, and return the number of transitions.
 
         Raises:
-            ConfigError: If an episode does not fit the spaces, or holds what cannot be learned from. None is stored.
+            ConfigError: If an episode does not fit the spaces or the memory, or holds what cannot be learned from.
+                None is stored then.
         """
         given = list(episodes)
         for number, episode in enumerate(given):
             self.store.check(episode, where=f"demonstration {number}")
+        if (observations := sum(len(episode["action"]) + 1 for episode in given)) > self.store.room:
+            raise ConfigError(
+                f"{len(given)} demonstrations have {observations} observations, more than the {self.store.room} that "
+                "the memory has room for; ask for a larger buffer_capacity."
+            )
         added = 0
         for episode in given:
             slots = self.store.add_episode(episode)

@@ -194,7 +194,7 @@ class FrameStore:
                 f"All {self.capacity} observations of the replay memory belong to demonstrations or to the running "
                 "episode; ask for a larger buffer_capacity."
             )
-        crowded = 2 * self._held_by(self._yielding) > self.capacity - self._held_by(self._kept)
+        crowded = 2 * self._held_by(self._yielding) > self.room
         # `min` takes the first of equals: the oldest of the kind that makes room, else the oldest of the other.
         episode = min(evictable, key=lambda number: (number in self._yielding) != crowded)
         slots = self._episodes.pop(episode)
@@ -398,6 +398,11 @@ class FrameStore:
         else:
             self._kept |= episodes
             self._yielding -= episodes
+
+    @property
+    def room(self) -> int:
+        """Number of observations that are not kept for good."""
+        return self.capacity - self._held_by(self._kept)
 
     @property
     def kept(self) -> tuple[int, ...]:

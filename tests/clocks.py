@@ -15,12 +15,12 @@ class MovedClock(Clock):
     state: dict[str, float] = field(default_factory=lambda: {"now_s": 100.0, "looks": 0})
 
     def move(self, duration_s: float) -> None:
-        """Let time pass, and everybody who waits look at it."""
+        """Let time pass."""
         self.state["now_s"] += duration_s
-        self.be_looked_at()
 
-    def be_looked_at(self) -> None:
-        """Let everybody who waits look at it, twice: the first look may have begun before."""
+    def show(self, duration_s: float) -> None:
+        """Let time pass, and the thread that waits look at it, twice: the first look may have begun before."""
+        self.move(duration_s)
         looks = self.state["looks"]
         until(lambda: self.state["looks"] >= looks + 2)
 

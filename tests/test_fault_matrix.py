@@ -74,7 +74,7 @@ class Rig:
     """A watched robot, and the server that its agent asks."""
 
     def __init__(
-        self, env: ManipulationEnv, folder: Path, mode: str, on_trigger: str, *, call_timeout_s: float = 10.0
+        self, env: ManipulationEnv, folder: Path, mode: str, on_trigger: str, *, call_timeout_s: float = 50.0
     ) -> None:
         self.mode = mode
         self.env = env
@@ -104,7 +104,7 @@ class Rig:
         """Begin a rollout and run it until a question has been answered, and a little longer; what was counted."""
         before = self.supervisor.metrics()
         self.loop.reset()
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 120.0
         counted: set[str] = set()
         while not counted and time.monotonic() < deadline:
             self.control_step()

@@ -20,7 +20,6 @@ from agps_agent.run.config import RunConfig
 from rl.conrft.config import ConRFTConfig
 from rl.conrft.policies import ConRFTPolicy
 from rl.drq import DrQConfig
-from rl.drq.config import PRESETS
 from rl.drq.policies import DrQPolicy
 from rl.errors import ConfigError
 from rl.pixels.config import PixelConfig
@@ -39,9 +38,17 @@ def space(cameras: int) -> spaces.Dict:
 
 def policies() -> Iterator[nn.Module]:
     """Yield the policies of the presets, of every task's recipe, and the smallest, with one to three cameras."""
-    runs = [RunConfig(task=name) for name in TASK_NAMES]
-    drq = [DrQConfig(**SMALLEST), *(DrQConfig.preset(name) for name in PRESETS), *(run.drq for run in runs)]
-    conrft = [ConRFTConfig.of(**SMALLEST), ConRFTConfig(), *(run.conrft for run in runs)]
+    told = [RunConfig(task=name).algorithm_options for name in TASK_NAMES]
+    drq = [
+        DrQConfig(**SMALLEST),
+        *(DrQConfig.preset(name) for name in DrQConfig.presets),
+        *(options for options in told if isinstance(options, DrQConfig)),
+    ]
+    conrft = [
+        ConRFTConfig.of(**SMALLEST),
+        ConRFTConfig(),
+        *(options for options in told if isinstance(options, ConRFTConfig)),
+    ]
     for cameras in (1, 2, 3):
         for actions in (6, 7):
             box = spaces.Box(-1.0, 1.0, (actions,), np.float32)

@@ -18,6 +18,7 @@ from tools import primitives
 from tools.answers import Mode, ToolCall
 from tools.errors import ToolRetry
 from tools.geometry import MAX_MARGIN_M, exploration_bbox
+from tools.labels import find_label
 from tools.perception import Point
 from tools.scene import Scene
 
@@ -317,11 +318,12 @@ def resolve_target(target: Target, keypoints: Keypoints, *, fraction: float = 0.
         first, second = (resolve_target(label, keypoints) for label in target)
         between: FloatArray = first + fraction * (second - first)
         return between
-    if target in keypoints:
-        return np.array(keypoints[target].xyz, dtype=np.float64)
-    pair = (f"{target}_left", f"{target}_right")
-    if all(label in keypoints for label in pair):
-        return resolve_target(pair, keypoints)
+    label = find_label(target, keypoints)
+    if label is not None:
+        return np.array(keypoints[label].xyz, dtype=np.float64)
+    left, right = (find_label(f"{target}_{side}", keypoints) for side in ("left", "right"))
+    if left is not None and right is not None:
+        return resolve_target((left, right), keypoints)
     known = ", ".join(sorted(keypoints)) or "none was found"
     raise ToolRetry(f"There is no keypoint {target!r}; known ones: {known}.", reason="unknown_keypoint")
 
@@ -351,6 +353,7 @@ def run_tool(
         ToolRetry: If the tool is unknown or not allowed, or its arguments are; the message says which are.
     """
     names = allowed_tools(mode=mode, allowed=allowed)
+    name = find_label(name, TOOLS) or name
     if name not in TOOLS:
         raise ToolRetry(f"There is no tool {name!r}; choose one of {', '.join(names)}.", reason="unknown_tool")
     if name not in names:
@@ -389,7 +392,7 @@ def run_plan(
         texts.append(result.text)
         if last_tool in BLEND_M and result.waypoints:
             waypoints[-1] = _blended(waypoints[-1], result.waypoints[0], BLEND_M[last_tool])
-        last_tool = call.name
+        last_tool = find_label(call.name, TOOLS) or call.name
         waypoints += result.waypoints
         if result.waypoints:
             last = result.waypoints[-1]

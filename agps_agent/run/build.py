@@ -29,6 +29,7 @@ from agps_agent.run.methods import HELPERS, Helper
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
+from agps_agent.tracing.client import tracers
 from agps_agent.tracing.truth import Truths, save_truth
 from prompts.loader import load_prompt
 from rl import checkpoint
@@ -292,6 +293,7 @@ def build_nobody(config: RunConfig, run: RunDirectory, env: ManipulationEnv, con
 def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> AgentSupervisor:
     """Return the agent."""
     check_patience(config.supervisor, config.agent)
+    tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = build_encoder(env.task)

@@ -39,10 +39,10 @@ def dry_run(config: RunConfig, folder: Path, *, steps: int = STEPS) -> dict[str,
     prepare_process(config.threads)
     violations: Counter[str] = Counter()
     with closing(open_dry(config, folder)) as env:
-        policy = _policy(config, env, folder)
         moments = run_steps(env, lambda now: policy.predict(now.obs)[0], steps=steps, seed=config.seed)
-        next(moments)  # the agent sees where an episode begins
+        next(moments)  # the reset: agent and policy are made where an episode begins
         agent = _ask(config, env, folder / "agent") if config.plan.helper == "agent" else "not part of the method"
+        policy = _policy(config, env, folder)
         for moment in moments:
             violations.update(moment.info["violations"])
         metrics = env.metrics()

@@ -34,6 +34,11 @@ class DrQ(PixelAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": DrQPolicy}
     policy: DrQPolicy
     config: DrQConfig
+    log_ent_coef: torch.Tensor
+    """Logarithm of the temperature. Shape (1,)."""
+    ent_coef_optimizer: torch.optim.Optimizer
+    target_entropy: float
+    """What the temperature steers the entropy of actions to, [nat]."""
 
     @property
     def cloning_weight(self) -> float:

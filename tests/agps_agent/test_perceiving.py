@@ -33,6 +33,17 @@ def test_keypoints_that_cannot_be_are_refused(offset: float, reason: str) -> Non
 RIGHT_MAY_BE_HIDDEN = replace(load_task_prompt("usb_insertion"), optional=frozenset({"port_right"}))
 
 
+async def test_labels_count_in_any_case_and_the_exact_one_first() -> None:
+    answer = seen()
+    answer["keypoints"][0]["label"], answer["keypoints"][1]["label"] = "Port Left", "PORT_RIGHT"
+    asking = context(answer)
+    assert list(await perceiving.find_keypoints(asking)) == ["port_left", "port_right"]
+    assert len(asking.transcript) == 1
+    decoy = {"label": "port left", "point_2d": [1.0, 1.0], "visible": True}
+    exact = await perceiving.look(context({"keypoints": [*seen()["keypoints"], decoy]}), context().frame)
+    assert exact["port_left"] == tuple(seen()["keypoints"][0]["point_2d"])
+
+
 async def test_keypoint_that_may_be_hidden_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perceiving, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
     answer = seen()

@@ -222,15 +222,15 @@ def test_watchdog_holds_then_stops_an_arm_that_nobody_commands(arm: FrankaArm):
     moved = MovedClock()
     watchdog = Watchdog(arm, clock=moved)
     try:
-        moved.move(5.0)
+        moved.show(5.0)
         assert (watchdog.freezes, watchdog.stops, arm.tracking) == (0, 0, True)  # paused: the agent thinks
         watchdog.resume()
         target = arm.command(apply_delta(TASK.home, np.array([0.03, 0, 0, 0, 0, 0])))
-        moved.move(0.31)
+        moved.show(0.31)
         assert (watchdog.freezes, watchdog.stops, arm.tracking) == (1, 0, True)
         until(lambda: is_still(arm))
         assert np.linalg.norm(arm.measure().T_base_tcp[:3, 3] - target[:3, 3]) > 0.005
-        moved.move(0.7)
+        moved.show(0.7)
         assert (watchdog.freezes, watchdog.stops, arm.tracking) == (1, 1, False)
         watchdog.pause()
         arm.start()  # no fault: the next reset goes on from here

@@ -134,6 +134,15 @@ def test_what_the_policy_did_itself_is_not_crowded_out_by_guided_episodes(kind: 
 
 
 @each_algorithm
+def test_demonstrations_that_do_not_fit_the_memory_are_refused_before_one_is_stored(kind: type[GuidedAlgorithm]):
+    model = make_model(kind, buffer_capacity=20)
+    model.add_demonstrations([demonstration()])
+    with pytest.raises(ConfigError, match="2 demonstrations have 14 observations, more than the 13 .*buffer_capacity"):
+        model.add_demonstrations([demonstration(), demonstration()])
+    assert (len(model.demo), model.store.observations) == (6, 7)
+
+
+@each_algorithm
 @pytest.mark.parametrize("older", [False, True])
 def test_resumed_run_knows_which_demonstrations_were_given(kind: type[GuidedAlgorithm], older: bool, tmp_path: Path):
     model = helped(kind, "success").learn(200)

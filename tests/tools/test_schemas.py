@@ -117,6 +117,17 @@ def test_direct_box_takes_corners_and_nothing_else():
         run_tool("exploration_bbox", corners | {"keypoints": ["port_left", "port_right"]}, scene(), PORT)
 
 
+def test_labels_and_tools_count_in_any_case():
+    np.testing.assert_allclose(resolve_target(("Port Left", "PORT-RIGHT"), PORT), [0.5, 0.0, 0.055], atol=1e-12)
+    np.testing.assert_allclose(resolve_target("Port", PORT), [0.5, 0.0, 0.055], atol=1e-12)
+    calls = [("translate", {"target": "port", "height_m": 0.08}), ("descend", {"target": "port"})]
+    plain, loud = (
+        run_plan([ToolCall(name=write(n), arguments=a) for n, a in calls], scene((0.45, 0.05, 0.2)), PORT)
+        for write in (str.lower, str.title)
+    )
+    assert loud.text == plain.text and [w.blend_m for w in loud.waypoints] == [w.blend_m for w in plain.waypoints]
+
+
 def test_each_call_of_a_plan_starts_where_the_one_before_ended():
     calls = [
         ToolCall(name="translate", arguments={"target": "port", "height_m": 0.01}),

@@ -16,6 +16,7 @@ from rl.errors import ConfigError
 from rl.types import FloatArray
 from tools.errors import MemoryUnavailable
 from tools.memory.index import BATCH, Entry, index_errors, nearest
+from tools.proxies import only_proxy, proxy_for
 
 ResultT = TypeVar("ResultT")
 
@@ -36,12 +37,13 @@ class ServerIndex:
         """Name the server, e.g. `http://127.0.0.1:8001`.
 
         Raises:
-            ConfigError: If that is no URL.
+            ConfigError: If that is no URL, or the environment names a proxy that cannot be used.
         """
+        self._url = url
+        self._proxy = proxy_for(url)
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"The memory server {url!r} is not a URL; give e.g. http://127.0.0.1:8001.")
-        self._url = url
         self._host, self._ssl = parts.hostname, parts.scheme == "https"
         self._port = parts.port or (443 if self._ssl else 80)
         self._name = collection
@@ -64,9 +66,10 @@ class ServerIndex:
             import chromadb
             from chromadb.config import Settings
 
-            client = chromadb.HttpClient(
-                self._host, self._port, ssl=self._ssl, settings=Settings(anonymized_telemetry=False)
-            )
+            with only_proxy(self._proxy):
+                client = chromadb.HttpClient(
+                    self._host, self._port, ssl=self._ssl, settings=Settings(anonymized_telemetry=False)
+                )
             self._collection = client.get_or_create_collection(
                 self._name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
             )

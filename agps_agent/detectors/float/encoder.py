@@ -160,7 +160,7 @@ def _load_dinov2(source: str) -> Any:
         loaded: Any = Dinov2Model.from_pretrained(
             DINOV2_HUB_NAMES.get(source, source), local_files_only=folder.exists(), output_loading_info=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # the last where the environment names a SOCKS proxy
         reason = str(error).splitlines()[0]
         raise ConfigError(f"No DINOv2 weights at '{source}' ({reason}); give a hub name or a local folder.") from error
     network, info = loaded

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from langsmith import Client, evaluate
+from langsmith import evaluate
 from langsmith.schemas import Example
 from langsmith.utils import get_env_var
 
 from agps_agent.ask import ask
 from agps_agent.measure.replay.replay import Query, Score, Variant, score
+from agps_agent.tracing.client import open_client
 from rl.errors import ConfigError
 
 MEASURES = ("answered", "keypoint_px", "keypoint_mm", "box_has_goal", "pruned", "latency_s", "tokens")
@@ -61,6 +62,7 @@ def run_experiment(
         metadata={"variant": variant.name},
         max_concurrency=0,
         upload_results=upload,
+        client=open_client() if upload else None,
         blocking=True,
     )
     return [dict(row["run"].outputs or {}) for row in results]
@@ -83,7 +85,7 @@ def _examples(dataset: str, queries: Sequence[Query]) -> list[Example]:
 
 def _upload(dataset: str, queries: Sequence[Query]) -> str:
     """Make the dataset if it is not there yet; return its name."""
-    client = Client()
+    client = open_client()
     if not client.has_dataset(dataset_name=dataset):
         made = client.create_dataset(dataset, description="Questions to the AGPS agent, recorded in a training run.")
         client.create_examples(

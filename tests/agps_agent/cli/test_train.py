@@ -169,7 +169,7 @@ def test_terminated_training_ends_like_an_interrupted_one_and_the_next_signal_do
     ) -> dict[str, Any]:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(10.0)
+            time.sleep(600.0)
         except KeyboardInterrupt:
             os.kill(os.getpid(), signal.SIGTERM)
             (run.checkpoints / "last").mkdir()

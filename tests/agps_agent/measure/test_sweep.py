@@ -24,7 +24,7 @@ if option["--seed"] == "14" and not (run_dir.parent / "died").exists():
 if option["--seed"] == "15":
     signal.signal(signal.SIGTERM, lambda *_: (run_dir.with_suffix(".saved").touch(), sys.exit(1)))
     run_dir.with_suffix(".ready").touch()
-    time.sleep(30.0)
+    time.sleep(600.0)
 make_run(Path(option["--run-dir"]), method=option["--method"], demos=int(option["--demos"]), episodes=12)
 """
 """Takes the arguments of `agps train` and leaves a run behind in a second."""

@@ -53,6 +53,15 @@ def test_intervention_shows_trigger_answer_and_outcome(run: RunDirectory) -> Non
     assert "1 waypoints (1 free) to (450, 50, 30) mm" in page
 
 
+def test_intervention_shows_how_it_ended(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    end = {"id": "0001", "kind": "guide", "how": "blocked", "steps": 14, "waypoint": 1, "waypoints": 5}
+    damaged = {"id": "0001", "of": "another version"}
+    row = {"kind": "episode", "episode": 12, "env_steps": 9999, "success": False, "intervention_ids": ["0001"]}
+    run.append_metrics({**row, "interventions": [damaged, {**end, "distance_m": 0.0082}]})
+    assert "ended: blocked after 14 steps, 8 mm short of waypoint 2 of 5" in write_report(run).read_text()
+
+
 def test_long_galleries_unfold(run: RunDirectory) -> None:
     assert re.search(r"<summary>\d+ more</summary>", run.report.read_text())
 

@@ -83,6 +83,16 @@ def test_agent_without_demonstrations_brings_the_first_success(finished: RunDire
     assert any(episode["success"] for episode in episodes)
 
 
+def test_row_of_an_episode_says_how_each_intervention_ended(finished: RunDirectory):
+    episodes = [row for row in finished.read_metrics() if row["kind"] == "episode"]
+    for row in episodes:
+        assert sorted(end["id"] for end in row["interventions"]) == sorted(row["intervention_ids"])
+        assert sum(end["steps"] for end in row["interventions"] if end["kind"] == "guide") == row["guided_steps"]
+    helped = [end for row in episodes if row["success"] for end in row["interventions"]]
+    assert helped and {end["how"] for end in helped} <= {"reached", "contact", "episode_over"}
+    assert "ended: " in finished.report.read_text()
+
+
 def test_run_directory_holds_everything_that_the_design_lists(finished: RunDirectory):
     for path in (finished.config, finished.metrics, finished.summary, finished.report, finished.recording):
         assert path.is_file() and path.stat().st_size > 0

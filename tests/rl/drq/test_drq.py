@@ -332,7 +332,6 @@ def outcome(success: bool | None) -> object:
     )
 
 
-@pytest.mark.timeout(120)
 def test_learns_to_reach():
     torch.set_num_threads(1)
     model = make_model(

@@ -263,7 +263,6 @@ def test_rewards_are_learned_in_units_of_the_success_reward():
     assert {round(reward, 4) for reward in batch.rewards.tolist()} == {-0.01, 1.0}
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("gripper", ["discrete", "continuous"])
 def test_learns_to_reach_and_close(gripper: str):
     torch.set_num_threads(1)

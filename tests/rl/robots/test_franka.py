@@ -56,7 +56,7 @@ def test_watchdog_holds_after_0_3_s_then_stops_once_after_1_s(watched):
         (0.02, ["hold", "stop"]),
         (9.0, ["hold", "stop"]),
     ):
-        clock.move(duration_s)
+        clock.show(duration_s)
         assert arm.log == log
     assert (watchdog.freezes, watchdog.stops, watchdog.stopped) == (1, 1, True)
 
@@ -64,7 +64,7 @@ def test_watchdog_holds_after_0_3_s_then_stops_once_after_1_s(watched):
 def test_watchdog_that_was_held_up_itself_stops_at_once(watched):
     arm, watchdog, clock = watched
     watchdog.resume()
-    clock.move(1.5)
+    clock.show(1.5)
     assert arm.log == ["stop"]
 
 
@@ -72,14 +72,14 @@ def test_watchdog_counts_no_time_in_a_pause(watched):
     arm, watchdog, clock = watched
     watchdog.resume()
     watchdog.pause()
-    clock.move(5.0)
+    clock.show(5.0)
     assert arm.log == ["hold"]  # the pause itself
     assert (watchdog.freezes, watchdog.stops) == (0, 0)
 
 
 def test_watchdog_begins_in_a_pause(watched):
     arm, _, clock = watched
-    clock.move(5.0)
+    clock.show(5.0)
     assert arm.log == []
 
 
@@ -88,16 +88,16 @@ def test_fed_watchdog_leaves_the_arm_alone(watched):
     watchdog.resume()
     for _ in range(30):
         watchdog.feed()
-        clock.move(0.25)
+        clock.show(0.25)
     assert arm.log == []
 
 
 def test_action_after_a_freeze_goes_on(watched):
     _, watchdog, clock = watched
     watchdog.resume()
-    clock.move(0.4)
+    clock.show(0.4)
     watchdog.feed()
-    clock.move(0.4)
+    clock.show(0.4)
     assert (watchdog.freezes, watchdog.stops) == (2, 0)
 
 
@@ -105,8 +105,8 @@ def test_action_after_a_freeze_goes_on(watched):
 def test_watchdog_outlives_an_arm_that_fails(watched):
     arm, watchdog, clock = watched
     watchdog.resume()
-    clock.move(0.4)
-    clock.move(0.7)
+    clock.show(0.4)
+    clock.show(0.7)
     assert arm.log == ["stop"]
 
 

@@ -101,6 +101,29 @@ def test_success_refines_the_target_with_where_the_arm_was(memory: EpisodicMemor
     np.testing.assert_allclose(memory.get(guided).aim, [0.502, 0.003, 0.05], atol=1e-12)
 
 
+def test_how_the_last_use_of_a_record_ended_is_remembered(tmp_path: Path):
+    with open_memory(tmp_path) as memory:
+        record_id = memory.remember(record())
+        assert memory.get(record_id).ended is None
+        memory.mark(record_id, success=False, ended="blocked")
+    with open_memory(tmp_path) as memory:
+        assert memory.get(record_id).ended == "blocked"
+        memory.mark(record_id, success=True, ended="reached")
+        assert memory.get(record_id).ended == "reached"
+
+
+def test_memory_of_before_ends_were_noted_is_read(tmp_path: Path):
+    with open_memory(tmp_path) as memory:
+        record_id = memory.remember(record())
+        memory.mark(record_id, success=True)
+    log = tmp_path / "usb_insertion.jsonl"
+    old = log.read_text().replace(', "ended": null', "")
+    assert "ended" not in old
+    log.write_text(old)
+    with open_memory(tmp_path) as memory:
+        assert (memory.get(record_id).success, memory.get(record_id).ended) == (True, None)
+
+
 def test_everything_comes_back_after_reopening(tmp_path: Path):
     given = record(
         np.arange(DIM) / 7, plan="{}", target_label="port", prompt_hash="abc", episode=4,
@@ -108,7 +131,7 @@ def test_everything_comes_back_after_reopening(tmp_path: Path):
     )  # fmt: skip
     with open_memory(tmp_path) as memory:
         record_id = memory.remember(given)
-        memory.mark(record_id, success=True, T_base_tcp_final=np.eye(4))
+        memory.mark(record_id, success=True, T_base_tcp_final=np.eye(4), ended="contact")
         before = memory.get(record_id)
     with open_memory(tmp_path) as memory:
         after = memory.get(record_id)
@@ -224,7 +247,7 @@ def test_other_process_gets_one_clear_sentence(tmp_path: Path):
     program = "import sys; from tools.memory import EpisodicMemory; EpisodicMemory(sys.argv[1], 8, 'usb_insertion')"
     with open_memory(tmp_path):
         other = subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
         )
     assert other.returncode != 0
     assert f"MemoryUnavailable: The memory {tmp_path} is in use by process {os.getpid()}" in other.stderr

@@ -1,16 +1,21 @@
 """Keys come at once, and the terminal is left as it was."""
 
+import fcntl
 import logging
 import os
 import pty
+import select
 import signal
+import struct
 import sys
 import termios
 import time
+from typing import TextIO
 
 import pytest
 
 from rl.robots.teleop.keys import KeyReader
+from tests.clocks import until
 
 
 @pytest.fixture
@@ -24,7 +29,11 @@ def terminal():
 
 def type_keys(master: int, keys: bytes) -> None:
     os.write(master, keys)
-    time.sleep(0.02)  # the line discipline hands them on
+
+
+def wait_for_keys(stream: TextIO, keys: bytes) -> None:
+    """Wait until the line discipline has handed keys on to the terminal."""
+    until(lambda: struct.unpack("i", fcntl.ioctl(stream, termios.FIONREAD, b"0000"))[0] >= len(keys))
 
 
 @pytest.mark.parametrize(
@@ -44,15 +53,22 @@ def test_key_means(terminal, typed, key):
     master, stream = terminal
     with KeyReader(stream) as keys:
         type_keys(master, typed)
+        wait_for_keys(stream, typed)
         assert keys.read() == key
         assert keys.read() is None
 
 
-def test_reading_never_waits(terminal):
+def test_reading_never_waits(terminal, monkeypatch):
+    waits_s, ask = [], select.select
+
+    def asked(*arguments):
+        waits_s.append(arguments[3])
+        return ask(*arguments)
+
+    monkeypatch.setattr("rl.robots.teleop.keys.select.select", asked)
     with KeyReader(terminal[1]) as keys:
-        began_s = time.monotonic()
         assert keys.read() is None
-        assert time.monotonic() - began_s < 0.05
+    assert waits_s == [0.0]
 
 
 def test_terminal_is_restored_after_an_exception(terminal):
@@ -71,6 +87,7 @@ def test_question_to_the_operator_gets_the_terminal_back_for_its_time(terminal):
         with keys.suspended():
             assert termios.tcgetattr(stream) == before
             type_keys(master, b"yes\n")
+            wait_for_keys(stream, b"yes\n")
         assert termios.tcgetattr(stream) == reading
         assert keys.read() is None  # the s of yes was no verdict
 
@@ -110,20 +127,13 @@ def test_job_in_the_background_is_not_suspended_for_its_keys():
     assert os.WEXITSTATUS(status) == 0
 
 
-def until(met) -> bool:
-    deadline_s = time.monotonic() + 5.0
-    while not met() and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    return met()
-
-
 def test_watched_stop_acts_at_once_while_nobody_reads(terminal):
     master, stream = terminal
     stops = []
     with KeyReader(stream) as keys:
-        keys.watch(lambda: stops.append(time.monotonic()))
+        keys.watch(lambda: stops.append(1))
         type_keys(master, b" ")
-        assert until(lambda: len(stops) == 1)
+        until(lambda: len(stops) == 1)
         assert keys.read() is None
 
 
@@ -132,7 +142,7 @@ def test_verdict_waits_for_the_reader_while_stops_are_watched(terminal):
     with KeyReader(stream) as keys:
         keys.watch(lambda: None)
         type_keys(master, b"s")
-        assert until(lambda: keys._pressed is not None)
+        until(lambda: keys._pressed is not None)
         assert keys.read() == "success" and keys.read() is None
 
 
@@ -143,6 +153,7 @@ def test_watcher_leaves_the_answer_to_a_question_alone(terminal):
         keys.watch(lambda: stops.append(1))
         with keys.suspended():
             type_keys(master, b"a b\n")
+            wait_for_keys(stream, b"a b\n")
             time.sleep(0.1)
             assert os.read(stream.fileno(), 64) == b"a b\n"
         assert keys.read() is None
