@@ -22,6 +22,7 @@ from rl.tasks.expert import expert_in, mistaken
 from rl.types import Expert
 
 if TYPE_CHECKING:  # environments are built on tasks
+    from rl.envs.adapter import AdaptedEnv
     from rl.envs.manipulation import ManipulationEnv
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def record_miss(env: "ManipulationEnv", *, seed: int) -> Episode:
     return _rollout(env, expert, seed=seed)
 
 
-def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationEnv", seed: int) -> None:
+def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationEnv | AdaptedEnv", seed: int) -> None:
     """Write `demos.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
 
     Args:
@@ -99,7 +100,7 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationE
     write_episodes(folder, MANIFEST, {**_made_in(env), "seed": seed, "seeds": seeds, "count": len(episodes)}, episodes)
 
 
-def _made_in(env: "ManipulationEnv") -> dict[str, Any]:
+def _made_in(env: "ManipulationEnv | AdaptedEnv") -> dict[str, Any]:
     """Return what a manifest says of the environment, as JSON gives it back."""
     about = {"task": env.task.name, "config": dataclasses.asdict(env.task), "image_size": env.image_size}
     plain: dict[str, Any] = json.loads(json.dumps(about))
@@ -198,7 +199,7 @@ def write_episodes(folder: Path, name: str, manifest: Mapping[str, Any], episode
         raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another folder.") from error
 
 
-def load_demos(folder: Path, *, env: "ManipulationEnv") -> list[Episode]:
+def load_demos(folder: Path, *, env: "ManipulationEnv | AdaptedEnv") -> list[Episode]:
     """Return the demonstrations in a folder, for the task and image size of an environment.
 
     Raises:
@@ -266,7 +267,7 @@ def read_episode(path: Path) -> Episode:
     return episode
 
 
-def _read_fitting(path: Path, env: "ManipulationEnv") -> Episode:
+def _read_fitting(path: Path, env: "ManipulationEnv | AdaptedEnv") -> Episode:
     """Return a recorded episode that has this environment's cameras, state and actions, and sound values."""
     episode, space = read_episode(path), env.observation_space
     state, action = space[STATE].shape, env.action_space.shape

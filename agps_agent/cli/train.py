@@ -48,14 +48,16 @@ class _First:
     robot: str = "sim"
     station: Path | None = None
     demos_dir: Path | None = None
+    env: str | None = None
 
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps train`."""
     options = read_options(argv)
     config = options.config
-    check_task(config.task)
-    config.task_options.overrides(config.task)  # refuses options of another task before anything is made
+    if config.env is None:
+        check_task(config.task)
+        config.task_options.overrides(config.task)  # refuses options of another task before anything is made
     path = config.run_dir or config.default_run_dir()
     if options.dry_run:
         return _dry_run(options, path)
@@ -99,9 +101,10 @@ def _parse_from(argv: Sequence[str], first: _First, task: str | None) -> TrainOp
         robot=first.robot,
         station=first.station,
         demos_dir=first.demos_dir,
+        env=first.env,
     )
-    # Not validated: the task is still missing, and tyro asks for it.
-    start = RunConfig.model_construct(task=tyro.MISSING, **values)
+    # Not validated: the task is still missing where there is no environment, and tyro asks for it.
+    start = RunConfig.model_construct(**{"task": tyro.MISSING, **values})
     return parse_options(
         TrainOptions, one_spelling(argv, values["algorithm"]), prog=PROG, default=TrainOptions(config=start)
     )

@@ -6,7 +6,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
 from agps_agent.detectors import FloatConfig, StallConfig
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
+from agps_agent.run.environment import FOREIGN, arguments_of
 from agps_agent.run.methods import HELPERS, Plan, combine
 from agps_agent.run.task_options import TaskOptions
 from agps_agent.state import AgentSettings
@@ -32,6 +33,8 @@ from rl.changes import changed, differences, preset
 from rl.config import GuidedConfig
 from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
+from rl.envs.adapter import AdapterOptions
+from rl.envs.opening import short_name
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
@@ -80,6 +83,15 @@ class RunConfig(BaseModel):
 
     task: tyro.conf.Positional[str]
     """Task to learn: usb_insertion, knot_hanging or towel_folding."""
+    env: str | None = None
+    """Learn in somebody else's Gymnasium environment in place of a task: an id, package.module:id, package.module:Name
+    or ./file.py:Name. Leave TASK out."""
+    env_options: AdapterOptions = AdapterOptions()
+    """How that environment is read."""
+    env_arguments: str = "{}"
+    """What that environment is made with: a JSON object."""
+    env_prompt: Path | None = None
+    """What the agent is told about that environment's task: a file as prompts/tasks/ has them."""
     method: str = "agps"
     """Short for --algorithm and --helper: DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on
     demonstrations alone (conrft), then with the agent (agps-conrft) or a human (hil-conrft); or ALGORITHM+HELPER."""
@@ -186,21 +198,21 @@ class RunConfig(BaseModel):
     def _start_from_recipe(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        said = {name: values.get(name) for name in ("method", "algorithm", "helper", "offline")}
         try:
-            start = start_values(
-                values.get("task"),
-                values.get("method"),
-                values.get("preset", "tuned"),
-                algorithm=values.get("algorithm"),
-                helper=values.get("helper"),
-                offline=values.get("offline"),
-                robot=values.get("robot", "sim"),
-                station=values.get("station"),
-                # A finished run is read long after its demonstrations were moved: it knows how many there were.
-                demos_dir=values.get("demos_dir") if "demos" not in values else None,
-            )
+            combine(**said, default=_recipe_of(values.get("task"), values.get("env")).method)
         except ConfigError as error:
             raise ValueError(str(error)) from error
+        start = start_values(
+            values.get("task"),
+            preset_name=values.get("preset", "tuned"),
+            robot=values.get("robot", "sim"),
+            station=values.get("station"),
+            # A finished run is read long after its demonstrations were moved: it knows how many there were.
+            demos_dir=values.get("demos_dir") if "demos" not in values else None,
+            env=values.get("env"),
+            **said,
+        )
         # Settings of an algorithm may stand under its name. Earlier versions saved those of all, of which one counts.
         named = {name: value for name, value in values.items() if name in ALGORITHMS and name not in cls.model_fields}
         given = values.get("algorithm_options", named.get(start["algorithm"]))
@@ -210,6 +222,32 @@ class RunConfig(BaseModel):
             )
         told = {name: value for name, value in values.items() if name not in (*named, "algorithm_options", "method")}
         return {**start, **told}
+
+    @model_validator(mode="after")
+    def _suits_its_environment(self) -> Self:
+        if self.env is None:
+            others = AdapterOptions(), "{}", None
+            if (self.env_options, self.env_arguments, self.env_prompt) != others:
+                raise ValueError("--env-options, --env-arguments and --env-prompt are about --env; name one.")
+            return self
+        arguments_of(self.env_arguments)
+        if self.task != short_name(self.env):
+            raise ValueError(f"TASK {self.task} and --env {self.env} are two; leave one of them out.")
+        for option, is_other in (
+            ("--robot", self.robot != "sim"),
+            ("--reward", self.reward != "truth"),
+            ("--reward-model", self.reward_model is not None),
+            ("--task-options", self.task_options != TaskOptions()),
+            ("--helper human", self.helper == "human"),
+        ):
+            if is_other:
+                raise ValueError(f"{option} is for AGPS's own tasks; leave it out with --env.")
+        if self.demos > 0 and self.demos_dir is None:
+            raise ValueError(
+                f"--demos {self.demos}: {self.task} has no scripted expert; name a folder of demonstrations with "
+                "--demos-dir (docs/extend/environment.md)."
+            )
+        return self
 
     @field_validator("algorithm_options")
     @classmethod
@@ -274,12 +312,13 @@ def start_values(
     robot: str = "sim",
     station: Path | str | None = None,
     demos_dir: Path | str | None = None,
+    env: str | None = None,
 ) -> dict[str, Any]:
     """Return the fields of `RunConfig` that a few others decide where they are not given.
 
     What is unknown decides nothing here: validation reports it.
     """
-    recipe = get_task(task).recipe if task in TASK_NAMES else Recipe()
+    recipe = _recipe_of(task, env)
     plan = combine(method, algorithm, helper, offline, default=recipe.method)
     values: dict[str, Any] = {
         "method": plan.method,
@@ -294,11 +333,19 @@ def start_values(
         "pretrain_steps": recipe.pretrain_steps,
         "final_policy": recipe.final_policy,
     }
+    if env is not None:
+        values["task"] = short_name(env)
     if robot == "franka":
         values |= _on_a_robot(task, Path(station or "station.toml"))
     if demos_dir is not None:
         values["demos"] = recorded_count(Path(demos_dir))
     return values
+
+
+def _recipe_of(task: str | None, env: str | None) -> Recipe:
+    if env is not None:
+        return FOREIGN
+    return get_task(task).recipe if task in TASK_NAMES else Recipe()
 
 
 def learner_settings(plan: Plan, preset_name: str, recipe: Recipe) -> GuidedConfig:
@@ -308,7 +355,7 @@ def learner_settings(plan: Plan, preset_name: str, recipe: Recipe) -> GuidedConf
         ConfigError: If the algorithm has no such preset.
     """
     kind = plan.learner.config_class
-    told = next((config for config in recipe.learners if type(config) is kind), None)
+    told = next((config for base in kind.__mro__ for config in recipe.learners if type(config) is base), None)
     return preset(kind, preset_name, {} if told is None else differences(told))
 
 

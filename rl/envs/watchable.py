@@ -48,13 +48,17 @@ NEEDED = ("robot", "action_scale", "workspace", "capture")
 class Watched:
     """An environment as a supervisor's tools see it: what it offers, and what stands in for what it does not."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], *, also_lacks: tuple[str, ...] = ()) -> None:
         """See through the wrappers of an environment.
+
+        Args:
+            env: The environment.
+            also_lacks: What is missing for those who will watch, beside what `missing` finds.
 
         Raises:
             ConfigError: If it lacks something; the sentence names all of it.
         """
-        if lacks := missing(env):
+        if lacks := (*missing(env), *also_lacks):
             raise ConfigError(
                 f"{name_of(env)} cannot be watched, as it lacks {', '.join(lacks)}: `rl.envs.watchable.Watchable` says "
                 "what each is. Offer them, or let nobody help (--method serl)."
