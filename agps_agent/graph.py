@@ -30,7 +30,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from agps_agent import nodes
 from agps_agent.state import AgentContext, GraphState
-from prompts.loader import load_task_prompt
+from prompts.loader import TaskPrompt, load_task_prompt
 
 Graph = CompiledStateGraph[GraphState, AgentContext, GraphState, GraphState]
 
@@ -51,17 +51,17 @@ class Choice(Runnable[GraphState, str]):
         return self._function(input)
 
 
-def build_graph(task: str, *, context_schema: type[Any] = AgentContext) -> Graph:
+def build_graph(task: str | TaskPrompt, *, context_schema: type[Any] = AgentContext) -> Graph:
     """Return the compiled graph of a task.
 
     Args:
-        task: Task that the agent has words for, e.g. `usb_insertion`.
+        task: Name of a task that the agent has words for, e.g. `usb_insertion`; or those words.
         context_schema: What the graph is run with, if not an `AgentContext` itself then something that looks like one.
 
     Raises:
         ConfigError: If the agent has no prompt for the task.
     """
-    load_task_prompt(task)
+    words = task if isinstance(task, TaskPrompt) else load_task_prompt(task)
     builder = StateGraph(GraphState, context_schema=context_schema)
     # The stubs know no handler with a NodeError, which the library documents and passes.
     builder.set_node_defaults(error_handler=nodes.give_up)  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def build_graph(task: str, *, context_schema: type[Any] = AgentContext) -> Graph
     )
     builder.add_edge("validate", "remember")
     builder.add_edge("remember", END)
-    return builder.compile(name=task)  # whoever asks limits the time: limits per step cost half of a millisecond
+    return builder.compile(name=words.task)  # whoever asks limits the time: limits per step cost half of a millisecond
 
 
 def picture() -> str:

@@ -30,7 +30,6 @@ from agps_agent.state import (
     Trigger,
     intervention_to_guidance,
 )
-from prompts.loader import load_task_prompt
 from rl.errors import AgpsError
 from rl.types import Box, Guide, Prune
 from tools.answers import DecideModeAnswer, Mode, PlanAnswer
@@ -81,7 +80,7 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
     requested = state.get("mode_request", "auto")
     if requested != "auto":
         return {"mode": requested, "reason": f"{requested} was requested.", "stale": False}
-    prompt, task = context.prompt("decide_mode"), load_task_prompt(context.scene.task)
+    prompt, task = context.prompt("decide_mode"), context.words
     system, user = prompt.render(
         task_description=task.description,
         available_tools=describe_tools(task.tools["prune"] + task.tools["guide"], task.tool_defaults),
@@ -106,7 +105,7 @@ async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
     if state.get("tool_error"):
         messages = repaired(context, state["tool_error"] or "")
     else:
-        task, mode = load_task_prompt(context.scene.task), state["mode"]
+        task, mode = context.words, state["mode"]
         points = _from_state(state["keypoints"])
         seen_by = context.scene.frames[next(iter(points.values())).camera]
         system, user = context.prompt(PLAN_PROMPTS[mode]).render(
@@ -219,7 +218,7 @@ def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
         AgentFault: If they give neither a box nor waypoints.
         ValidationError: If the plan is none; one that was recalled may be of another version.
     """
-    task, mode = load_task_prompt(context.scene.task), state["mode"]
+    task, mode = context.words, state["mode"]
     calls = PlanAnswer.model_validate(state["plan"]).calls
     points = _from_state(state["keypoints"])
     allowed, defaults = task.tools[mode], task.tool_defaults

@@ -16,7 +16,7 @@ from agps_agent.models.gate import CallGate, CallLimits, CallReason
 from agps_agent.models.parsing import ReplyReason
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.pictures import Pictures
-from prompts.loader import Prompt, load_prompt
+from prompts.loader import Prompt, TaskPrompt, load_prompt, load_task_prompt
 from rl.errors import AgpsError
 from rl.types import Box, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
 from tools.answers import Mode
@@ -241,6 +241,13 @@ class AgentContext:
 
     pictures: Pictures = field(default_factory=Pictures)
     """Images of this question as content blocks."""
+    task_prompt: TaskPrompt | None = None
+    """What the agent is told about the task; None: what belongs to the registered task of the scene's name."""
+
+    @property
+    def words(self) -> TaskPrompt:
+        """What the agent is told about the task."""
+        return self.task_prompt or load_task_prompt(self.scene.task)
 
     def prompt(self, name: str) -> Prompt:
         """Return a prompt in the version that the settings choose, the newest by default."""

@@ -7,49 +7,83 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import gymnasium
 import numpy as np
 import numpy.typing as npt
 
 from rl.episodes import STATE, Episode, check_episode, image_shapes
 from rl.errors import AgpsError, ConfigError
 from rl.growing_folder import is_in_use, keep_episode
-from rl.rollout import run_episode
-from rl.tasks.expert import expert_in, mistaken
-from rl.types import Expert
-
-if TYPE_CHECKING:  # environments are built on tasks
-    from rl.envs.adapter import AdaptedEnv
-    from rl.envs.manipulation import ManipulationEnv
+from rl.rollout import Steps, run_episode
+from rl.types import Expert, FloatArray, Observation
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "demos.json"
 
 
-def record_demos(env: "ManipulationEnv", expert: Expert | None = None, *, n: int, seed: int) -> list[Episode]:
+class DemonstratedTask(Protocol):
+    """A task as a folder of demonstrations knows it: a dataclass with a name."""
+
+    @property
+    def name(self) -> str:
+        """What the folder is of."""
+
+
+class DemonstratedEnv(Steps, Protocol):
+    """An environment that can be demonstrated in."""
+
+    @property
+    def task(self) -> DemonstratedTask:
+        """What is done in it."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, [px]."""
+
+    @property
+    def observation_space(self) -> gymnasium.spaces.Dict:
+        """What an observation holds. Infos hold what the expert sees as `observation`, and `executed_action`."""
+
+    @property
+    def action_space(self) -> gymnasium.spaces.Space[Any]:
+        """Shape (A,), in [-1, 1]."""
+
+    def truth(self) -> Mapping[str, FloatArray]:
+        """Return named points that only a simulator knows, base frame, (3,), [m]."""
+
+    def expert(self) -> Expert:
+        """Return the scripted expert.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+
+
+def record_demos(env: DemonstratedEnv, expert: Expert | None = None, *, n: int, seed: int) -> list[Episode]:
     """Return `n` successful episodes of an expert, see `demonstrate`."""
     return list(demonstrate(env, expert, n=n, seed=seed))
 
 
-def demonstrate(env: "ManipulationEnv", expert: Expert | None = None, *, n: int, seed: int) -> Iterator[Episode]:
+def demonstrate(env: DemonstratedEnv, expert: Expert | None = None, *, n: int, seed: int) -> Iterator[Episode]:
     """Yield `n` successful episodes of an expert as they end; failed ones are counted in the log and left out.
 
     Episode k starts from the seed `seed + k`, which it carries under `seed`.
 
     Args:
         env: Environment to act in.
-        expert: The task's scripted expert if None.
+        expert: The environment's scripted expert if None.
         n: Episodes to keep.
         seed: Seed of the first attempt.
 
     Raises:
         ConfigError: If the expert fails more often than it succeeds.
     """
-    expert = expert or expert_in(env)
+    expert = expert or env.expert()
     kept = attempts = 0
     while kept < n:
         if attempts >= 2 * n + 10:
@@ -62,7 +96,7 @@ def demonstrate(env: "ManipulationEnv", expert: Expert | None = None, *, n: int,
     logger.info("Recorded %d demonstrations; %d attempts failed.", n, attempts - n)
 
 
-def _rollout(env: "ManipulationEnv", expert: Expert, *, seed: int) -> Episode:
+def _rollout(env: DemonstratedEnv, expert: Expert, *, seed: int) -> Episode:
     moments = list(run_episode(env, lambda now: expert(now.observation, env.truth()), seed=seed))
     steps = moments[1:]
     return {
@@ -75,15 +109,38 @@ def _rollout(env: "ManipulationEnv", expert: Expert, *, seed: int) -> Episode:
     }
 
 
-def record_miss(env: "ManipulationEnv", *, seed: int) -> Episode:
-    """Return an episode whose expert takes the target to be 1 to 4 cm beside where it is."""
+def record_miss(env: DemonstratedEnv, landmarks: Collection[str], *, seed: int) -> Episode:
+    """Return an episode whose expert takes the points of the scene to lie 1 to 4 cm beside where they are.
+
+    Args:
+        env: Environment to act in.
+        landmarks: Names of the points.
+        seed: Seed of the start and of the mistake.
+    """
     rng = np.random.default_rng(seed)
     angle_rad, distance_m = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.01, 0.04)
-    expert = mistaken(expert_in(env), env.task.landmarks, angle_rad=angle_rad, distance_m=distance_m)
-    return _rollout(env, expert, seed=seed)
+    return _rollout(env, mistaken(env.expert(), landmarks, angle_rad=angle_rad, distance_m=distance_m), seed=seed)
 
 
-def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationEnv | AdaptedEnv", seed: int) -> None:
+def mistaken(expert: Expert, landmarks: Collection[str], *, angle_rad: float, distance_m: float) -> Expert:
+    """Return an expert that takes some points of the scene to lie beside where they are.
+
+    Args:
+        expert: Who acts.
+        landmarks: Names of the points.
+        angle_rad: Direction in which they are taken to lie, about the vertical, from the base's x axis, [rad].
+        distance_m: How far, [m].
+    """
+    offset = distance_m * np.array([np.cos(angle_rad), np.sin(angle_rad), 0.0])
+
+    def act(observation: Observation, truth: Mapping[str, FloatArray]) -> npt.NDArray[np.float32]:
+        believed = {name: point + offset if name in landmarks else point for name, point in truth.items()}
+        return expert(observation, believed)
+
+    return act
+
+
+def save_demos(folder: Path, episodes: Sequence[Episode], *, env: DemonstratedEnv, seed: int) -> None:
     """Write `demos.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
 
     Args:
@@ -100,9 +157,10 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: "ManipulationE
     write_episodes(folder, MANIFEST, {**_made_in(env), "seed": seed, "seeds": seeds, "count": len(episodes)}, episodes)
 
 
-def _made_in(env: "ManipulationEnv | AdaptedEnv") -> dict[str, Any]:
+def _made_in(env: DemonstratedEnv) -> dict[str, Any]:
     """Return what a manifest says of the environment, as JSON gives it back."""
-    about = {"task": env.task.name, "config": dataclasses.asdict(env.task), "image_size": env.image_size}
+    config = dataclasses.asdict(env.task)  # type: ignore[call-overload]  # no protocol says dataclass
+    about = {"task": env.task.name, "config": config, "image_size": env.image_size}
     plain: dict[str, Any] = json.loads(json.dumps(about))
     return plain
 
@@ -111,7 +169,7 @@ class DemoFolder:
     """Demonstrations that are kept as they are made: whatever ends a recording, those before it are on disk."""
 
     def __init__(
-        self, folder: Path, *, env: "ManipulationEnv", seed: int, robot: str = "sim", resume: bool = False
+        self, folder: Path, *, env: DemonstratedEnv, seed: int, robot: str = "sim", resume: bool = False
     ) -> None:
         """Begin a folder, which appears with the first demonstration, or go on with one.
 
@@ -199,7 +257,7 @@ def write_episodes(folder: Path, name: str, manifest: Mapping[str, Any], episode
         raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another folder.") from error
 
 
-def load_demos(folder: Path, *, env: "ManipulationEnv | AdaptedEnv") -> list[Episode]:
+def load_demos(folder: Path, *, env: DemonstratedEnv) -> list[Episode]:
     """Return the demonstrations in a folder, for the task and image size of an environment.
 
     Raises:
@@ -267,7 +325,7 @@ def read_episode(path: Path) -> Episode:
     return episode
 
 
-def _read_fitting(path: Path, env: "ManipulationEnv | AdaptedEnv") -> Episode:
+def _read_fitting(path: Path, env: DemonstratedEnv) -> Episode:
     """Return a recorded episode that has this environment's cameras, state and actions, and sound values."""
     episode, space = read_episode(path), env.observation_space
     state, action = space[STATE].shape, env.action_space.shape

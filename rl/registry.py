@@ -129,9 +129,7 @@ class Registry(Generic[T]):
 
     def _imported(self, name: str, module: str, attribute: str) -> T:
         try:
-            value: Any = _import_file(Path(module)) if module.endswith(".py") else _import_module(module)
-            for part in attribute.split("."):
-                value = getattr(value, part)
+            value = load_reference(f"{module}:{attribute}")
         except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises is theirs to mend
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"Cannot import the {self.what} {name!r} ({reason}).") from error
@@ -142,6 +140,8 @@ class Registry(Generic[T]):
         return {point.name: point for point in found}
 
 
+_LONE = "agps_file_"
+"""What the names of modules begin with whose files are in no package."""
 _CACHE: dict[str, tuple[tuple[str, ...], tuple[EntryPoint, ...]]] = {}
 
 
@@ -152,6 +152,22 @@ def _entry_points(group: str) -> tuple[EntryPoint, ...]:
         found = sorted(entry_points(group=group), key=lambda point: point.dist is None or point.dist.name != "agps")
         _CACHE[group] = path, tuple(found)
     return _CACHE[group][1]
+
+
+def load_reference(reference: str) -> Any:
+    """Return what `package.module:Name` or `file.py:Name` names; raises whatever importing it does."""
+    module, _, attribute = reference.rpartition(":")
+    value: Any = _import_file(Path(module)) if module.endswith(".py") else _import_module(module)
+    for part in attribute.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def file_reference(kind: type[Any]) -> str | None:
+    """Return `file.py:Name` of a class that came from a lone file: no other process can import its module by name."""
+    if not kind.__module__.startswith(_LONE):
+        return None
+    return f"{sys.modules[kind.__module__].__file__}:{kind.__qualname__}"
 
 
 def _import_module(module: str) -> ModuleType:
@@ -197,7 +213,7 @@ def _search_in(folder: Path) -> None:
 
 
 def _import_lone_file(path: Path) -> ModuleType:
-    name = f"agps_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"{_LONE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -9,12 +9,21 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, SupportsFloat
 
-import gymnasium
 import numpy.typing as npt
 
 from rl.types import Observation
+
+
+class Steps(Protocol):
+    """What an episode needs of an environment; each of Gymnasium's has it."""
+
+    def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a control step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +57,7 @@ Act = Callable[[Moment], npt.NDArray[Any] | None]
 
 
 def run_episode(
-    env: gymnasium.Env[Any, Any],
+    env: Steps,
     act: Act,
     *,
     seed: int | None = None,
@@ -85,7 +94,7 @@ def run_episode(
         yield moment
 
 
-def run_steps(env: gymnasium.Env[Any, Any], act: Act, *, steps: int, seed: int | None = None) -> Iterator[Moment]:
+def run_steps(env: Steps, act: Act, *, steps: int, seed: int | None = None) -> Iterator[Moment]:
     """Yield the moments of one episode after the other until that many control steps were taken, or `act` ends one.
 
     Args:

@@ -46,7 +46,7 @@ class AskOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps ask`."""
     options = parse_options(AskOptions, argv, prog="agps ask")
-    check_task(options.task)
+    task = check_task(options.task)
     check_vlm(options.vlm)
     seed = _seed(options)
     from agps_agent.ask import describe_answer, save_answer
@@ -64,12 +64,12 @@ def run(argv: Sequence[str]) -> int:
         station=options.station,
         robot_ip=options.robot_ip,
     )
-    folder = options.out or _default_folder(options, seed)
+    folder = options.out or _default_folder(options, task.name, seed)
     with json_only_on_stdout(options.json) as show:
         with build_asker(config) as asker:
             scene = asker.scene_at(seed) if options.scene is None else load_scene(options.scene)
-            if scene.task != options.task:
-                raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {options.task}.")
+            if scene.task != task.name:
+                raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {task.name}.")
             answer = asker.ask(scene, mode=options.mode)
         try:
             save_answer(folder, answer, scene)
@@ -80,7 +80,7 @@ def run(argv: Sequence[str]) -> int:
             reason = error.strerror or str(error)
             raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another --out.") from error
         described: dict[str, Any] = {
-            "task": options.task,
+            "task": task.name,
             "vlm": options.vlm,
             "folder": str(folder),
             "annotated": str(folder / "annotated.png") if answer.annotated is not None else None,
@@ -107,10 +107,10 @@ def _seed(options: AskOptions) -> int:
     return options.seed
 
 
-def _default_folder(options: AskOptions, seed: int) -> Path:
+def _default_folder(options: AskOptions, task: str, seed: int) -> Path:
     live = f"seed{seed}" if options.robot == "sim" else options.robot
     what = live if options.scene is None else options.scene.resolve().name
-    return Path("runs") / "ask" / f"{options.task}-{what}-{options.mode}"
+    return Path("runs") / "ask" / f"{task}-{what}-{options.mode}"
 
 
 def _in_words(described: dict[str, Any]) -> str:

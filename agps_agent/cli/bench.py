@@ -1,7 +1,7 @@
 """`agps bench env|float|agent|grounding|realtime|memory|update`: what each part costs on this machine."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import tyro
@@ -14,8 +14,7 @@ from agps_agent.cli.options import (
     parse_options,
     run_subcommand,
 )
-from agps_agent.cli.tasks import check_task
-from agps_agent.run.task_options import TaskOptions
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 
 Numbers = dict[str, Any]
 
@@ -93,7 +92,7 @@ class MemoryOptions:
     """Scenes to remember, and as many held out to ask for."""
     tolerance_mm: float = 5.0
     """A recalled record fits when the task's points are at most this far from where they were, [mm]."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What varies between the scenes, e.g. --task-options.port-jitter-mm 20."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -204,7 +203,7 @@ def _realtime(argv: Sequence[str]) -> int:
 
 
 def _memory(argv: Sequence[str]) -> int:
-    options = parse_options(MemoryOptions, argv, prog="agps bench memory")
+    options = parse_for_task(MemoryOptions, argv, prog="agps bench memory", default=MemoryOptions.task)
     check_task(options.task)
     check_at_least(1, scenes=options.scenes)
     if not options.tolerance_mm > 0:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import tyro
 
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
-from agps_agent.cli.tasks import check_task
+from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.cli.terminal import say
 from rl.errors import ConfigError
 from rl.files import read_json_object
@@ -71,10 +71,10 @@ def run(argv: Sequence[str]) -> int:
 
 def _record(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps demos record")
-    check_task(options.task)
+    task = check_task(options.task)
     check_at_least(1, n=options.n)
     check_at_least(0, seed=options.seed)
-    folder = options.out or _default_folder(options.task, options.robot)
+    folder = options.out or _default_folder(task.name, options.robot)
     from rl.growing_folder import is_in_use
 
     if is_in_use(folder) and not options.resume:
@@ -148,9 +148,9 @@ def _show(argv: Sequence[str]) -> int:
 
 def _folder_of(named: Path) -> Path:
     """Return the folder of demonstrations that was named, or the default one of the task that was."""
-    from rl.tasks import TASK_NAMES
-
-    return _default_folder(str(named)) if str(named) in TASK_NAMES and not named.is_dir() else named
+    if named.is_dir() or not is_task(str(named)):
+        return named
+    return _default_folder(check_task(str(named)).name)
 
 
 def _default_folder(task: str, robot: str = "sim") -> Path:

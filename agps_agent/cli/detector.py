@@ -72,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps float fit")
-    check_task(options.task)
+    task = check_task(options.task)
     check_at_least(1, n=options.n)
     check_at_least(0, seed=options.seed)
     from agps_agent.detectors.float.evaluation import fit_detector
@@ -80,7 +80,7 @@ def _fit(argv: Sequence[str]) -> int:
     from agps_agent.run.config import RunConfig
     from rl.demonstrations import load_demos, record_demos
 
-    file = options.out or _default_file(options.task)
+    file = options.out or _default_file(task.name)
     with json_only_on_stdout(options.json) as show:
         env = build_env(RunConfig(task=options.task))
         try:
@@ -113,12 +113,12 @@ def _fit(argv: Sequence[str]) -> int:
 
 def _eval(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog="agps float eval")
-    check_task(options.task)
+    task = check_task(options.task)
     check_at_least(1, good=options.good, bad=options.bad)
     check_at_least(0, seed=options.seed)
     from agps_agent.detectors import FloatDetector
 
-    file = options.file or _default_file(options.task)
+    file = options.file or _default_file(task.name)
     if not file.is_file():
         raise ConfigError(f"There is no detector {file}; `agps float fit {options.task} --out {file}` makes one.")
     with json_only_on_stdout(options.json) as show:
@@ -139,16 +139,18 @@ def _score(detector: "FloatDetector", options: EvalOptions) -> dict[str, Any]:
     from agps_agent.run.build import build_encoder, build_env
     from agps_agent.run.config import RunConfig
     from rl.demonstrations import record_demos, record_miss
+    from rl.tasks.base import simulated
 
     env = build_env(RunConfig(task=options.task))
     try:
         good = [_images(episode) for episode in record_demos(env, n=options.good, seed=options.seed)]
-        bad = [_images(record_miss(env, seed=options.seed + 10_000 + n)) for n in range(options.bad)]
+        landmarks = simulated(env.task).landmarks
+        bad = [_images(record_miss(env, landmarks, seed=options.seed + 10_000 + n)) for n in range(options.bad)]
     finally:
         env.close()
     report = asdict(evaluate_detector(detector, build_encoder(env.task), good, bad))
     del report["rollouts"]
-    return {"task": options.task, "good": len(good), "bad": len(bad), **report}
+    return {"task": env.task.name, "good": len(good), "bad": len(bad), **report}
 
 
 def _images(episode: Mapping[str, Any]) -> Images:

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, parse_options
-from agps_agent.cli.tasks import check_task
+from agps_agent.cli.options import UsageError, check_at_least
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.run.signals import terminated_like_ctrl_c
-from agps_agent.run.task_options import TaskOptions
 
 
 @dataclass(frozen=True)
@@ -35,22 +34,24 @@ class EmulateOptions:
     slowdown: float | None = None
     """Seconds that a second of the station takes, 1 to 20; as many as this computer needs, which is measured, if not
     given."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps emulate`."""
+    from agps_agent.run.field_options import field_values
     from rl.robots.emulator.server import Emulator
-    from rl.tasks import get_task
+    from rl.tasks.base import simulated
+    from rl.tasks.registry import make_task
 
-    options = parse_options(EmulateOptions, argv, prog="agps emulate")
-    check_task(options.task)
+    options = parse_for_task(EmulateOptions, argv, prog="agps emulate")
+    kind = check_task(options.task)
     check_at_least(0, port=options.port, seed=options.seed)
     check_at_least(1, fps=options.fps)
     size = _size(options.image_size)
     emulator = Emulator(
-        get_task(options.task, **options.task_options.overrides(options.task)),
+        simulated(make_task(kind, **field_values(kind, options.task_options))),
         station=options.station,
         image_size=size,
         fps=options.fps,

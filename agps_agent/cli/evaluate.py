@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
-from agps_agent.cli.tasks import check_task
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import say
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.task_options import TaskOptions
 from agps_agent.state import AgentSettings
 from rl.evaluation import EvaluationResult
 
@@ -71,7 +70,7 @@ class AgentAloneOptions:
     """Print one JSON object on stdout."""
     agent: Annotated[AgentSettings, tyro.conf.arg(name="agent")] = field(default_factory=AgentSettings)
     """Limits of a question."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
 
@@ -100,11 +99,12 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
         policy = load_policy(directory, options.checkpoint)
         with evaluation_env(config) as env:
             result = evaluate(policy, env, episodes=episodes, seed=options.seed)
-        about = {"run_dir": str(directory.path), "task": config.task, "method": config.method}
+        about = {"run_dir": str(directory.path), "task": config.task_name, "method": config.method}
         show({**about, "env_steps": policy.num_timesteps, **_numbers(result, options.seed)})
     if not options.json:
         earned = "" if config.env is None else f", mean return {result.mean_return:.4g}"
-        print(f"{_in_words(result)}{earned}; {config.task}, {policy.num_timesteps} environment steps of training.")
+        steps = f"{policy.num_timesteps} environment steps of training"
+        print(f"{_in_words(result)}{earned}; {config.task_name}, {steps}.")
     return 0
 
 
@@ -119,12 +119,11 @@ def _with_station(config: "RunConfig", options: EvalOptions) -> "RunConfig":
 
 
 def _evaluate_agent(argv: Sequence[str]) -> int:
-    options = parse_options(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}")
-    check_task(options.task)
+    options = parse_for_task(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}")
+    task = check_task(options.task)
     check_vlm(options.vlm)
     check_at_least(1, episodes=options.episodes, max_questions=options.max_questions)
     check_at_least(0, seed=options.seed)
-    options.task_options.overrides(options.task)
     from agps_agent.measure.agent_alone import run_agent_alone
     from agps_agent.run.config import RunConfig
 
@@ -146,13 +145,13 @@ def _evaluate_agent(argv: Sequence[str]) -> int:
         )
         asked = {"questions": result.questions, "model_calls": result.model_calls}
         numbers = {**_numbers(result, options.seed), **asked, "failure_modes": dict(result.failure_modes)}
-        show({"task": options.task, "vlm": options.vlm, **numbers})
+        show({"task": task.name, "vlm": options.vlm, **numbers})
     if not options.json:
         modes = ", ".join(f"{count} {mode.replace('_', ' ')}" for mode, count in result.failure_modes.items())
         failed = f" Failures: {modes}." if modes else ""
         print(
             f"The agent alone: {_in_words(result)}; {result.questions} questions, {result.model_calls} model calls; "
-            f"{options.task}, no learned policy.{failed}"
+            f"{task.name}, no learned policy.{failed}"
         )
     return 0
 

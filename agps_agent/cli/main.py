@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a policy on a task, with the agent or without"),
     "eval": ("evaluate", "evaluate the policy of a run alone (no agent, no box), or the agent alone"),
     "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
+    "tasks": ("tasks", "list the tasks that there are, and where they come from"),
     "demos": ("demos", "record, list or show demonstrations"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),
     "float": ("detector", "calibrate and score the failure detector"),

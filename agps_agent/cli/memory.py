@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.run.directory import RunDirectory
 from rl.errors import ConfigError
 from rl.files import read_json_object
@@ -143,7 +144,8 @@ def _find(folder: Path, task: str | None) -> _Place:
         memory = config.get("memory")
         server = memory if memory and "://" in memory else None
         directory = run.memory if memory is None or server else Path(memory)
-        return _Place(directory, task or str(config.get("task", "")), server)
+        return _Place(directory, _name_of(task or str(config.get("task", ""))), server)
+    task = None if task is None else _name_of(task)
     tasks = sorted(log.stem for log in folder.glob("*.jsonl"))
     if not tasks:
         raise ConfigError(f"{folder} is neither a run directory nor a memory; name one that `agps train` wrote.")
@@ -152,6 +154,11 @@ def _find(folder: Path, task: str | None) -> _Place:
     if task is not None and task not in tasks:
         raise ConfigError(f"{folder} remembers nothing of {task}; it has {', '.join(tasks)}.")
     return _Place(folder, task or tasks[0], None)
+
+
+def _name_of(task: str) -> str:
+    """Return the name under which a task is remembered; it may be gone from this machine."""
+    return check_task(task).name if is_task(task) else task
 
 
 def _summary(record: "MemoryRecord") -> dict[str, Any]:

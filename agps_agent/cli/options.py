@@ -17,6 +17,10 @@ OptionsT = TypeVar("OptionsT")
 
 _STYLE = (tyro.conf.PositionalMetavarFromFieldName,)
 _FRAME = re.compile(r"^[│╭╰|+]|[│╮╯|+]$")
+_OF_GROUP = re.compile(r"^Error parsing ([\w.-]+): (\w+) (?=Input should)")
+"""A group of options that a limit is in: `Error parsing agent: max_views Input should be ...`."""
+_OF_UNION = re.compile(r"^Error parsing (--[\w.-]+): no type matching .*: ([^:]+: '[^']*')$")
+"""A value that is of none of several types: the last one says why."""
 _PYDANTIC_HEAD = re.compile(r"\d+ validation errors? for \w+ ")
 _PYDANTIC_TAIL = re.compile(r" ?\[type=\w+, input_value=(.+?), input_type=\w+\]( For further information visit \S+)?")
 
@@ -110,6 +114,8 @@ def complaint_line(box: str) -> str:
     text = _PYDANTIC_TAIL.sub(r", got \1", _PYDANTIC_HEAD.sub("", one_line(" ".join(said))))
     for noise, plain in (("Value error, ", ""), ("Error parsing config: ", ""), ("parsing config.", "parsing ")):
         text = text.replace(noise, plain)
+    text = _OF_GROUP.sub(lambda found: f"--{found[1]}.{found[2].replace('_', '-')}: ", text)
+    text = _OF_UNION.sub(r"\1: \2", text.rstrip(" ."))
     return f"{text.rstrip(' .')}.{hint}"
 
 

@@ -17,6 +17,7 @@ from agps_agent.cli.options import (
     parse_options,
     run_subcommand,
 )
+from agps_agent.cli.tasks import is_task
 
 if TYPE_CHECKING:  # heavy: loaded when a command needs them
     from agps_agent.measure.replay.replay import Query, Variant
@@ -73,7 +74,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _list(argv: Sequence[str]) -> int:
-    from prompts.loader import load_prompt, load_task_prompt, prompt_names, prompt_versions, task_names
+    from prompts.loader import find_task_prompt, load_prompt, load_task_prompt, prompt_names, prompt_versions
+    from rl.tasks.registry import TASKS, load_task
 
     parse_options(ListOptions, argv, prog="agps prompts list")
     for name in prompt_names():
@@ -81,17 +83,19 @@ def _list(argv: Sequence[str]) -> int:
             prompt = load_prompt(name, version)
             answer = prompt.answer.__name__ if prompt.answer else "-"
             print(f"{prompt.tag:<24} {prompt.sha}  {answer:<18} {', '.join(prompt.variables)}")
-    for task in task_names():
+    for task in TASKS.names:
+        if find_task_prompt(load_task(task)) is None:
+            continue
         words = load_task_prompt(task)
         print(f"{f'tasks/{task}@v{words.version}':<24} {words.sha}  keypoints: {', '.join(words.keypoints)}")
     return 0
 
 
 def _show(argv: Sequence[str]) -> int:
-    from prompts.loader import load_prompt, load_task_prompt, task_names
+    from prompts.loader import load_prompt, load_task_prompt
 
     options = parse_options(ShowOptions, argv, prog="agps prompts show")
-    if options.name in task_names():
+    if is_task(options.name):
         words = load_task_prompt(options.name)
         print(f"{words.description}\n\nKeypoints:\n{words.requested_keypoints}")
         for mode, advice in words.heuristics.items():
@@ -143,21 +147,17 @@ def _replay(argv: Sequence[str]) -> int:
 
 def _variants(options: ReplayOptions, queries: "Sequence[Query]") -> "list[Variant]":
     """Return every chosen prompt with every chosen model."""
-    from agps_agent.measure.replay.replay import build_variant
+    from agps_agent.measure.replay.replay import build_variant, recorded_task
     from agps_agent.state import AgentSettings
 
-    tasks = {query.scene.task for query in queries}
-    if len(tasks) > 1:
-        raise UsageError(f"{options.run_dir} holds questions of {', '.join(sorted(tasks))}; name one run.")
+    task = recorded_task(options.run_dir, queries)
     prompts = _chosen_prompts(options.prompt)
     variants = []
     for vlm in options.vlm:
         for tag, versions in prompts.items():
             name = tag if len(options.vlm) == 1 else f"{tag} {vlm}" if options.prompt else vlm
             settings = AgentSettings(prompt_versions=versions)
-            variants.append(
-                build_variant(name, task=tasks.copy().pop(), vlm=vlm, vlm_model=options.vlm_model, settings=settings)
-            )
+            variants.append(build_variant(name, task=task, vlm=vlm, vlm_model=options.vlm_model, settings=settings))
     return variants
 
 

@@ -1,7 +1,7 @@
 """`agps reward collect|fit|eval TASK`: a reward from images in place of the truth, which a real table does not tell."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
-from agps_agent.cli.tasks import check_task
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import console, say
 from agps_agent.run.directory import RunDirectory, default_classifier, reward_folder
-from agps_agent.run.task_options import TaskOptions
 from rl.errors import ConfigError
 from rl.rewards.classifier import FitConfig
-from rl.tasks import get_task
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -76,7 +74,7 @@ class CollectOptions:
     """The arm."""
     json: bool = False
     """Print one JSON object on stdout."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
 
@@ -129,7 +127,7 @@ class EvalOptions:
     """The arm."""
     json: bool = False
     """Print one JSON object on stdout."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
 
@@ -144,16 +142,16 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _collect(argv: Sequence[str]) -> int:
-    options = parse_options(CollectOptions, argv, prog="agps reward collect")
-    check_task(options.task)
-    default = get_task(options.task).recipe.reward_frames
+    options = parse_for_task(CollectOptions, argv, prog="agps reward collect")
+    task = check_task(options.task)
+    default = task.recipe.reward_frames
     positive = default[0] if options.positive is None else options.positive
     negative = default[1] if options.negative is None else options.negative
     check_at_least(1, positive=positive, negative=negative)
     check_at_least(0, seed=options.seed)
     if options.robot == "sim" and options.by not in (None, "expert"):
         raise ConfigError(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
-    folder = options.out or default_frames(options.task, options.robot)
+    folder = options.out or default_frames(task.name, options.robot)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
     collect = _collect_in_simulation if options.robot == "sim" else _collect_on_robot
@@ -161,7 +159,7 @@ def _collect(argv: Sequence[str]) -> int:
         episodes = collect(options, folder, positive, negative)
         numbers = {
             "folder": str(folder),
-            "task": options.task,
+            "task": task.name,
             "episodes": len(episodes),
             "positive": int(sum(episode.success.sum() for episode in episodes)),
             "negative": int(sum((~episode.success).sum() for episode in episodes)),
@@ -230,13 +228,13 @@ def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, nega
 
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
-    check_task(options.task)
+    task = check_task(options.task)
     check_at_least(0, threads=options.threads)
     from rl.process import prepare_process
     from rl.rewards.classifier import fit_classifier, load_frames
 
-    file = options.out or default_classifier(options.task, options.robot)
-    frames = load_frames(options.data or (default_frames(options.task, options.robot),), task=options.task)
+    file = options.out or default_classifier(task.name, options.robot)
+    frames = load_frames(options.data or (default_frames(task.name, options.robot),), task=task.name)
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
         with _progress() as progress:
@@ -260,8 +258,8 @@ def _fit(argv: Sequence[str]) -> int:
 
 
 def _eval(argv: Sequence[str]) -> int:
-    options = parse_options(EvalOptions, argv, prog="agps reward eval")
-    check_task(options.task)
+    options = parse_for_task(EvalOptions, argv, prog="agps reward eval")
+    task = check_task(options.task)
     check_at_least(0, rollouts=options.rollouts or 0, seed=options.seed)
     check_at_least(1, n=options.n)
     from agps_agent.report.classifier_page import write_classifier_page
@@ -270,21 +268,19 @@ def _eval(argv: Sequence[str]) -> int:
     from rl.rewards.classifier.frames import recorded_on
     from rl.rewards.classifier.judging import score_frames
 
-    folder = options.out or reward_folder(options.task, options.robot) / "eval"
-    classifier = RewardClassifier.load(options.file or default_classifier(options.task, options.robot))
-    data = options.data or (default_frames(options.task, options.robot),)
-    frames = load_frames(data, task=options.task)
-    rollouts = _rollouts(options, recorded_on(data, task=options.task))
+    folder = options.out or reward_folder(task.name, options.robot) / "eval"
+    classifier = RewardClassifier.load(options.file or default_classifier(task.name, options.robot))
+    data = options.data or (default_frames(task.name, options.robot),)
+    frames = load_frames(data, task=task.name)
+    rollouts = _rollouts(options, recorded_on(data, task=task.name))
     prepare_process(1)
     score = score_frames(classifier, frames)
     with json_only_on_stdout(options.json) as show:
         verdicts = _judge(classifier, options, rollouts) if rollouts else []
-        files = write_classifier_page(
-            folder, score, verdicts, title=f"Reward classifier of {options.task}", n=options.n
-        )
+        files = write_classifier_page(folder, score, verdicts, title=f"Reward classifier of {task.name}", n=options.n)
         show(
             {
-                "task": options.task,
+                "task": task.name,
                 "digest": classifier.digest,
                 **_numbers(score),
                 "verdicts": [_verdict_numbers(v) for v in verdicts],
@@ -411,7 +407,7 @@ def default_frames(task: str, robot: str = "sim") -> Path:
     return reward_folder(task, robot) / "frames"
 
 
-def _env(task: str, image_size: int, task_options: TaskOptions) -> "ManipulationEnv":
+def _env(task: str, image_size: int, task_options: Mapping[str, Any]) -> "ManipulationEnv":
     from agps_agent.run.build import build_env
     from agps_agent.run.config import RunConfig
 
@@ -427,8 +423,9 @@ def _policy(run_dir: Path | None, task: str, image_size: int) -> "Policy | None"
 
     directory = RunDirectory.open(run_dir)
     config = load_config(directory)
-    if config.task != task:
-        raise ConfigError(f"{run_dir} is a run of {config.task}, not of {task}; name another --run.")
+    name = check_task(task).name
+    if config.task_name != name:
+        raise ConfigError(f"{run_dir} is a run of {config.task_name}, not of {name}; name another --run.")
     if config.image_size != image_size:
         raise ConfigError(
             f"The policy of {run_dir} sees images of {config.image_size} px, not {image_size}; name another."

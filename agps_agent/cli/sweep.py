@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
         split = own.index("--")
         own, passed_on = own[:split], own[split + 1 :]
     options = parse_options(SweepOptions, own, prog="agps sweep")
-    check_task(options.task)
+    task = check_task(options.task)
     check_at_least(1, jobs=options.jobs)
     plans = {method: combine(method, None, None, None, default=method) for method in options.methods}
     staged = [method for method, plan in plans.items() if plan.learner.needs_demonstrations]
@@ -52,7 +52,7 @@ def run(argv: Sequence[str]) -> int:
     sweep = Sweep(
         task=options.task,
         cells=cells(options.methods, options.demos, options.seeds),
-        directory=options.out or Path("runs") / f"{options.task}-sweep",
+        directory=options.out or Path("runs") / f"{task.name}-sweep",
         jobs=options.jobs,
         arguments=tuple(passed_on),
     )

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,13 +10,12 @@ import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
 from agps_agent.cli.progress_bar import ProgressDisplay
-from agps_agent.cli.tasks import check_task
-from agps_agent.run.config import RunConfig, fixed_changes, load_config, start_values
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
+from agps_agent.run.config import RunConfig, check_fits, fixed_changes, load_config, start_values
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.algorithm import ALGORITHMS
 from rl.errors import AgpsError, ConfigError
-from rl.tasks import TASK_NAMES
 
 PROG = "agps train"
 
@@ -32,6 +31,8 @@ class TrainOptions:
     """franka: command nothing for ten seconds, and draw on the camera image what would be commanded."""
     json: bool = False
     """Print the summary as one JSON object on stdout; the progress goes to stderr."""
+    task_options: TaskOptions = field(default_factory=dict)
+    """What to change about the task."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def run(argv: Sequence[str]) -> int:
     config = options.config
     if config.env is None:
         check_task(config.task)
-        config.task_options.overrides(config.task)  # refuses options of another task before anything is made
+        check_fits(config)
     path = config.run_dir or config.default_run_dir()
     if options.dry_run:
         return _dry_run(options, path)
@@ -74,23 +75,35 @@ def run(argv: Sequence[str]) -> int:
 def read_options(argv: Sequence[str]) -> TrainOptions:
     """Return the options, on top of what task, method and preset start from, or of the run to resume."""
     first = peek_options(_First, argv, prog=PROG)
-    if first.resume:
-        if first.run_dir is None:
-            raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
-        saved = load_config(RunDirectory.open(first.run_dir))
+    if first.resume and first.run_dir is None:
+        raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
+    saved = load_config(RunDirectory.open(first.run_dir)) if first.resume and first.run_dir is not None else None
+    if saved is not None:
         for name in ("method", "algorithm", "helper", "offline"):
             if getattr(first, name) is not None:
                 _refuse_change(name, getattr(first, name), getattr(saved, name))
-        return parse_options(
-            TrainOptions, one_spelling(argv, saved.algorithm), prog=PROG, default=TrainOptions(config=saved)
-        )
-    # Which argument is the task only the whole parse can tell; the first that could be one nearly always is.
-    guess = next((argument for argument in argv if argument in TASK_NAMES), None)
-    options = _parse_from(argv, first, guess)
-    return options if options.config.task in (guess, None) else _parse_from(argv, first, options.config.task)
+
+    def start(task: str | None) -> TrainOptions:
+        return TrainOptions(config=saved or _start(first, task))
+
+    if first.env is not None or (saved is not None and saved.env is not None):  # what looks like a task is none
+        started = start(None)
+        return parse_options(TrainOptions, one_spelling(argv, started.config.algorithm), prog=PROG, default=started)
+    default = None if saved is None else saved.task
+    options = parse_for_task(
+        TrainOptions,
+        argv,
+        prog=PROG,
+        default=default,
+        start=start,
+        task_of=lambda parsed: parsed.config.task,
+        spelled=lambda argv, started: one_spelling(argv, started.config.algorithm),
+    )
+    task_options = {**({} if saved is None else saved.task_options), **options.task_options}
+    return replace(options, config=options.config.model_copy(update={"task_options": task_options}))
 
 
-def _parse_from(argv: Sequence[str], first: _First, task: str | None) -> TrainOptions:
+def _start(first: _First, task: str | None) -> RunConfig:
     values = start_values(
         task,
         first.method,
@@ -104,10 +117,7 @@ def _parse_from(argv: Sequence[str], first: _First, task: str | None) -> TrainOp
         env=first.env,
     )
     # Not validated: the task is still missing where there is no environment, and tyro asks for it.
-    start = RunConfig.model_construct(**{"task": tyro.MISSING, **values})
-    return parse_options(
-        TrainOptions, one_spelling(argv, values["algorithm"]), prog=PROG, default=TrainOptions(config=start)
-    )
+    return RunConfig.model_construct(**{"task": tyro.MISSING, **values})
 
 
 def one_spelling(argv: Sequence[str], algorithm: str) -> list[str]:

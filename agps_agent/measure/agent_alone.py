@@ -124,8 +124,8 @@ def run_agent_alone(
 
 
 def _with_horizon(config: RunConfig, factor: float) -> RunConfig:
-    horizon = config.task_options.horizon or get_task(config.task).horizon
-    options = config.task_options.model_copy(update={"horizon": max(1, round(factor * horizon))})
+    horizon = config.task_options.get("horizon") or get_task(config.task).horizon
+    options = {**config.task_options, "horizon": max(1, round(factor * horizon))}
     return config.model_copy(update={"task_options": options})
 
 

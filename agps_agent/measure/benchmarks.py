@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,6 @@ from agps_agent.models.server import serve_model
 from agps_agent.run.build import build_asker, build_encoder, build_env, build_supervisor
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.task_options import TaskOptions
 from agps_agent.state import AgentContext, AgentSettings
 from agps_agent.supervisor import SupervisorConfig
 from rl.envs.factory import make_env
@@ -29,6 +28,7 @@ from rl.envs.manipulation import ManipulationEnv
 from rl.loop import RolloutLoop
 from rl.robots.base import CONTROL_RATE_HZ
 from rl.supervisor import Supervisor
+from rl.tasks.base import simulated
 from rl.types import FloatArray
 from tools.memory import EpisodicMemory, MemoryRecord
 
@@ -52,7 +52,9 @@ def bench_agent(task: str, *, vlm: str, vlm_model: str | None, questions: int) -
 
         async def ask_all(model: RecordedModel) -> list[Answer]:
             contexts = [
-                AgentContext(scene=scene, model=model, profile=asker.chat.profile, settings=settings)
+                AgentContext(
+                    scene=scene, model=model, profile=asker.chat.profile, settings=settings, task_prompt=asker.words
+                )
                 for scene in scenes
             ]
             return [await ask(asker.graph, context) for context in contexts]
@@ -143,7 +145,7 @@ def bench_realtime(
     }
 
 
-def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: TaskOptions) -> Numbers:
+def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: Mapping[str, Any]) -> Numbers:
     """Return how often what memory recalls fits the scene it is recalled for, by threshold of similarity.
 
     Every scene of the first half is remembered as if help had succeeded there; for each of the others memory is asked.
@@ -161,11 +163,11 @@ def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: Ta
     config = RunConfig(task=task, task_options=task_options)
     env, threshold = build_env(config), config.agent.recall_similarity
     encoder = build_encoder(env.task)
-    with tempfile.TemporaryDirectory() as folder, EpisodicMemory(folder, encoder.dim, task) as memory:
+    with tempfile.TemporaryDirectory() as folder, EpisodicMemory(folder, encoder.dim, env.task.name) as memory:
         places: dict[str, FloatArray] = {}
         for seed in range(scenes):
             embedding, places_now = _look(env, encoder, seed)
-            record = MemoryRecord(task=task, mode="guide", embedding=embedding, calibration_hash="bench")
+            record = MemoryRecord(task=env.task.name, mode="guide", embedding=embedding, calibration_hash="bench")
             record_id = memory.remember(record)
             memory.mark(record_id, success=True)
             places[record_id] = places_now
@@ -175,7 +177,7 @@ def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: Ta
             id: [bool(np.abs(there - here).max() <= tolerance_m) for _, here in asked] for id, there in places.items()
         }
         numbers: Numbers = {
-            "task": task,
+            "task": env.task.name,
             "scenes": scenes,
             "tolerance_mm": 1000 * tolerance_m,
             "threshold": threshold,
@@ -192,8 +194,8 @@ def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: Ta
 def _look(env: ManipulationEnv, encoder: Encoder, seed: int) -> tuple[FloatArray, FloatArray]:
     """Return the embedding at the start of an episode, and where the task's points are. Shapes (k,) and (n, 3), [m]."""
     _, info = env.reset(seed=seed)
-    truth = env.truth()
-    return encoder.encode(info["observation"].images), np.stack([truth[name] for name in sorted(env.task.landmarks)])
+    truth, landmarks = env.truth(), simulated(env.task).landmarks
+    return encoder.encode(info["observation"].images), np.stack([truth[name] for name in sorted(landmarks)])
 
 
 def _run(env: Stamped, supervisor: Supervisor, steps: int) -> None:

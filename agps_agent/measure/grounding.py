@@ -20,7 +20,6 @@ from rl.errors import ConfigError
 from rl.robots.mujoco import MujocoBackend
 from rl.rollout import Act, Moment, last_of, run_episode
 from rl.tasks import get_task
-from rl.tasks.expert import expert_in
 from rl.types import FloatArray, RGBDFrame
 from tools.errors import ToolError
 from tools.scene import Scene
@@ -138,7 +137,7 @@ def _scenes(env: ManipulationEnv, seed: int, scenes: int, absent: int, progresse
 
 def _clumsy(env: ManipulationEnv, rng: np.random.Generator) -> Act:
     """Return the scripted expert with noise and slips of the gripper."""
-    expert = expert_in(env)
+    expert = env.expert()
 
     def act(now: Moment) -> npt.NDArray[np.float32]:
         action = expert(now.observation, env.truth()).astype(np.float64)

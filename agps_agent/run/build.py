@@ -31,7 +31,7 @@ from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
 from agps_agent.tracing.client import tracers
 from agps_agent.tracing.truth import Truths, save_truth
-from prompts.loader import load_prompt
+from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.demonstrations import load_demos, record_demos, save_demos
@@ -50,7 +50,6 @@ from rl.process import prepare_process, set_apart
 from rl.rewards.classifier import RewardClassifier
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
-from rl.tasks.expert import expert_in
 from rl.types import CONTROL_RATE_HZ, FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
@@ -254,7 +253,7 @@ def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
     """Return the task's environment on the chosen robot; `dry` only looks at a real one."""
     if config.robot != "sim":
         return open_dry(config) if dry else open_robot(config)
-    return make_env(config.task, image_size=config.image_size, **config.task_options.overrides(config.task))
+    return make_env(config.task, image_size=config.image_size, **config.task_overrides)
 
 
 @contextmanager
@@ -322,7 +321,8 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
     encoder = default_encoder(env.cameras)
-    graph, gate = build_graph(config.task), CallGate()
+    words = load_task_prompt(config.task if config.env_prompt is None else config.env_prompt)
+    graph, gate = build_graph(words), CallGate()
     memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
 
     async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
@@ -335,6 +335,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
             gate=gate,
             settings=config.agent,
             run=run.path.name,
+            task_prompt=words,
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
@@ -377,7 +378,7 @@ def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     if config.robot != "sim" and config.teleop != "simulated":
         return HumanSupervisor(open_hand(config, env.task))
     human: Hand = SimulatedHuman(
-        expert=expert_in(env),
+        expert=env.expert(),
         truth=env.truth,
         action_scale=env.action_scale,
         config=config.human,
@@ -400,7 +401,7 @@ def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicM
     """
     server = config.memory if config.memory and "://" in config.memory else None
     directory = run.memory if config.memory is None or server else Path(config.memory)
-    return EpisodicMemory(directory, dim=dim, task=config.task, server=server)
+    return EpisodicMemory(directory, dim=dim, task=config.task_name, server=server)
 
 
 def _check_camera(settings: AgentSettings, env: TrainingEnv) -> None:
@@ -441,6 +442,7 @@ class Asker:
     config: RunConfig
     chat: ChatModel
     graph: Graph
+    words: TaskPrompt
     _env: ManipulationEnv | None = None
 
     def scene_at(self, seed: int) -> Scene:
@@ -453,7 +455,11 @@ class Asker:
     def ask(self, scene: Scene, *, mode: ModeRequest) -> Answer:
         """Return what the agent advises."""
         context = AgentContext(
-            scene=scene, model=self.chat.model, profile=self.chat.profile, settings=self.config.agent
+            scene=scene,
+            model=self.chat.model,
+            profile=self.chat.profile,
+            settings=self.config.agent,
+            task_prompt=self.words,
         )
         return asyncio.run(ask(self.graph, context, mode=mode))
 
@@ -478,8 +484,9 @@ def build_asker(config: RunConfig) -> Asker:
         ConfigError: If the task has no prompt, or the URL does not answer.
     """
     prepare_process(config.threads)
+    words = load_task_prompt(config.task)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    return Asker(config=config, chat=chat, graph=build_graph(config.task))
+    return Asker(config=config, chat=chat, graph=build_graph(words), words=words)
 
 
 def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:

@@ -24,8 +24,8 @@ from agps_agent.detectors import FloatConfig, StallConfig
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
 from agps_agent.run.environment import FOREIGN, arguments_of
+from agps_agent.run.field_options import check_options, field_values
 from agps_agent.run.methods import HELPERS, Plan, combine
-from agps_agent.run.task_options import TaskOptions
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
 from rl.algorithm import ALGORITHMS
@@ -40,8 +40,9 @@ from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
 from rl.robots.station import load_station
-from rl.tasks import TASK_NAMES, get_task
-from rl.tasks.base import Recipe
+from rl.tasks.base import Recipe, Task, simulated
+from rl.tasks.expert import has_expert, make_expert
+from rl.tasks.registry import TASKS, get_task, load_task
 
 Robot = Literal["sim", "franka"]
 Reward = Literal["truth", "classifier", "keys"]
@@ -82,7 +83,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: tyro.conf.Positional[str]
-    """Task to learn: usb_insertion, knot_hanging or towel_folding."""
+    """Task to learn: a name that `agps tasks` lists, package.module:Name or ./file.py:Name."""
     env: str | None = None
     """Learn in somebody else's Gymnasium environment in place of a task: an id, package.module:id, package.module:Name
     or ./file.py:Name. Leave TASK out."""
@@ -175,8 +176,8 @@ class RunConfig(BaseModel):
     record_every: Annotated[int, Field(ge=0), MayChange] = 10
     """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
 
-    task_options: TaskOptions = TaskOptions()
-    """What to change about the task."""
+    task_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
+    """What to change about the task: values by option, in millimetres and degrees."""
     algorithm_options: SerializeAsAny[GuidedConfig] = DrQConfig()
     """The algorithm's own settings; they start from --preset and the task's recipe. Those of an algorithm with a short
     name may go by it, as in --drq.gamma."""
@@ -198,21 +199,22 @@ class RunConfig(BaseModel):
     def _start_from_recipe(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        said = {name: values.get(name) for name in ("method", "algorithm", "helper", "offline")}
         try:
-            combine(**said, default=_recipe_of(values.get("task"), values.get("env")).method)
+            start = start_values(
+                values.get("task"),
+                values.get("method"),
+                values.get("preset", "tuned"),
+                algorithm=values.get("algorithm"),
+                helper=values.get("helper"),
+                offline=values.get("offline"),
+                robot=values.get("robot", "sim"),
+                station=values.get("station"),
+                # A finished run is read long after its demonstrations were moved: it knows how many there were.
+                demos_dir=values.get("demos_dir") if "demos" not in values else None,
+                env=values.get("env"),
+            )
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        start = start_values(
-            values.get("task"),
-            preset_name=values.get("preset", "tuned"),
-            robot=values.get("robot", "sim"),
-            station=values.get("station"),
-            # A finished run is read long after its demonstrations were moved: it knows how many there were.
-            demos_dir=values.get("demos_dir") if "demos" not in values else None,
-            env=values.get("env"),
-            **said,
-        )
         # Settings of an algorithm may stand under its name. Earlier versions saved those of all, of which one counts.
         named = {name: value for name, value in values.items() if name in ALGORITHMS and name not in cls.model_fields}
         given = values.get("algorithm_options", named.get(start["algorithm"]))
@@ -237,7 +239,6 @@ class RunConfig(BaseModel):
             ("--robot", self.robot != "sim"),
             ("--reward", self.reward != "truth"),
             ("--reward-model", self.reward_model is not None),
-            ("--task-options", self.task_options != TaskOptions()),
             ("--helper human", self.helper == "human"),
         ):
             if is_other:
@@ -256,6 +257,22 @@ class RunConfig(BaseModel):
         if not isinstance(options, plan.learner.config_class):
             raise ValueError(f"{plan.algorithm} wants a {plan.learner.config_class.__name__}")
         return options
+
+    @field_validator("task")
+    @classmethod
+    def _holds_anywhere(cls, task: str) -> str:
+        return TASKS.reference(task)
+
+    @field_validator("task_options")
+    @classmethod
+    def _belong_to_the_task(cls, options: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        task = info.data.get("task")
+        if task is None or not options:
+            return {}
+        if info.data.get("env") is not None:
+            raise ValueError("these are for AGPS's own tasks; leave them out with --env")
+        kind = load_task(task)
+        return check_options(kind, options, flag="task-options", name=kind.name)
 
     @field_validator("demos")
     @classmethod
@@ -284,6 +301,16 @@ class RunConfig(BaseModel):
         return vlm
 
     @property
+    def task_name(self) -> str:
+        """Name of the task, which folders and the memory have, however the task was found."""
+        return self.task if self.env is not None else load_task(self.task).name
+
+    @property
+    def task_overrides(self) -> dict[str, Any]:
+        """The fields of the task that change, in metres and radians."""
+        return field_values(load_task(self.task), self.task_options)
+
+    @property
     def plan(self) -> Plan:
         """What the method does."""
         return Plan(algorithm=self.algorithm, helper=self.helper, offline=self.offline)
@@ -293,12 +320,12 @@ class RunConfig(BaseModel):
         """Classifier that training is rewarded by; None where it is the truth, or a person."""
         if self.reward != "classifier":
             return None
-        return self.reward_model or default_classifier(self.task, self.robot)
+        return self.reward_model or default_classifier(self.task_name, self.robot)
 
     def default_run_dir(self) -> Path:
         """Return where the run is written when --run-dir is not given."""
         arm = "" if self.robot == "sim" else f"{self.robot}-"
-        return Path("runs") / self.task / f"{arm}{folder_name(self.method)}-demos{self.demos}-seed{self.seed}"
+        return Path("runs") / self.task_name / f"{arm}{folder_name(self.method)}-demos{self.demos}-seed{self.seed}"
 
 
 def start_values(
@@ -318,7 +345,8 @@ def start_values(
 
     What is unknown decides nothing here: validation reports it.
     """
-    recipe = _recipe_of(task, env)
+    known = None if env is not None else _known(task)
+    recipe = FOREIGN if env is not None else Recipe() if known is None else known.recipe
     plan = combine(method, algorithm, helper, offline, default=recipe.method)
     values: dict[str, Any] = {
         "method": plan.method,
@@ -336,16 +364,12 @@ def start_values(
     if env is not None:
         values["task"] = short_name(env)
     if robot == "franka":
-        values |= _on_a_robot(task, Path(station or "station.toml"))
+        values |= _on_a_robot(known, Path(station or "station.toml"))
+    if known is not None and not has_expert(known):
+        values["demos"] = 0
     if demos_dir is not None:
         values["demos"] = recorded_count(Path(demos_dir))
     return values
-
-
-def _recipe_of(task: str | None, env: str | None) -> Recipe:
-    if env is not None:
-        return FOREIGN
-    return get_task(task).recipe if task in TASK_NAMES else Recipe()
 
 
 def learner_settings(plan: Plan, preset_name: str, recipe: Recipe) -> GuidedConfig:
@@ -359,13 +383,21 @@ def learner_settings(plan: Plan, preset_name: str, recipe: Recipe) -> GuidedConf
     return preset(kind, preset_name, {} if told is None else differences(told))
 
 
-def _on_a_robot(task: str | None, station: Path) -> dict[str, Any]:
+def _known(task: str | None) -> Task | None:
+    """Return a task; None where there is none: whoever needs it says so."""
+    try:
+        return None if task is None else get_task(task)
+    except ConfigError:
+        return None
+
+
+def _on_a_robot(task: Task | None, station: Path) -> dict[str, Any]:
     """Return what is different where every step takes a tenth of a second and somebody stands by."""
     try:
         is_emulated = load_station(station).truth is not None
     except ConfigError:  # reported when the station is opened
         is_emulated = False
-    judged = "classifier" if task is not None and default_classifier(task, "franka").is_file() else "keys"
+    judged = "classifier" if task is not None and default_classifier(task.name, "franka").is_file() else "keys"
     return {
         "demos": 0,
         "max_minutes": 120.0,
@@ -392,6 +424,20 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         leaves |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return leaves
+
+
+def check_fits(config: RunConfig) -> None:
+    """Refuse what the task cannot do, before anything is made.
+
+    Raises:
+        ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
+    """
+    task = get_task(config.task, **config.task_overrides)
+    human_is_simulated = config.plan.helper == "human" and (config.robot == "sim" or config.teleop == "simulated")
+    if config.robot == "sim":
+        simulated(task)
+    if human_is_simulated or (config.robot == "sim" and config.demos > 0 and config.demos_dir is None):
+        make_expert(task)
 
 
 def save_config(config: RunConfig, run: RunDirectory) -> None:

@@ -13,7 +13,6 @@ from agps_agent.run.build import build_env
 from agps_agent.run.config import RunConfig
 from agps_agent.run.hardware import open_hand, open_keys, open_robot, station_of
 from agps_agent.run.signals import saving, terminated_like_ctrl_c
-from agps_agent.run.task_options import TaskOptions
 from rl.demonstrations import DemoFolder, demonstrate
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
@@ -81,7 +80,7 @@ def record(
         ConfigError: If nobody can demonstrate or judge there.
         HardwareFault: If the arm could not be recovered.
     """
-    options = TaskOptions(horizon=horizon)
+    options = {"horizon": horizon}
     with ExitStack() as opened:
         if robot == "sim":
             if by not in (None, "expert"):
@@ -128,7 +127,7 @@ def open_moved_arm(
     station: Path,
     robot_ip: str | None,
     speed: float,
-    task_options: TaskOptions,
+    task_options: Mapping[str, Any],
 ) -> Iterator[MovedArm]:
     """Yield the arm of a station for a recording; it is stopped at the end, whatever happens.
 
@@ -147,7 +146,7 @@ def open_moved_arm(
     by = by or ("expert" if is_emulated else "spacemouse")
     if by == "expert":
         described.require_truth("--by expert", "use spacemouse or gamepad")
-    options = task_options.model_dump(exclude_none=True)
+    options = {name: value for name, value in task_options.items() if value is not None}
     held: dict[str, str] = {"teleop": by if by in ("spacemouse", "gamepad") else "simulated"}
     if by == "policy":  # nobody's device is needed, on hardware neither
         held = {"method": "serl"}

@@ -47,7 +47,7 @@ def dry_run(config: RunConfig, folder: Path, *, steps: int = STEPS) -> dict[str,
             violations.update(moment.info["violations"])
         metrics = env.metrics()
     return {
-        "task": config.task,
+        "task": config.task_name,
         "folder": str(folder),
         "steps": steps,
         "agent": agent,

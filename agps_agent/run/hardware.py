@@ -36,7 +36,7 @@ def station_of(config: RunConfig) -> StationConfig:
 
 def task_at(config: RunConfig, station: StationConfig) -> Task:
     """Return the task as it is on a station's table."""
-    return get_task(config.task, **{**station.task, **config.task_options.overrides(config.task)})
+    return get_task(config.task, **{**station.task, **config.task_overrides})
 
 
 def open_robot(config: RunConfig, *, keys: "KeyReader | None" = None) -> RobotEnv:

@@ -267,7 +267,7 @@ class TrainingLog:
         """Return the headline numbers."""
         counts = self.session.supervisor.metrics()
         return {
-            "task": self.config.task,
+            "task": self.config.task_name,
             "method": self.config.method,
             "seed": self.config.seed,
             "demos": self.config.demos,

@@ -1,11 +1,11 @@
 """Labelled frames from the arm of a station, for a reward classifier that knows its table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from agps_agent.run.demonstrations import MovedArm, Mover, open_moved_arm
 from agps_agent.run.signals import saving
-from agps_agent.run.task_options import TaskOptions
 from rl.errors import ConfigError
 from rl.rewards.classifier.collecting import Policy, collect_episodes
 from rl.rewards.classifier.frames import FrameEpisode, FrameFolder
@@ -31,7 +31,7 @@ def record_frames(
     station: Path,
     robot_ip: str | None,
     speed: float,
-    task_options: TaskOptions,
+    task_options: Mapping[str, Any],
     policy: Policy | None,
     say: Say,
 ) -> list[FrameEpisode]:

@@ -14,7 +14,7 @@ from rl.envs.images import Channels, Pictures, entries, flat_size, image_layout
 from rl.envs.watchable import Watched, missing, name_of
 from rl.episodes import STATE
 from rl.errors import ConfigError
-from rl.types import FloatArray, Observation
+from rl.types import Expert, FloatArray, Observation
 
 Obs = dict[str, npt.NDArray[Any]]
 
@@ -145,7 +145,7 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         self.observation_space: spaces.Dict = spaces.Dict(seen)  # type: ignore[override]
         self._low, self._high, self._whole = _action_bounds(env.action_space, name)
         self.action_space = spaces.Box(-1.0, 1.0, self._low.shape, np.float32)
-        self.watched = None if missing(self) else Watched(self)
+        self.watched = None if missing(self) else Watched(env)
         """The environment as supervisors see it; None where it is not `Watchable`."""
         self._step = 0
 
@@ -171,6 +171,18 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         is_success = self._is_success(info, float(reward), bool(terminated))
         seen, info = self._seen(observation, info, is_success=is_success, executed=executed)
         return seen, float(reward), bool(terminated), bool(truncated), info
+
+    def truth(self) -> Mapping[str, FloatArray]:
+        """Return named points that only a simulator knows; none where the environment does not tell."""
+        return {} if self.watched is None else self.watched.truth()
+
+    def expert(self) -> Expert:
+        """Refuse: nobody here can demonstrate it.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"{self.task.name} has no scripted expert; name a folder of demonstrations (--demos-dir).")
 
     def _chosen(self, option: str, keys: tuple[str, ...] | None, found: tuple[str, ...]) -> tuple[str, ...]:
         """Return the entries that are named, else those that were found."""

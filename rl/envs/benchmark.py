@@ -16,7 +16,7 @@ def bench_env(task: str, *, image_size: int = 128, steps: int = 300, seed: int =
     Rates are per second of CPU time of the whole process, software rendering threads included: one core's work.
 
     Args:
-        task: One of `rl.tasks.TASK_NAMES`.
+        task: As in `make_env`.
         image_size: Side of the policy images, [px].
         steps: Control steps to time, random actions.
         seed: Seed of starts and actions.

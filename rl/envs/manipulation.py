@@ -8,11 +8,13 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from rl.errors import ConfigError
 from rl.guard import GuardLimits, guard_target
 from rl.robots.base import CONTROL_RATE_HZ, Backend
 from rl.tasks.base import Task
+from rl.tasks.expert import make_expert
 from rl.transforms import apply_delta, matrix_to_rotvec, pose_difference
-from rl.types import Box, FloatArray, Observation, RGBDFrame, RobotState
+from rl.types import Box, Expert, FloatArray, Observation, RGBDFrame, RobotState
 
 Reference = Literal["commanded", "measured"]
 
@@ -193,6 +195,19 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
     def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
         """Return full-resolution RGB-D of the named agent cameras, of all if None; the default one is the first."""
         return self._backend.capture(cameras)
+
+    def expert(self) -> Expert:
+        """Return the task's scripted expert.
+
+        Raises:
+            ConfigError: If it has none, or nobody tells it here where things are.
+        """
+        if not self.knows_truth:
+            raise ConfigError(
+                f"The scripted expert of {self.task.name} must know where things are, and a real table tells nobody; "
+                "use a simulation or an emulated station, or somebody with a device in the hand."
+            )
+        return make_expert(self.task)
 
     def truth(self) -> Mapping[str, FloatArray]:
         """Return named points that only a simulator knows, base frame, (3,), [m]: for experts, tests and benchmarks."""

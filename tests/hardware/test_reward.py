@@ -8,7 +8,6 @@ import pytest
 
 from agps_agent.cli.main import main
 from agps_agent.run.demonstrations import open_moved_arm
-from agps_agent.run.task_options import TaskOptions
 from rl.envs import make_env
 from rl.rewards.classifier.collecting import DemonstratesAndUndoes, collect_episodes, run_actor
 from rl.rewards.classifier.frames import save_frames
@@ -26,7 +25,7 @@ def test_frames_of_the_arm_become_the_reward_of_a_run(emulator, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     began_s = time.monotonic()
     where = {"station": emulator.station, "robot_ip": None, "speed": 1.0}
-    with open_moved_arm(NAME, None, seed=0, image_size=64, **where, task_options=TaskOptions()) as arm:
+    with open_moved_arm(NAME, None, seed=0, image_size=64, **where, task_options={}) as arm:
         assert arm.by == "expert"
         expert, rng = make_expert(arm.env.task), np.random.default_rng(0)
         shown = run_actor(arm.env, DemonstratesAndUndoes(expert, rng), seed=0)

@@ -19,7 +19,9 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.run.build import build_chat_model
 from agps_agent.state import USER_TRIGGER, AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.tracing.truth import load_truth
+from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl.errors import ConfigError
+from rl.files import read_json_object
 from rl.types import FloatArray, Prune
 from tools.scene import Scene, load_scene
 
@@ -84,6 +86,20 @@ def load_queries(folder: Path) -> list[Query]:
     if not found:
         raise ConfigError(f"There are no recorded questions in {folder}; name a run directory of `agps train`.")
     return [_load_query(path) for path in found]
+
+
+def recorded_task(folder: Path, queries: Sequence[Query]) -> TaskPrompt:
+    """Return what the agent is told about the task of recorded questions: as their run found it, else by its name.
+
+    Raises:
+        ConfigError: If they are of several tasks, or nobody knows the task here.
+    """
+    names = {query.scene.task for query in queries}
+    if len(names) > 1:
+        raise ConfigError(f"{folder} holds questions of {', '.join(sorted(names))}; name one run.")
+    saved = folder / "config.json"
+    config = read_json_object(saved).get("config", {}) if saved.is_file() else {}
+    return load_task_prompt(config.get("task") or names.pop())
 
 
 def replay(queries: Sequence[Query], variant: Variant, progress: Callable[[int], None] | None = None) -> list[Score]:
@@ -194,15 +210,27 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def build_variant(name: str, *, task: str, vlm: str, vlm_model: str | None, settings: AgentSettings) -> Variant:
+def build_variant(
+    name: str, *, task: str | TaskPrompt, vlm: str, vlm_model: str | None, settings: AgentSettings
+) -> Variant:
     """Return a prompt and model to ask recorded questions with.
+
+    Args:
+        name: How it is called in the comparison.
+        task: Name or reference of the task, or what the agent is told about it.
+        vlm: `embedded`, or the base URL of an OpenAI-compatible server.
+        vlm_model: Model name at that server.
+        settings: Limits of a question, and the versions of prompts.
 
     Raises:
         ConfigError: If a prompt has no such version, or the URL does not answer.
     """
+    for prompt, version in settings.prompt_versions.items():
+        load_prompt(prompt, version)
+    words = task if isinstance(task, TaskPrompt) else load_task_prompt(task)
     chat = build_chat_model(vlm, name=vlm_model, settings=settings)
 
     def context(scene: Scene) -> AgentContext:
-        return AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings)
+        return AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings, task_prompt=words)
 
-    return Variant(name=name, graph=build_graph(task), context=context)
+    return Variant(name=name, graph=build_graph(words), context=context)

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rl.demonstrations import mistaken
 from rl.errors import ConfigError
 from rl.rewards.classifier.frames import FrameEpisode
 from rl.rollout import Moment, run_episode
-from rl.tasks.base import Task
-from rl.tasks.expert import expert_in, mistaken
+from rl.tasks.base import SimulatedTask, Task, simulated
 from rl.types import Expert, FloatArray, Observation
 
 if TYPE_CHECKING:  # environments may use a classifier
@@ -124,7 +124,7 @@ class Misses:
 
     source = "miss"
 
-    def __init__(self, expert: Expert, rng: np.random.Generator, task: Task) -> None:
+    def __init__(self, expert: Expert, rng: np.random.Generator, task: SimulatedTask) -> None:
         self._rng = rng
         names = np.array(sorted(task.landmarks))
         chosen = rng.random(len(names)) < 0.5
@@ -246,7 +246,7 @@ def collect_episodes(
     Raises:
         ConfigError: If the expert hardly ever succeeds.
     """
-    expert = expert_in(env)
+    expert = env.expert()
     shares = SHARES if policy is None else SHARES_WITH_POLICY
     given = dict.fromkeys(shares, 0)
     found = missing = episodes = 0
@@ -286,7 +286,7 @@ def rollouts_of(
     """Return the rollouts of one start: two of kind `expert`, one of kind `miss`, `random` or `policy`."""
     if kind == "miss":
         for _ in range(MISS_ATTEMPTS):
-            missed = run_actor(env, Misses(expert, rng, env.task), seed=seed)
+            missed = run_actor(env, Misses(expert, rng, simulated(env.task)), seed=seed)
             if not missed.success.any():
                 break
         return [missed]

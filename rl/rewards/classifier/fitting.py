@@ -24,7 +24,7 @@ from rl.rewards.classifier.classifier import (
 from rl.rewards.classifier.frames import LabelledFrames
 from rl.rewards.classifier.metrics import calibrated_loss, choose_threshold, confusion, platt
 from rl.rewards.classifier.network import RewardNetwork
-from rl.tasks.registry import get_task
+from rl.tasks.registry import load_task
 from rl.types import ByteArray
 from rl.widths import check_width
 
@@ -215,7 +215,8 @@ def shift_images(frames: ByteArray, pad: int, corners: npt.NDArray[np.int64]) ->
 
 def _state_entries(frames: LabelledFrames, config: FitConfig) -> tuple[int, ...]:
     if config.state is None:
-        return GRIPPER_ENTRIES if get_task(frames.task).has_gripper else ()
+        actions = load_task(frames.task).actions if frames.actions is None else frames.actions
+        return GRIPPER_ENTRIES if actions == 7 else ()
     size = frames.state.shape[1]
     for entry in config.state:
         if not 0 <= entry < size:

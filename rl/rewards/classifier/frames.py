@@ -73,6 +73,8 @@ class LabelledFrames:
     """Name of the episode, `folder/episode_NNN`. Shape (N,)."""
     split: npt.NDArray[np.str_]
     """Split of the episode. Shape (N,)."""
+    actions: int | None = None
+    """Size of the task's action; None in folders of before it was written down: that of the registered task."""
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -208,6 +210,7 @@ def _manifest(
     splits = assign_splits(groups, held_out=held_out, validation=validation, rng=np.random.default_rng(seed))
     return {
         "task": env.task.name,
+        "actions": env.task.actions,
         "robot": robot,
         "config": dataclasses.asdict(env.task),
         "cameras": [camera.name for camera in env.task.policy_cameras],
@@ -256,7 +259,7 @@ def load_frames(folders: Sequence[Path], *, task: str) -> LabelledFrames:
                 parts[name].append(np.full(len(episode["success"]), value))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     images = {camera: arrays.pop(camera) for camera in cameras}
-    return LabelledFrames(task=task, images=images, **arrays)
+    return LabelledFrames(task=task, images=images, actions=manifests[0].get("actions"), **arrays)
 
 
 def _read_manifest(folder: Path, task: str) -> dict[str, Any]:

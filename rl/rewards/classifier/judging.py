@@ -12,7 +12,6 @@ from rl.rewards.classifier.classifier import RewardClassifier
 from rl.rewards.classifier.collecting import Policy, rollouts_of
 from rl.rewards.classifier.frames import BoolArray, FrameEpisode, LabelledFrames
 from rl.rewards.classifier.metrics import Confusion, ReliabilityBin, average_precision, confusion, reliability
-from rl.tasks.expert import expert_in
 
 if TYPE_CHECKING:  # environments may use a classifier
     from rl.envs.manipulation import ManipulationEnv
@@ -140,7 +139,7 @@ def judge_rollouts(
         policy: Policy of an earlier run that acts in a part of them.
         report: Called after each start with the number of rollouts so far.
     """
-    expert = expert_in(env)
+    expert = env.expert()
     kinds = KINDS if policy is None else (*KINDS, "policy")
     judged: list[JudgedRollout] = []
     start = 0

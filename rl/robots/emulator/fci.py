@@ -31,7 +31,7 @@ from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.emulator.pace import run_free
 from rl.robots.emulator.shared import SharedScene
 from rl.robots.emulator.world import TIMESTEP_S, World
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask
 from rl.types import FloatArray
 
 ERRORS = {"joint_reflex": 6, "cartesian_reflex": 7, "communication_constraints_violation": 25}
@@ -384,7 +384,7 @@ class ArmProcess:
     _held_q: FloatArray = field(default_factory=lambda: np.zeros(7))
 
 
-def run_arm(task: Task, seed: int, hostname: str | None, memory: Any, connection: Any) -> None:
+def run_arm(task: SimulatedTask, seed: int, hostname: str | None, memory: Any, connection: Any) -> None:
     """Be the arm's process: say the address, then run until the other end of the connection closes.
 
     Args:

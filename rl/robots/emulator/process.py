@@ -30,7 +30,7 @@ from rl.robots.emulator.pace import Pace
 from rl.robots.emulator.profiles import CameraProfile, header, task_cameras
 from rl.robots.emulator.shared import SharedScene
 from rl.robots.mujoco import apply_variation, build_model, nominal_arrays
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask
 
 FAULTS = ("reflex", "freeze", "die", "slow", "force", "gripper", "camera_stall", "clear")
 """What `FAULT` knows."""
@@ -48,7 +48,7 @@ _logger = logging.getLogger(__name__)
 class EmulatorConfig:
     """What the process is started with."""
 
-    task: Task
+    task: SimulatedTask
     profiles: tuple[CameraProfile, ...]
     seed: int = 0
     port: int = 0

@@ -21,7 +21,7 @@ from rl.robots.emulator.client import EmulatorClient
 from rl.robots.emulator.process import HOST, EmulatorConfig
 from rl.robots.emulator.profiles import CameraProfile, check_profiles, default_profiles
 from rl.robots.emulator.station import write_station
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask
 from rl.types import FloatArray
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Emulator:
     """An FR3 with gripper and cameras over a task's scene, behind the real protocols.
 
     ```python
-    with Emulator(get_task("usb_insertion")) as emulator:
+    with Emulator(UsbInsertion()) as emulator:
         station = load_station(emulator.station)
     ```
 
@@ -43,7 +43,7 @@ class Emulator:
 
     def __init__(
         self,
-        task: Task,
+        task: SimulatedTask,
         *,
         station: Path | None = None,
         cameras: Sequence[CameraProfile] | None = None,

@@ -13,7 +13,7 @@ from rl.robots import panda
 from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.emulator.profiles import CameraProfile, task_cameras
 from rl.robots.rendering import mounted_pose
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask, Task
 
 MAX_AGE_S = 0.5
 """Age limit of emulated frames, [s]: they come at 10 Hz, on cores that others use too."""
@@ -21,7 +21,7 @@ MAX_AGE_S = 0.5
 
 def write_station(
     path: Path,
-    task: Task,
+    task: SimulatedTask,
     profiles: Sequence[CameraProfile],
     *,
     ip: str,

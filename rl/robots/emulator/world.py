@@ -9,7 +9,7 @@ from rl.robots import panda
 from rl.robots.base import CLOSED_BELOW
 from rl.robots.grasp import Grasp
 from rl.robots.mujoco import apply_variation, build_model, nominal_arrays
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask
 from rl.types import FloatArray
 
 TIMESTEP_S = 0.001
@@ -28,7 +28,7 @@ class World:
     Gravity is compensated in the model, as the arm does it by itself: no torque means no motion.
     """
 
-    def __init__(self, task: Task, *, seed: int = 0) -> None:
+    def __init__(self, task: SimulatedTask, *, seed: int = 0) -> None:
         """Compile the scene with the arm at the task's home."""
         self._task = task
         self.model: Any = build_model(task, timestep_s=TIMESTEP_S)

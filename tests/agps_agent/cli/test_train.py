@@ -35,7 +35,8 @@ def train_argv(run_dir: Path, *more: str) -> list[str]:
 def test_nested_settings_are_options() -> None:
     argv = ["usb_insertion", "--drq.gamma", "0.5", "--float.alpha", "0.2", "--task-options.clearance-mm", "0.4"]
     config = read_options(argv).config
-    assert (config.algorithm_options.gamma, config.detector.alpha, config.task_options.clearance_mm) == (0.5, 0.2, 0.4)
+    assert (config.algorithm_options.gamma, config.detector.alpha) == (0.5, 0.2)
+    assert config.task_options == {"clearance_mm": 0.4}
 
 
 def test_preset_is_where_the_learner_starts_from() -> None:
@@ -53,9 +54,9 @@ def test_task_and_method_decide_what_the_options_start_from(monkeypatch: pytest.
 
 def test_name_of_a_task_elsewhere_on_the_line_is_not_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UsbInsertion, "recipe", Recipe(demos=7))
-    monkeypatch.setattr("agps_agent.cli.train.TASK_NAMES", ("other", "usb_insertion"))
-    config = read_options(["--run-dir", "other", "usb_insertion"]).config
-    assert (config.task, config.demos) == ("usb_insertion", 7)
+    moved = ["--task-options.port-jitter-mm", "3"]
+    config = read_options(["--run-dir", "knot_hanging", "usb_insertion", *moved]).config
+    assert (config.task, config.demos, config.task_options) == ("usb_insertion", 7, {"port_jitter_mm": 3.0})
 
 
 def test_resumed_run_takes_its_settings_from_the_disk(run_dir: Path) -> None:
@@ -79,7 +80,7 @@ def test_resumed_run_keeps_its_seed(run_dir: Path, capsys: pytest.CaptureFixture
         (["--reward-model", "other.pt"], "reward_model = None, not other.pt"),
         (["--mode", "guide"], "mode = auto, not guide"),
         (["--float.alpha", "0.2"], "detector.alpha = None, not 0.2"),
-        (["--drq.gamma", "0.5"], "drq.gamma = 0.92, not 0.5"),
+        (["--drq.gamma", "0.5"], "algorithm_options.gamma = 0.92, not 0.5"),
         (["--memory", "elsewhere"], "memory = None, not elsewhere"),
     ],
 )

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from agps_agent.measure.benchmarks import bench_agent, bench_memory, bench_realtime, rate_numbers
-from agps_agent.run.task_options import TaskOptions
 
 
 def test_numbers_of_a_rate_worked_by_hand() -> None:
@@ -34,6 +33,6 @@ def test_graph_is_timed_beside_the_model() -> None:
 @pytest.mark.parametrize(("jitter_mm", "precision"), [(None, 1.0), (20.0, 0.0)])
 def test_recall_fits_where_nothing_moves_and_not_where_the_port_does(jitter_mm: float | None, precision: float) -> None:
     """A thumbnail of the wrist view says nothing of a port that moved: that is what the benchmark is for."""
-    options = TaskOptions(port_jitter_mm=jitter_mm)
+    options = {"port_jitter_mm": jitter_mm}
     numbers = bench_memory("usb_insertion", scenes=2, tolerance_m=1e-4, task_options=options)
     assert (numbers["recalled@0.60"], numbers["precision@0.60"]) == (1.0, precision)

@@ -7,12 +7,12 @@ from agps_agent.measure import grounding as grounding_benchmark
 from agps_agent.measure.grounding import SUBJECTS, bench_grounding
 from prompts.loader import task_names
 from rl.errors import ConfigError
-from rl.tasks import TASK_NAMES
+from rl.tasks import TASKS
 from tests.agps_agent.scenes import LEFT, PORT, camera, draw
 
 
 def test_every_task_has_a_benchmark() -> None:
-    assert set(SUBJECTS) == set(TASK_NAMES) == set(task_names())
+    assert set(SUBJECTS) == set(TASKS.names) == set(task_names())
 
 
 @pytest.mark.parametrize("task", sorted(SUBJECTS))

@@ -6,7 +6,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import rl.envs
 from rl.envs import make_env
-from rl.tasks import TASK_NAMES, UsbInsertion
+from rl.tasks import TASKS, UsbInsertion
 from rl.tasks.expert import make_expert
 
 
@@ -36,7 +36,7 @@ def _action(**components):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("robot", ["fake", "mujoco"])
-@pytest.mark.parametrize("task", TASK_NAMES)
+@pytest.mark.parametrize("task", TASKS.names)
 def test_environment_passes_the_public_checkers(task, robot):
     env = make_env(task, robot=robot, render_mode="rgb_array")
     check_env(env, skip_render_check=True)
@@ -58,7 +58,7 @@ def test_registered_name_gives_the_environment():
     env.close()
 
 
-@pytest.mark.parametrize("task", TASK_NAMES)
+@pytest.mark.parametrize("task", TASKS.names)
 def test_same_seed_gives_the_same_bits_again_and_in_a_new_instance(task):
     first, second = make_env(task), make_env(task)
     _run(second, seed=1)
