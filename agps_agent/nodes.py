@@ -30,7 +30,6 @@ from agps_agent.state import (
     Trigger,
     intervention_to_guidance,
 )
-from prompts.loader import load_task_prompt
 from rl.errors import AgpsError
 from rl.types import Box, Guide, Prune
 from tools.answers import DecideModeAnswer, Mode, PlanAnswer
@@ -219,7 +218,7 @@ def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
         AgentFault: If they give neither a box nor waypoints.
         ValidationError: If the plan is none; one that was recalled may be of another version.
     """
-    task, mode = load_task_prompt(context.scene.task), state["mode"]
+    task, mode = context.words, state["mode"]
     calls = PlanAnswer.model_validate(state["plan"]).calls
     points = _from_state(state["keypoints"])
     allowed, defaults = task.tools[mode], task.tool_defaults

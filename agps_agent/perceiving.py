@@ -7,7 +7,7 @@ from agps_agent.models.parsing import ReplyError
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.second_look import look_closer
 from agps_agent.state import AgentContext, AgentFault, Reason
-from prompts.loader import TaskPrompt, load_task_prompt
+from prompts.loader import TaskPrompt
 from rl.types import RGBDFrame
 from tools.agreement import disagreement_m
 from tools.answers import KeypointAnswer, PerceiveAnswer
@@ -64,7 +64,7 @@ async def _in_view(context: AgentContext, frame: RGBDFrame) -> dict[str, Point]:
             where it says.
         ToolFailed: If there is no depth at one.
     """
-    task = load_task_prompt(context.scene.task)
+    task = context.words
     pixels = await look(context, frame)
     if context.settings.second_look:
         pixels = await look_closer(look, context, frame, pixels)
@@ -84,7 +84,7 @@ def measure(context: AgentContext, frame: RGBDFrame, label: str, uv: tuple[float
     Raises:
         ToolFailed: If there is no depth.
     """
-    behind_m = load_task_prompt(context.scene.task).behind_m.get(label, 0.0)
+    behind_m = context.words.behind_m.get(label, 0.0)
     radius = context.settings.depth_radius_px
     return locate_keypoint(context.scene, frame.name, label, uv, radius=radius, behind_m=behind_m)
 
@@ -95,7 +95,7 @@ async def look(context: AgentContext, frame: RGBDFrame) -> dict[str, tuple[float
     Raises:
         AgentFault: If it gives no useful answer.
     """
-    prompt, task = context.prompt("perceive"), load_task_prompt(context.scene.task)
+    prompt, task = context.prompt("perceive"), context.words
     height, width = frame.rgb.shape[:2]
     system, user = prompt.render(
         task_description=task.description,

@@ -44,22 +44,20 @@ async def test_labels_count_in_any_case_and_the_exact_one_first() -> None:
     assert exact["port_left"] == tuple(seen()["keypoints"][0]["point_2d"])
 
 
-async def test_keypoint_that_may_be_hidden_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(perceiving, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
+async def test_keypoint_that_may_be_hidden_is_left_out() -> None:
     answer = seen()
     answer["keypoints"][1] |= {"point_2d": None, "visible": False}
-    assert list(await perceiving.find_keypoints(context(answer))) == ["port_left"]
+    assert list(await perceiving.find_keypoints(context(answer, words=RIGHT_MAY_BE_HIDDEN))) == ["port_left"]
 
 
 @pytest.mark.parametrize("hidden", [["port_left"], ["port_left", "port_right"]])
-async def test_keypoint_that_the_task_needs_is_not_left_out(hidden: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(perceiving, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
+async def test_keypoint_that_the_task_needs_is_not_left_out(hidden: list[str]) -> None:
     answer = seen()
     for entry in answer["keypoints"]:
         if entry["label"] in hidden:
             entry |= {"point_2d": None, "visible": False}
     with pytest.raises(AgentFault, match=f"does not see {', '.join(hidden)}"):
-        await perceiving.find_keypoints(context(answer))
+        await perceiving.find_keypoints(context(answer, words=RIGHT_MAY_BE_HIDDEN))
 
 
 def test_keypoint_out_of_reach_is_left_out_only_if_the_task_can_do_without() -> None:
@@ -69,13 +67,12 @@ def test_keypoint_out_of_reach_is_left_out_only_if_the_task_can_do_without() -> 
         perceiving._reachable(found, load_task_prompt("usb_insertion"), context())
 
 
-def test_keypoint_inside_of_something_lies_behind_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keypoint_inside_of_something_lies_behind_what_is_measured() -> None:
     at = context()
     uv = tuple(project(at.frame, LEFT[np.newaxis])[0])
     surface = perceiving.measure(at, at.frame, "port_left", uv).xyz
     inside = replace(load_task_prompt("usb_insertion"), behind_m={"port_left": 0.01})
-    monkeypatch.setattr(perceiving, "load_task_prompt", lambda task: inside)
-    moved = perceiving.measure(at, at.frame, "port_left", uv).xyz - surface
+    moved = perceiving.measure(context(words=inside), at.frame, "port_left", uv).xyz - surface
     assert moved @ at.frame.T_base_cam[:3, 2] == pytest.approx(0.01)
 
 
