@@ -228,7 +228,7 @@ def build_variant(
     for prompt, version in settings.prompt_versions.items():
         load_prompt(prompt, version)
     words = task if isinstance(task, TaskPrompt) else load_task_prompt(task)
-    chat = build_chat_model(vlm, name=vlm_model, settings=settings)
+    chat = build_chat_model(vlm, name=vlm_model, settings=settings, tasks=(words,))
 
     def context(scene: Scene) -> AgentContext:
         return AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings, task_prompt=words)
