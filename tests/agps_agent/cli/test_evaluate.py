@@ -54,7 +54,7 @@ def test_agent_alone_says_its_failures_in_words(asked: list[Any], capsys: pytest
     assert "10 of 20 episodes succeed (50%" in (out := capsys.readouterr().out)
     assert out.endswith("Failures: 7 missed grasp, 3 horizon.\n")
     config, options = asked[0]
-    assert (options["max_questions"], config.task_options.towel_jitter_mm) == (2, 10.0)
+    assert (options["max_questions"], config.task_options) == (2, {"towel_jitter_mm": 10.0})
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytes
         (["train", "usb_insert"], "did you mean usb_insertion?"),
         (["train", "usb_insertion", "--seed", "x"], "--seed: invalid literal for int()"),
         (["train", "usb_insertion", "--seed", "-1"], "--seed: Input should be greater than or equal to 0, got -1"),
-        (["train", "usb_insertion", "--method", "ppo"], "invalid choice 'ppo' for argument '--method'"),
+        (["train", "usb_insertion", "--method", "ppo"], "There is no method 'ppo'; use agps, serl"),
         (["train", "usb_insertion", "--methd", "serl"], "Did you mean --method?"),
         (["train", "usb_insertion", "--vlm", "gpt"], "--vlm: use `embedded` or a URL"),
         (["train", "usb_insertion", "--drq.gamma", "2"], "gamma is 2.0"),

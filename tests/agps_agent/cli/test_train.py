@@ -80,7 +80,7 @@ def test_resumed_run_keeps_its_seed(run_dir: Path, capsys: pytest.CaptureFixture
         (["--reward-model", "other.pt"], "reward_model = None, not other.pt"),
         (["--mode", "guide"], "mode = auto, not guide"),
         (["--float.alpha", "0.2"], "detector.alpha = None, not 0.2"),
-        (["--drq.gamma", "0.5"], "drq.gamma = 0.92, not 0.5"),
+        (["--drq.gamma", "0.5"], "algorithm_options.gamma = 0.92, not 0.5"),
         (["--memory", "elsewhere"], "memory = None, not elsewhere"),
     ],
 )

@@ -151,7 +151,7 @@ def test_value_out_of_range_is_refused(wrong: dict[str, object]) -> None:
 
 
 FIXED = {"task", "method", "robot", "demos", "seed", "preset", "image_size", "mode", "on_trigger", "store_guided"}
-FIXED |= {"reward", "learner", "final_policy"}
+FIXED |= {"algorithm", "helper", "offline", "reward", "learner", "final_policy"}
 SCALARS = [name for name, value in RunConfig(task="usb_insertion") if isinstance(value, bool | int | float | str)]
 
 
@@ -176,7 +176,7 @@ def test_change_within_a_part_of_the_settings_is_named_in_full() -> None:
 def test_demonstrations_that_cannot_be_read_are_not_none(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "demos.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"There are no demonstrations in|Cannot read"):
+    with pytest.raises(ValidationError, match=r"There are no demonstrations in|Cannot read"):
         RunConfig(task="usb_insertion", demos_dir=tmp_path)
 
 
