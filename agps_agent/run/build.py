@@ -277,8 +277,16 @@ def build_encoder(task: Task) -> Encoder:
     return default_encoder([camera.name for camera in task.policy_cameras])
 
 
-def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> ChatModel:
+def build_chat_model(
+    vlm: str, *, name: str | None, settings: AgentSettings, tasks: tuple[TaskPrompt, ...] = ()
+) -> ChatModel:
     """Return the embedded model, or the one behind an OpenAI-compatible URL.
+
+    Args:
+        vlm: `embedded`, or the URL.
+        name: Model at the URL.
+        settings: Limits of a question.
+        tasks: Words of tasks that the embedded model shall know beside the registered ones.
 
     Raises:
         ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
@@ -291,7 +299,7 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
             "leave it out, or give --vlm URL."
         )
     if vlm == "embedded":
-        return ChatModel(model=EmbeddedVLM(), profile=load_profile("embedded"), name="embedded")
+        return ChatModel(model=EmbeddedVLM(tasks=tasks), profile=load_profile("embedded"), name="embedded")
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
     served = open_chat_model(reach)
     return ChatModel(model=served.model, profile=served.profile, name=served.name)
@@ -322,7 +330,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     _check_camera(config.agent, env)
     words = load_task_prompt(config.task if config.env_prompt is None else config.env_prompt)
     tools = config.agent.toolbox(words)
-    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
+    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
     encoder = default_encoder(env.cameras)
     graph, gate = build_graph(words), CallGate()
     memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
@@ -491,7 +499,7 @@ def build_asker(config: RunConfig) -> Asker:
     prepare_process(config.threads)
     words = load_task_prompt(config.task)
     tools = config.agent.toolbox(words)
-    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
+    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
     return Asker(config=config, chat=chat, graph=build_graph(words), words=words, tools=tools)
 
 

@@ -433,10 +433,13 @@ def check_fits(config: RunConfig) -> None:
         ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
     """
     task = get_task(config.task, **config.task_overrides)
-    human_is_simulated = config.plan.helper == "human" and (config.robot == "sim" or config.teleop == "simulated")
-    if config.robot == "sim":
+    is_simulated = config.robot == "sim"
+    if is_simulated:
         simulated(task)
-    if human_is_simulated or (config.robot == "sim" and config.demos > 0 and config.demos_dir is None):
+    has_demos = config.demos_dir is not None or RunDirectory(config.run_dir or config.default_run_dir()).demos.exists()
+    shows = is_simulated and config.demos > 0 and not has_demos
+    helps = config.helper == "human" and (is_simulated or config.teleop == "simulated")
+    if shows or helps:
         make_expert(task)
 
 

@@ -238,7 +238,7 @@ def build_variant(
         load_prompt(prompt, version)
     words = task if isinstance(task, TaskPrompt) else load_task_prompt(task)
     tools = settings.toolbox(words)
-    chat = build_chat_model(vlm, name=vlm_model, settings=settings)
+    chat = build_chat_model(vlm, name=vlm_model, settings=settings, tasks=(words,))
 
     def context(scene: Scene) -> AgentContext:
         return AgentContext(
