@@ -1,7 +1,6 @@
 """The only file that builds and wires objects from a configuration. Everybody else is handed what they need."""
 
 import asyncio
-import dataclasses
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -15,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agps_agent.ask import Answer, ask, save_answer
-from agps_agent.detectors import Encoder, FloatConfig, StallRule, default_encoder
+from agps_agent.detectors import Encoder, FailureDetector, make_detector, make_encoder
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import CallGate
 from agps_agent.models.offline.embedded import EmbeddedVLM
@@ -252,9 +251,15 @@ def evaluation_env(config: RunConfig) -> Iterator[ManipulationEnv | ClassifierRe
         yield robot if robot.knows_truth else rewarded(config, robot)
 
 
-def build_encoder(task: Task) -> Encoder:
-    """Return the encoder that FLOAT and the memory share: it sees what the policy sees."""
-    return default_encoder([camera.name for camera in task.policy_cameras])
+def build_encoder(task: Task, name: str = "thumbnail") -> Encoder:
+    """Return the encoder that the detectors and the memory share: it sees what the policy sees."""
+    return make_encoder(name, [camera.name for camera in task.policy_cameras])
+
+
+def build_detectors(config: RunConfig, horizon: int) -> list[FailureDetector]:
+    """Return what watches rollouts of at most `horizon` control steps for the agent."""
+    settings = config.detector_settings
+    return [make_detector(name, horizon=horizon, config=settings.get(name)) for name in config.detectors]
 
 
 def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> ChatModel:
@@ -295,7 +300,8 @@ def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
     tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    encoder = build_encoder(env.task)
+    encoder = build_encoder(env.task, config.encoder)
+    detectors = build_detectors(config, env.task.horizon)
     words = load_task_prompt(config.task)
     graph, gate = build_graph(words), CallGate()
     memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
@@ -329,8 +335,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
         capture=capture,
         ask=ask_agent,
         encoder=encoder,
-        float_config=_bounded(config.detector, env.task.horizon),
-        stall_rule=StallRule(env.task.horizon, config.stall),
+        detectors=detectors,
         memory=memory,
         config=config.supervisor,
         seed=config.seed + SUPERVISOR_SEED,
@@ -377,11 +382,6 @@ def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:
     names = [camera.name for camera in env.task.agent_cameras]
     if settings.camera is not None and settings.camera not in names:
         raise ConfigError(f"The task has no camera {settings.camera!r} for the agent; it has {', '.join(names)}.")
-
-
-def _bounded(config: FloatConfig, horizon: int) -> FloatConfig:
-    """Return the detector's settings with the task's horizon: references that contain help may be as long as that."""
-    return config if config.horizon is not None else dataclasses.replace(config, horizon=horizon + 1)
 
 
 def capture_scene(env: ManipulationEnv) -> Scene:

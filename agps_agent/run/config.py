@@ -20,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from agps_agent.detectors import FloatConfig, StallConfig
+from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
+from agps_agent.detectors.base import load_detector
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
 from agps_agent.run.field_options import check_options, field_values
@@ -62,6 +63,10 @@ TESTED_PACKAGES = (
 
 _ADDRESS = re.compile(r"(//)?[^/]+:\d+(/.*)?")
 """Host and port without a scheme."""
+
+
+_OWN_SETTINGS = ("float", "stall")
+"""Detectors whose settings are fields of the run."""
 
 
 class MayChange:
@@ -169,8 +174,15 @@ class RunConfig(BaseModel):
     algorithm_options: SerializeAsAny[GuidedConfig] = DrQConfig()
     """The algorithm's own settings; they start from --preset and the task's recipe. Those of an algorithm with a short
     name may go by it, as in --drq.gamma."""
+    detectors: tuple[str, ...] = ("float", "stall")
+    """Failure detectors that wake the agent: float, stall, those of installed packages, package.module:Name or
+    ./file.py:Name. The first of those that fire at one step counts."""
+    detector_options: tyro.conf.Suppress[Mapping[str, Mapping[str, Any]]] = {}
+    """What to change about other detectors than float and stall: values by detector and option."""
+    encoder: str = "thumbnail"
+    """What turns images into what detectors and memory compare: thumbnail, dinov2, or one by its name as a detector."""
     detector: Annotated[FloatConfig, tyro.conf.arg(name="float")] = FloatConfig()
-    """The failure detector."""
+    """The failure detector FLOAT."""
     stall: StallConfig = StallConfig()
     """What watches until FLOAT has enough good rollouts to compare with."""
     supervisor: SupervisorConfig = SupervisorConfig()
@@ -234,6 +246,39 @@ class RunConfig(BaseModel):
         kind = load_task(task)
         return check_options(kind, options, flag="task-options", name=kind.name)
 
+    @field_validator("detectors")
+    @classmethod
+    def _are_detectors(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError(f"name at least one; there are {', '.join(DETECTORS.names)}")
+        if len(set(names)) < len(names):
+            raise ValueError("name each detector once")
+        for name in names:
+            load_detector(name)
+        return tuple(DETECTORS.reference(name) for name in names)
+
+    @field_validator("detector_options")
+    @classmethod
+    def _belong_to_detectors(
+        cls, options: Mapping[str, Mapping[str, Any]], info: ValidationInfo
+    ) -> Mapping[str, Mapping[str, Any]]:
+        checked = {}
+        for name, given in options.items():
+            known = info.data.get("detectors", ())
+            if name not in known or name in _OWN_SETTINGS:
+                raise ValueError(f"{name} is none of the run's detectors with options of this kind: {', '.join(known)}")
+            kind: Any = getattr(load_detector(name), "config_class", None)
+            if kind is None:
+                raise ValueError(f"the detector {name} has no options")
+            checked[name] = check_options(kind, given, flag=f"detector-options.{name}", name=name)
+        return checked
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_encoder(cls, name: str) -> str:
+        ENCODERS.load(name)
+        return ENCODERS.reference(name)
+
     @field_validator("demos")
     @classmethod
     def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
@@ -269,6 +314,15 @@ class RunConfig(BaseModel):
     def task_overrides(self) -> dict[str, Any]:
         """The fields of the task that change, in metres and radians."""
         return field_values(load_task(self.task), self.task_options)
+
+    @property
+    def detector_settings(self) -> dict[str, Any]:
+        """The settings of each detector that has some, by its name."""
+        settings: dict[str, Any] = {"float": self.detector, "stall": self.stall}
+        for name, given in self.detector_options.items():
+            kind: Any = getattr(load_detector(name), "config_class", None)
+            settings[name] = kind(**field_values(kind, given))
+        return settings
 
     @property
     def plan(self) -> Plan:
