@@ -161,10 +161,9 @@ class AgentSupervisor:
     def calibrate(self, demos: Sequence[Episode]) -> None:
         """Fit the detectors on demonstrations: per camera (T + 1, H, W, 3) uint8, beside what else an episode holds."""
         # The last frame is seen by no rollout: there is no decision left to review.
-        frames = (
-            [{c: demo[c][t] for c in self._encoder.cameras} for t in range(len(demo["action"]))] for demo in demos
-        )
-        self._watch.calibrate(self._encoder.encode_batch(steps) for steps in frames)
+        cameras = self._encoder.cameras
+        rollouts = ([{name: demo[name][t] for name in cameras} for t in range(len(demo["action"]))] for demo in demos)
+        self._watch.calibrate(self._encoder.encode_batch(steps) for steps in rollouts)
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""

@@ -2,7 +2,14 @@
 
 from agps_agent.detectors.base import DETECTORS, FailureDetector, Reading, make_detector
 from agps_agent.detectors.float.detector import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos
-from agps_agent.detectors.float.encoder import ENCODERS, DinoV2Encoder, Encoder, ThumbnailEncoder, default_encoder
+from agps_agent.detectors.float.encoder import (
+    ENCODERS,
+    DinoV2Encoder,
+    Encoder,
+    ThumbnailEncoder,
+    default_encoder,
+    make_encoder,
+)
 from agps_agent.detectors.float.transport import EmbeddingMismatch, IncrementalFloatIndex, float_index
 from agps_agent.detectors.float_watch import FloatWatch
 from agps_agent.detectors.stall import StallConfig, StallRule
@@ -29,4 +36,5 @@ __all__ = [
     "default_encoder",
     "float_index",
     "make_detector",
+    "make_encoder",
 ]

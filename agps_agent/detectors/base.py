@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from rl.errors import ConfigError
 from rl.registry import Registry
@@ -56,12 +56,12 @@ class FailureDetector(Protocol):
     """Watches rollouts. Derive from it: a detector gives `name` and `update`, and what else it needs.
 
     One is made per run, with the horizon of the task in control steps: `MyDetector(horizon)`. A detector that has
-    settings names their frozen dataclass as `config_class`, and is made with an instance: `MyDetector(horizon, config)`.
+    settings names their frozen dataclass as `config_class`, and is made with an instance of it:
+    `MyDetector(horizon, config)`.
     """
 
-    @property
-    def name(self) -> str:
-        """What triggers, logs and reports call it: lower-case letters, digits and _."""
+    name: ClassVar[str]
+    """What triggers, logs and reports call it: lower-case letters, digits and _."""
 
     @property
     def min_references(self) -> int:
@@ -119,6 +119,7 @@ def load_detector(name: str) -> type[FailureDetector]:
             f"{name} is no detector: derive a class from agps_agent.detectors.base.FailureDetector "
             "(docs/extend/detector.md)."
         )
+    check_name(kind)
     config = getattr(kind, "config_class", None)
     if config is not None and not (inspect.isclass(config) and is_dataclass(config)):
         raise ConfigError(
@@ -145,11 +146,10 @@ def make_detector(name: str, *, horizon: int, config: object | None = None) -> F
         made: FailureDetector = kind(horizon, *given)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"The detector {name} cannot be made: {error}.") from error
-    check_name(made)
     return made
 
 
-def check_name(detector: FailureDetector) -> None:
+def check_name(detector: FailureDetector | type[FailureDetector]) -> None:
     """Refuse a name that cannot be a key of the log.
 
     Raises:
@@ -157,7 +157,8 @@ def check_name(detector: FailureDetector) -> None:
     """
     name: Any = getattr(detector, "name", None)
     if not (isinstance(name, str) and _NAME.fullmatch(name)) or name == USER:
+        kind = detector if isinstance(detector, type) else type(detector)
         raise ConfigError(
-            f"The detector {type(detector).__name__} has the name {name!r}; give it one of lower-case letters, digits "
-            f"and _, and not {USER!r}."
+            f"The detector {kind.__name__} has the name {name!r}; give it one of lower-case letters, digits and _, and "
+            f"not {USER!r}."
         )

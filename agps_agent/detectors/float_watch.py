@@ -12,7 +12,7 @@ from rl.types import FloatArray, Observation
 class FloatWatch(FailureDetector):
     """Compares the embeddings of a rollout with those of good ones, see `FloatDetector`."""
 
-    name = "float"
+    name: ClassVar[str] = "float"
     config_class: ClassVar[type[FloatConfig]] = FloatConfig
 
     def __init__(self, horizon: int, config: FloatConfig | None = None) -> None:

@@ -36,7 +36,7 @@ class StallRule(FailureDetector):
     It fires at every step at which that is so, until it is re-armed: who asks decides how often.
     """
 
-    name = "stall"
+    name: ClassVar[str] = "stall"
     config_class: ClassVar[type[StallConfig]] = StallConfig
 
     def __init__(self, horizon: int, config: StallConfig | None = None) -> None:
@@ -59,7 +59,7 @@ class StallRule(FailureDetector):
         self._half_time_used |= self._is_late
 
     def update(self, observation: Observation, embedding: FloatArray | None = None) -> Reading:
-        """Add the newest observation and judge: the reason is `no_progress`, `half_time` or empty. Images do not count."""
+        """Add the newest observation and judge: the reason is `no_progress`, `half_time` or empty."""
         config = self.config
         self._positions.append(np.array(observation.robot.T_base_tcp[:3, 3], dtype=np.float64))
         self._is_late = observation.step >= config.horizon_fraction * self._horizon

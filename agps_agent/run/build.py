@@ -34,8 +34,8 @@ from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.demonstrations import load_demos, record_demos, save_demos
-from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
+from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
 from rl.episodes import Episode
@@ -43,7 +43,7 @@ from rl.errors import ConfigError
 from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner
 from rl.process import prepare_process, set_apart
-from rl.rewards.classifier import RewardClassifier
+from rl.rewards import Setting, make_reward
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
 from rl.types import CONTROL_RATE_HZ, FloatArray
@@ -72,7 +72,7 @@ class Session:
     config: RunConfig
     run: RunDirectory
     env: ManipulationEnv
-    eval_env: ManipulationEnv | ClassifierReward
+    eval_env: ManipulationEnv | JudgedEnv
     """A second simulator; on a robot the one that training uses, with the reward of training."""
     algorithm: GuidedAlgorithm
     supervisor: Supervisor
@@ -106,7 +106,7 @@ class Session:
     def demonstrations(self) -> Sequence[Episode]:
         """Return this run's demonstrations: from --demos-dir, or recorded by the scripted expert the first time."""
         config, folder = self.config, self.run.demos
-        env = self.env if isinstance(self.eval_env, ClassifierReward) else self.eval_env
+        env = self.env if isinstance(self.eval_env, JudgedEnv) else self.eval_env
         if config.demos == 0:
             return []
         if not folder.exists():
@@ -152,7 +152,7 @@ def _build_simulated_session(config: RunConfig, run: RunDirectory, opened: ExitS
     """Return what a training run in simulation needs: evaluations have an environment of their own."""
     env, eval_env = (opened.enter_context(closing(build_env(config))) for _ in range(2))
     supervisor = opened.enter_context(closing(build_supervisor(config, run, env)))
-    algorithm = build_algorithm(config, run, rewarded(config, env), supervisor)
+    algorithm = build_algorithm(config, run, rewarded(config, env, opened), supervisor)
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm)
     recorder = opened.enter_context(closing(build_recorder(config, run, env)))
@@ -173,7 +173,7 @@ def _build_robot_session(config: RunConfig, run: RunDirectory, opened: ExitStack
     robot = opened.enter_context(closing(open_robot(config, keys=keys)))
     confirm = Confirm(hold=robot.pause, suspend_keys=suspends(keys)) if config.confirm else None
     supervisor = opened.enter_context(closing(build_supervisor(config, run, robot, confirm=confirm)))
-    env = rewarded(config, robot)
+    env = rewarded(config, robot, opened)
     algorithm = build_algorithm(config, run, env, supervisor)
     algorithm.confirm = confirm
     if config.learner == "threaded":
@@ -204,7 +204,7 @@ def build_recorder(config: RunConfig, run: RunDirectory, env: ManipulationEnv) -
 
 
 def build_algorithm(
-    config: RunConfig, run: RunDirectory, env: ManipulationEnv | ClassifierReward, supervisor: Supervisor
+    config: RunConfig, run: RunDirectory, env: ManipulationEnv | JudgedEnv, supervisor: Supervisor
 ) -> GuidedAlgorithm:
     """Return what the method learns with."""
     vec_env = DummyVecEnv([lambda: env])
@@ -218,15 +218,18 @@ def build_algorithm(
     return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
 
 
-def rewarded(config: RunConfig, env: ManipulationEnv) -> ManipulationEnv | ClassifierReward:
+def rewarded(config: RunConfig, env: ManipulationEnv, opened: ExitStack) -> ManipulationEnv | JudgedEnv:
     """Return the environment with the reward to train on.
 
     Raises:
-        ConfigError: If the classifier cannot be read, or is of another task, camera or image size.
+        ConfigError: If the reward cannot be made, or does not fit the task, its cameras or the image size.
     """
-    if config.reward_file is None:
+    if not config.is_judged:
         return env
-    return ClassifierReward(env, RewardClassifier.load(config.reward_file))
+    setting = Setting(task=env.task, image_size=env.image_size, file=config.reward_file)
+    judged = JudgedEnv(env, make_reward(config.reward, setting, config.reward_settings))
+    opened.callback(judged.reward.close)
+    return judged
 
 
 def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
@@ -237,7 +240,7 @@ def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
 
 
 @contextmanager
-def evaluation_env(config: RunConfig) -> Iterator[ManipulationEnv | ClassifierReward]:
+def evaluation_env(config: RunConfig) -> Iterator[ManipulationEnv | JudgedEnv]:
     """Yield the environment to evaluate a policy in: by the truth, or where nobody knows it, by the run's reward."""
     with ExitStack() as opened:
         if config.robot == "sim":
@@ -248,7 +251,7 @@ def evaluation_env(config: RunConfig) -> Iterator[ManipulationEnv | ClassifierRe
         robot = open_robot(config, keys=open_keys(opened))
         opened.callback(robot.close)
         opened.callback(robot.halt)
-        yield robot if robot.knows_truth else rewarded(config, robot)
+        yield robot if robot.knows_truth else rewarded(config, robot, opened)
 
 
 def build_encoder(task: Task, name: str = "thumbnail") -> Encoder:
@@ -259,7 +262,7 @@ def build_encoder(task: Task, name: str = "thumbnail") -> Encoder:
 def build_detectors(config: RunConfig, horizon: int) -> list[FailureDetector]:
     """Return what watches rollouts of at most `horizon` control steps for the agent."""
     settings = config.detector_settings
-    return [make_detector(name, horizon=horizon, config=settings.get(name)) for name in config.detectors]
+    return [make_detector(name, horizon=horizon, config=settings[name]) for name in config.detectors]
 
 
 def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> ChatModel:

@@ -1,5 +1,6 @@
 """Everything that a run can be told: documented here, reachable from the command line, saved as config.json."""
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -24,7 +25,7 @@ from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
 from agps_agent.detectors.base import load_detector
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
-from agps_agent.run.field_options import check_options, field_values
+from agps_agent.run.field_options import check_options, field_values, made
 from agps_agent.run.methods import HELPERS, Plan, combine
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
@@ -37,13 +38,13 @@ from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
+from rl.rewards.base import REWARDS, OwnReward, load_reward
 from rl.robots.station import load_station
 from rl.tasks.base import Recipe, Task, simulated
 from rl.tasks.expert import has_expert, make_expert
 from rl.tasks.registry import TASKS, get_task, load_task
 
 Robot = Literal["sim", "franka"]
-Reward = Literal["truth", "classifier", "keys"]
 
 TESTED_PACKAGES = (
     "agps",
@@ -65,7 +66,7 @@ _ADDRESS = re.compile(r"(//)?[^/]+:\d+(/.*)?")
 """Host and port without a scheme."""
 
 
-_OWN_SETTINGS = ("float", "stall")
+OWN_SETTINGS = ("float", "stall")
 """Detectors whose settings are fields of the run."""
 
 
@@ -142,9 +143,12 @@ class RunConfig(BaseModel):
     store_guided: Literal["online", "both", "success"] = "success"
     """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
     if the episode succeeds). From the helper: both where a human helps, else success."""
-    reward: Reward = "truth"
-    """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth.
-    franka: truth only with an emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    reward: str = "truth"
+    """What training is rewarded by: the simulator's truth, what --reward-model sees (classifier), a reward of an
+    installed package, package.module:Name or ./file.py:Name. Evaluation is by truth. franka: truth only with an
+    emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    reward_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
+    """What to change about the reward: values by option."""
     reward_model: Path | None = None
     """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/
     on a robot."""
@@ -246,15 +250,30 @@ class RunConfig(BaseModel):
         kind = load_task(task)
         return check_options(kind, options, flag="task-options", name=kind.name)
 
+    @field_validator("reward")
+    @classmethod
+    def _is_reward(cls, name: str) -> str:
+        with _refusals_as_complaints():
+            load_reward(name)
+            return REWARDS.reference(name)
+
+    @field_validator("reward_options")
+    @classmethod
+    def _belong_to_the_reward(cls, options: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        if not options or "reward" not in info.data:
+            return {}
+        with _refusals_as_complaints():
+            return _checked(load_reward(info.data["reward"]), options, flag="reward-options")
+
     @field_validator("detectors")
     @classmethod
     def _are_detectors(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        with _refusals_as_complaints():
+            called = [load_detector(name).name for name in names]
         if not names:
             raise ValueError(f"name at least one; there are {', '.join(DETECTORS.names)}")
-        if len(set(names)) < len(names):
-            raise ValueError("name each detector once")
-        for name in names:
-            load_detector(name)
+        if len(set(called)) < len(called):
+            raise ValueError(f"name each detector once; these are called {', '.join(called)}")
         return tuple(DETECTORS.reference(name) for name in names)
 
     @field_validator("detector_options")
@@ -262,22 +281,21 @@ class RunConfig(BaseModel):
     def _belong_to_detectors(
         cls, options: Mapping[str, Mapping[str, Any]], info: ValidationInfo
     ) -> Mapping[str, Mapping[str, Any]]:
-        checked = {}
-        for name, given in options.items():
-            known = info.data.get("detectors", ())
-            if name not in known or name in _OWN_SETTINGS:
+        known = {load_detector(name).name: load_detector(name) for name in info.data.get("detectors", ())}
+        for name in options:
+            if name not in known or name in OWN_SETTINGS:
                 raise ValueError(f"{name} is none of the run's detectors with options of this kind: {', '.join(known)}")
-            kind: Any = getattr(load_detector(name), "config_class", None)
-            if kind is None:
-                raise ValueError(f"the detector {name} has no options")
-            checked[name] = check_options(kind, given, flag=f"detector-options.{name}", name=name)
-        return checked
+        with _refusals_as_complaints():
+            return {
+                name: _checked(known[name], given, flag=f"detector-options.{name}") for name, given in options.items()
+            }
 
     @field_validator("encoder")
     @classmethod
     def _is_encoder(cls, name: str) -> str:
-        ENCODERS.load(name)
-        return ENCODERS.reference(name)
+        with _refusals_as_complaints():
+            ENCODERS.load(name)
+            return ENCODERS.reference(name)
 
     @field_validator("demos")
     @classmethod
@@ -317,11 +335,14 @@ class RunConfig(BaseModel):
 
     @property
     def detector_settings(self) -> dict[str, Any]:
-        """The settings of each detector that has some, by its name."""
-        settings: dict[str, Any] = {"float": self.detector, "stall": self.stall}
-        for name, given in self.detector_options.items():
-            kind: Any = getattr(load_detector(name), "config_class", None)
-            settings[name] = kind(**field_values(kind, given))
+        """The settings of each detector, as `detectors` names it; None for one that has none."""
+        own: dict[str, Any] = {"float": self.detector, "stall": self.stall}
+        settings: dict[str, Any] = {}
+        for name in self.detectors:
+            kind: Any = load_detector(name)
+            config = getattr(kind, "config_class", None)
+            given = self.detector_options.get(kind.name, {})
+            settings[name] = own.get(name) or (None if config is None else made(config, given))
         return settings
 
     @property
@@ -330,9 +351,20 @@ class RunConfig(BaseModel):
         return Plan(algorithm=self.algorithm, helper=self.helper, offline=self.offline)
 
     @property
+    def is_judged(self) -> bool:
+        """Whether training is rewarded by something that sees, not by the truth or a person."""
+        return not issubclass(load_reward(self.reward), OwnReward)
+
+    @property
+    def reward_settings(self) -> Any:
+        """The settings of the reward; None where it has none."""
+        kind: Any = getattr(load_reward(self.reward), "config_class", None)
+        return None if kind is None else made(kind, self.reward_options)
+
+    @property
     def reward_file(self) -> Path | None:
-        """Classifier that training is rewarded by; None where it is the truth, or a person."""
-        if self.reward != "classifier":
+        """What the reward was fitted to, for one that reads a file; None where it is the truth, or a person."""
+        if not self.is_judged:
             return None
         return self.reward_model or default_classifier(self.task_name, self.robot)
 
@@ -418,6 +450,27 @@ def _on_a_robot(task: Task | None, station: Path) -> dict[str, Any]:
         "reward": "truth" if is_emulated else judged,
         "confirm": not is_emulated and is_first_run(station),
     }
+
+
+@contextlib.contextmanager
+def _refusals_as_complaints() -> Iterator[None]:
+    """Let pydantic name the field of what is refused inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+def _checked(kind: Any, options: Mapping[str, Any], *, flag: str) -> dict[str, Any]:
+    """Return the options of a detector or a reward, checked.
+
+    Raises:
+        ConfigError: If it has none of these, or a value is out of bounds.
+    """
+    config = getattr(kind, "config_class", None)
+    if config is None:
+        raise ConfigError(f"--{flag}: {kind.__name__} has no options.")
+    return check_options(config, options, flag=flag, name=kind.__name__)
 
 
 def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:

@@ -173,6 +173,11 @@ def field_values(kind: Kind, given: Mapping[str, Any], *, start: Any = None) -> 
     return values
 
 
+def made(kind: Kind, given: Mapping[str, Any]) -> Any:
+    """Return an instance of a dataclass with what options change about its defaults."""
+    return kind(**field_values(kind, given))
+
+
 def changed(settings: SettingsT, given: Mapping[str, Any]) -> SettingsT:
     """Return a dataclass instance with what options change about it."""
     kind: Kind = type(settings)

@@ -276,7 +276,7 @@ class TrainingLog:
             "triggers_per_10_rollouts": 10.0 * self.triggered_episodes / max(self.episodes, 1),
             "steps_to_80": self._steps_to(0.8),
             "steps_to_100": self._steps_to(1.0),
-            **({"reward_errors": dict(self.reward_errors)} if self.config.reward == "classifier" else {}),
+            **({"reward_errors": dict(self.reward_errors)} if self.config.is_judged else {}),
             "counters": counts,
             **self._hardware(),
         }

@@ -214,7 +214,7 @@ def concatenate_views(features: Sequence[npt.NDArray[np.float32]]) -> Embedding:
 
 
 def dinov2(cameras: Sequence[str]) -> Encoder:
-    """Return DINOv2 ViT-S/14 from the hub or its cache: two views of it keep up with 10 Hz, those of ViT-B/14 do not."""
+    """Return DINOv2 ViT-S/14 from the hub or its cache: three times as fast as ViT-B/14, see `DinoV2Encoder`."""
     return DinoV2Encoder("dinov2-small", cameras=cameras)
 
 
