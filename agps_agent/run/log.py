@@ -18,6 +18,7 @@ from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.evaluation import EvaluationResult, evaluate
 from rl.loop import Step
+from rl.supervisor import Reading
 from rl.types import EpisodeOutcome
 
 SUCCESS_WINDOW = 20
@@ -82,6 +83,7 @@ class TrainingLog:
                 human_s=counts.get("human_s", 0.0),
                 elapsed_s=self.wall_clock_s,
                 phase=phase,
+                detector="float" if reading is None else reading.name,
                 pretrain_steps=self.pretrain_steps,
                 max_pretrain_steps=self.config.pretrain_steps,
             )
@@ -97,7 +99,7 @@ class TrainingLog:
             step.info["observation"],
             env_step=session.algorithm.num_timesteps,
             episode=self.episodes,
-            drift=None if reading is None else Drift(reading.index, reading.threshold),
+            drift=_drift(reading),
             active=session.algorithm.loop.active,
         )
         if step.outcome is not None:
@@ -283,3 +285,10 @@ class TrainingLog:
 
     def _steps_to(self, rate: float) -> int | None:
         return next((steps for steps, reached in self.curve if reached >= rate), None)
+
+
+def _drift(reading: Reading | None) -> Drift | None:
+    """Return what a detector measures, for the recording; None where none does."""
+    if reading is None or reading.index is None or reading.threshold is None:
+        return None
+    return Drift(reading.index, reading.threshold)
