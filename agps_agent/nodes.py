@@ -335,18 +335,25 @@ def _recalled_keypoint(record: MemoryRecord) -> KeypointState:
 
 def _situation(trigger: Trigger, scene: Scene) -> str:
     """Return what woke the agent and where the arm is, as prompt text."""
-    why = {
-        "float": f"The failure detector's index {trigger['index']:.3f} exceeds its limit {trigger['threshold']:.3f}",
-        "stall": "The attempt makes no progress (stall)",
-        "user": "A person asks for help",
-    }[trigger["kind"]]
-    parts = [f"{why}, at step {trigger['step']} of the attempt."]
+    parts = [f"{_why(trigger)}, at step {trigger['step']} of the attempt."]
     if "last_plan" in trigger:
         parts.append(f"Your last plan ended: {trigger['last_plan']}.")
     if "alone" in trigger:
         successes, attempts = trigger["alone"]
         parts.append(f"By itself the robot completed {successes} of its last {attempts} attempts.")
     return " ".join([*parts, describe_robot(scene)])
+
+
+def _why(trigger: Trigger) -> str:
+    """Return what woke the agent: the words for ours, and for another detector its own."""
+    if trigger["kind"] == "float":
+        return f"The failure detector's index {trigger['index']:.3f} exceeds its limit {trigger['threshold']:.3f}"
+    if trigger["kind"] == "stall":
+        return "The attempt makes no progress (stall)"
+    if trigger["kind"] == "user":
+        return "A person asks for help"
+    reason = f": {' '.join(trigger['reason'].split())}" if trigger.get("reason") else " sees a failure"
+    return f"The failure detector {trigger['kind']}{reason}"
 
 
 def _to_state(point: Point) -> KeypointState:

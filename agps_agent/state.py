@@ -113,9 +113,10 @@ class AgentSettings(CallLimits):
 class Trigger(TypedDict):
     """What woke the agent."""
 
-    kind: Literal["float", "stall", "user"]
+    kind: str
+    """Name of the failure detector, or `user`."""
     index: float
-    """FLOAT's index when it fired; 0 for the other kinds."""
+    """The detector's index when it fired; 0 from one that does not measure."""
     threshold: float
     step: int
     """Control step of the rollout."""
@@ -125,6 +126,8 @@ class Trigger(TypedDict):
     """Successes of the policy without help, and over how many of its newest rollouts."""
     last_plan: NotRequired[str]
     """How the waypoints of the question before ended, in the same rollout."""
+    reason: NotRequired[str]
+    """Why the detector fired, in a few words."""
 
 
 USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)

@@ -1,7 +1,6 @@
 """The only file that builds and wires objects from a configuration. Everybody else is handed what they need."""
 
 import asyncio
-import dataclasses
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -14,7 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agps_agent.ask import Answer, ask, save_answer
-from agps_agent.detectors import Encoder, FloatConfig, StallRule, default_encoder
+from agps_agent.detectors import Encoder, FailureDetector, make_detector, make_encoder
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import CallGate
 from agps_agent.models.offline.embedded import EmbeddedVLM
@@ -37,8 +36,8 @@ from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.demonstrations import load_demos, record_demos, save_demos
 from rl.envs.adapter import AdaptedEnv
-from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
+from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.opening import open_env
 from rl.envs.robot import RobotEnv
@@ -48,7 +47,7 @@ from rl.errors import ConfigError
 from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner
 from rl.process import prepare_process, set_apart
-from rl.rewards.classifier import RewardClassifier
+from rl.rewards import Setting, make_reward
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
 from rl.types import CONTROL_RATE_HZ, FloatArray
@@ -80,7 +79,7 @@ class Session:
     config: RunConfig
     run: RunDirectory
     env: TrainingEnv
-    eval_env: TrainingEnv | ClassifierReward
+    eval_env: TrainingEnv | JudgedEnv
     """A second simulator; on a robot the one that training uses, with the reward of training."""
     algorithm: GuidedAlgorithm
     supervisor: Supervisor
@@ -114,7 +113,7 @@ class Session:
     def demonstrations(self) -> Sequence[Episode]:
         """Return this run's demonstrations: from --demos-dir, or recorded by the scripted expert the first time."""
         config, folder = self.config, self.run.demos
-        env = self.env if isinstance(self.eval_env, ClassifierReward) else self.eval_env
+        env = self.env if isinstance(self.eval_env, JudgedEnv) else self.eval_env
         if config.demos == 0:
             return []
         if not folder.exists():
@@ -161,7 +160,7 @@ def _build_simulated_session(config: RunConfig, run: RunDirectory, opened: ExitS
     """Return what a training run in simulation needs: evaluations have an environment of their own."""
     env, eval_env = (opened.enter_context(closing(build_training_env(config))) for _ in range(2))
     supervisor = opened.enter_context(closing(build_supervisor(config, run, env)))
-    algorithm = build_algorithm(config, run, rewarded(config, env), supervisor)
+    algorithm = build_algorithm(config, run, rewarded(config, env, opened), supervisor)
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm)
     recorder = opened.enter_context(closing(build_recorder(config, run, env)))
@@ -182,7 +181,7 @@ def _build_robot_session(config: RunConfig, run: RunDirectory, opened: ExitStack
     robot = opened.enter_context(closing(open_robot(config, keys=keys)))
     confirm = Confirm(hold=robot.pause, suspend_keys=suspends(keys)) if config.confirm else None
     supervisor = opened.enter_context(closing(build_supervisor(config, run, robot, confirm=confirm)))
-    env = rewarded(config, robot)
+    env = rewarded(config, robot, opened)
     algorithm = build_algorithm(config, run, env, supervisor)
     algorithm.confirm = confirm
     if config.learner == "threaded":
@@ -213,7 +212,7 @@ def build_recorder(config: RunConfig, run: RunDirectory, env: TrainingEnv) -> Re
 
 
 def build_algorithm(
-    config: RunConfig, run: RunDirectory, env: TrainingEnv | ClassifierReward, supervisor: Supervisor
+    config: RunConfig, run: RunDirectory, env: TrainingEnv | JudgedEnv, supervisor: Supervisor
 ) -> GuidedAlgorithm:
     """Return what the method learns with."""
     vec_env = DummyVecEnv([lambda: env])
@@ -227,15 +226,18 @@ def build_algorithm(
     return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
 
 
-def rewarded(config: RunConfig, env: TrainingEnv) -> TrainingEnv | ClassifierReward:
+def rewarded(config: RunConfig, env: TrainingEnv, opened: ExitStack) -> TrainingEnv | JudgedEnv:
     """Return the environment with the reward to train on; somebody else's has its own.
 
     Raises:
-        ConfigError: If the classifier cannot be read, or is of another task, camera or image size.
+        ConfigError: If the reward cannot be made, or does not fit the task, its cameras or the image size.
     """
-    if config.reward_file is None or isinstance(env, AdaptedEnv):
+    if not config.is_judged or isinstance(env, AdaptedEnv):
         return env
-    return ClassifierReward(env, RewardClassifier.load(config.reward_file))
+    setting = Setting(task=env.task, image_size=env.image_size, file=config.reward_file)
+    judged = JudgedEnv(env, make_reward(config.reward, setting, config.reward_settings))
+    opened.callback(judged.reward.close)
+    return judged
 
 
 def build_training_env(config: RunConfig) -> TrainingEnv:
@@ -258,7 +260,7 @@ def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
 
 
 @contextmanager
-def evaluation_env(config: RunConfig) -> Iterator[TrainingEnv | ClassifierReward]:
+def evaluation_env(config: RunConfig) -> Iterator[TrainingEnv | JudgedEnv]:
     """Yield the environment to evaluate a policy in: by the truth, or where nobody knows it, by the run's reward."""
     with ExitStack() as opened:
         if config.robot == "sim":
@@ -269,12 +271,18 @@ def evaluation_env(config: RunConfig) -> Iterator[TrainingEnv | ClassifierReward
         robot = open_robot(config, keys=open_keys(opened))
         opened.callback(robot.close)
         opened.callback(robot.halt)
-        yield robot if robot.knows_truth else rewarded(config, robot)
+        yield robot if robot.knows_truth else rewarded(config, robot, opened)
 
 
-def build_encoder(task: Task) -> Encoder:
-    """Return the encoder that FLOAT and the memory share: it sees what the policy sees."""
-    return default_encoder([camera.name for camera in task.policy_cameras])
+def build_encoder(task: Task, name: str = "thumbnail") -> Encoder:
+    """Return the encoder that the detectors and the memory share: it sees what the policy sees."""
+    return make_encoder(name, [camera.name for camera in task.policy_cameras])
+
+
+def build_detectors(config: RunConfig, horizon: int) -> list[FailureDetector]:
+    """Return what watches rollouts of at most `horizon` control steps for the agent."""
+    settings = config.detector_settings
+    return [make_detector(name, horizon=horizon, config=settings[name]) for name in config.detectors]
 
 
 def build_chat_model(
@@ -331,7 +339,8 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     words = load_task_prompt(config.task if config.env_prompt is None else config.env_prompt)
     tools = config.agent.toolbox(words)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
-    encoder = default_encoder(env.cameras)
+    encoder = make_encoder(config.encoder, env.cameras)
+    detectors = build_detectors(config, env.horizon)
     graph, gate = build_graph(words), CallGate()
     memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
 
@@ -365,8 +374,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         capture=capture,
         ask=ask_agent,
         encoder=encoder,
-        float_config=_bounded(config.detector, env.horizon),
-        stall_rule=StallRule(env.horizon, config.stall),
+        detectors=detectors,
         memory=memory,
         config=config.supervisor,
         seed=config.seed + SUPERVISOR_SEED,
@@ -425,11 +433,6 @@ def _check_camera(settings: AgentSettings, env: TrainingEnv) -> None:
         names = [frame.name for frame in Watched(env).capture()]
     if settings.camera not in names:
         raise ConfigError(f"The task has no camera {settings.camera!r} for the agent; it has {', '.join(names)}.")
-
-
-def _bounded(config: FloatConfig, horizon: int) -> FloatConfig:
-    """Return the detector's settings with the task's horizon: references that contain help may be as long as that."""
-    return config if config.horizon is not None else dataclasses.replace(config, horizon=horizon + 1)
 
 
 def capture_scene(env: TrainingEnv) -> Scene:
