@@ -9,7 +9,6 @@ import tyro
 
 from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
-from agps_agent.run.place import check_robot, place_of
 from agps_agent.state import AgentSettings
 from rl.errors import AgpsError, ConfigError
 
@@ -49,6 +48,8 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(AskOptions, argv, prog="agps ask")
     task = check_task(options.task)
     check_vlm(options.vlm)
+    from agps_agent.run.place import check_robot
+
     robot = check_robot(options.robot)
     seed = _seed(options)
     from agps_agent.ask import describe_answer, save_answer
@@ -104,6 +105,8 @@ def _seed(options: AskOptions) -> int:
     if options.seed is None:
         return 0
     check_at_least(0, seed=options.seed)
+    from agps_agent.run.place import place_of
+
     place_of(options.robot).require_simulation(
         f"--seed {options.seed} is of a simulated episode; a robot's table is as it is, leave it out."
     )
@@ -111,6 +114,8 @@ def _seed(options: AskOptions) -> int:
 
 
 def _default_folder(options: AskOptions, task: str, seed: int) -> Path:
+    from agps_agent.run.place import place_of
+
     live = place_of(options.robot).choose(f"seed{seed}", options.robot.rpartition(":")[2])
     what = live if options.scene is None else options.scene.resolve().name
     return Path("runs") / "ask" / f"{task}-{what}-{options.mode}"
@@ -120,7 +125,12 @@ def _in_words(described: dict[str, Any]) -> str:
     from agps_agent.report.interventions import cost_in_words, guidance_in_words
 
     lines = [described["kind"] if described["kind"] != "none" else f"no intervention ({described['reason_key']})"]
-    lines += [described["failure_mode"], described["reason"], guidance_in_words(described["guidance"] or {})]
+    lines += [
+        described["failure_mode"],
+        *described["tool_answers"],
+        described["reason"],
+        guidance_in_words(described["guidance"] or {}),
+    ]
     for keypoint in described["keypoints"]:
         u, v = keypoint["uv"]
         x, y, z = (1000 * value for value in keypoint["xyz"])

@@ -10,7 +10,6 @@ import tyro
 from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.cli.terminal import say
-from agps_agent.run.place import check_robot, named_at
 from rl.errors import ConfigError
 from rl.files import read_json_object
 
@@ -75,6 +74,8 @@ def _record(argv: Sequence[str]) -> int:
     task = check_task(options.task)
     check_at_least(1, n=options.n)
     check_at_least(0, seed=options.seed)
+    from agps_agent.run.place import check_robot
+
     robot = check_robot(options.robot)
     folder = options.out or _default_folder(task.name, robot)
     from rl.growing_folder import is_in_use
@@ -156,6 +157,8 @@ def _folder_of(named: Path) -> Path:
 
 
 def _default_folder(task: str, robot: str = "sim") -> Path:
+    from agps_agent.run.place import named_at
+
     return Path("demos") / named_at(robot, task)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agps_agent.run.robot import STATION, Robot
 from agps_agent.run.simulation import SIMULATION, Simulation
-from agps_agent.run.site import Site
+from agps_agent.run.site import Site, TrainingEnv
 from rl.errors import ConfigError
 from rl.robots.base import ARMS
 from rl.tasks.base import Task
@@ -76,7 +76,7 @@ class Place(Protocol):
     def open(self, config: "RunConfig", *, dry: bool = False) -> "ManipulationEnv":
         """Return the task's environment; `dry` only looks at a real arm."""
 
-    def open_alone(self, config: "RunConfig", opened: ExitStack) -> "ManipulationEnv":
+    def open_alone(self, config: "RunConfig", opened: ExitStack) -> TrainingEnv:
         """Return the environment to evaluate a policy in, until the stack unwinds."""
 
     def open_site(self, config: "RunConfig", opened: ExitStack) -> Site:

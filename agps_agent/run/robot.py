@@ -62,7 +62,7 @@ class Robot:
 
     def check_fits(self, config: "RunConfig", task: Task) -> None:
         """Refuse a simulated human whom nobody has written."""
-        if config.plan.helper == "human" and config.teleop == "simulated":
+        if config.helper == "human" and config.teleop == "simulated":
             make_expert(task)
 
     def check_expert(self, config: "RunConfig") -> None:
@@ -102,7 +102,7 @@ class Robot:
 
         return open_dry(config) if dry else open_robot(config)
 
-    def open_alone(self, config: "RunConfig", opened: ExitStack) -> "ManipulationEnv":
+    def open_alone(self, config: "RunConfig", opened: ExitStack) -> "RobotEnv":
         """Return the task on the arm, with the operator's keys; it is stopped when the stack unwinds."""
         from agps_agent.run.hardware import open_keys, open_robot
 

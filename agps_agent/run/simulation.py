@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.environment import arguments_of
 from agps_agent.run.site import Site
 from rl.errors import ConfigError
 from rl.tasks.base import Task, simulated
@@ -13,6 +15,7 @@ from rl.tasks.registry import get_task
 
 if TYPE_CHECKING:  # the configuration asks a place for its defaults
     from agps_agent.run.config import RunConfig
+    from agps_agent.run.site import TrainingEnv
     from rl.algorithm import GuidedAlgorithm
     from rl.envs.manipulation import ManipulationEnv
     from rl.human import SimulatedHuman
@@ -40,7 +43,10 @@ class Simulation:
     def check_fits(self, config: "RunConfig", task: Task) -> None:
         """Refuse a task without a scene, or without the expert that is asked for."""
         simulated(task)
-        if config.plan.helper == "human" or (config.demos > 0 and config.demos_dir is None):
+        has_demos = (
+            config.demos_dir is not None or RunDirectory(config.run_dir or config.default_run_dir()).demos.exists()
+        )
+        if config.helper == "human" or (config.demos > 0 and not has_demos):
             make_expert(task)
 
     def check_expert(self, config: "RunConfig") -> None:
@@ -70,9 +76,15 @@ class Simulation:
 
         return make_env(config.task, image_size=config.image_size, **config.task_overrides)
 
-    def open_alone(self, config: "RunConfig", opened: ExitStack) -> "ManipulationEnv":
-        """Return a simulator of the task, until the stack unwinds."""
-        return opened.enter_context(closing(self.open(config)))
+    def open_alone(self, config: "RunConfig", opened: ExitStack) -> "TrainingEnv":
+        """Return a simulator of the task, or somebody else's environment if the run names one."""
+        if config.env is None:
+            return opened.enter_context(closing(self.open(config)))
+        from rl.envs.opening import open_env
+
+        arguments = arguments_of(config.env_arguments)
+        env = open_env(config.env, config.env_options, image_size=config.image_size, arguments=arguments)
+        return opened.enter_context(closing(env))
 
     def open_site(self, config: "RunConfig", opened: ExitStack) -> Site:
         """Return two simulators."""
