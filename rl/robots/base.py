@@ -371,7 +371,7 @@ def gripper_class(kind: str) -> type[Gripper]:
     return _driver(GRIPPERS, kind, Gripper)
 
 
-def _driver(registry: Registry[type[DriverT]], kind: str, protocol: type[DriverT]) -> type[DriverT]:
+def _driver(registry: Registry[type[DriverT]], kind: str, protocol: type[Any]) -> type[DriverT]:
     found: Any = registry.load(kind)
     if not (isinstance(found, type) and protocol in found.__mro__):
         raise ConfigError(
