@@ -16,9 +16,9 @@ from agps_agent.ask import Answer, ask, save_answer
 from agps_agent.detectors import Encoder, FailureDetector, make_detector, make_encoder
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import CallGate
-from agps_agent.models.offline.embedded import EmbeddedVLM
+from agps_agent.models.library import is_url, open_model
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
-from agps_agent.models.profiles import ModelProfile, load_profile
+from agps_agent.models.profiles import ModelProfile
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
@@ -288,26 +288,22 @@ def build_detectors(config: RunConfig, horizon: int) -> list[FailureDetector]:
 def build_chat_model(
     vlm: str, *, name: str | None, settings: AgentSettings, tasks: tuple[TaskPrompt, ...] = ()
 ) -> ChatModel:
-    """Return the embedded model, or the one behind an OpenAI-compatible URL.
+    """Return a chat model: the embedded one, somebody's own, or the one behind an OpenAI-compatible URL.
 
     Args:
-        vlm: `embedded`, or the URL.
+        vlm: Name of a model, or the URL.
         name: Model at the URL.
         settings: Limits of a question.
-        tasks: Words of tasks that the embedded model shall know beside the registered ones.
+        tasks: Words of tasks that an embedded model shall know beside the registered ones.
 
     Raises:
         ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
     """
     for prompt, version in settings.prompt_versions.items():
         load_prompt(prompt, version)
-    if vlm == "embedded" and settings.profile is not None:
-        raise ConfigError(
-            f"--agent.profile {settings.profile} is for a model behind a URL, and the embedded one has its own; "
-            "leave it out, or give --vlm URL."
-        )
-    if vlm == "embedded":
-        return ChatModel(model=EmbeddedVLM(tasks=tasks), profile=load_profile("embedded"), name="embedded")
+    if not is_url(vlm):
+        model, profile = open_model(vlm, tasks=tasks, profile=settings.profile)
+        return ChatModel(model=model, profile=profile, name=vlm)
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
     served = open_chat_model(reach)
     return ChatModel(model=served.model, profile=served.profile, name=served.name)

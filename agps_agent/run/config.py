@@ -23,6 +23,7 @@ from pydantic import (
 
 from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
 from agps_agent.detectors.base import load_detector
+from agps_agent.models.library import MODELS, check_model, is_url
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
 from agps_agent.run.environment import FOREIGN, arguments_of
@@ -121,7 +122,8 @@ class RunConfig(BaseModel):
     teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
     """franka: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
     vlm: Annotated[str, MayChange] = "embedded"
-    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    """Chat model: `embedded` works offline; package.module:Name or ./file.py:Name is one of your own; else the base
+    URL of an OpenAI-compatible server."""
     vlm_model: Annotated[str | None, MayChange] = None
     """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
     memory: str | None = None
@@ -358,10 +360,12 @@ class RunConfig(BaseModel):
 
     @field_validator("vlm")
     @classmethod
-    def _is_embedded_or_url(cls, vlm: str) -> str:
-        if vlm != "embedded" and not vlm.startswith(("http://", "https://")):
-            raise ValueError("use `embedded` or a URL such as http://localhost:8000/v1")
-        return vlm
+    def _is_a_model(cls, vlm: str) -> str:
+        try:
+            check_model(vlm)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return vlm if is_url(vlm) else MODELS.reference(vlm)
 
     @property
     def task_name(self) -> str:
