@@ -36,7 +36,9 @@ def test_stalled_camera_stops_the_arm_and_ends_the_episode_only(fresh_emulator: 
             assert not terminated
         print(f"\ncamera stalled: told after {station.clock.now() - stalled_s:.2f} s: {info['fault']}")
         assert "wrist_1" in info["fault"]
-        assert steps <= 2 * station.camera("wrist_1").max_age_s / CONTROL_PERIOD_S + 2  # a step takes half a period at least
+        assert (
+            steps <= 2 * station.camera("wrist_1").max_age_s / CONTROL_PERIOD_S + 2
+        )  # a step takes half a period at least
         assert not backend.arm.tracking  # stopped, not only held
         assert np.all(info["executed_action"] == 0.0)
 
