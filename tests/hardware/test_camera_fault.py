@@ -12,6 +12,7 @@ from rl.robots.emulator.server import Emulator
 from rl.robots.franka.backend import FrankaBackend
 from rl.robots.station import load_station
 from rl.tasks import get_task
+from rl.types import CONTROL_PERIOD_S
 
 pytestmark = pytest.mark.emulated
 
