@@ -1,5 +1,6 @@
 """The report of one run: one page that can be mailed."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -151,9 +152,10 @@ def _reward(episodes: Sequence[Row]) -> list[str]:
         return []
     counts = {name: sum(wrong(row) for row in judged) for name, wrong in REWARD_ERRORS.items()}
     wrong_in_words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    rewarded = sum(row["success"] for row in judged)
     note = (
-        f"The reward came from images. Of {len(judged)} training rollouts, {sum(row['success'] for row in judged)} "
-        f"were rewarded: {wrong_in_words}. Rewarded, not true: the rollout ended as a success that the simulator did "
+        f"The reward did not come from the truth. Of {len(judged)} training rollouts, {rewarded} were rewarded: "
+        f"{wrong_in_words}. Rewarded, not true: the rollout ended as a success that the simulator did "
         "not see at that step. True, not rewarded: the simulator saw a success at some step, the reward at none. "
         "Evaluations are by the simulator's truth."
     )
@@ -196,22 +198,36 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
         sections.append(
             html.section(
                 "Triggers per 10 rollouts",
-                "Rollouts that FLOAT, or the stall rule before there are enough good rollouts to compare with, found "
-                "to drift, and those of them that the agent helped in. Help fades as the policy succeeds alone.",
+                f"Rollouts that {_who_watched(episodes)} found to drift, and those of them that the agent helped in. "
+                "Help fades as the policy succeeds alone.",
                 html.figure(figures.triggers_per_ten(episodes), "Triggers per 10 rollouts"),
             )
         )
-    if any(row.get("float_scores") for row in episodes):
+    names = [key.removesuffix("_scores") for row in episodes for key in row if key.endswith("_scores") and row[key]]
+    for name in dict.fromkeys(names):
+        title, about, symbol = _DETECTORS.get(name, (f"{name} in good and bad rollouts", f"{name}'s index", name))
         sections.append(
             html.section(
-                "λ of good and bad rollouts",
-                "Left: FLOAT's distance from the demonstrations within rollouts, against the last threshold. Right: "
-                "the largest score of each rollout, which is 1 where λ or the local term reaches its threshold; green "
-                "for good and red for bad rollouts, with a ring where the agent helped.",
-                html.figure(figures.float_traces(episodes), "Lambda of good and bad rollouts against the threshold"),
+                title,
+                f"Left: {about} within rollouts, against the last threshold. Right: the largest score of each rollout, "
+                "which is 1 where the detector fires; green for good and red for bad rollouts, with a ring where the "
+                "agent helped.",
+                html.figure(figures.detector_traces(episodes, name, symbol=symbol), f"{title}, against the threshold"),
             )
         )
     return sections
+
+
+_DETECTORS = {"float": ("λ of good and bad rollouts", "FLOAT's distance from the demonstrations", "λ")}
+"""Detectors that are drawn under another name than their own: title, what is measured, symbol."""
+
+
+def _who_watched(episodes: Sequence[Row]) -> str:
+    """Return which detectors woke the agent how often; in runs of earlier versions only that they did."""
+    woke = Counter(str(row["trigger_kind"]) for row in episodes if row.get("trigger_kind"))
+    known = {"float": "FLOAT", "stall": "the stall rule"}
+    counts = ", ".join(f"{known.get(name, name)} in {count}" for name, count in woke.most_common())
+    return f"the failure detectors ({counts})" if counts else "the failure detectors"
 
 
 def _gallery(views: Sequence[InterventionView], questions: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Everything that a run can be told: documented here, reachable from the command line, saved as config.json."""
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -20,11 +21,12 @@ from pydantic import (
     model_validator,
 )
 
-from agps_agent.detectors import FloatConfig, StallConfig
+from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
+from agps_agent.detectors.base import load_detector
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
 from agps_agent.run.environment import FOREIGN, arguments_of
-from agps_agent.run.field_options import check_options, field_values
+from agps_agent.run.field_options import check_options, field_values, made
 from agps_agent.run.methods import HELPERS, Plan, combine
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
@@ -39,13 +41,13 @@ from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
+from rl.rewards.base import REWARDS, OwnReward, load_reward
 from rl.robots.station import load_station
 from rl.tasks.base import Recipe, Task, simulated
 from rl.tasks.expert import has_expert, make_expert
 from rl.tasks.registry import TASKS, get_task, load_task
 
 Robot = Literal["sim", "franka"]
-Reward = Literal["truth", "classifier", "keys"]
 
 TESTED_PACKAGES = (
     "agps",
@@ -65,6 +67,10 @@ TESTED_PACKAGES = (
 
 _ADDRESS = re.compile(r"(//)?[^/]+:\d+(/.*)?")
 """Host and port without a scheme."""
+
+
+OWN_SETTINGS = ("float", "stall")
+"""Detectors whose settings are fields of the run."""
 
 
 class MayChange:
@@ -149,9 +155,12 @@ class RunConfig(BaseModel):
     store_guided: Literal["online", "both", "success"] = "success"
     """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
     if the episode succeeds). From the helper: both where a human helps, else success."""
-    reward: Reward = "truth"
-    """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth.
-    franka: truth only with an emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    reward: str = "truth"
+    """What training is rewarded by: the simulator's truth, what --reward-model sees (classifier), a reward of an
+    installed package, package.module:Name or ./file.py:Name. Evaluation is by truth. franka: truth only with an
+    emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    reward_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
+    """What to change about the reward: values by option."""
     reward_model: Path | None = None
     """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/
     on a robot."""
@@ -181,8 +190,15 @@ class RunConfig(BaseModel):
     algorithm_options: SerializeAsAny[GuidedConfig] = DrQConfig()
     """The algorithm's own settings; they start from --preset and the task's recipe. Those of an algorithm with a short
     name may go by it, as in --drq.gamma."""
+    detectors: tuple[str, ...] = ("float", "stall")
+    """Failure detectors that wake the agent: float, stall, those of installed packages, package.module:Name or
+    ./file.py:Name. The first of those that fire at one step counts."""
+    detector_options: tyro.conf.Suppress[Mapping[str, Mapping[str, Any]]] = {}
+    """What to change about other detectors than float and stall: values by detector and option."""
+    encoder: str = "thumbnail"
+    """What turns images into what detectors and memory compare: thumbnail, dinov2, or one by its name as a detector."""
     detector: Annotated[FloatConfig, tyro.conf.arg(name="float")] = FloatConfig()
-    """The failure detector."""
+    """The failure detector FLOAT."""
     stall: StallConfig = StallConfig()
     """What watches until FLOAT has enough good rollouts to compare with."""
     supervisor: SupervisorConfig = SupervisorConfig()
@@ -274,6 +290,53 @@ class RunConfig(BaseModel):
         kind = load_task(task)
         return check_options(kind, options, flag="task-options", name=kind.name)
 
+    @field_validator("reward")
+    @classmethod
+    def _is_reward(cls, name: str) -> str:
+        with _refusals_as_complaints():
+            load_reward(name)
+            return REWARDS.reference(name)
+
+    @field_validator("reward_options")
+    @classmethod
+    def _belong_to_the_reward(cls, options: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        if not options or "reward" not in info.data:
+            return {}
+        with _refusals_as_complaints():
+            return _checked(load_reward(info.data["reward"]), options, flag="reward-options")
+
+    @field_validator("detectors")
+    @classmethod
+    def _are_detectors(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        with _refusals_as_complaints():
+            called = [load_detector(name).name for name in names]
+        if not names:
+            raise ValueError(f"name at least one; there are {', '.join(DETECTORS.names)}")
+        if len(set(called)) < len(called):
+            raise ValueError(f"name each detector once; these are called {', '.join(called)}")
+        return tuple(DETECTORS.reference(name) for name in names)
+
+    @field_validator("detector_options")
+    @classmethod
+    def _belong_to_detectors(
+        cls, options: Mapping[str, Mapping[str, Any]], info: ValidationInfo
+    ) -> Mapping[str, Mapping[str, Any]]:
+        known = {load_detector(name).name: load_detector(name) for name in info.data.get("detectors", ())}
+        for name in options:
+            if name not in known or name in OWN_SETTINGS:
+                raise ValueError(f"{name} is none of the run's detectors with options of this kind: {', '.join(known)}")
+        with _refusals_as_complaints():
+            return {
+                name: _checked(known[name], given, flag=f"detector-options.{name}") for name, given in options.items()
+            }
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_encoder(cls, name: str) -> str:
+        with _refusals_as_complaints():
+            ENCODERS.load(name)
+            return ENCODERS.reference(name)
+
     @field_validator("demos")
     @classmethod
     def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
@@ -311,14 +374,37 @@ class RunConfig(BaseModel):
         return field_values(load_task(self.task), self.task_options)
 
     @property
+    def detector_settings(self) -> dict[str, Any]:
+        """The settings of each detector, as `detectors` names it; None for one that has none."""
+        own: dict[str, Any] = {"float": self.detector, "stall": self.stall}
+        settings: dict[str, Any] = {}
+        for name in self.detectors:
+            kind: Any = load_detector(name)
+            config = getattr(kind, "config_class", None)
+            given = self.detector_options.get(kind.name, {})
+            settings[name] = own.get(name) or (None if config is None else made(config, given))
+        return settings
+
+    @property
     def plan(self) -> Plan:
         """What the method does."""
         return Plan(algorithm=self.algorithm, helper=self.helper, offline=self.offline)
 
     @property
+    def is_judged(self) -> bool:
+        """Whether training is rewarded by something that sees, not by the truth or a person."""
+        return not issubclass(load_reward(self.reward), OwnReward)
+
+    @property
+    def reward_settings(self) -> Any:
+        """The settings of the reward; None where it has none."""
+        kind: Any = getattr(load_reward(self.reward), "config_class", None)
+        return None if kind is None else made(kind, self.reward_options)
+
+    @property
     def reward_file(self) -> Path | None:
-        """Classifier that training is rewarded by; None where it is the truth, or a person."""
-        if self.reward != "classifier":
+        """What the reward was fitted to, for one that reads a file; None where it is the truth, or a person."""
+        if not self.is_judged:
             return None
         return self.reward_model or default_classifier(self.task_name, self.robot)
 
@@ -409,6 +495,27 @@ def _on_a_robot(task: Task | None, station: Path) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def _refusals_as_complaints() -> Iterator[None]:
+    """Let pydantic name the field of what is refused inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+def _checked(kind: Any, options: Mapping[str, Any], *, flag: str) -> dict[str, Any]:
+    """Return the options of a detector or a reward, checked.
+
+    Raises:
+        ConfigError: If it has none of these, or a value is out of bounds.
+    """
+    config = getattr(kind, "config_class", None)
+    if config is None:
+        raise ConfigError(f"--{flag}: {kind.__name__} has no options.")
+    return check_options(config, options, flag=flag, name=kind.__name__)
+
+
 def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
     """Yield each setting that differs though a resumed run must keep it: its name, its value then and now."""
     may_change = {name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata}
@@ -433,10 +540,13 @@ def check_fits(config: RunConfig) -> None:
         ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
     """
     task = get_task(config.task, **config.task_overrides)
-    human_is_simulated = config.plan.helper == "human" and (config.robot == "sim" or config.teleop == "simulated")
-    if config.robot == "sim":
+    is_simulated = config.robot == "sim"
+    if is_simulated:
         simulated(task)
-    if human_is_simulated or (config.robot == "sim" and config.demos > 0 and config.demos_dir is None):
+    has_demos = config.demos_dir is not None or RunDirectory(config.run_dir or config.default_run_dir()).demos.exists()
+    shows = is_simulated and config.demos > 0 and not has_demos
+    helps = config.helper == "human" and (is_simulated or config.teleop == "simulated")
+    if shows or helps:
         make_expert(task)
 
 

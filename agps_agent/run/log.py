@@ -18,6 +18,7 @@ from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.evaluation import EvaluationResult, evaluate
 from rl.loop import Step
+from rl.supervisor import Reading
 from rl.types import EpisodeOutcome
 
 SUCCESS_WINDOW = 20
@@ -84,6 +85,7 @@ class TrainingLog:
                 human_s=counts.get("human_s", 0.0),
                 elapsed_s=self.wall_clock_s,
                 phase=phase,
+                detector="float" if reading is None else reading.name,
                 pretrain_steps=self.pretrain_steps,
                 max_pretrain_steps=self.config.pretrain_steps,
             )
@@ -103,7 +105,7 @@ class TrainingLog:
         else:
             session.recorder.log_step(
                 observation,
-                drift=None if reading is None else Drift(reading.index, reading.threshold),
+                drift=_drift(reading),
                 active=session.algorithm.loop.active,
                 **now,
             )
@@ -287,10 +289,17 @@ class TrainingLog:
             "triggers_per_10_rollouts": 10.0 * self.triggered_episodes / max(self.episodes, 1),
             "steps_to_80": self._steps_to(0.8),
             "steps_to_100": self._steps_to(1.0),
-            **({"reward_errors": dict(self.reward_errors)} if self.config.reward == "classifier" else {}),
+            **({"reward_errors": dict(self.reward_errors)} if self.config.is_judged else {}),
             "counters": counts,
             **self._hardware(),
         }
 
     def _steps_to(self, rate: float) -> int | None:
         return next((steps for steps, reached in self.curve if reached >= rate), None)
+
+
+def _drift(reading: Reading | None) -> Drift | None:
+    """Return what a detector measures, for the recording; None where none does."""
+    if reading is None or reading.index is None or reading.threshold is None:
+        return None
+    return Drift(reading.index, reading.threshold)

@@ -3,8 +3,8 @@
 import gymnasium
 
 from rl.envs.adapter import AdaptedEnv, AdapterOptions, adapt
-from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
+from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import EnvSnapshot, ManipulationEnv
 from rl.envs.opening import open_env
 from rl.tasks.registry import gym_ids
@@ -12,8 +12,8 @@ from rl.tasks.registry import gym_ids
 __all__ = [
     "AdaptedEnv",
     "AdapterOptions",
-    "ClassifierReward",
     "EnvSnapshot",
+    "JudgedEnv",
     "ManipulationEnv",
     "adapt",
     "make_env",
