@@ -41,7 +41,7 @@ from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.opening import open_env
 from rl.envs.robot import RobotEnv
-from rl.envs.watchable import Watched, missing
+from rl.envs.watchable import Watched, missing, unwatchable
 from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
@@ -327,12 +327,12 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     Raises:
         ConfigError: If the environment lacks something that the agent needs.
     """
-    has_words = isinstance(env, ManipulationEnv) or config.env_prompt is not None
-    watched = Watched(env, also_lacks=() if has_words else ("words about the task (--env-prompt FILE)",))
+    file = _prompt_file(config, env)
+    watched = Watched(env)
     check_patience(config.supervisor, config.agent)
     tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
-    words = load_task_prompt(config.task if config.env_prompt is None else config.env_prompt)
+    words = load_task_prompt(file or config.task)
     tools = config.agent.toolbox(words)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
     encoder = make_encoder(config.encoder, env.cameras)
@@ -380,6 +380,23 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         hold=env.pause if isinstance(env, RobotEnv) else None,
         approve=None if confirm is None else lambda guide: confirm(guide, 0),
     )
+
+
+def _prompt_file(config: RunConfig, env: TrainingEnv) -> Path | None:
+    """Return the file that tells the agent about somebody else's environment; None for a task, which has its own.
+
+    Raises:
+        ConfigError: If there is none, or the environment cannot be watched.
+    """
+    if isinstance(env, ManipulationEnv):
+        return None
+    lacks = missing(env)
+    file = config.env_prompt or (None if lacks else Watched(env).prompt)
+    wanted = (file, "words about the task (--env-prompt FILE)"), (env.cameras, "an image in its observation")
+    lacks += tuple(what for has, what in wanted if not has)
+    if lacks:
+        raise unwatchable(env, lacks)
+    return file
 
 
 def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> HumanSupervisor:
