@@ -18,7 +18,8 @@ from rl.errors import ConfigError
 from rl.tasks.base import Task
 from rl.tasks.registry import TASKS, load_task
 from tools.answers import ANSWERS, Answer
-from tools.schemas import Defaults, Margins
+from tools.schemas import Margins
+from tools.spec import Defaults
 
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SECTION = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)

@@ -106,6 +106,12 @@ def options_model(kind: Kind) -> type[FieldOptions]:
     )
 
 
+def options_group(name: str, models: Mapping[str, type[FieldOptions]]) -> type[FieldOptions]:
+    """Return the model of several groups of options, each under its name."""
+    fields: dict[str, Any] = {group: (model, model()) for group, model in models.items()}
+    return create_model(name, __base__=FieldOptions, __doc__="What to change about each.", **fields)
+
+
 def check_options(kind: Kind, given: Mapping[str, Any], *, flag: str, name: str) -> dict[str, Any]:
     """Return options, as a file or a program gives them, without those that are None.
 
@@ -165,6 +171,11 @@ def field_values(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
         else:
             values[option.field] = dataclasses.replace(option.default, **field_values(option.group, value))
     return values
+
+
+def made(kind: Kind, given: Mapping[str, Any]) -> Any:
+    """Return an instance of a dataclass with what options change about its defaults."""
+    return kind(**field_values(kind, given))
 
 
 def spelled(name: str) -> str:

@@ -89,8 +89,8 @@ class Recipe:
     reward_frames: tuple[int, int] = (200, 1000)
     """Frames of success and of failure that a reward classifier is fitted on (paper and HIL-SERL: 200, 1000)."""
     learners: tuple[GuidedConfig, ...] = ()
-    """At most one configuration per algorithm, found by its class; what differs from the class's defaults goes on top
-    of the run's preset."""
+    """At most one configuration per algorithm, found by its class, else by the nearest class that this derives from;
+    what differs from that class's defaults goes on top of the run's preset."""
 
 
 @dataclass(frozen=True, kw_only=True)

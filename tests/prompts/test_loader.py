@@ -11,7 +11,8 @@ from tests.outside import write_simulated
 from tests.prompts.snapshots import FOLDER, POINT_FORMAT, rendered
 from tools.answers import DecideModeAnswer, PerceiveAnswer, PlanAnswer
 from tools.describe import describe_tools
-from tools.schemas import TOOLS, Margins
+from tools.schemas import Margins
+from tools.spec import load_tools
 
 TEXT = """---
 name: greet
@@ -35,6 +36,7 @@ def test_prompts_and_their_answers():
         "exploration_pruning": PlanAnswer,
         "action_guidance": PlanAnswer,
         "repair": None,
+        "tool_answers": None,
     }
 
 
@@ -52,7 +54,7 @@ def test_file_says_the_name_and_version_that_it_is_filed_under(name: str):
     assert load_prompt(name) == load_prompt(name, prompt_versions(name)[-1])
 
 
-@pytest.mark.parametrize("name", [n for n in prompt_names() if n != "repair"])
+@pytest.mark.parametrize("name", [n for n in prompt_names() if load_prompt(n).answer])
 def test_example_answer_in_a_prompt_is_a_valid_answer(name: str):
     prompt = load_prompt(name)
     assert prompt.answer is not None
@@ -117,7 +119,7 @@ def test_task_names_tools_that_exist_in_their_mode_and_keypoints_one_a_line(task
     words = load_task_prompt(task)
     assert set(words.tools) == set(words.heuristics) == {"prune", "guide"}
     for mode, names in words.tools.items():
-        assert all(mode in TOOLS[name].modes for name in names)
+        assert all(mode in spec.modes for spec in load_tools(names).values())
     Margins.model_validate(dict(words.margins))
     lines = words.requested_keypoints.splitlines()
     assert [line.split(":")[0] for line in lines] == [f"- {label}" for label in words.keypoints]
@@ -130,7 +132,7 @@ def test_task_names_tools_that_exist_in_their_mode_and_keypoints_one_a_line(task
 @pytest.mark.parametrize("task", task_names())
 def test_words_of_a_task_say_the_margins_that_a_box_has(task: str):
     words = load_task_prompt(task)
-    shown = describe_tools(["exploration_bbox"], words.tool_defaults)
+    shown = describe_tools(load_tools(["exploration_bbox"]), words.tool_defaults)
     assert all(f'"{side}": {margin:g}' in shown for side, margin in words.margins.items())
     assert set(words.margins) == set(Margins.model_fields)
 

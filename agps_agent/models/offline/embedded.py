@@ -44,6 +44,8 @@ class _Question:
     """Text of the last question and all before it."""
     image: ByteArray | None
     """The newest image. Shape (H, W, 3), uint8."""
+    replies: int
+    """How often the model has answered in this chat."""
 
 
 INSTEAD = "Or use --vlm URL."
@@ -62,6 +64,9 @@ class EmbeddedVLM(BaseChatModel):
     A question about things that it does not know is refused, as hosted models refuse.
     """
 
+    first_plans: tuple[dict[str, Any], ...] = ()
+    """Plans, `PlanAnswer` as JSON, that each chat about a plan begins with, before the model makes its own: so a tool
+    of one's own can be tried without a server."""
     tasks: tuple[TaskPrompt, ...] = ()
     """Words of tasks whose plans it knows beside those of the registered ones: of tasks in a file."""
 
@@ -97,7 +102,7 @@ class EmbeddedVLM(BaseChatModel):
         question, form = _read(messages), read_form(messages, kwargs)
         refusal = ""
         try:
-            answer = _answer(question, form, self.tasks)
+            answer = _answer(question, form, self.first_plans, self.tasks)
         except Declined as declined:
             answer, refusal = _nothing(question, form), f"{declined} {INSTEAD}"
         message = put(answer, form, model=str(kwargs.get("model", NAME)), refusal=refusal)
@@ -119,7 +124,9 @@ class EmbeddedVLM(BaseChatModel):
             yield ChatGenerationChunk(message=chunk)
 
 
-def _answer(question: _Question, form: Form, tasks: Sequence[TaskPrompt]) -> dict[str, Any]:
+def _answer(
+    question: _Question, form: Form, first_plans: Sequence[dict[str, Any]], tasks: Sequence[TaskPrompt]
+) -> dict[str, Any]:
     """Return the answer to a question of ours; else the smallest one of the form that is asked for.
 
     Raises:
@@ -128,7 +135,7 @@ def _answer(question: _Question, form: Form, tasks: Sequence[TaskPrompt]) -> dic
     answers: dict[str, Callable[[], dict[str, Any]]] = {
         "DecideModeAnswer": lambda: _decide(question),
         "PerceiveAnswer": lambda: _perceive(question),
-        "PlanAnswer": lambda: _plan(question, tasks),
+        "PlanAnswer": lambda: _plan(question, first_plans, tasks),
     }
     name = form.name or _topic(question.text)
     if name in answers:
@@ -199,7 +206,9 @@ def _hidden(label: str) -> dict[str, Any]:
     return {"label": label, "point_2d": None, "visible": False}
 
 
-def _plan(question: _Question, tasks: Sequence[TaskPrompt]) -> dict[str, Any]:
+def _plan(question: _Question, first_plans: Sequence[dict[str, Any]], tasks: Sequence[TaskPrompt]) -> dict[str, Any]:
+    if question.replies < len(first_plans):
+        return first_plans[question.replies]
     try:
         return plan(read_facts(question.text), tasks)
     except NoPlan as error:
@@ -226,7 +235,8 @@ def _read(messages: list[BaseMessage]) -> _Question:
                 texts.append(block["text"])
             elif block["type"] == "image" and "base64" in block:
                 image = _decode(block["base64"])
-    return _Question(text="\n\n".join(texts), image=image)
+    replies = sum(isinstance(message, AIMessage) for message in messages)
+    return _Question(text="\n\n".join(texts), image=image, replies=replies)
 
 
 def _decode(data: str) -> ByteArray:

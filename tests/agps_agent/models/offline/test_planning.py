@@ -9,6 +9,7 @@ from prompts.plans import Plans
 from tests.tools.scenes import point
 from tools.answers import PlanAnswer
 from tools.describe import describe_keypoints, describe_tools
+from tools.spec import load_tools
 
 PORT = {"port_left": (0.5, -0.01, 0.05), "port_right": (0.5, 0.01, 0.05)}
 HOOK = {"hook_tip": (0.5, -0.01, 0.26), "hook_base": (0.5, 0.05, 0.22)}
@@ -40,7 +41,7 @@ def planned_by(
     _, text = load_prompt("action_guidance" if mode == "guide" else "exploration_pruning").render(
         task_description=words.description,
         heuristics=words.heuristics[mode],
-        available_tools=describe_tools(words.tools[mode]),
+        available_tools=describe_tools(load_tools(words.tools[mode])),
         allowed_primitive=", ".join(words.tools["guide"]),
         global_xyz_bounds="x 0.300 to 0.700, y -0.200 to 0.200, z 0.030 to 0.350 m",
         situation=f"A person asks for help. Tool tip at x {x:.4f}, y {y:.4f}, z {z:.4f} m, gripper {gripper}.",
