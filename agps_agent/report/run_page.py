@@ -148,7 +148,7 @@ def _reward(episodes: Sequence[Row]) -> list[str]:
     counts = {name: sum(wrong(row) for row in judged) for name, wrong in REWARD_ERRORS.items()}
     wrong_in_words = ", ".join(f"{count} {name}" for name, count in counts.items())
     note = (
-        f"The reward did not come from the truth. Of {len(judged)} training rollouts, {sum(row['success'] for row in judged)} "
+        f"The reward was not the truth. Of {len(judged)} training rollouts, {sum(row['success'] for row in judged)} "
         f"were rewarded: {wrong_in_words}. Rewarded, not true: the rollout ended as a success that the simulator did "
         "not see at that step. True, not rewarded: the simulator saw a success at some step, the reward at none. "
         "Evaluations are by the simulator's truth."
