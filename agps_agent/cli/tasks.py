@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from rl.errors import ConfigError
 
 if TYPE_CHECKING:  # loads NumPy; `agps --help` does without
     from rl.tasks.base import Task
@@ -103,20 +104,22 @@ def parse_for_task(
 
     Raises:
         UsageError: With one line, if an argument is unknown, missing or out of range.
+        ConfigError: If the task cannot be imported.
     """
-    refusal: UsageError | None = None
+    refusals: list[ConfigError] = []
     candidates: list[str | None] = [*_candidates(argv)]
     for candidate in candidates if candidates and default is None else [*candidates, default]:
-        given = None if start is None else start(candidate)
         try:
+            given = None if start is None else start(candidate)
             told = argv if given is None else spelled(argv, given)
             parsed = _parse(options, told, candidate, given, prog, groups)
-        except UsageError as error:
-            refusal = refusal or error
-            continue
-        if candidate is None or task_of(parsed) in (candidate, _reference(candidate)):
-            return parsed
-    raise refusal or UsageError(f"Name the task once. See `{prog} --help`.")
+            if candidate is None or task_of(parsed) in (candidate, _reference(candidate)):
+                return parsed
+            check_task(task_of(parsed))
+        except ConfigError as error:
+            refusals.append(error)
+    # What is no task at all may be somebody's algorithm: what is said of the real task comes first.
+    raise min(refusals, key=lambda error: not isinstance(error, UsageError))
 
 
 def _parse(
@@ -180,7 +183,6 @@ def _reference(task: str) -> str:
 
 def _registered() -> Iterator[dict[str, Any]]:
     """Yield what is known of each registered task; of one that cannot be imported, why."""
-    from rl.errors import ConfigError
     from rl.tasks.registry import TASKS, load_task
 
     for entry in TASKS:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, peek_options
+from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
 from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.detectors.base import load_detector
@@ -21,7 +21,7 @@ from rl.errors import AgpsError, ConfigError
 from rl.rewards.base import load_reward
 
 PROG = "agps train"
-_NOTHING = RunConfig.model_construct()
+_NOTHING = RunConfig.model_construct(task="")
 """What a run that is not resumed was told before."""
 
 
@@ -58,6 +58,7 @@ class _First:
     robot: str = "sim"
     station: Path | None = None
     demos_dir: Path | None = None
+    env: str | None = None
     detectors: tuple[str, ...] | None = None
     reward: str | None = None
 
@@ -66,8 +67,9 @@ def run(argv: Sequence[str]) -> int:
     """Run `agps train`."""
     options = read_options(argv)
     config = options.config
-    check_task(config.task)
-    check_fits(config)
+    if config.env is None:
+        check_task(config.task)
+        check_fits(config)
     path = config.run_dir or config.default_run_dir()
     if options.dry_run:
         return _dry_run(options, path)
@@ -95,6 +97,9 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
     def start(task: str | None) -> TrainOptions:
         return TrainOptions(config=saved or _start(first, task))
 
+    if first.env is not None or (saved is not None and saved.env is not None):  # what looks like a task is none
+        started = start(None)
+        return parse_options(TrainOptions, one_spelling(argv, started.config.algorithm), prog=PROG, default=started)
     default = None if saved is None else saved.task
     options = parse_for_task(
         TrainOptions,
@@ -143,9 +148,10 @@ def _start(first: _First, task: str | None) -> RunConfig:
         robot=first.robot,
         station=first.station,
         demos_dir=first.demos_dir,
+        env=first.env,
     )
-    # Not validated: the task is still missing, and tyro asks for it.
-    return RunConfig.model_construct(task=tyro.MISSING, **values)
+    # Not validated: the task is still missing where there is no environment, and tyro asks for it.
+    return RunConfig.model_construct(**{"task": tyro.MISSING, **values})
 
 
 def one_spelling(argv: Sequence[str], algorithm: str) -> list[str]:

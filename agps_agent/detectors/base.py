@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from rl.errors import ConfigError
 from rl.registry import Registry
@@ -119,13 +119,13 @@ def load_detector(name: str) -> type[FailureDetector]:
             f"{name} is no detector: derive a class from agps_agent.detectors.base.FailureDetector "
             "(docs/extend/detector.md)."
         )
-    check_name(kind)
+    check_name(cast("type[FailureDetector]", kind))
     config = getattr(kind, "config_class", None)
     if config is not None and not (inspect.isclass(config) and is_dataclass(config)):
         raise ConfigError(
             f"config_class of the detector {name} is {config!r}; name a frozen dataclass, or leave it out."
         )
-    return kind  # type: ignore[no-any-return]  # checked above
+    return cast("type[FailureDetector]", kind)
 
 
 def make_detector(name: str, *, horizon: int, config: object | None = None) -> FailureDetector:

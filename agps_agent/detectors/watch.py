@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -81,7 +82,7 @@ class Watch:
         """Show a step to every detector; return the reading of the first that triggers."""
         first = None
         for detector in self._watching():
-            reading = self._told(detector, lambda detector=detector: detector.update(observation, embedding))
+            reading = self._told(detector, partial(detector.update, observation, embedding))
             if not isinstance(reading, Reading) or reading.name != detector.name:
                 raise ConfigError(
                     f"update of the detector {detector.name} returned {reading!r}; return a Reading with its own name."
@@ -151,7 +152,7 @@ class Watch:
         self._since_fit, self._fitted_on = 0, list(references)
         for detector in self._detectors:
             if detector.min_references > 0:
-                enough = self._told(detector, lambda detector=detector: detector.fit(self._fitted_on))
+                enough = self._told(detector, partial(detector.fit, self._fitted_on))
                 (self._fitted.add if enough else self._fitted.discard)(detector.name)
 
     def _told(self, detector: FailureDetector, act: Callable[[], T]) -> T:

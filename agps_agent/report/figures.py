@@ -84,6 +84,31 @@ def success_over_clocks(training: Curve, evaluation: Curve, final: Curve) -> str
         return _svg(figure)
 
 
+def return_over_steps(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> str:
+    """Draw the sum of an episode's rewards over environment steps: of training episodes, and of the policy alone."""
+    with rc_context(_STYLE):
+        figure, axes = _figure(9.2, 3.0)
+        trained = [row for row in episodes if "return" in row]
+        axes.plot(
+            *([row["env_steps"] for row in trained], [row["return"] for row in trained]),
+            ".",
+            color=POLICY,
+            alpha=0.25,
+            markersize=4,
+            label="training episode",
+        )
+        alone = [row for row in evaluations if "mean_return" in row]
+        steps, returns = [row["env_steps"] for row in alone], [row["mean_return"] for row in alone]
+        axes.plot(steps, returns, "o-", color=POLICY, markersize=4, label="policy alone, mean")
+        last = [row for row in final if "mean_return" in row]
+        steps, returns = [row["env_steps"] for row in last], [row["mean_return"] for row in last]
+        axes.plot(steps, returns, "D", color=GOOD, markersize=7, label="final evaluation, mean")
+        axes.set_xlabel("environment steps")
+        axes.set_ylabel("return")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.18), ncols=3)
+        return _svg(figure)
+
+
 def triggers_per_ten(episodes: Sequence[Row]) -> str:
     """Draw, for each ten rollouts, how many triggered and how many got help."""
     triggered = per_ten_rollouts(episodes, "triggered")

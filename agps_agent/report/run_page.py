@@ -49,9 +49,10 @@ def write_report(run: RunDirectory) -> Path:
     subtitle = f"{demos} demonstration{'' if demos == 1 else 's'}, seed {config.get('seed', '?')}, {run.path}"
     sections = [
         html.header(title, subtitle),
-        _headline(summary, episodes, evaluations, questions),
+        _headline(summary, episodes, evaluations, questions, is_foreign=bool(config.get("env"))),
         *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
         *_learning(episodes, evaluations, final, helper=_helper(config)),
+        *([_return(episodes, evaluations, final)] if config.get("env") and episodes else []),
         *_takeovers(episodes),
         *_detector(episodes),
         *_reward(episodes),
@@ -77,7 +78,9 @@ def _method(config: Mapping[str, Any]) -> str:
     return f"{shown(method)}{who}" + (f" on {config['robot']}" if is_real else "")
 
 
-def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row], questions: int) -> str:
+def _headline(
+    summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row], questions: int, *, is_foreign: bool
+) -> str:
     last: Row = {**(episodes[-1] if episodes else {}), **summary}
     numbers = [
         _final_success(summary, evaluations),
@@ -93,6 +96,8 @@ def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row],
         hits = last.get("memory_hits", 0)
         numbers.append((f"{last.get('agent_calls', 0)}", f"agent calls in {questions} questions, {hits} from memory"))
         numbers.append((f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-", "triggers per 10 rollouts"))
+    if "mean_return" in summary and summary["mean_return"] is not None and is_foreign:
+        numbers.insert(1, (f"{summary['mean_return']:.4g}", "mean return of the policy alone"))
     if last.get("human_interventions"):
         numbers.append(
             (
@@ -147,9 +152,10 @@ def _reward(episodes: Sequence[Row]) -> list[str]:
         return []
     counts = {name: sum(wrong(row) for row in judged) for name, wrong in REWARD_ERRORS.items()}
     wrong_in_words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    rewarded = sum(row["success"] for row in judged)
     note = (
-        f"The reward was not the truth. Of {len(judged)} training rollouts, {sum(row['success'] for row in judged)} "
-        f"were rewarded: {wrong_in_words}. Rewarded, not true: the rollout ended as a success that the simulator did "
+        f"The reward did not come from the truth. Of {len(judged)} training rollouts, {rewarded} were rewarded: "
+        f"{wrong_in_words}. Rewarded, not true: the rollout ended as a success that the simulator did "
         "not see at that step. True, not rewarded: the simulator saw a success at some step, the reward at none. "
         "Evaluations are by the simulator's truth."
     )
@@ -178,6 +184,12 @@ def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequen
             html.figure(clocks, "Success over wall-clock and robot time"),
         ),
     ]
+
+
+def _return(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> str:
+    note = "Sum of the rewards of an episode, as the environment gives them: not discounted, not scaled."
+    drawn = figures.return_over_steps(episodes, evaluations, final)
+    return html.section("Return over environment steps", note, html.figure(drawn, "Return over environment steps"))
 
 
 def _detector(episodes: Sequence[Row]) -> list[str]:

@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 from pydantic import (
@@ -25,6 +25,7 @@ from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
 from agps_agent.detectors.base import load_detector
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
+from agps_agent.run.environment import FOREIGN, arguments_of
 from agps_agent.run.field_options import check_options, field_values, made
 from agps_agent.run.methods import HELPERS, Plan, combine
 from agps_agent.state import AgentSettings
@@ -34,6 +35,8 @@ from rl.changes import changed, differences, preset
 from rl.config import GuidedConfig
 from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
+from rl.envs.adapter import AdapterOptions
+from rl.envs.opening import short_name
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
@@ -87,6 +90,15 @@ class RunConfig(BaseModel):
 
     task: tyro.conf.Positional[str]
     """Task to learn: a name that `agps tasks` lists, package.module:Name or ./file.py:Name."""
+    env: str | None = None
+    """Learn in somebody else's Gymnasium environment in place of a task: an id, package.module:id, package.module:Name
+    or ./file.py:Name. Leave TASK out."""
+    env_options: AdapterOptions = AdapterOptions()
+    """How that environment is read."""
+    env_arguments: str = "{}"
+    """What that environment is made with: a JSON object."""
+    env_prompt: Path | None = None
+    """What the agent is told about that environment's task: a file as prompts/tasks/ has them."""
     method: str = "agps"
     """Short for --algorithm and --helper: DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on
     demonstrations alone (conrft), then with the agent (agps-conrft) or a human (hil-conrft); or ALGORITHM+HELPER."""
@@ -215,6 +227,7 @@ class RunConfig(BaseModel):
                 station=values.get("station"),
                 # A finished run is read long after its demonstrations were moved: it knows how many there were.
                 demos_dir=values.get("demos_dir") if "demos" not in values else None,
+                env=values.get("env"),
             )
         except ConfigError as error:
             raise ValueError(str(error)) from error
@@ -227,6 +240,31 @@ class RunConfig(BaseModel):
             )
         told = {name: value for name, value in values.items() if name not in (*named, "algorithm_options", "method")}
         return {**start, **told}
+
+    @model_validator(mode="after")
+    def _suits_its_environment(self) -> Self:
+        if self.env is None:
+            others = AdapterOptions(), "{}", None
+            if (self.env_options, self.env_arguments, self.env_prompt) != others:
+                raise ValueError("--env-options, --env-arguments and --env-prompt are about --env; name one.")
+            return self
+        arguments_of(self.env_arguments)
+        if self.task != short_name(self.env):
+            raise ValueError(f"TASK {self.task} and --env {self.env} are two; leave one of them out.")
+        for option, is_other in (
+            ("--robot", self.robot != "sim"),
+            ("--reward", self.reward != "truth"),
+            ("--reward-model", self.reward_model is not None),
+            ("--helper human", self.helper == "human"),
+        ):
+            if is_other:
+                raise ValueError(f"{option} is for AGPS's own tasks; leave it out with --env.")
+        if self.demos > 0 and self.demos_dir is None:
+            raise ValueError(
+                f"--demos {self.demos}: {self.task} has no scripted expert; name a folder of demonstrations with "
+                "--demos-dir (docs/extend/environment.md)."
+            )
+        return self
 
     @field_validator("algorithm_options")
     @classmethod
@@ -247,6 +285,8 @@ class RunConfig(BaseModel):
         task = info.data.get("task")
         if task is None or not options:
             return {}
+        if info.data.get("env") is not None:
+            raise ValueError("these are for AGPS's own tasks; leave them out with --env")
         kind = load_task(task)
         return check_options(kind, options, flag="task-options", name=kind.name)
 
@@ -326,7 +366,7 @@ class RunConfig(BaseModel):
     @property
     def task_name(self) -> str:
         """Name of the task, which folders and the memory have, however the task was found."""
-        return load_task(self.task).name
+        return self.task if self.env is not None else load_task(self.task).name
 
     @property
     def task_overrides(self) -> dict[str, Any]:
@@ -385,13 +425,14 @@ def start_values(
     robot: str = "sim",
     station: Path | str | None = None,
     demos_dir: Path | str | None = None,
+    env: str | None = None,
 ) -> dict[str, Any]:
     """Return the fields of `RunConfig` that a few others decide where they are not given.
 
     What is unknown decides nothing here: validation reports it.
     """
-    known = _known(task)
-    recipe = Recipe() if known is None else known.recipe
+    known = None if env is not None else _known(task)
+    recipe = FOREIGN if env is not None else Recipe() if known is None else known.recipe
     plan = combine(method, algorithm, helper, offline, default=recipe.method)
     values: dict[str, Any] = {
         "method": plan.method,
@@ -406,6 +447,8 @@ def start_values(
         "pretrain_steps": recipe.pretrain_steps,
         "final_policy": recipe.final_policy,
     }
+    if env is not None:
+        values["task"] = short_name(env)
     if robot == "franka":
         values |= _on_a_robot(known, Path(station or "station.toml"))
     if known is not None and not has_expert(known):
@@ -422,7 +465,7 @@ def learner_settings(plan: Plan, preset_name: str, recipe: Recipe) -> GuidedConf
         ConfigError: If the algorithm has no such preset.
     """
     kind = plan.learner.config_class
-    told = next((config for config in recipe.learners if type(config) is kind), None)
+    told = next((config for base in kind.__mro__ for config in recipe.learners if type(config) is base), None)
     return preset(kind, preset_name, {} if told is None else differences(told))
 
 
@@ -497,10 +540,13 @@ def check_fits(config: RunConfig) -> None:
         ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
     """
     task = get_task(config.task, **config.task_overrides)
-    human_is_simulated = config.plan.helper == "human" and (config.robot == "sim" or config.teleop == "simulated")
-    if config.robot == "sim":
+    is_simulated = config.robot == "sim"
+    if is_simulated:
         simulated(task)
-    if human_is_simulated or (config.robot == "sim" and config.demos > 0 and config.demos_dir is None):
+    has_demos = config.demos_dir is not None or RunDirectory(config.run_dir or config.default_run_dir()).demos.exists()
+    shows = is_simulated and config.demos > 0 and not has_demos
+    helps = config.helper == "human" and (is_simulated or config.teleop == "simulated")
+    if shows or helps:
         make_expert(task)
 
 

@@ -51,6 +51,8 @@ class TrainingLog:
     """Episodes in which a learned reward was wrong: `false_positive`, `false_negative`."""
     was_true: bool = False
     """In this episode, the simulator has said success."""
+    episode_return: float = 0.0
+    """Sum of this episode's rewards."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -93,15 +95,20 @@ class TrainingLog:
         """Add one control step to the recording."""
         session = self.session
         self.was_true |= bool(step.info.get("true_success", False))
+        self.episode_return += step.transition.reward
         assert session.algorithm.loop is not None
-        reading = session.supervisor.reading
-        session.recorder.log_step(
-            step.info["observation"],
-            env_step=session.algorithm.num_timesteps,
-            episode=self.episodes,
-            drift=_drift(reading),
-            active=session.algorithm.loop.active,
-        )
+        now = {"env_step": session.algorithm.num_timesteps, "episode": self.episodes}
+        reading, observation = session.supervisor.reading, step.info.get("observation")
+        if observation is None:  # an environment that nobody can watch still shows its images
+            seen = step.transition.next_observation
+            session.recorder.log_images({name: seen[name] for name in session.env.cameras}, **now)
+        else:
+            session.recorder.log_step(
+                observation,
+                drift=_drift(reading),
+                active=session.algorithm.loop.active,
+                **now,
+            )
         if step.outcome is not None:
             session.recorder.log_episode(step.outcome)
 
@@ -110,6 +117,7 @@ class TrainingLog:
         outcome = step.outcome
         assert outcome is not None
         details = {**self.session.supervisor.last_episode, **self._judged(outcome, step)}
+        episode_return, self.episode_return = self.episode_return, 0.0
         details |= {key: step.info[key] for key in ("operator", "fault") if key in step.info}
         self.episodes += 1
         self.triggered_episodes += bool(details.get("triggered", False))
@@ -127,6 +135,7 @@ class TrainingLog:
                 "terminated": outcome.terminated,
                 "truncated": outcome.truncated,
                 "steps": outcome.steps,
+                "return": episode_return,
                 "guided_steps": outcome.guided_steps,
                 "pruned_steps": outcome.pruned_steps,
                 "intervention_ids": list(outcome.intervention_ids),
@@ -209,6 +218,7 @@ class TrainingLog:
                 "success_rate": result.success_rate,
                 "episodes": episodes,
                 "mean_steps": result.mean_steps,
+                "mean_return": result.mean_return,
             }
         )
         # Stage 1 is evaluated on the final start states: it must not be chosen by them.
@@ -266,6 +276,7 @@ class TrainingLog:
             "success_rate": None if final is None else final.success_rate,
             "eval_episodes": 0 if final is None else final.episodes,
             "interval_95": None if final is None else list(final.interval_95),
+            "mean_return": None if final is None else final.mean_return,
             "final_policy_steps": self.final_policy_steps,
             "env_steps": self.session.algorithm.num_timesteps,
             "learner_steps": self.session.algorithm.n_updates,

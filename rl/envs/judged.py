@@ -50,8 +50,8 @@ class JudgedEnv(gymnasium.Wrapper[dict[str, npt.NDArray[Any]], npt.NDArray[np.fl
         key, fault = info.get("operator"), "fault" in info
         verdict = Verdict(success=False) if fault else self._judge(observation, info)
         success = (verdict.success or key == "success") and key != "fail"
-        pays = verdict.reward is not None and success == verdict.success
-        reward = verdict.reward if pays else self.inner.task.reward(success)
+        own = verdict.reward if success == verdict.success else None
+        reward = self.inner.task.reward(success) if own is None else own
         # The inner environment does not truncate a step that is a true success.
         is_over = self._is_last(info) or fault or key == "fail"
         info = {**info, **self._truth(info), **verdict.notes, "is_success": success}

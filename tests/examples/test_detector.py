@@ -46,7 +46,7 @@ def test_agent_and_report_hear_its_reason(run: Path) -> None:
     answer = json.loads((run / "interventions" / "0001" / "intervention.json").read_text())
     assert answer["trigger"]["kind"] == "pressing" and "the hand presses with" in answer["trigger"]["reason"]
     report = (run / "report.html").read_text()
-    assert "pressing in good and bad rollouts" in report and "pressing in 1" in report
+    assert "pressing in good and bad rollouts" in report and "the failure detectors (pressing in " in report
 
 
 def test_its_settings_are_saved_and_the_run_is_resumed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,8 +41,8 @@ def test_reward_from_a_file_ends_rollouts_and_is_compared_with_the_truth(run: Pa
 def test_its_settings_are_saved_and_the_run_is_resumed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = json.loads((run / "config.json").read_text())["config"]
     assert config["reward_options"] == {"still_steps": 1, "depth_mm": 0.001}
-    assert main(["train", "--run-dir", str(run), "--resume", "--max-env-steps", "75", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["env_steps"] == 75
+    assert main(["train", "--run-dir", str(run), "--resume", "--max-env-steps", "80", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["env_steps"] == 80
 
 
 @pytest.mark.parametrize(
