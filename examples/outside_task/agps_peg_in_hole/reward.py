@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-from agps_peg_in_hole.task import PegInHole
 from annotated_types import Ge
 
+from agps_peg_in_hole.task import PegInHole
 from rl.bounds import NotNegative, Positive, check_bounds
 from rl.errors import ConfigError
 from rl.rewards import Reward, Setting, Verdict, View
