@@ -155,6 +155,21 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         self._step = 0
 
     @property
+    def knows_truth(self) -> bool:
+        """Whether success is what really happened: the environment says so."""
+        return True
+
+    def pause(self) -> None:
+        """Do nothing: the environment waits by itself."""
+
+    def halt(self) -> None:
+        """Do nothing."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return nothing: there is no hardware that we know of."""
+        return {}
+
+    @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the images."""
         return tuple(self._pictures.spaces)

@@ -14,8 +14,8 @@ from rl.robots.base import Backend  # noqa: E402
 from rl.robots.cameras.rig import CameraRig  # noqa: E402
 from rl.robots.emulator.server import Emulator  # noqa: E402
 from rl.robots.fake import FakeBackend  # noqa: E402
-from rl.robots.franka.backend import FrankaBackend  # noqa: E402
 from rl.robots.mujoco import MujocoBackend  # noqa: E402
+from rl.robots.real.backend import StationBackend  # noqa: E402
 from rl.robots.station import load_station  # noqa: E402
 from rl.tasks import get_task  # noqa: E402
 from rl.tasks.expert import make_expert  # noqa: E402
@@ -37,7 +37,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     else:
         emulator: Emulator = request.getfixturevalue("emulator")
         station = load_station(emulator.station)
-        made = FrankaBackend(TASK, station, cameras=CameraRig(station.cameras, TASK, clock=station.clock))
+        made = StationBackend(TASK, station, cameras=CameraRig(station.cameras, TASK, clock=station.clock))
     made.reset(TASK.home, np.random.default_rng(0))
     yield made
     made.close()
@@ -50,7 +50,7 @@ def started(backend: Backend) -> Iterator[Backend]:
     yield backend
     for _ in range(3):
         backend.command(TASK.home, TASK.gripper_opening)
-    if isinstance(backend, FrankaBackend):
+    if isinstance(backend, StationBackend):
         backend.pause()  # nobody commands it between tests
 
 

@@ -9,7 +9,7 @@ pytest.importorskip("pyrealsense2", reason="needs the extra realsense")
 from rl.envs.robot import RobotEnv
 from rl.robots.cameras.rig import CameraRig
 from rl.robots.emulator.server import Emulator
-from rl.robots.franka.backend import FrankaBackend
+from rl.robots.real.backend import StationBackend
 from rl.robots.station import load_station
 from rl.tasks import get_task
 from rl.types import CONTROL_PERIOD_S
@@ -22,7 +22,7 @@ STILL = np.zeros(6, np.float32)
 
 def test_stalled_camera_stops_the_arm_and_ends_the_episode_only(fresh_emulator: Emulator):
     station = load_station(fresh_emulator.station)
-    backend = FrankaBackend(TASK, station, cameras=CameraRig(station.cameras, TASK, clock=station.clock))
+    backend = StationBackend(TASK, station, cameras=CameraRig(station.cameras, TASK, clock=station.clock))
     env = RobotEnv(TASK, backend, image_size=32, knows_truth=True, clock=station.clock)
     try:
         env.reset(seed=0)

@@ -12,29 +12,30 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits, guard_target, is_pose
+from rl.robots.base import Arm
 from rl.robots.clock import REAL_TIME, Clock, check_clock
+from rl.robots.franka.config import ArmConfig
 from rl.robots.franka.connection import connect, import_franky
 from rl.robots.franka.faults import (
     ArmFault,
     StopReason,
-    corners,
     errors_of,
     lost,
     network_errors_of,
-    place,
     reason,
     stopped_itself,
 )
-from rl.robots.franka.line import follow_line
+from rl.robots.franka.joints import FrankaJointReset, reaches
 from rl.robots.franka.motions import Tracking, check_way
-from rl.robots.franka.state import ArmState, PoseHistory
-from rl.robots.station import ArmConfig
+from rl.robots.franka.state import ArmState
+from rl.robots.real.history import PoseHistory
+from rl.robots.real.line import corners, follow_line, place
 from rl.types import Box, FloatArray
 
 logger = logging.getLogger(__name__)
@@ -54,12 +55,15 @@ _STILL_RAD_S = 0.05
 Mode = Literal["idle", "tracking", "joints"]
 
 
-class FrankaArm:
+class FrankaArm(Arm):
     """One FR3. Nothing moves before `start`, and leaving the context, by whatever way, stops the arm.
 
     Every method may be called in any state and from any thread: what does not apply raises `HardwareFault` with the
     reason, and `stop` and `close` never raise. After a fault every command raises it again until `recover`.
     """
+
+    config_class: ClassVar[type[Any]] = ArmConfig
+    gripper: ClassVar[str] = "franka"
 
     def __init__(self, config: ArmConfig, workspace: Box, *, clock: Clock = REAL_TIME) -> None:
         """Connect.
@@ -273,6 +277,18 @@ class FrankaArm:
         if stopped or np.max(np.abs(self.measure().q - q)) > 0.02:
             raise HardwareFault("The joint motion was stopped on its way; look at the arm, then try again.")
         self._T_target = self.measure().T_base_tcp
+
+    def joint_reset(self, T_base_home: FloatArray) -> FrankaJointReset:
+        """Return what brings the elbow back at the task's home, see `joint_reset_every`."""
+        return FrankaJointReset(self, T_base_home)
+
+    def reaches(self, T_base_tcp: FloatArray) -> bool:
+        """Return whether the arm can go to a pose from here with room to its joints' ends."""
+        return reaches(T_base_tcp, self.measure().q)
+
+    def success_rate(self) -> float | None:
+        """Return the fraction of commands that arrived in time; None before the first motion."""
+        return float(self._read().control_command_success_rate) or None
 
     def recover(self) -> None:
         """Leave a fault behind: the arm is idle afterwards and wants `start`.

@@ -10,7 +10,8 @@ from agps_agent.doctor.checkup import NotChecked, attempt
 from agps_agent.doctor.placement import bounds, task_cameras
 from agps_agent.doctor.station import StationCheckup, usb
 from rl.errors import AgpsError
-from rl.robots.station import ArmConfig, StationConfig
+from rl.robots.franka.config import ArmConfig
+from rl.robots.station import StationConfig
 from rl.tasks import get_task
 from rl.types import Box
 

@@ -9,10 +9,10 @@ import pytest
 
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.clock import Clock
+from rl.robots.franka.config import ArmConfig
 from rl.robots.franka.connection import connect, import_franky, within
-from rl.robots.franka.state import PoseHistory
-from rl.robots.franka.watchdog import Watchdog
-from rl.robots.station import ArmConfig
+from rl.robots.real.history import PoseHistory
+from rl.robots.real.watchdog import Watchdog
 from rl.tasks import get_task
 from rl.transforms import pose
 from tests.clocks import MovedClock, until
