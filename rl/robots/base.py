@@ -359,7 +359,7 @@ def arm_class(kind: str) -> type[Arm]:
     Raises:
         ConfigError: If there is none, or it is no arm.
     """
-    return _driver(ARMS, kind, Arm)
+    return _driver(ARMS, kind, Arm)  # type: ignore[type-abstract]  # only asked whether others derive from it
 
 
 def gripper_class(kind: str) -> type[Gripper]:
@@ -368,7 +368,7 @@ def gripper_class(kind: str) -> type[Gripper]:
     Raises:
         ConfigError: If there is none, or it is no gripper.
     """
-    return _driver(GRIPPERS, kind, Gripper)
+    return _driver(GRIPPERS, kind, Gripper)  # type: ignore[type-abstract]  # likewise
 
 
 def _driver(registry: Registry[type[DriverT]], kind: str, protocol: type[DriverT]) -> type[DriverT]:
