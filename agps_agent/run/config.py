@@ -39,7 +39,7 @@ from rl.config import GuidedConfig
 from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
 from rl.envs.adapter import AdapterOptions
-from rl.envs.opening import short_name
+from rl.envs.opening import env_reference, short_name
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
@@ -243,7 +243,8 @@ class RunConfig(BaseModel):
             start["algorithm_options"] = (
                 changed(start["algorithm_options"], given) if isinstance(given, Mapping) else given
             )
-        told = {name: value for name, value in values.items() if name not in (*named, "algorithm_options", "method")}
+        decided = (*named, "algorithm_options", "method", "algorithm", "helper", "offline")
+        told = {name: value for name, value in values.items() if name not in decided}
         return {**start, **told}
 
     @model_validator(mode="after")
@@ -278,6 +279,12 @@ class RunConfig(BaseModel):
         if not isinstance(options, plan.learner.config_class):
             raise ValueError(f"{plan.algorithm} wants a {plan.learner.config_class.__name__}")
         return options
+
+    @field_validator("env")
+    @classmethod
+    def _is_found_anywhere(cls, env: str | None) -> str | None:
+        with _refusals_as_complaints():
+            return None if env is None else env_reference(env)
 
     @field_validator("task")
     @classmethod
