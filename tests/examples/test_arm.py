@@ -38,7 +38,7 @@ def test_command_line_rehearses_with_it(
     station: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(station.parent)
-    calibrate_side(station)
+    calibrate(station, "side")
     argv = ["train", "usb_insertion", "--robot", "station", "--station", str(station), "--method", "serl"]
     assert main([*argv, "--dry-run", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
@@ -46,24 +46,28 @@ def test_command_line_rehearses_with_it(
     assert summary["folder"].startswith("runs/usb_insertion/station-serl-")
 
 
-def calibrate_side(station: Path) -> None:
-    """Say where the agent's camera is: half a metre above the table."""
+def calibrate(station: Path, *cameras: str) -> None:
+    """Say where cameras of the example's station are: 0.6 m above the base, or before the hand, looking down."""
     looking_down = np.diag([1.0, -1.0, -1.0, 1.0])
     looking_down[:3, 3] = [0.5, 0.0, 0.6]
-    CameraCalibration(
-        camera="side",
-        serial="side",
-        mount="world",
-        width=640,
-        height=480,
-        T_mount_cam=tuple(map(tuple, looking_down.tolist())),
-        residual_mm=0.0,
-        residual_deg=0.0,
-        poses=0,
-        date="2026-01-01T00:00:00+00:00",
-        board="none: drawn",
-    ).save(station.parent / "side.json")
-    station.write_text(f'{station.read_text()}calibration = "side.json"\n')
+    text = station.read_text()
+    for name in cameras:
+        mount = "world" if name == "side" else "hand"
+        CameraCalibration(
+            camera=name,
+            serial=name,
+            mount=mount,
+            width=640,
+            height=480,
+            T_mount_cam=tuple(map(tuple, looking_down.tolist())),
+            residual_mm=0.0,
+            residual_deg=0.0,
+            poses=0,
+            date="2026-01-01T00:00:00+00:00",
+            board="none: drawn",
+        ).save(station.parent / f"{name}.json")
+        text = text.replace(f'device = "{name}"', f'device = "{name}"\ncalibration = "{name}.json"')
+    station.write_text(text)
 
 
 @pytest.mark.parametrize(
