@@ -117,9 +117,12 @@ def test_end_that_nobody_noted_or_of_another_version_is_left_out(ends: Any) -> N
     [
         ({}, ""),
         ({"model_calls": 3, "latency_s": 0.354}, "3 model calls, 0.35 s"),
-        ({"model_calls": 2, "latency_s": 4.0, "prompt_tokens": 900, "completion_tokens": 81}, "2 model calls, 4.00 s, 981 tokens"),
+        (
+            {"model_calls": 2, "latency_s": 4, "prompt_tokens": 9, "completion_tokens": 1},
+            "2 model calls, 4.00 s, 10 tokens",
+        ),
     ],
-)  # fmt: skip
+)
 def test_cost_is_told_with_tokens_where_there_are_any(cost: dict[str, Any], words: str) -> None:
     assert cost_in_words(cost) == words
 
