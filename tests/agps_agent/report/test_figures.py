@@ -123,8 +123,8 @@ def test_wrong_rewards_are_drawn_by_kind() -> None:
 def test_each_loss_of_stage_1_has_a_panel_of_its_own(losses: int, panels: int) -> None:
     names = {f"loss_{n}": 1.0 for n in range(losses)}
     drawn = words(
-        figures.pretraining([{"kind": "pretrain", "env_steps": 0, "updates": u, "wall_clock_s": 1.0, **names} for u in (1, 2)])
-    )  # fmt: skip
+        figures.pretraining([{"kind": "pretrain", "updates": u, "wall_clock_s": 1.0, **names} for u in (1, 2)])
+    )
     assert sum(text.startswith("loss ") for text in drawn) == panels and "updates" in drawn
 
 
