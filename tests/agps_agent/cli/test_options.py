@@ -164,9 +164,9 @@ def test_descriptions_of_commands_stand_below_each_other() -> None:
 
 def test_only_the_object_is_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     with json_only_on_stdout(True) as show:
-        print("a library says something")
+        sys.stdout.write("a library says something\n")
         show({"path": Path("a/b"), "n": 1})
-        print("and again")
+        sys.stdout.write("and again\n")
     out, err = capsys.readouterr()
     assert json.loads(out) == {"path": "a/b", "n": 1} and err.count("\n") == 2
 
@@ -180,7 +180,7 @@ def test_nothing_is_on_stdout_when_it_fails(capsys: pytest.CaptureFixture[str]) 
 
 def test_without_json_everything_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     with json_only_on_stdout(False) as show:
-        print("a line")
+        sys.stdout.write("a line\n")
         show({"n": 1})
     assert capsys.readouterr().out == "a line\n"
 
