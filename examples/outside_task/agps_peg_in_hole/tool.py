@@ -10,7 +10,7 @@ from tools.targets import Keypoints
 
 
 class TwistArgs(Args):
-    """Turn the peg to one side, to the other and back, a little deeper each time: frees one that is stuck in the rim."""
+    """Turn the peg to one side, to the other and back, a little deeper each time: frees one stuck in the rim."""
 
     angle_rad: float = Field(0.1, ge=0.02, le=0.2, description="How far to each side, radians.")
     push_m: float = Field(0.001, ge=0.0, le=0.003, description="How much deeper with each turn, metres.")
