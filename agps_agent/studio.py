@@ -50,7 +50,7 @@ class SavedSceneContext:
         return getattr(self.opened, name)
 
 
-def _graph_of(task: str) -> Callable[[], Graph]:
+def graph_of(task: str) -> Callable[[], Graph]:
     """Return what makes the graph of a task; run it with a `SavedSceneContext` and e.g. `{"mode_request": "guide"}`."""
 
     def make() -> Graph:
@@ -63,4 +63,4 @@ def _graph_of(task: str) -> Callable[[], Graph]:
 
 
 for _task in TASKS.names:
-    globals()[_task] = _graph_of(_task)
+    globals()[_task] = graph_of(_task)

@@ -26,50 +26,7 @@ class SlowUsb(UsbInsertion):
         return None
 '''
 
-REAL = '''
-from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
-
-from rl.tasks import Camera, Task
-from rl.tasks.base import TOOL_DOWN
-from rl.transforms import pose
-from rl.types import Box
-
-
-@dataclass(frozen=True, kw_only=True)
-class PressButton(Task):
-    """A task that exists on a real table only."""
-
-    name: ClassVar[str] = "press_button"
-    instruction: ClassVar[str] = "Press the button."
-    horizon: int = 20
-
-    @property
-    def workspace(self):
-        return Box(lower=np.array([0.4, -0.1, 0.02]), upper=np.array([0.6, 0.1, 0.3]))
-
-    @property
-    def p_tcp_tool(self):
-        return np.zeros(3)
-
-    @property
-    def home(self):
-        return pose(np.array([0.5, 0.0, 0.2]), TOOL_DOWN)
-
-    @property
-    def policy_cameras(self):
-        return (Camera(name="wrist_1", mount="hand", position=(0.08, 0, 0.03), target=(0, 0, 0.14), up=(0, 0, -1),
-                       fovy_deg=42.0),)
-
-    @property
-    def agent_cameras(self):
-        return self.policy_cameras
-
-    def sample_start(self, rng):
-        return self.home
-'''
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def write_simulated(folder: Path) -> str:
@@ -80,5 +37,5 @@ def write_simulated(folder: Path) -> str:
 
 def write_real(folder: Path) -> str:
     """Write a task for a real table; return its reference."""
-    (folder / "button.py").write_text(REAL, encoding="utf-8")
+    (folder / "button.py").write_text((EXAMPLES / "press_button.py").read_text(encoding="utf-8"), encoding="utf-8")
     return f"{folder}/button.py:PressButton"

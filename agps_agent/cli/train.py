@@ -15,6 +15,7 @@ from agps_agent.detectors.base import load_detector
 from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, fixed_changes, load_config, start_values
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.field_options import options_group, options_model
+from agps_agent.run.methods import combine
 from agps_agent.run.place import place_of
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.algorithm import ALGORITHMS
@@ -91,9 +92,10 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
     saved = load_config(RunDirectory.open(first.run_dir)) if first.resume and first.run_dir is not None else None
     if saved is not None:
-        for name in ("method", "algorithm", "helper", "offline"):
-            if getattr(first, name) is not None:
-                _refuse_change(name, getattr(first, name), getattr(saved, name))
+        offline = saved.offline if first.offline is None and first.method is None else first.offline
+        plan = combine(first.method, first.algorithm, first.helper, offline, default=saved.method)
+        for name in ("algorithm", "helper", "offline"):
+            _refuse_change(name, getattr(plan, name), getattr(saved, name))
 
     def start(task: str | None) -> TrainOptions:
         return TrainOptions(config=saved or _start(first, task))

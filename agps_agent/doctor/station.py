@@ -143,6 +143,9 @@ def usb(kind: str) -> str:
     """
     if not kind:
         return "no USB: a recording or an emulator"
-    if int(kind.split(".")[0]) < 3:
+    generation = kind.split(".")[0]
+    if not generation.isdecimal():
+        return f"its kind is not known ({kind})"
+    if int(generation) < 3:
         raise AgpsError(f"The camera is connected with USB {kind}; use a USB 3 port, a USB 3 cable and no plain hub.")
     return f"USB {kind}"

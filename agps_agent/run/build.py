@@ -16,9 +16,9 @@ from agps_agent.ask import Answer, ask, save_answer
 from agps_agent.detectors import Encoder, FailureDetector, make_detector, make_encoder
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import CallGate
-from agps_agent.models.offline.embedded import EmbeddedVLM
+from agps_agent.models.library import is_url, open_model
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
-from agps_agent.models.profiles import ModelProfile, load_profile
+from agps_agent.models.profiles import ModelProfile
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
@@ -39,7 +39,7 @@ from rl.demonstrations import load_demos, record_demos, save_demos
 from rl.envs.adapter import AdaptedEnv
 from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
-from rl.envs.watchable import Watched, missing
+from rl.envs.watchable import Watched, missing, unwatchable
 from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.learner import ThreadedLearner
@@ -231,26 +231,22 @@ def build_detectors(config: RunConfig, horizon: int) -> list[FailureDetector]:
 def build_chat_model(
     vlm: str, *, name: str | None, settings: AgentSettings, tasks: tuple[TaskPrompt, ...] = ()
 ) -> ChatModel:
-    """Return the embedded model, or the one behind an OpenAI-compatible URL.
+    """Return a chat model: the embedded one, somebody's own, or the one behind an OpenAI-compatible URL.
 
     Args:
-        vlm: `embedded`, or the URL.
+        vlm: Name of a model, or the URL.
         name: Model at the URL.
         settings: Limits of a question.
-        tasks: Words of tasks that the embedded model shall know beside the registered ones.
+        tasks: Words of tasks that an embedded model shall know beside the registered ones.
 
     Raises:
         ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
     """
     for prompt, version in settings.prompt_versions.items():
         load_prompt(prompt, version)
-    if vlm == "embedded" and settings.profile is not None:
-        raise ConfigError(
-            f"--agent.profile {settings.profile} is for a model behind a URL, and the embedded one has its own; "
-            "leave it out, or give --vlm URL."
-        )
-    if vlm == "embedded":
-        return ChatModel(model=EmbeddedVLM(tasks=tasks), profile=load_profile("embedded"), name="embedded")
+    if not is_url(vlm):
+        model, profile = open_model(vlm, tasks=tasks, profile=settings.profile)
+        return ChatModel(model=model, profile=profile, name=vlm)
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
     served = open_chat_model(reach)
     return ChatModel(model=served.model, profile=served.profile, name=served.name)
@@ -274,12 +270,12 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     Raises:
         ConfigError: If the environment lacks something that the agent needs.
     """
-    has_words = isinstance(env, ManipulationEnv) or config.env_prompt is not None
-    watched = Watched(env, also_lacks=() if has_words else ("words about the task (--env-prompt FILE)",))
+    file = _prompt_file(config, env)
+    watched = Watched(env)
     check_patience(config.supervisor, config.agent)
     tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
-    words = load_task_prompt(config.task if config.env_prompt is None else config.env_prompt)
+    words = load_task_prompt(file or config.task)
     tools = config.agent.toolbox(words)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
     encoder = make_encoder(config.encoder, env.cameras)
@@ -327,6 +323,23 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         hold=env.pause,
         approve=None if confirm is None else lambda guide: confirm(guide, 0),
     )
+
+
+def _prompt_file(config: RunConfig, env: TrainingEnv) -> Path | None:
+    """Return the file that tells the agent about somebody else's environment; None for a task, which has its own.
+
+    Raises:
+        ConfigError: If there is none, or the environment cannot be watched.
+    """
+    if isinstance(env, ManipulationEnv):
+        return None
+    lacks = missing(env)
+    file = config.env_prompt or (None if lacks else Watched(env).prompt)
+    wanted = (file, "words about the task (--env-prompt FILE)"), (env.cameras, "an image in its observation")
+    lacks += tuple(what for has, what in wanted if not has)
+    if lacks:
+        raise unwatchable(env, lacks)
+    return file
 
 
 def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> HumanSupervisor:

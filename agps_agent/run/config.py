@@ -24,6 +24,7 @@ from pydantic import (
 
 from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
 from agps_agent.detectors.base import load_detector
+from agps_agent.models.library import MODELS, check_model, is_url
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
 from agps_agent.run.environment import FOREIGN, arguments_of
 from agps_agent.run.field_options import check_options, field_values, made
@@ -38,7 +39,7 @@ from rl.config import GuidedConfig
 from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
 from rl.envs.adapter import AdapterOptions
-from rl.envs.opening import short_name
+from rl.envs.opening import env_reference, short_name
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
@@ -124,7 +125,8 @@ class RunConfig(BaseModel):
     teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
     """Robot: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
     vlm: Annotated[str, MayChange] = "embedded"
-    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    """Chat model: `embedded` works offline; package.module:Name or ./file.py:Name is one of your own; else the base
+    URL of an OpenAI-compatible server."""
     vlm_model: Annotated[str | None, MayChange] = None
     """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
     memory: str | None = None
@@ -241,7 +243,8 @@ class RunConfig(BaseModel):
             start["algorithm_options"] = (
                 changed(start["algorithm_options"], given) if isinstance(given, Mapping) else given
             )
-        told = {name: value for name, value in values.items() if name not in (*named, "algorithm_options", "method")}
+        decided = (*named, "algorithm_options", "method", "algorithm", "helper", "offline")
+        told = {name: value for name, value in values.items() if name not in decided}
         return {**start, **told}
 
     @model_validator(mode="after")
@@ -276,6 +279,12 @@ class RunConfig(BaseModel):
         if not isinstance(options, plan.learner.config_class):
             raise ValueError(f"{plan.algorithm} wants a {plan.learner.config_class.__name__}")
         return options
+
+    @field_validator("env")
+    @classmethod
+    def _is_found_anywhere(cls, env: str | None) -> str | None:
+        with _refusals_as_complaints():
+            return None if env is None else env_reference(env)
 
     @field_validator("task")
     @classmethod
@@ -361,10 +370,12 @@ class RunConfig(BaseModel):
 
     @field_validator("vlm")
     @classmethod
-    def _is_embedded_or_url(cls, vlm: str) -> str:
-        if vlm != "embedded" and not vlm.startswith(("http://", "https://")):
-            raise ValueError("use `embedded` or a URL such as http://localhost:8000/v1")
-        return vlm
+    def _is_a_model(cls, vlm: str) -> str:
+        try:
+            check_model(vlm)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return vlm if is_url(vlm) else MODELS.reference(vlm)
 
     @property
     def task_name(self) -> str:

@@ -55,10 +55,6 @@ class MovedArm(Moved):
     trims: bool = True
 
 
-Opens = Callable[..., AbstractContextManager[Moved]]
-"""Opens an environment for somebody who moves its arm."""
-
-
 def record(
     task: str,
     folder: Path,
@@ -102,9 +98,8 @@ def record(
     place = place_of(robot)
     if by not in (None, "expert"):
         place.require_arm(f"--by {by} needs a robot; in simulation the scripted expert demonstrates.")
-    simulated: Opens = _simulated_expert
-    on_arm: Opens = open_moved_arm
-    open_mover = place.choose(simulated, on_arm)
+    simulated: Callable[..., AbstractContextManager[Moved]] = _simulated_expert
+    open_mover = place.choose(simulated, open_moved_arm)
     with open_mover(task, by, robot=robot, seed=seed, image_size=image_size, task_options=options, **where) as mover:
         _keep(DemoFolder(folder, env=mover.env, seed=seed, robot=robot, resume=resume), mover, n=n)
 

@@ -322,5 +322,5 @@ def default_classifier(task: str) -> Path:
 
 
 def folder_name(method: str) -> str:
-    """Return a method's name as that of a folder: `./mine.py:Mine+agent` is `mine.py-Mine+agent`."""
-    return re.sub(r"[^\w.+-]+", "-", method).strip("-.")
+    """Return a method's name as that of a folder: `./mine.py:Mine+agent` is `Mine+agent`."""
+    return re.split(r"[:/]", method)[-1]

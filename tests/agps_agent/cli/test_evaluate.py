@@ -62,7 +62,7 @@ def test_agent_alone_says_its_failures_in_words(asked: list[Any], capsys: pytest
     [
         (["--agent-alone", "knitting"], "There is no task 'knitting'"),
         (["--agent-alone"], "TASK"),
-        (["--agent-alone", "usb_insertion", "--vlm", "gpt"], "use `embedded` or a URL"),
+        (["--agent-alone", "usb_insertion", "--vlm", "gpt"], "There is no model 'gpt'; use embedded"),
         (["--agent-alone", "usb_insertion", "--max-questions", "0"], "--max-questions is 0"),
         (["--agent-alone", "usb_insertion", "--task-options.towel-jitter-mm", "1"], "usb_insertion has no such option"),
     ],

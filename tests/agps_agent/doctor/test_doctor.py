@@ -79,6 +79,11 @@ def test_slow_usb_is_refused():
         usb("2.1")
 
 
+@pytest.mark.parametrize("kind", ["Undefined", "?", "USB 3"])
+def test_usb_of_a_kind_that_the_camera_does_not_know_is_told_and_not_refused(kind):
+    assert usb(kind) == f"its kind is not known ({kind})"
+
+
 def test_missing_station_file_is_the_one_finding(tmp_path):
     with StationCheckup(tmp_path / "none.toml", ip=None, task="usb_insertion", hold_s=0.0) as checkup:
         (finding,) = [attempt(check) for check in checkup.checks().values()]
