@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rl.robots.franka.line import MAX_SPEED_M_S, PERIOD_S, TURN_RAD_S, follow_line
 
 from rl.errors import ConfigError
 from rl.guard import GuardLimits
 from rl.robots import panda
 from rl.robots.franka.faults import ArmFault, corners, lost, place, reason, stopped_itself
-from rl.robots.franka.line import MAX_SPEED_M_S, PERIOD_S, TURN_RAD_S, follow_line
 from rl.robots.franka.motions import check_way
 from rl.robots.franka.state import ArmState
 from rl.tasks import get_task
