@@ -33,17 +33,16 @@ from rl.robots.franka.faults import (
 )
 from rl.robots.franka.joints import FrankaJointReset, reaches
 from rl.robots.franka.motions import Tracking, check_way
-from rl.robots.franka.state import ArmState
+from rl.robots.franka.state import ArmState, Silence
 from rl.robots.real.history import PoseHistory
 from rl.robots.real.line import corners, follow_line, place
+from rl.robots.station import ArmConfig
 from rl.types import Box, FloatArray
 
 logger = logging.getLogger(__name__)
 
 STALE_S = 0.3
 """Age at which a state of the arm counts as stale: the control box is silent, [s]."""
-STALE_LOOKS = 5
-"""Times, in that age, that the monitor must have seen the same state."""
 OUTSIDE_M = 0.03
 """How far outside the workspace the measured TCP may be when the arm starts, [m]."""
 _MONITOR_S = 0.02
@@ -404,20 +403,16 @@ class FrankaArm(Arm):
 
     def _watch(self) -> None:
         """Notice lost control and stale states, keep the pose history, and renew the dead man's switch."""
-        robot_time, fresh_s, same = -1.0, self.clock.now(), 0
+        silence = Silence()
         while not self.clock.wait(self._closing, _MONITOR_S):
             try:
                 if self._fault is not None:
                     continue
                 state = self._robot.state
                 now = self.clock.now()
-                if state.time.to_sec() != robot_time:
-                    robot_time, fresh_s, same = state.time.to_sec(), now, 0
+                if silence.look(state.time.to_sec(), now):
                     self._history.add(now, np.array(state.O_T_EE.matrix))
-                else:
-                    same += 1
-                # What this thread slept through is no silence of the box: states may wait to be received.
-                self._renew(now - fresh_s if same >= STALE_LOOKS else 0.0)
+                self._renew(silence.duration_s)
             except HardwareFault:
                 continue  # remembered, for whoever commands the arm next
             except Exception as error:  # whatever it is: a monitor that ends in silence would be worse
