@@ -36,7 +36,6 @@ from rl.robots.franka.motions import Tracking, check_way
 from rl.robots.franka.state import ArmState, Silence
 from rl.robots.real.history import PoseHistory
 from rl.robots.real.line import corners, follow_line, place
-from rl.robots.station import ArmConfig
 from rl.types import Box, FloatArray
 
 logger = logging.getLogger(__name__)

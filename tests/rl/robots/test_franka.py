@@ -6,7 +6,6 @@ import types
 
 import numpy as np
 import pytest
-from rl.robots.franka.watchdog import Watchdog
 
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.clock import Clock
@@ -15,7 +14,6 @@ from rl.robots.franka.connection import connect, import_franky, within
 from rl.robots.franka.state import Silence
 from rl.robots.real.history import PoseHistory
 from rl.robots.real.watchdog import Watchdog
-from rl.robots.station import ArmConfig
 from rl.tasks import get_task
 from rl.transforms import pose
 from tests.clocks import MovedClock, until
