@@ -183,7 +183,10 @@ def test_task_in_a_file_is_trained_by_the_agent_and_its_questions_are_asked_agai
     argv = ["train", REFERENCE, "--demos", "0", "--max-env-steps", "110", "--supervisor.help-share", "1.0"]
     summary = said([*argv, "--run-dir", f"{tmp_path}/run", *SMALL, *SHORT], capsys)
     assert (summary["task"], summary["env_steps"]) == (NAME, 110) and summary["agent_calls"] > 0
+    assert main(["report", f"{tmp_path}/run"]) == 0
+    assert f"<h1>{NAME} with AGPS" in Path(tmp_path, "run", "report.html").read_text()
     monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
     assert said(["eval", "run", "--episodes", "1"], capsys)["task"] == NAME
     assert said(["memory", "list", "run"], capsys)["task"] == NAME
     replayed = said(["prompts", "replay", "run", "--limit", "1"], capsys)

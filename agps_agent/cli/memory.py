@@ -140,11 +140,13 @@ def _find(folder: Path, task: str | None) -> _Place:
     """
     if (folder / "config.json").is_file():
         run = RunDirectory.open(folder)
-        config = read_json_object(run.config).get("config", {})
+        saved = read_json_object(run.config)
+        config = saved.get("config", {})
         memory = config.get("memory")
         server = memory if memory and "://" in memory else None
         directory = run.memory if memory is None or server else Path(memory)
-        return _Place(directory, _name_of(task or str(config.get("task", ""))), server)
+        name = str(saved.get("task") or config.get("task", "")) if task is None else _name_of(task)
+        return _Place(directory, name, server)
     task = None if task is None else _name_of(task)
     tasks = sorted(log.stem for log in folder.glob("*.jsonl"))
     if not tasks:
@@ -157,7 +159,7 @@ def _find(folder: Path, task: str | None) -> _Place:
 
 
 def _name_of(task: str) -> str:
-    """Return the name under which a task is remembered; it may be gone from this machine."""
+    """Return the name under which a task is remembered."""
     return check_task(task).name if is_task(task) else task
 
 

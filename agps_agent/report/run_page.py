@@ -44,7 +44,7 @@ def write_report(run: RunDirectory) -> Path:
     camera = (config.get("agent") or {}).get("camera")
     views = read_interventions(run, episodes, camera=camera, limit=MAX_CARDS)
     questions = len(run.intervention_ids())
-    title = f"{config.get('task', 'run')} with {_method(config)}"
+    title = f"{saved.get('task') or config.get('task', 'run')} with {_method(config)}"
     demos = config.get("demos", "?")
     subtitle = f"{demos} demonstration{'' if demos == 1 else 's'}, seed {config.get('seed', '?')}, {run.path}"
     sections = [

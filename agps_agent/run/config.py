@@ -539,8 +539,9 @@ def check_fits(config: RunConfig) -> None:
 
 
 def save_config(config: RunConfig, run: RunDirectory) -> None:
-    """Write config.json: the complete configuration and the versions that it ran with."""
-    content = {"config": config.model_dump(mode="json"), "versions": installed_versions()}
+    """Write config.json: the complete configuration, the task's name, and the versions that it ran with."""
+    about = {"task": config.task_name, "versions": installed_versions()}
+    content = {"config": config.model_dump(mode="json"), **about}
     write_atomically(run.config, json.dumps(content, indent=2) + "\n")
 
 

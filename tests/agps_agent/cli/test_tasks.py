@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from agps_agent.cli.main import main
 from agps_agent.cli.train import read_options
 from agps_agent.run.config import RunConfig, load_config, save_config
 from agps_agent.run.directory import RunDirectory
-from rl.tasks import TASKS
+from rl.tasks import TASKS, get_task
 from tests.outside import write_real, write_simulated
 
 
@@ -67,6 +68,24 @@ def test_options_of_a_task_are_those_of_its_own_class(here: Path) -> None:
     assert config.task == f"{here}/slow.py:SlowUsb"
     assert config.task_options == {"patience_s": 3.0, "horizon": 9}
     assert config.default_run_dir() == Path("runs/slow_usb/agps-demos0-seed0")
+
+
+@pytest.mark.parametrize("command", [["train"], ["eval", "--agent-alone"], ["emulate"], ["reward", "collect"]])
+def test_help_shows_the_fields_of_the_task_that_is_named_and_no_others(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "knot_hanging", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "--task-options.hook-jitter-mm FLOAT" in page and "--task-options.cord.links INT" in page
+    assert "port-jitter" not in page and "towel-jitter" not in page
+
+
+def test_memory_of_a_run_whose_task_is_gone_can_be_looked_at(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_config(RunConfig(task="slow.py:SlowUsb"), RunDirectory.create(here / "run"))
+    sys.modules.pop(type(get_task("slow.py:SlowUsb")).__module__)
+    (here / "slow.py").unlink()
+    assert main(["memory", "list", "run"]) == 0
+    assert "0 records of slow_usb" in capsys.readouterr().out
 
 
 def test_run_of_a_task_in_a_file_resumes_from_another_working_directory(
