@@ -24,6 +24,7 @@ from rl.drq.config import PRESETS, DrQConfig, Preset
 from rl.errors import AgpsError, ConfigError
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
+from rl.ranges import MAX_SEED, MAX_THREADS
 from rl.robots.station import load_station
 from rl.tasks import TASK_NAMES, get_task
 from rl.tasks.base import Recipe
@@ -65,7 +66,7 @@ class RunConfig(BaseModel):
     What is not given comes from the task's recipe: method, demonstrations, budgets and learner settings.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: tyro.conf.Positional[str]
     """Task to learn: usb_insertion, knot_hanging or towel_folding."""
@@ -95,7 +96,7 @@ class RunConfig(BaseModel):
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). franka: 0 by default."""
     demos_dir: Path | None = None
     """Take demonstrations from this folder, which `agps demos record` wrote; all of them if --demos is not given."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     """Seed of everything random; in lockstep it fixes the whole run."""
     max_env_steps: Annotated[int, Field(ge=1), MayChange] = 10_000
     """Budget of control steps."""
@@ -131,7 +132,7 @@ class RunConfig(BaseModel):
     """Episodes of each evaluation on the way."""
     learner: Literal["lockstep", "threaded"] = "lockstep"
     """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
-    threads: Annotated[int, Field(ge=0), MayChange] = 1
+    threads: Annotated[int, Field(ge=0, le=MAX_THREADS), MayChange] = 1
     """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
 
     final_policy: Literal["last", "best"] = "last"

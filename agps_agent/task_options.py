@@ -19,7 +19,7 @@ Angle = Annotated[float, Field(ge=0)] | None
 class TaskOptions(BaseModel):
     """What to change about the task; None leaves the task's own value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     horizon: Annotated[int, Field(ge=1)] | None = None
     """Control steps until an episode is truncated."""

@@ -24,6 +24,7 @@ from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
 from rl.loop import Confirm, RolloutLoop, Step
+from rl.ranges import SEED, Range, above, at_least, check_range, check_ranges
 from rl.supervisor import NullSupervisor, Supervisor
 
 StoreGuided = Literal["online", "both", "success"]
@@ -68,6 +69,16 @@ class GuidedConfig:
             check_at_least_one(name, getattr(self, name))
         for name in ("demo_fraction", "small_demo_fraction", "gamma", "tau"):
             check_share(name, getattr(self, name))
+        check_ranges(
+            self,
+            batch_size=Range(1, 65_536),
+            buffer_capacity=Range(1, 100_000_000),
+            small_demo_count=at_least(0),
+            learning_starts=at_least(0),
+            random_steps=at_least(0),
+            learning_rate=above(0),
+            shift_pad=Range(0, 64),
+        )
 
 
 def check_at_least_one(name: str, value: int) -> None:
@@ -229,6 +240,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed networks, exploration, sampling and environment."""
+        if seed is not None:
+            check_range("seed", seed, SEED)
         super().set_random_seed(seed)
         acting, sampling, noise = np.random.SeedSequence(seed).spawn(3)
         self.acting_rng = np.random.default_rng(acting)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from rl.ranges import above, at_least, check_ranges
 from rl.transforms import pose_difference
 from rl.types import Box, FloatArray, Guide, Observation, Waypoint
 
@@ -61,6 +62,21 @@ class GuidanceConfig:
     """...or once it is on the command's side and moves less than this per step: something is between the fingers."""
     gripper_steps: int = 10
     """Control steps after which a waypoint waits for the gripper no longer."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no waypoint could be reached with."""
+        check_ranges(
+            self,
+            position_tolerance_m=above(0),
+            rest_speed_m_s=above(0),
+            rotation_tolerance_rad=above(0),
+            contact_n=above(0),
+            drop_m=above(0),
+            blocked_steps=at_least(1),
+            gripper_tolerance=at_least(0),
+            gripper_still=at_least(0),
+            gripper_steps=at_least(0),
+        )
 
 
 class WaypointFollower:

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, check_in, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.state import AgentSettings
 from rl.errors import AgpsError, ConfigError
+from rl.ranges import SEED
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _seed(options: AskOptions) -> int:
     """
     if options.seed is None:
         return 0
-    check_at_least(0, seed=options.seed)
+    check_in(SEED, seed=options.seed)
     if options.robot != "sim":
         raise UsageError(f"--seed {options.seed} is of a simulated episode; a robot's table is as it is, leave it out.")
     return options.seed

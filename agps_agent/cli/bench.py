@@ -9,6 +9,7 @@ import tyro
 from agps_agent.cli.options import (
     UsageError,
     check_at_least,
+    check_in,
     check_vlm,
     json_only_on_stdout,
     parse_options,
@@ -16,6 +17,7 @@ from agps_agent.cli.options import (
 )
 from agps_agent.cli.tasks import check_task
 from agps_agent.task_options import TaskOptions
+from rl.ranges import SEED, THREADS, Range
 
 Numbers = dict[str, Any]
 
@@ -152,7 +154,8 @@ def run(argv: Sequence[str]) -> int:
 def _env(argv: Sequence[str]) -> int:
     options = parse_options(EnvOptions, argv, prog="agps bench env")
     check_task(options.task)
-    check_at_least(1, image_size=options.image_size, steps=options.steps)
+    check_in(Range(1, 1_024), image_size=options.image_size)
+    check_at_least(1, steps=options.steps)
     from rl.envs.benchmark import bench_env
 
     return _measure(
@@ -227,7 +230,8 @@ def _grounding(argv: Sequence[str]) -> int:
     check_task(options.task)
     check_vlm(options.vlm)
     check_at_least(1, scenes=options.scenes)
-    check_at_least(0, absent=options.absent, seed=options.seed)
+    check_at_least(0, absent=options.absent)
+    check_in(SEED, seed=options.seed)
     if not 0.0 <= options.progressed <= 1.0:
         raise UsageError(f"--progressed is {options.progressed:g}; it is a share from 0 to 1.")
     from agps_agent.grounding_benchmark import bench_grounding
@@ -248,7 +252,7 @@ def _grounding(argv: Sequence[str]) -> int:
 
 def _update(argv: Sequence[str]) -> int:
     options = parse_options(UpdateOptions, argv, prog="agps bench update")
-    check_at_least(0, threads=options.threads)
+    check_in(THREADS, threads=options.threads)
     from rl.drq.benchmark import bench_update
     from rl.drq.config import DrQConfig
 

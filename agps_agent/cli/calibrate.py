@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tyro
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, check_in, json_only_on_stdout, parse_options
 from agps_agent.signals import terminated_like_ctrl_c
 from rl.errors import ConfigError
+from rl.ranges import SEED
 
 if TYPE_CHECKING:
     from rl.calibration.board import CharucoBoard, Dictionary
@@ -147,6 +148,7 @@ def _check_options(options: CalibrateOptions) -> None:
         raise UsageError(f"--speed-m-s is {options.speed_m_s:g}; ask for more than 0 and at most 0.25.")
     if not 0.0 <= options.hover_mm <= 300.0:
         raise UsageError(f"--hover-mm is {options.hover_mm:g}; ask for 0 to 300.")
+    check_in(SEED, seed=options.seed)
     if options.out is not None and options.out.is_dir():
         raise UsageError(f"--out {options.out} is a folder; name a file.")
     moves = options.auto or options.check

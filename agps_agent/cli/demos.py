@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import check_at_least, check_in, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from agps_agent.runs import read_json_object
 from rl.errors import ConfigError
+from rl.ranges import SEED
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _record(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps demos record")
     check_task(options.task)
     check_at_least(1, n=options.n)
-    check_at_least(0, seed=options.seed)
+    check_in(SEED, seed=options.seed)
     folder = options.out or _default_folder(options.task, options.robot)
     from rl.growing_folder import is_in_use
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import check_at_least, check_in, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
 from agps_agent.float_trigger import FloatConfig
 from rl.errors import ConfigError
+from rl.ranges import SEED
 
 if TYPE_CHECKING:
     from agps_agent.float_trigger import FloatDetector
@@ -75,7 +76,7 @@ def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps float fit")
     check_task(options.task)
     check_at_least(1, n=options.n)
-    check_at_least(0, seed=options.seed)
+    check_in(SEED, seed=options.seed)
     from agps_agent.build import build_encoder, build_env
     from agps_agent.config import RunConfig
     from agps_agent.float_trigger.evaluation import fit_detector
@@ -116,7 +117,7 @@ def _eval(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog="agps float eval")
     check_task(options.task)
     check_at_least(1, good=options.good, bad=options.bad)
-    check_at_least(0, seed=options.seed)
+    check_in(SEED, seed=options.seed)
     from agps_agent.float_trigger import FloatDetector
 
     file = options.file or _default_file(options.task)

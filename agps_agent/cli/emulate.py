@@ -7,10 +7,11 @@ from pathlib import Path
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, parse_options
+from agps_agent.cli.options import UsageError, check_at_least, check_in, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.signals import terminated_like_ctrl_c
 from agps_agent.task_options import TaskOptions
+from rl.ranges import PORT, SEED
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def run(argv: Sequence[str]) -> int:
 
     options = parse_options(EmulateOptions, argv, prog="agps emulate")
     check_task(options.task)
-    check_at_least(0, port=options.port, seed=options.seed)
+    check_in(PORT, port=options.port)
+    check_in(SEED, seed=options.seed)
     check_at_least(1, fps=options.fps)
     size = _size(options.image_size)
     emulator = Emulator(

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, check_at_least, check_in, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from agps_agent.runs import RunDirectory
 from agps_agent.state import AgentSettings
 from agps_agent.task_options import TaskOptions
 from rl.evaluation import EvaluationResult
+from rl.ranges import SEED, THREADS
 
 if TYPE_CHECKING:  # loads half of the program; only needed to run
     from agps_agent.config import RunConfig
@@ -86,7 +87,8 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog=PROG)
     if options.episodes is not None:
         check_at_least(1, episodes=options.episodes)
-    check_at_least(0, seed=options.seed, threads=options.threads)
+    check_in(SEED, seed=options.seed)
+    check_in(THREADS, threads=options.threads)
     directory = RunDirectory.open(options.run_dir)
     from agps_agent.build import evaluation_env, load_policy
     from agps_agent.config import load_config
@@ -122,7 +124,7 @@ def _evaluate_agent(argv: Sequence[str]) -> int:
     check_task(options.task)
     check_vlm(options.vlm)
     check_at_least(1, episodes=options.episodes, max_questions=options.max_questions)
-    check_at_least(0, seed=options.seed)
+    check_in(SEED, seed=options.seed)
     options.task_options.overrides(options.task)
     from agps_agent.agent_alone import run_agent_alone
     from agps_agent.config import RunConfig

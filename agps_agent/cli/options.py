@@ -1,6 +1,7 @@
 """Arguments into typed options (tyro), and every complaint about them into one line."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -12,6 +13,7 @@ import tyro
 from pydantic import ValidationError
 
 from rl.errors import ConfigError
+from rl.ranges import FINITE, Range, check_range
 
 OptionsT = TypeVar("OptionsT")
 
@@ -43,7 +45,17 @@ def parse_options(
     given: dict[str, Any] = {} if default is None else {"default": default}
     with _complaints_as_usage_errors(prog):
         parsed: OptionsT = tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
-        return parsed
+    _check_finite(parsed)
+    return parsed
+
+
+def _check_finite(options: Any) -> None:
+    """Refuse what is no number in options of our own; pydantic models see to theirs."""
+    for field in dataclasses.fields(options) if dataclasses.is_dataclass(options) else ():
+        value = getattr(options, field.name)
+        if isinstance(value, float):
+            check_in(FINITE, **{field.name: value})
+        _check_finite(value)
 
 
 def peek_options(options: type[OptionsT], argv: Sequence[str], *, prog: str) -> OptionsT:
@@ -79,6 +91,16 @@ def check_at_least(least: int, **values: int) -> None:
     for name, value in values.items():
         if value < least:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; ask for at least {least}.")
+
+
+def check_in(wanted: Range, **values: float) -> None:
+    """Refuse numbers that are out of range.
+
+    Raises:
+        ConfigError: Naming the option, its value and the range.
+    """
+    for name, value in values.items():
+        check_range(f"--{name.replace('_', '-')}", value, wanted)
 
 
 def check_vlm(vlm: str) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import check_at_least, check_in, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import console, say
 from agps_agent.runs import RunDirectory, default_classifier, reward_folder
 from agps_agent.task_options import TaskOptions
 from rl.errors import ConfigError
+from rl.ranges import SEED, THREADS
 from rl.reward_classifier import FitConfig
 from rl.tasks import get_task
 
@@ -150,7 +151,7 @@ def _collect(argv: Sequence[str]) -> int:
     positive = default[0] if options.positive is None else options.positive
     negative = default[1] if options.negative is None else options.negative
     check_at_least(1, positive=positive, negative=negative)
-    check_at_least(0, seed=options.seed)
+    check_in(SEED, seed=options.seed)
     if options.robot == "sim" and options.by not in (None, "expert"):
         raise ConfigError(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
     folder = options.out or default_frames(options.task, options.robot)
@@ -231,7 +232,7 @@ def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, nega
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
     check_task(options.task)
-    check_at_least(0, threads=options.threads)
+    check_in(THREADS, threads=options.threads)
     from rl.learner import prepare_process
     from rl.reward_classifier import fit_classifier, load_frames
 
@@ -262,7 +263,8 @@ def _fit(argv: Sequence[str]) -> int:
 def _eval(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog="agps reward eval")
     check_task(options.task)
-    check_at_least(0, rollouts=options.rollouts or 0, seed=options.seed)
+    check_at_least(0, rollouts=options.rollouts or 0)
+    check_in(SEED, seed=options.seed)
     check_at_least(1, n=options.n)
     from agps_agent.report.classifier_page import write_classifier_page
     from rl.learner import prepare_process

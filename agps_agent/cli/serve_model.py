@@ -4,9 +4,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agps_agent.cli.options import UsageError, parse_options
+from agps_agent.cli.options import UsageError, check_in, parse_options
 from agps_agent.models.faults import TRANSPORT_FAULTS, Fault, FaultPlan
 from rl.errors import AgpsError
+from rl.ranges import PORT, SEED
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class ServeOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps serve-model`."""
     options = parse_options(ServeOptions, argv, prog="agps serve-model")
-    if not 0 <= options.port <= 65_535:
-        raise UsageError(f"--port is {options.port}; use 0 (any free one) to 65535.")
+    check_in(PORT, port=options.port)
+    check_in(SEED, fault_seed=options.fault_seed)
     if not 0.0 <= options.fail_share <= 1.0:
         raise UsageError(f"--fail-share is {options.fail_share:g}; use 0 (none) to 1 (all).")
     if not options.faults:

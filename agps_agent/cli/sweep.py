@@ -6,11 +6,12 @@ from pathlib import Path
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, parse_options
+from agps_agent.cli.options import UsageError, check_at_least, check_in, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from agps_agent.methods import METHODS, Method
 from rl.errors import AgpsError
+from rl.ranges import SEED
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(SweepOptions, own, prog="agps sweep")
     check_task(options.task)
     check_at_least(1, jobs=options.jobs)
+    for seed in options.seeds:
+        check_in(SEED, seeds=seed)
+    for demos in options.demos:
+        check_at_least(0, demos=demos)
     staged = [method for method in options.methods if METHODS[method].algorithm == "conrft"]
     if staged and 0 in options.demos:
         raise UsageError(f"--methods {staged[0]} learns from demonstrations first; name others than 0 with --demos.")

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import UsageError, check_in, json_only_on_stdout, parse_options, run_subcommand
 from rl.errors import AgpsError, ConfigError
+from rl.ranges import PORT
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ def _serve(argv: Sequence[str]) -> int:
     from agps_agent.tracing.store import TraceStore
 
     options = parse_options(ServeOptions, argv, prog="agps traces serve")
-    if not 0 <= options.port <= 65_535:
-        raise UsageError(f"--port is {options.port}; use 0 (any free one) to 65535.")
+    check_in(PORT, port=options.port)
     store = TraceStore(options.dir)
     try:
         running = serve_traces(store, host=options.host, port=options.port)

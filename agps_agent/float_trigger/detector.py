@@ -33,6 +33,7 @@ from agps_agent.float_trigger.transport import (
 )
 from agps_agent.runs import write_atomically
 from rl.errors import AgpsError, ConfigError
+from rl.ranges import at_least, check_ranges
 
 Statistic = Literal["index", "local"]
 Curves = npt.NDArray[np.float64]
@@ -82,6 +83,7 @@ class FloatConfig:
             raise ConfigError(f"alpha = {self.alpha} is not between 0 and 1; 0.05 flags one good rollout in twenty.")
         if self.horizon is not None and self.horizon < 1:
             raise ConfigError(f"horizon = {self.horizon} is below 1; give the frames of a whole rollout.")
+        check_ranges(self, warmup_steps=at_least(0), cooldown_steps=at_least(0))
         for name in ("local_window", "smoothing", "max_queries", "min_demos"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} is below 1; give 1 or more.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rl.errors import ConfigError
+from rl.ranges import above, at_least, check_ranges
 from rl.types import FloatArray, Observation
 
 
@@ -26,6 +27,7 @@ class StallConfig:
 
     def __post_init__(self) -> None:
         """Check the fields once."""
+        check_ranges(self, min_motion_m=at_least(0), horizon_fraction=above(0), cooldown_steps=at_least(0))
         if self.window_steps < 1 or self.max_queries < 1:
             raise ConfigError(
                 f"window_steps = {self.window_steps} and max_queries = {self.max_queries} must be 1 or more."

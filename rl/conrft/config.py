@@ -12,6 +12,7 @@ from rl.algorithm import check_at_least_one
 from rl.conrft.consistency import NoiseScales
 from rl.drq.config import Gripper, PixelConfig
 from rl.errors import ConfigError
+from rl.ranges import Range, above, at_least, check_ranges
 
 Stage = Literal["pretrain", "online"]
 
@@ -29,9 +30,7 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         """Refuse weights below 0."""
-        for name in ("bc_weight", "q_weight", "conservative_weight"):
-            if getattr(self, name) < 0.0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; ask for at least 0.")
+        check_ranges(self, bc_weight=at_least(0), q_weight=at_least(0), conservative_weight=at_least(0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +80,13 @@ class ConRFTConfig(PixelConfig):
         super().__post_init__()
         for name in ("sampled_actions", "conservative_states"):
             check_at_least_one(name, getattr(self, name))
-        if self.exploration_noise < 0.0 or self.conservative_temperature <= 0.0:
-            raise ConfigError("exploration_noise must be at least 0 and conservative_temperature above 0.")
+        check_ranges(
+            self,
+            sampled_actions=Range(1, 10_000),
+            conservative_states=Range(1, 65_536),
+            exploration_noise=at_least(0),
+            conservative_temperature=above(0),
+        )
 
     @classmethod
     def of(cls, **changes: Any) -> "ConRFTConfig":

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rl.errors import ConfigError
+from rl.ranges import Range, above, check_ranges
 
 TIME_FREQUENCIES = 8
 """Sines and cosines of log sigma, as many of each. ConRFT: an embedding of 16."""
@@ -33,6 +34,7 @@ class NoiseScales:
 
     def __post_init__(self) -> None:
         """Refuse scales that are not in order."""
+        check_ranges(self, rho=above(0), count=Range(2, 10_000), sigma_data=above(0))
         if not 0.0 < self.sigma_min < self.sigma_max or self.count < 2:
             raise ConfigError(
                 f"Noise from {self.sigma_min} to {self.sigma_max} in {self.count} scales is no schedule; "

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from rl.algorithm import GuidedConfig, check_at_least_one, check_share
 from rl.errors import ConfigError
+from rl.ranges import Range, above, at_least, check_ranges
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Preset = Literal["tuned", "hil-serl"]
@@ -60,8 +61,17 @@ class PixelConfig(GuidedConfig):
         for name in ("n_step", "critics"):
             check_at_least_one(name, getattr(self, name))
         check_share("average_rate", self.average_rate)
-        if self.reward_scale <= 0.0:
-            raise ConfigError(f"reward_scale is {self.reward_scale}; ask for more than 0.")
+        check_ranges(
+            self,
+            n_step=Range(1, 1_000),
+            reward_scale=above(0),
+            critics=Range(1, 100),
+            patch_size=Range(1, 256),
+            channels=Range(1, 1_024),
+            gripper_margin=at_least(0),
+            feature_size=Range(1, 4_096),
+            hidden_size=Range(1, 4_096),
+        )
         if self.toggle_penalty > 0.0:
             raise ConfigError(f"toggle_penalty is {self.toggle_penalty}, which pays for toggling; ask for at most 0.")
 
@@ -96,6 +106,7 @@ class DrQConfig(PixelConfig):
         """Refuse values that cannot work."""
         super().__post_init__()
         check_at_least_one("actor_every", self.actor_every)
+        check_ranges(self, bc_weight=at_least(0), initial_temperature=above(0))
         if self.critic_subset is not None and not 1 <= self.critic_subset <= self.critics:
             raise ConfigError(f"critic_subset is {self.critic_subset}; ask for 1 to {self.critics}.")
 

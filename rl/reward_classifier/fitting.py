@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from rl.drq.augmentation import random_shifts
 from rl.errors import ConfigError
+from rl.ranges import SEED, SHARE, Range, above, at_least, check_ranges
 from rl.reward_classifier.classifier import RewardClassifier, Setup, make_network, network_logits, to_entries, to_pixels
 from rl.reward_classifier.frames import LabelledFrames
 from rl.reward_classifier.metrics import calibrated_loss, choose_threshold, confusion, platt
@@ -69,15 +70,23 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in ("updates", "batch_size", "check_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; use at least 1.")
-        if not 0.0 < self.precision <= 1.0:
-            raise ConfigError(f"precision is {self.precision}; use more than 0 and at most 1.")
-        if self.shift < 0 or self.learning_rate <= 0.0:
-            raise ConfigError(
-                f"shift is {self.shift}, learning_rate {self.learning_rate}; use at least 0 and more than 0."
-            )
+        check_ranges(
+            self,
+            width=Range(1, 4_096),
+            state=at_least(0),
+            updates=at_least(1),
+            batch_size=Range(1, 65_536),
+            learning_rate=above(0),
+            weight_decay=at_least(0),
+            average=Range(0, 1, without_most=True),
+            check_every=at_least(1),
+            shift=Range(0, 64),
+            brightness=SHARE,
+            contrast=SHARE,
+            precision=Range(0, 1, without_least=True),
+            least_positives=at_least(1),
+            seed=SEED,
+        )
 
 
 def fit_classifier(

@@ -31,6 +31,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from rl.errors import ConfigError
+from rl.ranges import Range, above, at_least, check_ranges
 from rl.types import Box
 
 T = TypeVar("T")
@@ -81,6 +82,14 @@ class ArmConfig:
     resting_force_N: float = 5.0
     """Largest force that the arm may feel at rest before it is tared: more is a load that it does not know of, [N]."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no arm can be driven with."""
+        positive = ("max_contact_force_N", "max_contact_torque_Nm", "stop_force_factor", "resting_force_N", "speed")
+        positive += ("translational_stiffness", "rotational_stiffness")
+        counts = ("joint_reset_every", "max_recoveries_per_hour", "max_force_stops_per_hour")
+        others = ("translational_damping", "rotational_damping", "nullspace_stiffness", "load_kg", *counts)
+        check_ranges(self, "arm.", **dict.fromkeys(positive, above(0)), **dict.fromkeys(others, at_least(0)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class GripperConfig:
@@ -96,6 +105,10 @@ class GripperConfig:
     debounce_s: float = 0.6
     """Shortest time between two commands (HIL-SERL: 0.6), [s]."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no gripper can be driven with."""
+        check_ranges(self, max_width_m=above(0), speed_m_s=above(0), force_N=above(0), debounce_s=at_least(0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TeleopConfig:
@@ -110,6 +123,12 @@ class TeleopConfig:
     """Action at full deflection, at most 1: less moves finer."""
     rotation_scale: float = 1.0
     """The same for rotations."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no action can be made of."""
+        share = Range(0, 1, without_least=True)
+        deadband = Range(0, 1, without_most=True)
+        check_ranges(self, deadband=deadband, translation_scale=share, rotation_scale=share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +154,13 @@ class CameraConfig:
     """Older frames are refused, [s]."""
     calibration: Path | None = None
     """File that `agps calibrate` wrote; None: the camera serves the policy only."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no camera can show."""
+        size = Range(1, 16_384)
+        check_ranges(
+            self, width=size, height=size, fps=at_least(1), exposure_us=above(0), crop=at_least(0), max_age_s=above(0)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,3 +286,5 @@ def _read(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{where}: {name} is {first['input']!r}: {first['msg']}.") from error
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None

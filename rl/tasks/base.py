@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from rl.guard import GuardLimits
+from rl.ranges import SHARE, Range, above, at_least, check_ranges
 from rl.types import Box, ByteArray, FloatArray, RobotState
 
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
@@ -128,6 +129,19 @@ class Task(ABC):
     """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
     camera_jitter_rad: float = 0.0
     """Each camera turns by a normal deviate of this size each episode, [rad]."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with which no task can be done; those of subclasses must be finite."""
+        positive = ("translation_scale_m", "rotation_scale_rad", "leash_m", "leash_rad", "max_tilt_rad")
+        jitter = ("light_jitter", "colour_jitter", "camera_jitter_m", "camera_jitter_rad")
+        check_ranges(
+            self,
+            **dict.fromkeys(positive, above(0)),
+            **dict.fromkeys(jitter, at_least(0)),
+            horizon=at_least(1),
+            gripper_opening=SHARE,
+            timestep_s=Range(0, 0.1, without_least=True),
+        )
 
     @property
     def action_scale(self) -> FloatArray:

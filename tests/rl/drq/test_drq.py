@@ -372,3 +372,9 @@ def test_deterministic_actions_come_from_the_averaged_weights():
 def tensors_of(model: DrQ, observation: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     tensors, _ = model.policy.obs_to_tensor(observation)
     return tensors["patches"], tensors["state"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seed_that_numpy_cannot_take_is_refused(seed: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^seed is {seed}; ask for a value in \[0, 4294967295\]\.$"):
+        make_model(seed=seed)
