@@ -10,6 +10,7 @@ from agps_agent.cli.options import UsageError, check_at_least, check_in, parse_o
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from agps_agent.methods import METHODS, Method
+from agps_agent.signals import terminated_like_ctrl_c
 from rl.errors import AgpsError
 from rl.ranges import SEED
 
@@ -64,7 +65,8 @@ def run(argv: Sequence[str]) -> int:
     def tell(cell: Cell, change: str) -> None:
         say(f"{change:>8}  {cell.name}")
 
-    failed = run_sweep(sweep, tell)
+    with terminated_like_ctrl_c():  # its trainings are told to end, and save
+        failed = run_sweep(sweep, tell)
     page = write_tables(sweep)
     print((sweep.directory / "table.md").read_text(encoding="utf-8"), end="")
     print(page)
