@@ -28,8 +28,9 @@ class Range:
         """Return whether a value is a number of this range; a bool is none."""
         if not _is_finite(value):
             return False
-        above = value > self.least if self.without_least else value >= self.least
-        return above and (value < self.most if self.without_most else value <= self.most)
+        is_above = value > self.least if self.without_least else value >= self.least
+        is_below = value < self.most if self.without_most else value <= self.most
+        return bool(is_above and is_below)
 
     def __str__(self) -> str:
         if self.least > -math.inf and self.most < math.inf:
@@ -58,7 +59,7 @@ def above(least: float) -> Range:
     return Range(least, without_least=True)
 
 
-def check_ranges(settings: Any, prefix: str = "", **ranges: Range) -> None:
+def check_ranges(settings: Any, prefix: str = "", /, **ranges: Range) -> None:
     """Refuse settings that are out of range, and floats that are not finite whatever their range is.
 
     Of a tuple each number counts; None is no number, and left alone.

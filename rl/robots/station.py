@@ -84,8 +84,8 @@ class ArmConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no arm can be driven with."""
-        positive = ("max_contact_force_N", "max_contact_torque_Nm", "stop_force_factor", "resting_force_N", "speed")
-        positive += ("translational_stiffness", "rotational_stiffness")
+        forces = ("max_contact_force_N", "max_contact_torque_Nm", "stop_force_factor", "resting_force_N")
+        positive = (*forces, "translational_stiffness", "rotational_stiffness", "speed")
         counts = ("joint_reset_every", "max_recoveries_per_hour", "max_force_stops_per_hour")
         others = ("translational_damping", "rotational_damping", "nullspace_stiffness", "load_kg", *counts)
         check_ranges(self, "arm.", **dict.fromkeys(positive, above(0)), **dict.fromkeys(others, at_least(0)))
