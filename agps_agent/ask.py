@@ -25,7 +25,6 @@ from agps_agent.state import (
     guidance_to_intervention,
 )
 from agps_agent.tracing.client import tracers
-from prompts.loader import load_task_prompt
 from rl.errors import ConfigError
 from rl.types import ByteArray, Cost, Intervention
 from tools.scene import Scene, load_scene, save_scene
@@ -156,7 +155,7 @@ def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger, tr
     task, model = context.scene.task, str(getattr(context.model, "model_name", context.model._llm_type))
     metadata = {
         "task": task,
-        "task_prompt_sha": load_task_prompt(task).sha,
+        "task_prompt_sha": context.words.sha,
         "model": model,
         "run": context.run,
         "profile": context.profile.name,

@@ -1,6 +1,5 @@
 """One question to a chat model: send, parse, and ask once more when the answer is of no use."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -11,7 +10,8 @@ from pydantic import BaseModel
 
 from agps_agent.models.gate import CallFailed
 from agps_agent.models.parsing import ReplyError, parse_answer
-from agps_agent.models.profiles import OutsideImage
+from agps_agent.models.profiles import ModelProfile, OutsideImage
+from agps_agent.models.replies import answered, said
 from agps_agent.state import AgentContext, AgentFault, Exchange, Reason
 from tools.errors import ToolRetry
 
@@ -19,6 +19,8 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
 
 NodeName = Literal["decide_mode", "perceive", "plan"]
+FINAL: frozenset[Reason] = frozenset({"reply_cut", "refused"})
+"""Why a reply is of no use, and another one would be of none either: it is not asked for."""
 
 
 def compose(system: str, user: str, picture: Mapping[str, Any]) -> list[BaseMessage]:
@@ -47,19 +49,20 @@ async def converse(
         repairs: How often the model may correct its answer; None for as often as the settings say.
 
     Raises:
-        AgentFault: If the model fails, times out, or its last allowed answer is of no use either.
+        AgentFault: If the model fails, times out, refuses, is cut off, or its last allowed answer is of no use either.
     """
     allowed = context.settings.max_repairs if repairs is None else repairs
     for left in range(allowed, -1, -1):
         reply = await _call(context, node, messages, answer)
         try:
-            return check(parse_answer(reply, answer))
+            return check(parse_answer(answered(reply), answer))
         except (ReplyError, OutsideImage, ToolRetry) as error:
             reason: Reason = "outside_image" if isinstance(error, OutsideImage) else error.reason
-            context.transcript[-1].refused(str(error))
-            if left == 0:
-                raise AgentFault(reason, str(error)) from error
-            messages = repaired(context, str(error))
+            message = _advised(reason, str(error), context.profile)
+            context.transcript[-1].refused(message)
+            if left == 0 or reason in FINAL:
+                raise AgentFault(reason, message) from error
+            messages = repaired(context, message)
     raise AssertionError("the last round returns or raises")
 
 
@@ -72,11 +75,22 @@ def repaired(context: AgentContext, error: str) -> list[BaseMessage]:
     """Return the last question, its reply and what is wrong with it, as the messages of a new question."""
     last = context.transcript[-1]
     _, user = context.prompt("repair").render(error=error)
-    return [*last.messages, AIMessage(last.reply), HumanMessage(user)]
+    said_before = [AIMessage(last.reply)] if last.reply else []  # servers refuse a message without content
+    return [*last.messages, *said_before, HumanMessage(user)]
 
 
-async def _call(context: AgentContext, node: NodeName, messages: list[BaseMessage], answer: type[BaseModel]) -> str:
-    """Return the text of the model's reply; the call is in the transcript whatever happens."""
+def _advised(reason: Reason, message: str, profile: ModelProfile) -> str:
+    """Return a message with what to change, where it is the profile."""
+    if reason != "reply_cut":
+        return message
+    limit = profile.sampling.max_tokens
+    return f"{message} Raise sampling.max_tokens of the model profile {profile.name}; it is {limit}."
+
+
+async def _call(
+    context: AgentContext, node: NodeName, messages: list[BaseMessage], answer: type[BaseModel]
+) -> AIMessage:
+    """Return the model's reply; the call is in the transcript whatever happens."""
     exchange = Exchange(node=node, messages=messages, schema_name=answer.__name__)
     context.transcript.append(exchange)
     started = time.monotonic()
@@ -89,16 +103,16 @@ async def _call(context: AgentContext, node: NodeName, messages: list[BaseMessag
         )
     except CallFailed as error:
         exchange.attempts = error.attempts
-        message = f"{node}: {error}"
+        message = _advised(error.reason, f"{node}: {error}", context.profile)
         exchange.refused(message)
         raise AgentFault(error.reason, message) from error
     finally:
         exchange.latency_s = time.monotonic() - started
-    exchange.reply = _said(reply)
+    exchange.reply = said(reply)
     if reply.usage_metadata is not None:
         exchange.prompt_tokens = reply.usage_metadata["input_tokens"]
         exchange.completion_tokens = reply.usage_metadata["output_tokens"]
-    return exchange.reply
+    return reply
 
 
 @cache
@@ -119,12 +133,3 @@ def _request(structured_output: str, answer: type[BaseModel]) -> dict[str, Any]:
             return {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
         case _:
             return {}
-
-
-def _said(reply: AIMessage) -> str:
-    """Return the text of a reply, or the arguments of the tool that it calls."""
-    if reply.tool_calls:
-        return json.dumps(reply.tool_calls[0]["args"])
-    if reply.invalid_tool_calls:  # arguments that are not JSON: perhaps the parser here can read them
-        return reply.invalid_tool_calls[0]["args"] or ""
-    return reply.text

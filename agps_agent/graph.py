@@ -4,15 +4,15 @@ The picture is written by `python -m agps_agent.graph`.
 
 ```mermaid
 graph TD
-__start__ --> decide_mode;
-call_tools -. stale .-> perceive;
+__start__ --> recall;
+call_tools -. stale .-> decide_mode;
 call_tools -. repair .-> plan;
 call_tools -. done .-> validate;
-decide_mode --> recall;
+decide_mode --> perceive;
 perceive --> plan;
 plan --> call_tools;
 recall -. plan .-> call_tools;
-recall -. miss .-> perceive;
+recall -. miss .-> decide_mode;
 recall -. box .-> validate;
 validate --> remember;
 remember --> __end__;
@@ -30,7 +30,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from agps_agent import nodes
 from agps_agent.state import AgentContext, GraphState
-from prompts.loader import load_task_prompt
+from prompts.loader import TaskPrompt, load_task_prompt
 
 Graph = CompiledStateGraph[GraphState, AgentContext, GraphState, GraphState]
 
@@ -51,42 +51,42 @@ class Choice(Runnable[GraphState, str]):
         return self._function(input)
 
 
-def build_graph(task: str, *, context_schema: type[Any] = AgentContext) -> Graph:
+def build_graph(task: str | TaskPrompt, *, context_schema: type[Any] = AgentContext) -> Graph:
     """Return the compiled graph of a task.
 
     Args:
-        task: Task that the agent has words for, e.g. `usb_insertion`.
+        task: Name of a task that the agent has words for, e.g. `usb_insertion`; or those words.
         context_schema: What the graph is run with, if not an `AgentContext` itself then something that looks like one.
 
     Raises:
         ConfigError: If the agent has no prompt for the task.
     """
-    load_task_prompt(task)
+    words = task if isinstance(task, TaskPrompt) else load_task_prompt(task)
     builder = StateGraph(GraphState, context_schema=context_schema)
     # The stubs know no handler with a NodeError, which the library documents and passes.
     builder.set_node_defaults(error_handler=nodes.give_up)  # type: ignore[arg-type]
 
-    builder.add_node("decide_mode", nodes.decide_mode)
     builder.add_node("recall", nodes.recall)
+    builder.add_node("decide_mode", nodes.decide_mode)
     builder.add_node("perceive", nodes.perceive)
     builder.add_node("plan", nodes.plan)
     builder.add_node("call_tools", nodes.call_tools)
     builder.add_node("validate", nodes.validate)
     builder.add_node("remember", nodes.remember)
 
-    builder.add_edge(START, "decide_mode")
-    builder.add_edge("decide_mode", "recall")
+    builder.add_edge(START, "recall")  # first, so that memory is asked once: what worked says box or waypoints too
     builder.add_conditional_edges(
-        "recall", Choice(nodes.after_recall), {"box": "validate", "plan": "call_tools", "miss": "perceive"}
+        "recall", Choice(nodes.after_recall), {"box": "validate", "plan": "call_tools", "miss": "decide_mode"}
     )
+    builder.add_edge("decide_mode", "perceive")
     builder.add_edge("perceive", "plan")
     builder.add_edge("plan", "call_tools")
     builder.add_conditional_edges(
-        "call_tools", Choice(nodes.after_tools), {"done": "validate", "repair": "plan", "stale": "perceive"}
+        "call_tools", Choice(nodes.after_tools), {"done": "validate", "repair": "plan", "stale": "decide_mode"}
     )
     builder.add_edge("validate", "remember")
     builder.add_edge("remember", END)
-    return builder.compile(name=task)  # whoever asks limits the time: limits per step cost half of a millisecond
+    return builder.compile(name=words.task)  # whoever asks limits the time: limits per step cost half of a millisecond
 
 
 def picture() -> str:

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from agps_agent.models.gate import CallGate, CallLimits, CallReason
+from agps_agent.models.parsing import ReplyReason
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.pictures import Pictures
-from prompts.loader import Prompt, load_prompt
+from prompts.loader import Prompt, TaskPrompt, load_prompt, load_task_prompt
 from rl.errors import AgpsError
 from rl.types import Box, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
 from tools.answers import Mode
@@ -27,10 +28,9 @@ ModeRequest = Literal["auto", "prune", "guide"]
 Reason = (
     ToolReason
     | CallReason
+    | ReplyReason
     | Literal[
         "answered",
-        "not_json",
-        "wrong_schema",
         "not_visible",
         "implausible_keypoints",
         "cameras_disagree",
@@ -104,6 +104,8 @@ class Trigger(TypedDict):
     """Number of the rollout in its run."""
     alone: NotRequired[list[int]]
     """Successes of the policy without help, and over how many of its newest rollouts."""
+    last_plan: NotRequired[str]
+    """How the waypoints of the question before ended, in the same rollout."""
 
 
 USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)
@@ -181,6 +183,8 @@ class GraphState(TypedDict, total=False):
     """One sentence: why this answer."""
     recalled: bool
     """The answer comes from memory."""
+    stale: bool
+    """What was recalled does not fit this scene: it has lost its standing, and the scene is looked at afresh."""
     record_id: str | None
     """Memory record that the answer came from, or went to."""
     keypoints: list[KeypointState]
@@ -237,6 +241,13 @@ class AgentContext:
 
     pictures: Pictures = field(default_factory=Pictures)
     """Images of this question as content blocks."""
+    task_prompt: TaskPrompt | None = None
+    """What the agent is told about the task; None: what belongs to the registered task of the scene's name."""
+
+    @property
+    def words(self) -> TaskPrompt:
+        """What the agent is told about the task."""
+        return self.task_prompt or load_task_prompt(self.scene.task)
 
     def prompt(self, name: str) -> Prompt:
         """Return a prompt in the version that the settings choose, the newest by default."""

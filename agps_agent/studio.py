@@ -1,14 +1,21 @@
-"""The graph for `langgraph dev` and LangGraph Studio: it runs on scenes that `agps ask` saved."""
+"""The graph for `langgraph dev` and LangGraph Studio: it runs on scenes that `agps ask` saved.
 
+There is one function per registered task, of its name; langgraph.json lists ours. For a task of yours add
+`"my_task": "./agps_agent/studio.py:my_task"` there.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from agps_agent.graph import Graph, build_graph
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.openai_compat import OpenAICompatConfig, ServedModel, open_chat_model
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings
+from prompts.loader import load_task_prompt
+from rl.tasks.registry import TASKS
 from tools.scene import load_scene
 
 
@@ -18,6 +25,8 @@ class SavedSceneContext:
 
     scene_folder: str
     """Folder that `save_scene` wrote."""
+    task: str = ""
+    """Task in a file or module, as `./my_task.py:MyTask`; empty: the registered one that the scene names."""
     vlm: str = "embedded"
     """`embedded`, or the base URL of an OpenAI-compatible server."""
     settings: AgentSettings = field(default_factory=AgentSettings)
@@ -29,7 +38,10 @@ class SavedSceneContext:
         if self.vlm != "embedded":
             served = open_chat_model(OpenAICompatConfig(url=self.vlm, profile=self.settings.profile))
         scene = load_scene(Path(self.scene_folder))
-        return AgentContext(scene=scene, model=served.model, profile=served.profile, settings=self.settings)
+        words = load_task_prompt(self.task or scene.task)
+        return AgentContext(
+            scene=scene, model=served.model, profile=served.profile, settings=self.settings, task_prompt=words
+        )
 
     def __getattr__(self, name: str) -> object:
         """Return what an `AgentContext` has and this lacks."""
@@ -38,22 +50,17 @@ class SavedSceneContext:
         return getattr(self.opened, name)
 
 
-def usb_insertion() -> Graph:
-    """Return the graph of USB insertion; run it with a `SavedSceneContext` and e.g. `{"mode_request": "guide"}`."""
-    return _graph("usb_insertion")
+def _graph_of(task: str) -> Callable[[], Graph]:
+    """Return what makes the graph of a task; run it with a `SavedSceneContext` and e.g. `{"mode_request": "guide"}`."""
+
+    def make() -> Graph:
+        graph = build_graph(task, context_schema=SavedSceneContext)
+        graph.step_timeout = AgentSettings().wall_budget_s
+        return graph
+
+    make.__name__ = task
+    return make
 
 
-def knot_hanging() -> Graph:
-    """Return the graph of knot hanging, as `usb_insertion`."""
-    return _graph("knot_hanging")
-
-
-def towel_folding() -> Graph:
-    """Return the graph of towel folding, as `usb_insertion`."""
-    return _graph("towel_folding")
-
-
-def _graph(task: str) -> Graph:
-    graph = build_graph(task, context_schema=SavedSceneContext)
-    graph.step_timeout = AgentSettings().wall_budget_s
-    return graph
+for _task in TASKS.names:
+    globals()[_task] = _graph_of(_task)

@@ -4,7 +4,7 @@ import concurrent.futures
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -15,14 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agps_agent.ask import Answer
 from agps_agent.background import Background
-from agps_agent.float_trigger import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos, StallRule
-from agps_agent.float_trigger.encoder import Encoder
+from agps_agent.detectors import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos, StallRule
+from agps_agent.detectors.float.encoder import Encoder
 from agps_agent.models.gate import CallGate
-from agps_agent.state import Trigger
+from agps_agent.state import AgentSettings, Trigger
 from agps_agent.tracing.client import report_outcome
-from rl.buffers import Episode
-from rl.errors import AgpsError, HardwareFault
-from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Prune
+from rl.episodes import Episode
+from rl.errors import AgpsError, ConfigError, HardwareFault
+from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, InterventionEnd, Observation, Prune, Takeover
+from tools.describe import describe_end
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
@@ -67,6 +68,19 @@ class SupervisorConfig(BaseModel):
         gt=0,
         description="A question that takes longer is given up, seconds: the last resort behind the wall budget.",
     )
+
+
+def check_patience(config: SupervisorConfig, settings: AgentSettings) -> None:
+    """Refuse a patience that would end a question before its own limit does, which says why it ended.
+
+    Raises:
+        ConfigError: With both.
+    """
+    if settings.wall_budget_s > config.patience_s:
+        raise ConfigError(
+            f"--agent.wall-budget-s is {settings.wall_budget_s:g} and --supervisor.patience-s {config.patience_s:g}: a "
+            f"question would be given up before its own limit; give a patience of at least {settings.wall_budget_s:g}."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +130,8 @@ class AgentSupervisor:
         self._rng = np.random.default_rng(seed)
         self._save_answer = save_answer
         self._references: deque[FloatArray] = deque(maxlen=config.max_references)
+        self._fitted_on: list[FloatArray] = []
+        """The references that FLOAT was calibrated on last, or would have been if they were enough."""
         self._learns_references = True
         self._since_fit = 0
         self._unaided: deque[bool] = deque(maxlen=config.fade_window)
@@ -141,7 +157,7 @@ class AgentSupervisor:
                 self._encoder.encode_batch([{name: demo[name][t] for name in self._encoder.cameras} for t in steps])
             )
         # Enough demonstrations stay the yardstick; otherwise the newest successes are, and they get better.
-        self._fit()
+        self._fit(self._references)
         self._learns_references = self._detector is None
 
     def start_episode(self, episode: int, observation: Observation) -> None:
@@ -153,8 +169,10 @@ class AgentSupervisor:
         self._help_step = 0
         self._trigger: Trigger | None = None
         self._readings: list[FloatReading] = []
-        self._record_ids: list[str] = []
-        self._trace_ids: list[UUID] = []
+        self._record_ids: dict[str, str] = {}
+        """Memory record of each intervention, by the intervention's id; likewise its trace."""
+        self._trace_ids: dict[str, UUID] = {}
+        self._last_plan: InterventionEnd | None = None
         self._stall_rule.reset()
         if self._detector is not None:
             self._detector.reset()
@@ -171,7 +189,7 @@ class AgentSupervisor:
         trigger = self._watch(embedding, observation)
         if self._pending is not None:
             return self._collect(observation)
-        if trigger is None or active is not None:
+        if trigger is None or isinstance(active, Guide | Takeover):  # it fires again when they are over
             return None
         if self._trigger is None:
             self._trigger = trigger
@@ -191,17 +209,22 @@ class AgentSupervisor:
         concurrent.futures.wait([self._pending.answer], timeout=self._config.patience_s)
         return self._collect(observation)
 
+    def note_end(self, end: InterventionEnd) -> None:
+        """Keep how waypoints ended, for the next question of the rollout."""
+        if end.kind == "guide":
+            self._last_plan = end
+
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
-        """Tell the memory what came of its records, and let FLOAT learn from a success."""
+        """Tell memory and traces what came of the answers, and let FLOAT learn from a success."""
         self._abandon_question()
-        for record_id in self._record_ids:
-            final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
-            self._background.write(
-                "unmarked_records",
-                partial(self._memory.mark, record_id, success=outcome.success, T_base_tcp_final=final),
-            )
-        for trace_id in self._trace_ids:
-            report_outcome(trace_id, success=outcome.success)
+        ends = {end.id: end for end in outcome.interventions}
+        final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
+        for id, record_id in self._record_ids.items():
+            ended = ends[id].how if id in ends else None
+            mark = partial(self._memory.mark, record_id, success=outcome.success, T_base_tcp_final=final, ended=ended)
+            self._background.write("unmarked_records", mark)
+        for id, trace_id in self._trace_ids.items():
+            report_outcome(trace_id, success=outcome.success, ended=describe_end(ends[id]) if id in ends else None)
         if not outcome.intervention_ids:
             self._unaided.append(outcome.success)
         self.last_episode = {
@@ -221,7 +244,7 @@ class AgentSupervisor:
             self._references.append(np.stack(self._embeddings[self._help_step :]))
             self._since_fit += 1
             if self._since_fit >= max(self._float_config.min_demos, len(self._references) // 2):
-                self._fit()
+                self._fit(self._references)
 
     def metrics(self) -> dict[str, float]:
         """Return cumulative counters of the run; a write that is under way is not counted yet."""
@@ -243,6 +266,8 @@ class AgentSupervisor:
         return {
             "learns_references": self._learns_references,
             "references": [np.asarray(reference) for reference in self._references],
+            "fitted_on": [np.asarray(reference) for reference in self._fitted_on],
+            "since_fit": self._since_fit,
             "unaided": list(self._unaided),
             "counts": dict(self._counts),
             "thinking_s": self._thinking_s,
@@ -261,7 +286,9 @@ class AgentSupervisor:
         self._thinking_s = state["thinking_s"]
         self._rng.bit_generator.state = state["rng"]
         self._gate.load_state_dict(state["gate"])
-        self._fit()
+        # Not on the newest references: the run would not have looked at them yet. Older checkpoints do not tell.
+        self._fit(state.get("fitted_on", state["references"]))
+        self._since_fit = state.get("since_fit", 0)
 
     def close(self) -> None:
         """Finish what is being written, give up a question under way, and release the memory."""
@@ -269,23 +296,34 @@ class AgentSupervisor:
         self._memory.close()
 
     def _watch(self, embedding: FloatArray, observation: Observation) -> Trigger | None:
+        """Show this step to every detector, and return what woke one of them."""
+        trigger = None
         if self._detector is not None:
             self.reading = reading = self._detector.update(embedding)
             self._readings.append(reading)
             if reading.triggered:
-                return self._woken("float", observation, index=reading.index, threshold=reading.threshold)
+                trigger = self._woken("float", observation, index=reading.index, threshold=reading.threshold)
         stall_counts = self._config.stall == "always" or (self._config.stall == "until_float" and not self._detector)
         if stall_counts and self._stall_rule.update(observation):
-            return self._woken("stall", observation)
-        return None
+            trigger = trigger or self._woken("stall", observation)
+        return trigger
+
+    def _rearm(self) -> None:
+        """Let no detector ask again before its cooldown is over."""
+        self._stall_rule.rearm()
+        if self._detector is not None:
+            self._detector.rearm()
 
     def _woken(
         self, kind: Literal["float", "stall"], observation: Observation, *, index: float = 0.0, threshold: float = 0.0
     ) -> Trigger:
         alone = [sum(self._unaided), len(self._unaided)]
-        return Trigger(
+        trigger = Trigger(
             kind=kind, index=index, threshold=threshold, step=observation.step, episode=self._episode, alone=alone
         )
+        if self._last_plan is not None:
+            trigger["last_plan"] = describe_end(self._last_plan)
+        return trigger
 
     def _question(self, embedding: FloatArray, trigger: Trigger, observation: Observation) -> _Question:
         """Start a question about what the cameras see now."""
@@ -305,17 +343,25 @@ class AgentSupervisor:
         """Return what the question under way came to, if it is answered and the answer still fits."""
         question, now = self._pending, time.monotonic()
         assert question is not None
-        if not question.answer.done():
-            if now - question.asked_at > self._config.patience_s:
-                question.answer.cancel()
-                self._pending = None
-                self._counts["declined/timeout"] += 1
+        if not question.answer.done() and now - question.asked_at <= self._config.patience_s:
             return None
+        intervention = self._answer(question, observation, now)
+        # Without an answer the rollout goes on as before: the next question, if there may be one, waits a while too.
+        if intervention is not None or self._queries < self._config.max_queries:
+            self._rearm()
+        return intervention
+
+    def _answer(self, question: _Question, observation: Observation, now: float) -> Intervention | None:
+        """End the question under way, and return its answer if there is one and it fits."""
         self._pending = None
-        answer = question.answer.result()
         self._thinking_s += now - question.asked_at
+        if not question.answer.done():
+            question.answer.cancel()
+            self._counts["declined/timeout"] += 1
+            return None
+        answer = question.answer.result()
         self._count(answer)
-        self._trace_ids.append(answer.trace_id)
+        self._trace_ids[question.id] = answer.trace_id
         self._save(question, answer)
         if answer.intervention is None:
             return None
@@ -327,15 +373,14 @@ class AgentSupervisor:
                 self._counts["declined/not_confirmed"] += 1
                 return None
         if answer.record_id is not None:
-            self._record_ids.append(answer.record_id)
-        if self._detector is not None:
-            self._detector.rearm()
+            self._record_ids[question.id] = answer.record_id
         self._help_step = question.frame
         return replace(answer.intervention, id=question.id)
 
     def _abandon_question(self) -> None:
         """Cancel a question whose episode is over."""
         if self._pending is not None:
+            self._thinking_s += time.monotonic() - self._pending.asked_at
             self._pending.answer.cancel()
             self._pending = None
             self._counts["stale/episode_over"] += 1
@@ -370,10 +415,10 @@ class AgentSupervisor:
             self._counts[what] += 1
             _log.warning("Not written (%s: %s); the run goes on.", what, error)
 
-    def _fit(self) -> None:
-        """Calibrate FLOAT on the references when there are enough of them."""
-        self._since_fit = 0
+    def _fit(self, references: Iterable[FloatArray]) -> None:
+        """Calibrate FLOAT on references when there are enough of them."""
+        self._since_fit, self._fitted_on = 0, list(references)
         try:
-            self._detector = FloatDetector(self._float_config).fit(list(self._references))
+            self._detector = FloatDetector(self._float_config).fit(self._fitted_on)
         except NotEnoughDemos:
             self._detector = None

@@ -6,15 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from rl.errors import ConfigError
+from rl.tasks.base import Task
+from rl.tasks.registry import TASKS, load_task
 from tools.answers import ANSWERS, Answer
+from tools.schemas import Defaults, Margins
 
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SECTION = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
@@ -90,11 +93,16 @@ class TaskPrompt:
     heuristics: Mapping[str, str]
     """Advice by mode: prune, guide."""
     margins: Mapping[str, float]
-    """Default margins of the box: x_neg to z_pos, [m]."""
+    """Margins of the box where a call gives none: x_neg to z_pos, [m]."""
     guide_steps: int
     """Control steps after which waypoints are given up: enough for the whole task from its start."""
     sha: str
     """First 8 digits of the SHA-256 of the file."""
+
+    @property
+    def tool_defaults(self) -> Defaults:
+        """What this task puts in place of the tools' own defaults."""
+        return {"exploration_bbox": {"margins": self.margins}}
 
     @property
     def requested_keypoints(self) -> str:
@@ -170,17 +178,49 @@ def task_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".md") for name in names if name.endswith(".md")))
 
 
-@cache
-def load_task_prompt(task: str) -> TaskPrompt:
+def find_task_prompt(kind: type[Task]) -> Path | None:
+    """Return the file of what the agent is told about a task: beside its class, else one of ours, else None."""
+    shipped = (_root().joinpath("tasks", f"{vars(base)['name']}.md") for base in kind.__mro__ if "name" in vars(base))
+    return kind.prompt_file() or next((file for file in shipped if file.is_file()), None)
+
+
+def load_task_prompt(task: str | type[Task] | Path) -> TaskPrompt:
     """Return what the agent is told about a task.
 
+    Args:
+        task: Its name or reference, its class, or the file itself.
+
     Raises:
-        ConfigError: If there is no such task, or its file lacks a part.
+        ConfigError: If there is no such task, it has no such file, or the file lacks a part.
     """
-    if task not in task_names():
-        raise ConfigError(f"The agent has no prompt for task {task!r}; it has {', '.join(task_names())}.")
-    source = f"tasks/{task}.md"
-    text = _root().joinpath("tasks", f"{task}.md").read_text(encoding="utf-8")
+    if isinstance(task, Path):
+        return _read_task_prompt(task, task.stem)
+    if isinstance(task, str) and task not in TASKS and ":" not in task:
+        raise ConfigError(f"The agent has no prompt for task {task!r}; it has {', '.join(TASKS.names)}.")
+    kind = load_task(task) if isinstance(task, str) else task
+    file = find_task_prompt(kind)
+    if file is None:
+        raise ConfigError(
+            f"The agent has no prompt for task {kind.name}: write {kind.name}.md beside the file of {kind.__name__}, "
+            "or do without the agent (--method serl)."
+        )
+    return _read_task_prompt(file, kind.name)
+
+
+@cache
+def _read_task_prompt(file: Path, task: str) -> TaskPrompt:
+    """Return what a file says about a task; `task` names it."""
+    try:
+        return _parse_task_prompt(file.read_text(encoding="utf-8"), task, source=str(file))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, IndexError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(
+            f"Cannot read what the agent is told about {task}, {file}: {reason}; prompts/tasks/usb_insertion.md shows "
+            "the form."
+        ) from error
+
+
+def _parse_task_prompt(text: str, task: str, *, source: str) -> TaskPrompt:
     head, sections = _split(text, source)
     distances = (
         KeypointDistance(between=(d["between"][0], d["between"][1]), min_m=d["min_m"], max_m=d["max_m"])
@@ -196,9 +236,9 @@ def load_task_prompt(task: str) -> TaskPrompt:
             {label: float(head["behind_m"][label]) for label in _labels(head, "behind_m", source)}
         ),
         distances=tuple(distances),
-        tools=MappingProxyType({mode: tuple(names) for mode, names in _value(head, "tools", source).items()}),
+        tools=MappingProxyType({mode: tuple(names) for mode, names in dict(_value(head, "tools", source)).items()}),
         heuristics=MappingProxyType({mode: _section(sections, mode, source) for mode in ("prune", "guide")}),
-        margins=MappingProxyType(dict(_value(head, "margins", source))),
+        margins=MappingProxyType(_margins(_value(head, "margins", source), source)),
         guide_steps=int(_value(head, "guide_steps", source)),
         sha=_sha(text),
     )
@@ -213,8 +253,21 @@ def _labels(head: Mapping[str, Any], key: str, source: str) -> frozenset[str]:
     return labels
 
 
-def _root() -> Traversable:
-    return files("prompts")
+def _margins(given: Any, source: str) -> dict[str, float]:
+    """Return the margins of a box; a side that is left out has that of the tool, [m]."""
+    try:
+        return Margins.model_validate(given).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        side = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{source} has wrong margins: {side} = {first['input']!r}: {first['msg']}. It may have "
+            f"{', '.join(Margins.model_fields)}, in metres."
+        ) from error
+
+
+def _root() -> Path:
+    return Path(__file__).parent
 
 
 def _split(text: str, source: str) -> tuple[dict[str, Any], dict[str, str]]:

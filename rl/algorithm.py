@@ -1,9 +1,12 @@
 """What every algorithm shares that learns beside a supervisor: memory, control loop, learner, random states, saving."""
 
+import io
+import logging
 import threading
+import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,90 +18,38 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import save_to_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, TrainFreq
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_wrapper
 
-from rl.buffers import Episode, FrameStore, IndexBuffer, IntArray, demo_count
+from rl.buffers import FrameStore, IndexBuffer, IntArray, demo_count
+from rl.config import GuidedConfig
+from rl.episodes import Episode
 from rl.errors import ConfigError
+from rl.finite import check_weights
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner
 from rl.loop import Confirm, RolloutLoop, Step
-from rl.ranges import SEED, Range, above, at_least, check_range, check_ranges
+from rl.registry import Registry
+from rl.replay import EPISODES, index_state, read_replay, restore
 from rl.supervisor import NullSupervisor, Supervisor
 
 StoreGuided = Literal["online", "both", "success"]
+PretrainCallback = Callable[[int, Mapping[str, float]], bool]
+"""Told the number of updates so far and the newest losses; returns whether to go on."""
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GuidedConfig:
-    """What every algorithm is told: its memory, its batches, and its pace. The defaults are DrQ's preset `tuned`."""
-
-    batch_size: int = 128
-    """Transitions per update, demo and online together. HIL-SERL: 256."""
-    demo_fraction: float = 0.5
-    """Share of a batch from the demo buffer (RLPD)."""
-    small_demo_count: int = 60
-    """Demo buffers below this many transitions are small: half a batch would repeat each too often. Measured."""
-    small_demo_fraction: float = 0.25
-    """Share of a batch from a small demo buffer. Measured."""
-    buffer_capacity: int = 50_000
-    """Observations kept, demonstrations included. HIL-SERL: 200k + 200k."""
-
-    learning_starts: int = 200
-    """Environment steps before the first update; demonstrations do not count. HIL-SERL: 100."""
-    random_steps: int = 0
-    """Environment steps with uniformly random actions at the start. HIL-SERL: 0."""
-    train_freq: int = 2
-    """Environment steps between calls of the lockstep learner. With `gradient_steps` = 1: half an update per step."""
-    gradient_steps: int = 1
-    """Critic updates per call of the lockstep learner."""
-
-    gamma: float = 0.92
-    """Discount per control step. HIL-SERL: 0.97; the shorter horizon was part of what made the task learnable."""
-    tau: float = 0.01
-    """Share of the critic mixed into its target at each update (DrQ-v2). HIL-SERL: 0.005."""
-    learning_rate: float = 1e-3
-    """Adam, for every network. HIL-SERL: 3e-4."""
-    shift_pad: int = 4
-    """Largest random shift of an image, [px] (DrQ)."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        for name in ("batch_size", "buffer_capacity", "train_freq", "gradient_steps"):
-            check_at_least_one(name, getattr(self, name))
-        for name in ("demo_fraction", "small_demo_fraction", "gamma", "tau"):
-            check_share(name, getattr(self, name))
-        check_ranges(
-            self,
-            batch_size=Range(1, 65_536),
-            buffer_capacity=Range(1, 100_000_000),
-            small_demo_count=at_least(0),
-            learning_starts=at_least(0),
-            random_steps=at_least(0),
-            learning_rate=above(0),
-            shift_pad=Range(0, 64),
-        )
+def warn(message: str) -> None:
+    """Tell who runs this, in the log and as a warning of Python: a script shows one, a notebook the other."""
+    _log.warning(message)
+    warnings.warn(message, stacklevel=3)
 
 
-def check_at_least_one(name: str, value: int) -> None:
-    """Refuse a count below 1.
-
-    Raises:
-        ConfigError: Names the setting.
-    """
-    if value < 1:
-        raise ConfigError(f"{name} is {value}; ask for at least 1.")
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse a share outside [0, 1].
-
-    Raises:
-        ConfigError: Names the setting.
-    """
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(f"{name} is {value}; ask for a value in [0, 1].")
+def commands_gripper(env: VecEnv) -> bool:
+    """Return whether an environment says, by `metadata["gripper"]`, that its last action component is a command."""
+    return bool(env.get_attr("metadata")[0].get("gripper", False))
 
 
 class GuidedAlgorithm(OffPolicyAlgorithm):
@@ -109,13 +60,20 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     and `demo` are index sets over it.
 
     A subclass names itself, its configuration and its policy (`policy_aliases`), and gives `setup_optimizers`, `act`,
-    `train` and `_get_torch_save_params`. What else of it a resumed run needs goes to `counters` (plain attributes),
+    `train` and `_get_torch_save_params`. One with a first stage on demonstrations alone says so in `pretrains` and
+    gives `pretrain` and `is_pretrained`. What else of it a resumed run needs goes to `counters` (plain attributes),
     `random_states` and `memory_state`; what must not be saved to `_excluded_save_params`.
     """
 
     name: ClassVar[str]
     """How checkpoints call the algorithm."""
     config_class: ClassVar[type[GuidedConfig]]
+    pretrains: ClassVar[bool] = False
+    """Whether it has a first stage, on demonstrations alone."""
+    needs_demonstrations: ClassVar[bool] = False
+    """Whether it cannot begin without demonstrations."""
+    pretrain_updates: int = 0
+    """Updates of the first stage so far."""
     counters: ClassVar[tuple[str, ...]] = (
         "num_timesteps",
         "_n_updates",
@@ -164,8 +122,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             verbose: 0 silent, 1 information, 2 debugging (Stable-Baselines3).
 
         Raises:
-            ConfigError: If the configuration is another algorithm's, or a space does not fit.
+            ConfigError: If the configuration is another algorithm's, or a space or the seed does not fit.
         """
+        if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
+            raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
         self.config = config or self.config_class()
         if not isinstance(self.config, self.config_class):
             raise ConfigError(
@@ -196,6 +156,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.confirm: Confirm | None = None
         """Who agrees to each waypoint before it is approached; None for nobody."""
         self.store_guided = store_guided
+        self.has_gripper: bool | None = None if self.env is None else commands_gripper(self.env)
+        """Whether the last component of the action commands a gripper; None where no environment has said it."""
         self.learner: Learner = LockstepLearner(self)
         self.published: BasePolicy | None = None
         """Weights to act with while another thread changes `policy`; None when nobody does."""
@@ -237,11 +199,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.store = FrameStore(space, self.action_space.shape[0], capacity=capacity, pad=self.config.shift_pad)
         self.online = IndexBuffer(self.store)
         self.demo = IndexBuffer(self.store, keep=True)
+        self.replay_buffer = self.store  # type: ignore[assignment]  # where Stable-Baselines3's callbacks look for it
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed networks, exploration, sampling and environment."""
-        if seed is not None:
-            check_range("seed", seed, SEED)
         super().set_random_seed(seed)
         acting, sampling, noise = np.random.SeedSequence(seed).spawn(3)
         self.acting_rng = np.random.default_rng(acting)
@@ -286,17 +247,40 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     # --- collecting -----------------------------------------------------------------------------------------
 
     def add_demonstrations(self, episodes: Iterable[Episode]) -> int:
-        """Store episodes in the demo buffer and return the number of transitions.
+        """Store episodes in the demo buffer, for good, and return the number of transitions.
 
         Raises:
-            ConfigError: If an episode does not fit the observation or action space.
+            ConfigError: If an episode does not fit the spaces or the memory, or holds what cannot be learned from.
+                None is stored then.
         """
+        given = list(episodes)
+        for number, episode in enumerate(given):
+            self.store.check(episode, where=f"demonstration {number}")
+        if (observations := sum(len(episode["action"]) + 1 for episode in given)) > self.store.room:
+            raise ConfigError(
+                f"{len(given)} demonstrations have {observations} observations, more than the {self.store.room} that "
+                "the memory has room for; ask for a larger buffer_capacity."
+            )
         added = 0
-        for episode in episodes:
+        for episode in given:
             slots = self.store.add_episode(episode)
             self.demo.add(slots)
+            self.look_at(slots)
             added += len(slots)
         return added
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the first stage lies behind: there is none, or learning from rollouts has begun."""
+        return True
+
+    def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:  # noqa: B027  # most have none
+        """Learn from the demonstrations alone, until `updates` have been done in all; nothing without a first stage.
+
+        Args:
+            updates: Updates of the first stage, those before a resume included.
+            callback: Called after each update; the stage ends early where it returns False.
+        """
 
     def learn(
         self,
@@ -308,6 +292,11 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         progress_bar: bool = False,
     ) -> Self:
         """Alternate collecting and learning until `total_timesteps` (Stable-Baselines3)."""
+        if self._n_updates > 0 and self.store.size() == 0:
+            warn(
+                f"This {type(self).__name__} has learned before, and its memory is empty: a saved policy has none. Add "
+                "demonstrations or load_replay_buffer() before learn(), or it goes on with new experience alone."
+            )
         name = tb_log_name or type(self).__name__
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, name, progress_bar
@@ -333,6 +322,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 self.learner.advance()
         finally:
             self.learner.stop()
+        self.check_weights()  # the last update's, with which nobody has acted or learned yet
         callback.on_training_end()
         return self
 
@@ -372,7 +362,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Store a control step in the online buffer, and in the demo buffer as `store_guided` says."""
         transition = step.transition
         with self.store.lock:
-            if not self.store.is_open:
+            # An episode may have been left open by an earlier `learn`: what follows a reset never continues it.
+            if step.begins_episode or not self.store.is_open:
                 self.store.start_episode(transition.observation)
             slot = self.store.append(
                 transition.action,
@@ -383,18 +374,31 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 guided=transition.guided,
             )
             self.online.add(slot)
+            self.look_at(np.array([slot]) if step.outcome is None else self._episode_of(slot))
             if self.store_guided == "both" and transition.guided:
-                self.demo.add(slot)
+                self.demo.add(slot, give_way=True)
             elif self.store_guided == "success" and step.outcome is not None and step.outcome.success:
-                slots = self.store.slots_of(int(self.store.episode_of(np.array([slot]))[0]))[:-1]
+                slots = self._episode_of(slot)
                 guided = np.flatnonzero(self.store.guided(slots))
                 if len(guided) > 0:
-                    self.demo.add(slots[guided[0] :])
+                    self.demo.add(slots[guided[0] :], give_way=True)
+
+    def _episode_of(self, slot: int) -> IntArray:
+        """Return the transitions of the episode that one of them belongs to. Shape (T,)."""
+        return self.store.slots_of(int(self.store.episode_of(np.array([slot]))[0]))[:-1]
+
+    def look_at(self, slots: IntArray) -> None:  # noqa: B027  # most trust what is stored
+        """Look at what was just stored: the transitions of a whole episode, or the newest of a running one. (T,)."""
 
     @property
     def n_updates(self) -> int:
         """Critic updates so far."""
         return self._n_updates
+
+    @property
+    def updates_per_step(self) -> float:
+        """Updates per environment step of the lockstep learner."""
+        return self.config.gradient_steps / self.config.train_freq
 
     # --- learning -------------------------------------------------------------------------------------------
 
@@ -423,6 +427,15 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         parts = [buffer.sample(count, self.sampling_rng) for buffer, count in drawn if count > 0]
         return np.concatenate(parts), from_demo
 
+    def check_weights(self) -> None:
+        """Refuse to go on with weights that are no finite numbers.
+
+        Raises:
+            NotFinite: Names the first weights.
+        """
+        learned = {name: getattr(self, name) for name in self._get_torch_save_params()[1]}
+        check_weights({**self.policy.state_dict(), **learned}, when=f"after {self._n_updates} updates")
+
     def dump_logs(self) -> None:
         """Write log data, with the newest figures of the learner."""
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
@@ -450,6 +463,35 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Return what must be equal for a checkpoint to fit, beside configuration and spaces: numbers and strings."""
         return {}
 
+    def save_replay_buffer(self, path: str | Path | io.BufferedIOBase) -> None:
+        """Write the memory to a file (Stable-Baselines3); `load_replay_buffer` reads it."""
+        with self.store.lock:
+            episodes = {number: self.store.episode(number) for number in self.store.episodes}
+            save_to_pkl(path, {EPISODES: episodes, **self.replay_state()}, self.verbose)
+
+    def load_replay_buffer(self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """Replace the memory by one that `save_replay_buffer` wrote (Stable-Baselines3).
+
+        Args:
+            path: The file.
+            truncate_last_traj: No matter: an episode that was open stays as far as it was recorded.
+
+        Raises:
+            ConfigError: If it cannot be read or does not fit; the memory is as it was then.
+        """
+        saved = read_replay(path, self.store)
+        self.restore_replay(saved[EPISODES].items(), saved)
+
+    def replay_state(self) -> dict[str, Any]:
+        """Return what there is to know of the stored episodes beside them: numbers, strings, lists and arrays."""
+        return {**index_state(self.store, self.online, self.demo), "memory": self.memory_state()}
+
+    def restore_replay(self, episodes: Iterable[tuple[int, Episode]], state: Mapping[str, Any]) -> None:
+        """Replace the memory by saved episodes, with their numbers, and the `replay_state` that was saved with them."""
+        self.setup_memory()
+        restore(self.store, self.online, self.demo, episodes, state)
+        self.set_memory_state(state.get("memory", {}))
+
     def memory_state(self) -> dict[str, Any]:
         """Return what is remembered about the stored episodes beside them: numbers, strings, lists and arrays."""
         return {}
@@ -470,3 +512,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     @abstractmethod
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         """Return the names of networks and optimizers, and of tensors learned beside them."""
+
+
+ALGORITHMS: Registry[type[GuidedAlgorithm]] = Registry("agps.algorithms", "algorithm")
+"""Learners by the name that checkpoints and the command line call them."""

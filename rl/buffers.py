@@ -14,16 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from rl.episodes import GUIDED, STATE, Episode, check_episode, check_layout, image_shapes
 from rl.errors import ConfigError
 
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
-Episode = Mapping[str, npt.NDArray[Any]]
-"""One episode as it lies on disk: `<camera>` (T+1, H, W, 3) uint8, `state` (T+1, P), `action` (T, A) executed,
-`reward` (T,), `terminated` (T,), `truncated` (T,), and optionally `guided` (T,)."""
-
-STATE = "state"
 NOTHING = -1
 
 
@@ -43,8 +39,8 @@ class FrameStore:
     """Append-only memory of episodes; every frame is kept once, as uint8.
 
     Images are channels-last and padded with their edge pixels, so that a random shift is a slice (see `crop`). Memory
-    is reserved at once and taken from the machine page by page as frames arrive. When it is full, the oldest episode
-    that no `keep` index set refers to makes room.
+    is reserved at once and taken from the machine page by page as frames arrive. When it is full, an old episode makes
+    room (see `keep`).
     """
 
     def __init__(self, observation_space: spaces.Dict, action_size: int, *, capacity: int, pad: int = 4) -> None:
@@ -84,11 +80,12 @@ class FrameStore:
         self._guided = np.zeros(capacity, bool)
         self._next = np.full(capacity, NOTHING, np.int64)
         self._episode = np.full(capacity, NOTHING, np.int64)
-        self._kept = np.zeros(capacity, bool)
         self._free = list(range(capacity - 1, -1, -1))
         self._episodes: dict[int, list[int]] = {}
         self._next_episode = 0
         self._open: int | None = None
+        self._kept: set[int] = set()
+        self._yielding: set[int] = set()
         self._buffers: list[IndexBuffer] = []
 
     # --- writing --------------------------------------------------------------------------------------------
@@ -141,11 +138,22 @@ class FrameStore:
         """Store a whole episode and return the slots of its transitions. Shape (T,).
 
         Raises:
-            ConfigError: If a key is missing or a shape differs from this store's.
+            ConfigError: If `check_episode` refuses it.
         """
-        check_episode(episode, self.image_shapes, self.state_size, self.action_size)
+        self.check(episode)
+        return self._add(episode)
+
+    def check(self, episode: Episode, *, where: str = "the episode") -> None:
+        """Refuse an episode that this store cannot take (see `check_episode`)."""
+        check_episode(episode, self.image_shapes, self.state_size, self.action_size, where=where)
+
+    def check_layout(self, episode: Episode, *, where: str = "the episode") -> None:
+        """Refuse an episode of other observations or actions (see `rl.episodes.check_layout`)."""
+        check_layout(episode, self.image_shapes, self.state_size, self.action_size, where=where)
+
+    def _add(self, episode: Episode) -> IntArray:
         steps = len(episode["action"])
-        guided = episode.get("guided", np.zeros(steps, bool))
+        guided = episode.get(GUIDED, np.zeros(steps, bool))
         with self.lock:
             self.start_episode(self._observation(episode, 0))
             slots = [
@@ -179,21 +187,27 @@ class FrameStore:
         return slot
 
     def _evict(self) -> None:
-        """Free the oldest closed episode of which no transition is kept."""
-        for episode, slots in self._episodes.items():
-            if episode != self._open and not self._kept[slots].any():
-                break
-        else:
+        """Free the oldest closed episode of the kind that must make room, as `keep` says."""
+        evictable = [episode for episode in self._episodes if episode != self._open and episode not in self._kept]
+        if not evictable:
             raise ConfigError(
                 f"All {self.capacity} observations of the replay memory belong to demonstrations or to the running "
                 "episode; ask for a larger buffer_capacity."
             )
-        del self._episodes[episode]
+        crowded = 2 * self._held_by(self._yielding) > self.room
+        # `min` takes the first of equals: the oldest of the kind that makes room, else the oldest of the other.
+        episode = min(evictable, key=lambda number: (number in self._yielding) != crowded)
+        slots = self._episodes.pop(episode)
+        self._yielding.discard(episode)
         for buffer in self._buffers:
             buffer.discard(slots)
         self._episode[slots] = NOTHING
         self._next[slots] = NOTHING
         self._free.extend(slots)
+
+    def _held_by(self, episodes: Iterable[int]) -> int:
+        """Return the number of observations of some episodes."""
+        return sum(len(self._episodes[episode]) for episode in episodes)
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -201,6 +215,10 @@ class FrameStore:
     def is_open(self) -> bool:
         """Whether an episode is being recorded."""
         return self._open is not None
+
+    def size(self) -> int:
+        """Return the number of transitions, as Stable-Baselines3's buffers do."""
+        return self.observations - len(self._episodes)
 
     @property
     def observations(self) -> int:
@@ -349,21 +367,47 @@ class FrameStore:
             "reward": self._reward[transitions],
             "terminated": self._terminated[transitions],
             "truncated": self._truncated[transitions],
-            "guided": self._guided[transitions],
+            GUIDED: self._guided[transitions],
         }
 
     def restore_episode(self, number: int, episode: Episode) -> IntArray:
-        """Store an episode under its old number, when a run is resumed; numbers must rise."""
+        """Store an episode under its old number, when a run is resumed; numbers must rise.
+
+        Raises:
+            ConfigError: If it is of other observations or actions. Its values were taken once, and are taken again.
+        """
+        self.check_layout(episode)
         self._next_episode = number
-        return self.add_episode(episode)
+        return self._add(episode)
 
     def register(self, buffer: "IndexBuffer") -> None:
         """Tell an index set when transitions leave."""
         self._buffers.append(buffer)
 
-    def keep(self, slots: IntArray) -> None:
-        """Never evict the episodes of these transitions."""
-        self._kept[slots] = True
+    def keep(self, slots: IntArray, *, give_way: bool = False) -> None:
+        """Hold on to the episodes of these transitions.
+
+        Args:
+            slots: Transitions. Shape (n,).
+            give_way: False: for good. True: longer than others, until such episodes fill more than half of what is not
+                kept for good; then the oldest of them makes room, so that newer experience is not crowded out.
+        """
+        episodes = set(self._episode[slots].tolist())
+        if give_way:
+            self._yielding |= episodes - self._kept
+        else:
+            self._kept |= episodes
+            self._yielding -= episodes
+
+    @property
+    def room(self) -> int:
+        """Number of observations that are not kept for good."""
+        return self.capacity - self._held_by(self._kept)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Numbers of the episodes that are kept for good, oldest first."""
+        return tuple(episode for episode in self._episodes if episode in self._kept)
 
 
 class IndexBuffer:
@@ -387,16 +431,22 @@ class IndexBuffer:
         """Return the number of transitions."""
         return self._size
 
-    def add(self, slots: int | Iterable[int] | IntArray) -> None:
-        """Add transitions; those already in the set stay once."""
+    def add(self, slots: int | Iterable[int] | IntArray, *, give_way: bool = False) -> None:
+        """Add transitions; those already in the set stay once.
+
+        Args:
+            slots: Transitions of the store.
+            give_way: Whether a `keep` set may lose them again to newer ones (see `FrameStore.keep`).
+        """
+        added = np.atleast_1d(np.asarray(slots, np.int64))
         with self.store.lock:
-            for slot in np.atleast_1d(np.asarray(slots, np.int64)):
+            for slot in added:
                 if self._position[slot] == NOTHING:
                     self._slots[self._size] = slot
                     self._position[slot] = self._size
                     self._size += 1
-                    if self._keep:
-                        self.store.keep(np.array([slot]))
+            if self._keep:
+                self.store.keep(added, give_way=give_way)
 
     def discard(self, slots: Iterable[int]) -> None:
         """Remove transitions that are in the set."""
@@ -441,45 +491,3 @@ def demo_count(
     if online == 0:
         return batch_size
     return round(batch_size * (small_fraction if demo < small_count else fraction))
-
-
-def image_shapes(space: spaces.Space[Any]) -> dict[str, tuple[int, int, int]]:
-    """Return (H, W, C) of each image of a Dict space of uint8 images and one float `state`.
-
-    Raises:
-        ConfigError: If the space is anything else.
-    """
-    if not isinstance(space, spaces.Dict) or STATE not in space.spaces:
-        raise ConfigError(f"Observations must be a Dict with images and '{STATE}', not {space}.")
-    shapes: dict[str, tuple[int, int, int]] = {}
-    for key, box in space.spaces.items():
-        if key == STATE:
-            continue
-        if box.dtype != np.uint8 or box.shape is None or len(box.shape) != 3 or box.shape[2] not in (1, 3, 4):
-            raise ConfigError(f"Image '{key}' must be uint8 of shape (H, W, 3), channels last, not {box}.")
-        shapes[key] = (box.shape[0], box.shape[1], box.shape[2])
-    return shapes
-
-
-def check_episode(
-    episode: Episode, shapes: Mapping[str, tuple[int, int, int]], state_size: int, action_size: int
-) -> None:
-    """Refuse an episode that does not fit these observations and actions.
-
-    Raises:
-        ConfigError: Names the first key that is missing or has another shape.
-    """
-    if "action" not in episode:
-        raise ConfigError("The episode has no 'action'; record the demonstrations again with `agps demos record`.")
-    steps = len(episode["action"])
-    expected: dict[str, tuple[int, ...]] = {key: (steps + 1, *shape) for key, shape in shapes.items()}
-    expected |= {STATE: (steps + 1, state_size), "action": (steps, action_size)}
-    expected |= {"reward": (steps,), "terminated": (steps,), "truncated": (steps,)}
-    for key, shape in expected.items():
-        if key not in episode:
-            raise ConfigError(f"The episode has no '{key}'; it has {sorted(episode)}. Is it of another task?")
-        if episode[key].shape != shape:
-            raise ConfigError(
-                f"'{key}' of the episode has shape {episode[key].shape}, not {shape}; "
-                "record the demonstrations with this task, image size and cameras."
-            )

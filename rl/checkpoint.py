@@ -17,7 +17,7 @@ import shutil
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from rl.algorithm import GuidedAlgorithm
-from rl.buffers import IndexBuffer
-from rl.conrft.conrft import ConRFT
-from rl.drq.drq import DrQ
+from rl.algorithm import ALGORITHMS, GuidedAlgorithm
+from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
+LAST = "last"
+"""The checkpoint that a run renews; preferred where nothing else says which one is newer."""
 DAMAGE = (
     OSError,
     EOFError,
@@ -44,8 +44,8 @@ DAMAGE = (
     pickle.UnpicklingError,
 )
 """What reading a damaged file raises, found by damaging them."""
-ALGORITHMS: dict[str, type[GuidedAlgorithm]] = {kind.name: kind for kind in (DrQ, ConRFT)}
-"""By the name in the manifest. Checkpoints without one are DrQ's."""
+OLDEST_ALGORITHM = "drq"
+"""Checkpoints that do not name their algorithm are DrQ's."""
 
 
 def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
@@ -57,9 +57,11 @@ def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any
         extra: State of others, such as `Supervisor.state_dict()`: numbers, strings, lists and arrays.
 
     Raises:
+        NotFinite: If the weights are not finite: they must not replace a checkpoint from which training can go on.
         AgpsError: If the disk is full or not writable; the earlier checkpoint is still there.
     """
     path = Path(path)
+    algorithm.check_weights()
     new = _new(path)
     try:
         shutil.rmtree(new, ignore_errors=True)
@@ -89,7 +91,7 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     folder = find_checkpoint(Path(path))
     manifest = _read_manifest(folder)
     # What an older checkpoint does not name came later, with a default that changes nothing.
-    older = {"algorithm": DrQ.name, **_plain(dataclasses.asdict(algorithm.config_class()))}
+    older = {"algorithm": OLDEST_ALGORITHM, **_plain(dataclasses.asdict(algorithm.config_class()))}
     _check_same(folder, older | manifest["setup"], _setup(algorithm))
     try:
         data, parameters, variables = load_from_zip_file(folder / ALGORITHM, device=algorithm.device)
@@ -110,36 +112,49 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     return extra
 
 
-def load_policy(path: Path) -> GuidedAlgorithm:
+def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> GuidedAlgorithm:
     """Return the policy of a checkpoint, without its replay memory.
+
+    Args:
+        path: Folder of the checkpoint.
+        kind: The algorithm's class. None: found by the name in the checkpoint, or where its class was imported from.
 
     Raises:
         ConfigError: If there is no checkpoint, or it is incomplete or damaged.
     """
     folder = find_checkpoint(Path(path))
-    name = _read_manifest(folder)["setup"].get("algorithm", DrQ.name)
-    if name not in ALGORITHMS:
-        raise ConfigError(
-            f"Checkpoint {folder} is of the algorithm {name!r}; this version knows {', '.join(ALGORITHMS)}."
-        )
+    kind = kind or _find_algorithm(folder)
     try:
-        policy = ALGORITHMS[name].load(folder / ALGORITHM)
+        policy = kind.load(folder / ALGORITHM)
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
     return policy
 
 
+def _find_algorithm(folder: Path) -> type[GuidedAlgorithm]:
+    manifest = _read_manifest(folder)
+    name = manifest["setup"].get("algorithm", OLDEST_ALGORITHM)
+    if name not in ALGORITHMS and "class" in manifest:
+        with contextlib.suppress(ConfigError):
+            kind = ALGORITHMS.load(manifest["class"])
+            if kind.name == name:
+                return kind
+    try:
+        return ALGORITHMS.load(name)
+    except ConfigError as error:
+        raise ConfigError(f"Checkpoint {folder} is of another algorithm. {error}") from None
+
+
 def latest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint in a folder of checkpoints.
+    """Return the newest checkpoint in a folder of checkpoints, by what is written in them: copies change file times.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none, or one cannot be read.
     """
-    # The manifest is written last: where there is one, the checkpoint is whole.
-    manifests = sorted(Path(folder).glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime)
-    if not manifests:
+    found = _whole_checkpoints(Path(folder))
+    if not found:
         raise ConfigError(f"There is no checkpoint in {folder}; the run has not saved one yet, so start it anew.")
-    return manifests[-1].parent
+    return max(found, key=_order)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -156,6 +171,37 @@ def find_checkpoint(path: Path) -> Path:
     )
 
 
+def _whole_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder. A manifest is written last: where there is one, the rest is there too."""
+    return [manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")]
+
+
+def _order(folder: Path) -> tuple[int, int, bool]:
+    """Return what grows from one checkpoint of a run to the next.
+
+    That is the number of saves so far. Older versions did not count them: there it is the environment steps, and among
+    equal ones the name.
+    """
+    manifest = _parse_manifest(folder)
+    is_last = folder.name.lstrip(".").startswith(LAST)  # or what a crash between the renames of `_swap` left of it
+    if isinstance(manifest.get("saved"), int):
+        return manifest["saved"], 0, is_last
+    try:
+        with zipfile.ZipFile(folder / ALGORITHM) as archive:
+            return 0, int(json.loads(archive.read("data"))["num_timesteps"]), is_last
+    except DAMAGE as error:
+        raise _unreadable(folder, error) from error
+
+
+def _saves(folder: Path) -> int:
+    """Return how many checkpoints were saved into a folder; one that cannot be read must not stop another's saving."""
+    counts = [0]
+    for checkpoint in _whole_checkpoints(folder):
+        with contextlib.suppress(ConfigError):
+            counts.append(_order(checkpoint)[0])
+    return max(counts)
+
+
 def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
     store = algorithm.store
     numbers = {number: len(store.slots_of(number)) - 1 for number in store.episodes}
@@ -166,16 +212,20 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
     state = {
         "random": _random_states(algorithm),
         "episodes": names,
-        "online": store.locate(algorithm.online.slots),
-        "demo": store.locate(algorithm.demo.slots),
-        "memory": algorithm.memory_state(),
+        **algorithm.replay_state(),
         "extra": extra,
     }
     _write(new / STATE, lambda file: torch.save(state, file))
     _write(new / ALGORITHM, algorithm.save)
     files = [ALGORITHM, STATE, *(f"{EPISODES}/{name}" for name in names)]
     sizes = {name: (new / name).stat().st_size for name in files}
-    manifest = {"setup": _setup(algorithm), "files": sizes}
+    kind = type(algorithm)
+    manifest = {
+        "setup": _setup(algorithm),
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "files": sizes,
+        "saved": 1 + _saves(old.parent),
+    }
     _write(new / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
 
 
@@ -222,17 +272,29 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _parse_manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise ConfigError(
+            f"Checkpoint {folder} is incomplete: {MANIFEST} is not readable; delete it, or name another one."
+        )
+    return manifest
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    manifest = _parse_manifest(folder)
+    try:
         for name, size in manifest["files"].items():
             found = (folder / name).stat().st_size if (folder / name).exists() else 0
             if found != size:
                 raise ConfigError(
                     f"Checkpoint {folder} is incomplete: {name} has {found} of {size} bytes; resume from another one."
                 )
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"Checkpoint {folder} is incomplete: {MANIFEST} is not readable.") from error
+    except (AttributeError, KeyError) as error:
+        raise ConfigError(f"Checkpoint {folder} is incomplete: {MANIFEST} names no files.") from error
     return manifest
 
 
@@ -268,15 +330,12 @@ def _check_same(folder: Path, saved: dict[str, Any], present: dict[str, Any]) ->
 
 
 def _restore_memory(folder: Path, algorithm: GuidedAlgorithm, state: dict[str, Any]) -> None:
-    algorithm.setup_memory()
-    for name in state["episodes"]:
-        with np.load(folder / EPISODES / name) as episode:
-            algorithm.store.restore_episode(int(name.split("_")[0]), dict(episode))
-    buffers: dict[str, IndexBuffer] = {"online": algorithm.online, "demo": algorithm.demo}
-    for name, buffer in buffers.items():
-        episodes, steps = state[name]
-        buffer.add(algorithm.store.slots_at(episodes, steps))
-    algorithm.set_memory_state(state.get("memory", {}))
+    def read() -> Iterator[tuple[int, Episode]]:
+        for name in state["episodes"]:
+            with np.load(folder / EPISODES / name) as episode:
+                yield int(name.split("_")[0]), dict(episode)
+
+    algorithm.restore_replay(read(), state)
 
 
 def _random_states(algorithm: GuidedAlgorithm) -> dict[str, Any]:

@@ -11,3 +11,7 @@ class HardwareFault(AgpsError):
 
 class ConfigError(AgpsError):
     """A request that cannot be carried out as it was asked for."""
+
+
+class NotFinite(AgpsError):
+    """An observation, a reward, an action, a loss or a weight is no finite number: going on would poison the rest."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.errors import ConfigError
+from rl.rollout import last_of, run_episode
 
 
 class Predictor(Protocol):
@@ -79,14 +80,8 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
 
 
 def _run_episode(policy: Predictor, env: gym.Env[Any, Any], seed: int) -> tuple[bool, int]:
-    observation, info = env.reset(seed=seed)
-    steps, done = 0, False
-    while not done:
-        action, _ = policy.predict(observation, deterministic=True)
-        observation, _, terminated, truncated, info = env.step(action)
-        steps += 1
-        done = terminated or truncated
-    return _is_success(info), steps
+    last = last_of(run_episode(env, lambda now: policy.predict(now.obs, deterministic=True)[0], seed=seed))
+    return _is_success(last.info), last.step
 
 
 def _is_success(info: Mapping[str, Any]) -> bool:

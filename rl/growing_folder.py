@@ -1,6 +1,6 @@
 """A folder of episodes that grows by one at a time: whatever ends a recording, the episodes before it are on disk.
 
-It holds a manifest and one `episode_NNN.npz` each, as folders do that are written at once (`rl.tasks.demos`). Cut
+It holds a manifest and one `episode_NNN.npz` each, as folders do that are written at once (`rl.demonstrations`). Cut
 between an episode and its manifest, it has one episode more than the manifest counts, and that one is whole.
 """
 

@@ -6,14 +6,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rl.errors import ConfigError
-from rl.transforms import apply_delta, pose_difference
-from rl.types import Box, FloatArray
+from rl.errors import ConfigError, HardwareFault
+from rl.transforms import TOOL_DOWN, apply_delta, matrix_to_rotvec, pose, pose_difference
+from rl.types import CONTROL_RATE_HZ, Box, FloatArray
 
 FARTHEST_M = 10.0
 """A position further from the base than this is no request, [m]."""
+MAX_TILT_RAD = 0.35
+"""Largest rotation away from gripper-down where a task says nothing else, [rad]."""
 _RIGID = 1e-3
 """Largest entry of R R^T - I with which a matrix still counts as a rotation."""
+_ROUNDING_M, _ROUNDING_RAD = 1e-9, 1e-6
+"""By how much a target may miss a limit: what rounding costs, [m] and [rad]."""
+_HALVINGS = 17
+"""Halvings that find the end of a way: to 1 um of 100 mm."""
 _BOTTOM_ROW = np.array([0.0, 0.0, 0.0, 1.0])
 
 
@@ -31,13 +37,13 @@ class GuardLimits:
     """Longest translation from the last reference, [m]."""
     max_step_rad: float
     """Largest rotation from the last reference, [rad]."""
-    max_tilt_rad: float = 0.35
+    max_tilt_rad: float = MAX_TILT_RAD
     """Largest rotation away from the task's nominal orientation, a geodesic angle, [rad]."""
     leash_m: float = 0.010
     """Largest distance of the target from the measured TCP, [m]: stiffness x leash bounds the contact force."""
     leash_rad: float = 0.10
     """Largest rotation of the target from the measured TCP, [rad]."""
-    nominal_rotation: FloatArray = field(default_factory=lambda: np.diag([1.0, -1.0, -1.0]))
+    nominal_rotation: FloatArray = field(default_factory=TOOL_DOWN.copy)
     """Orientation around which `max_tilt_rad` is measured: gripper straight down. Shape (3, 3)."""
 
     def __post_init__(self) -> None:
@@ -56,7 +62,7 @@ class GuardLimits:
         workspace: Box,
         *,
         speed: float = 1.0,
-        rate_hz: float = 10.0,
+        rate_hz: float = CONTROL_RATE_HZ,
         max_speed_m_s: float = 0.25,
         max_speed_rad_s: float = 1.2,
         min_size_m: float = 0.01,
@@ -100,55 +106,135 @@ class GuardedTarget:
     T_base_tcp: FloatArray
     """Target pose. Shape (4, 4), [m]."""
     violations: tuple[str, ...]
-    """Names of the limits that acted: not_finite, step, rotation_step, workspace, leash, rotation_leash, tilt."""
+    """Names of the limits that acted: not_a_pose, step, rotation_step, workspace, leash, rotation_leash, tilt; and hold
+    where no target kept them all, so that the measured pose is the target."""
 
 
 def guard_target(
     T_base_target: FloatArray, *, T_base_ref: FloatArray, T_base_tcp: FloatArray, limits: GuardLimits
 ) -> GuardedTarget:
-    """Return the closest target that respects every limit.
+    """Return the closest target that keeps every limit; hold the arm where it is if there is none.
 
-    Order: what is no pose (not finite, not rigid, beyond all reach) holds the measured pose; step from the last
-    reference; leash to the measured pose; tilt; workspace last, so that no other limit can push a target out of it.
+    Order: what is no pose (not finite, not rigid, beyond all reach) asks for the measured pose; step from the last
+    reference; leash to the measured pose; tilt; workspace, so that no other limit can push a target out of it.
+
+    That keeps them all unless the arm is where it should not be. From outside of workspace or tilt it goes back on the
+    leash: the target is the last pose on the way that step and leash allow, never further out than the TCP. An arm that
+    was pushed away from its reference by more than step and leash together holds still for this step.
 
     Args:
         T_base_target: Wanted pose. Shape (4, 4), [m].
         T_base_ref: Last commanded pose. Shape (4, 4), [m].
         T_base_tcp: Measured pose. Shape (4, 4), [m].
         limits: The task's limits.
+
+    Raises:
+        HardwareFault: If the measured pose is none: then no target is safe.
     """
+    if not is_pose(T_base_tcp):
+        raise HardwareFault(
+            f"What the arm measures is no pose of the TCP within {FARTHEST_M:g} m of its base; stop it and look at it."
+        )
+    at = _Situation(limits, T_base_ref, T_base_tcp)
     violations: list[str] = []
     if not is_pose(T_base_target):
-        violations.append("not_finite")
+        violations.append("not_a_pose")
         T_base_target = T_base_tcp
-
-    step = pose_difference(T_base_ref, T_base_target)
-    step[:3], over = _shorten(step[:3], limits.max_step_m)
-    violations += ["step"] * over
-    step[3:], over = _shorten(step[3:], limits.max_step_rad)
-    violations += ["rotation_step"] * over
-    target = apply_delta(T_base_ref, step)
-
-    lead = pose_difference(T_base_tcp, target)
-    lead[:3], over = _shorten(lead[:3], limits.leash_m)
-    violations += ["leash"] * over
-    lead[3:], over = _shorten(lead[3:], limits.leash_rad)
-    violations += ["rotation_leash"] * over
-    target = apply_delta(T_base_tcp, lead)
-
-    nominal = np.eye(4)
-    nominal[:3, :3] = limits.nominal_rotation
-    nominal[:3, 3] = target[:3, 3]
-    tilt = pose_difference(nominal, target)
-    tilt[3:], over = _shorten(tilt[3:], limits.max_tilt_rad)
-    violations += ["tilt"] * over
-    target = apply_delta(nominal, tilt)
-
-    inside = limits.workspace.project(target[:3, 3])
-    if not np.array_equal(inside, target[:3, 3]):
-        violations.append("workspace")
-    target[:3, 3] = inside
+        if not at.is_inside:  # the way back is for an arm that somebody leads
+            return GuardedTarget(T_base_tcp=T_base_tcp.copy(), violations=(*violations, "hold"))
+    target = at.limited(T_base_target, violations)
+    clash = at.broken(target)
+    if clash:
+        violations += [name for name in clash if name not in violations]
+        on_the_way = at.on_the_way_to(target)
+        violations += ["hold"] * (on_the_way is None)
+        target = T_base_tcp.copy() if on_the_way is None else on_the_way
     return GuardedTarget(T_base_tcp=target, violations=tuple(violations))
+
+
+class _Situation:
+    """Where an arm is, where it was told to go before, and what its next target may be."""
+
+    def __init__(self, limits: GuardLimits, T_base_ref: FloatArray, T_base_tcp: FloatArray) -> None:
+        self._limits, self._ref, self._tcp = limits, T_base_ref, T_base_tcp
+        workspace, p_base_tcp, tilt_rad = limits.workspace, T_base_tcp[:3, 3], self._tilt_rad(T_base_tcp)
+        self.is_inside = workspace.contains(p_base_tcp) and tilt_rad <= limits.max_tilt_rad
+        """Whether the TCP is within workspace and tilt."""
+        # Further out than the TCP no target may be: along no axis, and in no tilt.
+        self._room = Box(lower=np.minimum(workspace.lower, p_base_tcp), upper=np.maximum(workspace.upper, p_base_tcp))
+        self._most_rad = max(limits.max_tilt_rad, tilt_rad)
+
+    def limited(self, T_base_target: FloatArray, acted: list[str]) -> FloatArray:
+        """Return a target after one limit at a time, the later ones winning; add the names of those that acted."""
+        limits = self._limits
+        step = pose_difference(self._ref, T_base_target)
+        step[:3], over = _shorten(step[:3], limits.max_step_m)
+        acted += ["step"] * over
+        step[3:], over = _shorten(step[3:], limits.max_step_rad)
+        acted += ["rotation_step"] * over
+        target = apply_delta(self._ref, step)
+
+        lead = pose_difference(self._tcp, target)
+        lead[:3], over = _shorten(lead[:3], limits.leash_m)
+        acted += ["leash"] * over
+        lead[3:], over = _shorten(lead[3:], limits.leash_rad)
+        acted += ["rotation_leash"] * over
+        target = apply_delta(self._tcp, lead)
+
+        nominal = pose(target[:3, 3], limits.nominal_rotation)
+        tilt = pose_difference(nominal, target)
+        tilt[3:], over = _shorten(tilt[3:], limits.max_tilt_rad)
+        acted += ["tilt"] * over
+        target = apply_delta(nominal, tilt)
+
+        inside = limits.workspace.project(target[:3, 3])
+        if not np.array_equal(inside, target[:3, 3]):
+            acted.append("workspace")
+        target[:3, 3] = inside
+        return target
+
+    def broken(self, T_base_target: FloatArray) -> list[str]:
+        """Return the names of the limits that a target breaks; what is not finite breaks them all."""
+        limits = self._limits
+        step, lead = pose_difference(self._ref, T_base_target), pose_difference(self._tcp, T_base_target)
+        kept = {
+            "step": np.linalg.norm(step[:3]) <= limits.max_step_m + _ROUNDING_M,
+            "rotation_step": np.linalg.norm(step[3:]) <= limits.max_step_rad + _ROUNDING_RAD,
+            "leash": np.linalg.norm(lead[:3]) <= limits.leash_m + _ROUNDING_M,
+            "rotation_leash": np.linalg.norm(lead[3:]) <= limits.leash_rad + _ROUNDING_RAD,
+            "tilt": self._tilt_rad(T_base_target) <= self._most_rad + _ROUNDING_RAD,
+            "workspace": self._room.contains(T_base_target[:3, 3]),
+        }
+        return [name for name, is_kept in kept.items() if not is_kept]
+
+    def on_the_way_to(self, T_base_goal: FloatArray) -> FloatArray | None:
+        """Return the last pose on the way to a goal that keeps every limit, or None if no way there begins with one.
+
+        The way begins at the reference, pulled onto the leash, which changes least; else at the TCP.
+        """
+        lead = pose_difference(self._tcp, self._ref)
+        lead[:3], _ = _shorten(lead[:3], self._limits.leash_m)
+        lead[3:], _ = _shorten(lead[3:], self._limits.leash_rad)
+        on_leash = apply_delta(self._tcp, lead)
+        on_leash[:3, 3] = self._room.project(on_leash[:3, 3])
+        for start in (on_leash, self._tcp):
+            if not self.broken(start):
+                shift, turn = np.split(pose_difference(start, T_base_goal), 2)
+                shifted = self._furthest(start, np.append(shift, np.zeros(3)))
+                return self._furthest(shifted, np.append(np.zeros(3), turn))
+        return None
+
+    def _furthest(self, T_base_start: FloatArray, way: FloatArray) -> FloatArray:
+        """Return the last pose along a way (6,) that keeps every limit, as its start does; they are convex."""
+        share = 0.0
+        for halving in range(_HALVINGS):
+            more = share + 0.5**halving
+            if more <= 1.0 and not self.broken(apply_delta(T_base_start, way * more)):
+                share = more
+        return apply_delta(T_base_start, way * share)
+
+    def _tilt_rad(self, T_base_tcp: FloatArray) -> float:
+        return float(np.linalg.norm(matrix_to_rotvec(T_base_tcp[:3, :3] @ self._limits.nominal_rotation.T)))
 
 
 def is_pose(T: FloatArray) -> bool:

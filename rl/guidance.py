@@ -9,11 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-from rl.ranges import above, at_least, check_ranges
+from rl.bounds import Count, NotNegative, Positive, Whole, check_bounds
 from rl.transforms import pose_difference
-from rl.types import Box, FloatArray, Guide, Observation, Waypoint
+from rl.types import POSE_ACTIONS, Box, FloatArray, Guide, GuideEnding, Observation, RobotState, Waypoint
 
-GuideStatus = Literal["following", "reached", "blocked", "budget"]
+GuideStatus = GuideEnding | Literal["following"]
+
+PROGRESS_M = 2e-4
+"""A TCP that comes closer to its waypoint by less than this in a control step gets nowhere, [m]: joints and tracking
+waver as much."""
 
 
 def project_action(
@@ -44,39 +48,80 @@ def project_action(
 class GuidanceConfig:
     """When a waypoint counts as reached, touched or dropped into."""
 
-    position_tolerance_m: float = 0.0015
+    position_tolerance_m: Positive = 0.0015
     """A free waypoint is reached within this distance, [m]..."""
-    rest_speed_m_s: float = 0.06
+    rest_speed_m_s: Positive = 0.06
     """...once the TCP is slower than this, [m/s]: an arm that passes through is a millimetre elsewhere a step later."""
-    rotation_tolerance_rad: float = 0.05
+    rotation_tolerance_rad: Positive = 0.05
     """A free waypoint is reached within this angle, [rad]."""
-    contact_n: float = 4.0
+    contact_n: Positive = 4.0
     """Vertical force that ends a guarded move, [N]: above what acceleration reads, below what hurts a plug."""
-    drop_m: float = 0.0003
+    drop_m: Positive = 0.0003
     """A search ends when the TCP is this far below the height of contact, [m]: twice a lead-in, less than the push."""
-    blocked_steps: int = 12
+    blocked_steps: Count = 12
     """A free or guarded waypoint that comes no closer for this many steps ends the guidance."""
-    gripper_tolerance: float = 0.1
+    gripper_tolerance: NotNegative = 0.1
     """The gripper has obeyed within this of the commanded opening..."""
-    gripper_still: float = 0.01
+    gripper_still: NotNegative = 0.01
     """...or once it is on the command's side and moves less than this per step: something is between the fingers."""
-    gripper_steps: int = 10
+    gripper_steps: Whole = 10
     """Control steps after which a waypoint waits for the gripper no longer."""
 
     def __post_init__(self) -> None:
         """Refuse what no waypoint could be reached with."""
-        check_ranges(
-            self,
-            position_tolerance_m=above(0),
-            rest_speed_m_s=above(0),
-            rotation_tolerance_rad=above(0),
-            contact_n=above(0),
-            drop_m=above(0),
-            blocked_steps=at_least(1),
-            gripper_tolerance=at_least(0),
-            gripper_still=at_least(0),
-            gripper_steps=at_least(0),
-        )
+        check_bounds(self)
+
+
+class Search:
+    """Finds a hole along a run of search waypoints: they press from the height of a contact until the TCP drops.
+
+    What the search found shifts every later waypoint.
+    """
+
+    def __init__(self, *, drop_m: float) -> None:
+        """Begin with nothing touched and nothing to look for.
+
+        Args:
+            drop_m: The search ends when the TCP is this far below the height of contact, [m].
+        """
+        self.contact_z: float | None = None
+        """Height of the TCP at the last contact, base frame, [m]; None where the last guarded move met nothing."""
+        self.is_under_way = False
+        """True from the first search waypoint until the TCP drops."""
+        self._drop_m = drop_m
+        self._found_offset = np.zeros(2)
+        """xy of the drop minus xy that was aimed at, [m]."""
+
+    def begin(self) -> None:
+        """Start to look, unless that has begun."""
+        self.is_under_way = True
+
+    def has_dropped(self, robot: RobotState) -> bool:
+        """Return whether a search is under way and the TCP is below the height of contact."""
+        if not self.is_under_way or self.contact_z is None:
+            return False
+        return bool(robot.T_base_tcp[2, 3] <= self.contact_z - self._drop_m)
+
+    def end(self, robot: RobotState, then: Waypoint | None, *, skipped: bool) -> None:
+        """Stop looking: the waypoint that comes then is where the TCP is now.
+
+        Args:
+            robot: What the arm measures.
+            then: The first waypoint after the search.
+            skipped: Whether there were search waypoints that are not needed any more.
+        """
+        self.is_under_way = False
+        if then is not None and (skipped or self.contact_z is not None):
+            self._found_offset = robot.T_base_tcp[:2, 3] - then.T_base_tcp[:2, 3]
+
+    def target(self, waypoint: Waypoint) -> FloatArray:
+        """Return the pose that a waypoint means: on the contact, or shifted by what was found. Shape (4, 4), [m]."""
+        target = np.array(waypoint.T_base_tcp, dtype=np.float64)
+        if waypoint.motion == "search":
+            target[2, 3] = (target[2, 3] if self.contact_z is None else self.contact_z) - waypoint.push_m
+        else:
+            target[:2, 3] += self._found_offset
+        return target
 
 
 class WaypointFollower:
@@ -99,14 +144,11 @@ class WaypointFollower:
         self._guide = guide
         self._scale = np.asarray(action_scale, dtype=np.float64)
         self._actions = actions
+        self._has_gripper = actions > POSE_ACTIONS
         self._config = config or GuidanceConfig()
+        self._search = Search(drop_m=self._config.drop_m)
         self._index = 0
         self._steps = 0
-        self._contact_z: float | None = None
-        self._found = True
-        """False from the first search waypoint until the TCP drops."""
-        self._found_offset = np.zeros(2)
-        """What a search found: xy of the drop minus xy that was aimed at, [m]; applied to every later waypoint."""
         self._closest = np.inf
         self._stuck_steps = 0
         self._gripper_steps = 0
@@ -122,27 +164,35 @@ class WaypointFollower:
         self._advance(observation)
         self._opening = observation.robot.gripper_opening
         waypoint = self._waypoint(self._index)
-        searched_in_vain = not self._found and (waypoint is None or waypoint.motion != "search")
+        searched_in_vain = self._search.is_under_way and (waypoint is None or waypoint.motion != "search")
         if searched_in_vain or self._stuck_steps >= self._config.blocked_steps:
             self.status = "blocked"
             return None
         if waypoint is None:
-            self.status = "reached"
+            ends_guarded = any(last.motion == "guarded" for last in self._guide.waypoints[-1:])
+            self.status = "contact" if ends_guarded and self._search.contact_z is not None else "reached"
             return None
         self._steps += 1
         self.current = self._index
         if waypoint.motion == "search":
-            self._found = False
+            self._search.begin()
             self._index += 1  # one control step per search waypoint: friction decides how far it really gets
         return self._action_towards(waypoint, observation)
+
+    def distance_m(self, observation: Observation) -> float | None:
+        """Return how far the TCP is from the waypoint that the last action went to, [m]; None if there is none."""
+        waypoint = self._waypoint(self.current)
+        if waypoint is None:
+            return None
+        return float(np.linalg.norm(self._search.target(waypoint)[:3, 3] - observation.robot.T_base_tcp[:3, 3]))
 
     def _waypoint(self, index: int) -> Waypoint | None:
         return self._guide.waypoints[index] if index < len(self._guide.waypoints) else None
 
     def _advance(self, observation: Observation) -> None:
         """Move on past every waypoint that is done."""
-        if not self._found:
-            self._end_search_after_drop(observation)
+        if self._search.has_dropped(observation.robot):
+            self._skip_search(observation.robot)
         while (
             (waypoint := self._waypoint(self._index)) is not None
             and waypoint.motion != "search"
@@ -150,18 +200,18 @@ class WaypointFollower:
         ):
             self._index += 1
             self._closest, self._stuck_steps, self._gripper_steps = np.inf, 0, 0
-            if waypoint.motion == "guarded" and self._contact_z is None:
-                self._skip_search(observation)  # nothing there to touch: the tip is in the hole already
+            if waypoint.motion == "guarded" and self._search.contact_z is None:
+                self._skip_search(observation.robot)  # nothing there to touch: the tip is in the hole already
 
     def _is_done(self, waypoint: Waypoint, observation: Observation) -> bool:
         """Return whether a free or guarded waypoint has been reached or touched, and the gripper has obeyed."""
         robot = observation.robot
-        if waypoint.motion == "guarded" and abs(robot.wrench[2]) > self._config.contact_n:
-            self._contact_z = float(robot.T_base_tcp[2, 3])
-            return True
         if waypoint.motion == "guarded":
-            self._contact_z = None
-        error = pose_difference(robot.T_base_tcp, self._target(waypoint))
+            touches = abs(robot.wrench[2]) > self._config.contact_n
+            self._search.contact_z = float(robot.T_base_tcp[2, 3]) if touches else None
+            if touches:
+                return True
+        error = pose_difference(robot.T_base_tcp, self._search.target(waypoint))
         distance = float(np.linalg.norm(error[:3]))
         at_rest = float(np.linalg.norm(robot.twist[:3])) < self._config.rest_speed_m_s
         arrived = float(np.linalg.norm(error[3:])) < self._config.rotation_tolerance_rad and (
@@ -169,7 +219,7 @@ class WaypointFollower:
         )
         if arrived:
             return self._gripper_has_obeyed(waypoint, robot.gripper_opening)
-        if distance < self._closest - 2e-4:
+        if distance < self._closest - PROGRESS_M:
             self._closest, self._stuck_steps = distance, 0
         else:
             self._stuck_steps += 1
@@ -181,7 +231,7 @@ class WaypointFollower:
         Nothing on the other side of half open counts as rest: there the gripper has not begun to move yet.
         """
         command = waypoint.gripper_opening
-        if self._actions == 6 or abs(opening - command) < self._config.gripper_tolerance:
+        if not self._has_gripper or abs(opening - command) < self._config.gripper_tolerance:
             return True
         still = self._opening is not None and abs(opening - self._opening) < self._config.gripper_still
         if still and (opening > 0.5) == (command > 0.5):
@@ -189,34 +239,16 @@ class WaypointFollower:
         self._gripper_steps += 1
         return self._gripper_steps > self._config.gripper_steps
 
-    def _end_search_after_drop(self, observation: Observation) -> None:
-        """Skip the rest of the search once the TCP is below the height of contact, and keep where that was."""
-        tcp = observation.robot.T_base_tcp[:3, 3]
-        if self._contact_z is None or tcp[2] > self._contact_z - self._config.drop_m:
-            return
-        self._skip_search(observation)
-
-    def _skip_search(self, observation: Observation) -> None:
-        """Move on past the search waypoints that come next; what comes after them is where the TCP is now."""
-        tcp = observation.robot.T_base_tcp[:3, 3]
-        self._found = True
+    def _skip_search(self, robot: RobotState) -> None:
+        """Move on past the search waypoints that come next."""
         first = self._index
         while (waypoint := self._waypoint(self._index)) is not None and waypoint.motion == "search":
             self._index += 1
-        if waypoint is not None and (self._index > first or self._contact_z is not None):
-            self._found_offset = tcp[:2] - waypoint.T_base_tcp[:2, 3]
-
-    def _target(self, waypoint: Waypoint) -> FloatArray:
-        target = np.array(waypoint.T_base_tcp, dtype=np.float64)
-        if waypoint.motion == "search":
-            target[2, 3] = (target[2, 3] if self._contact_z is None else self._contact_z) - waypoint.push_m
-        else:
-            target[:2, 3] += self._found_offset
-        return target
+        self._search.end(robot, waypoint, skipped=self._index > first)
 
     def _action_towards(self, waypoint: Waypoint, observation: Observation) -> FloatArray:
         """Return the clipped action from the reference to the target, no longer than the waypoint's step."""
-        delta = pose_difference(observation.T_base_ref, self._target(waypoint))
+        delta = pose_difference(observation.T_base_ref, self._search.target(waypoint))
         length = float(np.linalg.norm(delta[:3]))
         if length > waypoint.max_step_m:
             delta[:3] *= waypoint.max_step_m / length
@@ -225,6 +257,6 @@ class WaypointFollower:
         largest = float(np.max(np.abs(action[:6])))
         if largest > 1.0:  # keep the direction: clipping each axis alone would bend the path
             action[:6] /= largest
-        if self._actions == 7:
+        if self._has_gripper:
             action[6] = 1.0 if waypoint.gripper_opening > 0.5 else -1.0
         return action

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rl.ranges import SHARE, above, at_least, check_ranges
+from rl.bounds import check_bounds
+from rl.errors import ConfigError
 from rl.supervisor import Hand
-from rl.tasks.expert import Expert
 from rl.transforms import pose_difference
-from rl.types import FloatArray, Observation
+from rl.types import CONTROL_PERIOD_S, Expert, FloatArray, Observation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,27 +73,21 @@ class SimulatedHumanConfig:
 
     def __post_init__(self) -> None:
         """Refuse what nobody can be."""
-        check_ranges(
-            self,
-            "human.",
-            reaction_s=at_least(0),
-            near_speed=SHARE,
-            bias_m=at_least(0),
-            tremor_m=at_least(0),
-            tremor_rad=at_least(0),
-            tiring_s=above(0),
-            tired_slowing=at_least(0),
-            tired_tremor=at_least(0),
-            tired_oversight=SHARE,
-            notice=SHARE,
-            patience_s=above(0),
-            eager_s=at_least(0),
-            headway=at_least(0),
-            explore_s=at_least(0),
-            stretch_s=above(0),
-            rewarded_share=SHARE,
-            rewarded_window=at_least(1),
-        )
+        check_bounds(self, "human.{}".format)
+        for name in ("reaction_s", "bias_m", "tremor_m", "tremor_rad", "explore_s", "eager_s", "headway"):
+            if getattr(self, name) < 0.0:
+                raise ConfigError(f"human.{name} is {getattr(self, name)}; ask for at least 0.")
+        for name in ("tired_slowing", "tired_tremor"):
+            if getattr(self, name) < 0.0:
+                raise ConfigError(f"human.{name} is {getattr(self, name)}; ask for at least 0.")
+        for name in ("tiring_s", "patience_s", "stretch_s"):
+            if getattr(self, name) <= 0.0:
+                raise ConfigError(f"human.{name} is {getattr(self, name)}; ask for more than 0.")
+        for name in ("near_speed", "tired_oversight", "notice", "rewarded_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"human.{name} is {getattr(self, name)}; ask for a value in [0, 1].")
+        if self.rewarded_window < 1:
+            raise ConfigError(f"human.rewarded_window is {self.rewarded_window}; ask for at least 1.")
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ class SimulatedHuman(Hand):
         truth: Callable[[], Mapping[str, FloatArray]],
         action_scale: FloatArray,
         config: SimulatedHumanConfig | None = None,
-        period_s: float = 0.1,
+        period_s: float = CONTROL_PERIOD_S,
         seed: int,
     ) -> None:
         """Sit down fresh.

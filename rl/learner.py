@@ -1,20 +1,40 @@
 """When updates happen: in lockstep with the environment, or in a thread beside the control loop."""
 
 import copy
-import ctypes
-import gc
-import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-import torch
+from stable_baselines3.common.policies import BasePolicy
 
 from rl.errors import AgpsError
 
-if TYPE_CHECKING:  # the algorithm owns its learner; at run time the import goes only that way
-    from rl.algorithm import GuidedAlgorithm
+
+class Learns(Protocol):
+    """What a learner needs of an algorithm."""
+
+    num_timesteps: int
+    """Environment steps so far."""
+    learning_starts: int
+    """Environment steps before the first update."""
+    gradient_steps: int
+    """Updates per call of the lockstep learner."""
+    batch_size: int
+    """Transitions per update."""
+    published: BasePolicy | None
+    """Weights to act with while a thread changes `policy`."""
+
+    @property
+    def policy(self) -> BasePolicy:
+        """The networks that updates change."""
+
+    @property
+    def updates_per_step(self) -> float:
+        """Updates per environment step of the lockstep learner."""
+
+    def train(self, gradient_steps: int, batch_size: int | None = None) -> None:
+        """Update the networks."""
 
 
 class Learner(Protocol):
@@ -37,7 +57,7 @@ class Learner(Protocol):
 class LockstepLearner:
     """A fixed number of updates per environment step: a seed fixes the whole run."""
 
-    def __init__(self, algorithm: "GuidedAlgorithm") -> None:
+    def __init__(self, algorithm: Learns) -> None:
         self._algorithm = algorithm
         self._last_update = time.monotonic()
 
@@ -69,7 +89,7 @@ class ThreadedLearner:
 
     def __init__(
         self,
-        algorithm: "GuidedAlgorithm",
+        algorithm: Learns,
         *,
         publish_every: int = 20,
         max_updates_per_step: float | None = None,
@@ -86,10 +106,11 @@ class ThreadedLearner:
             stall_timeout_s: Longest time an update may take before `advance` raises, [s].
             before_stop: Called before `stop` waits for the running update: what must not wait, such as a robot.
         """
-        ratio = algorithm.config.gradient_steps / algorithm.config.train_freq
         self._algorithm = algorithm
         self._publish_every = publish_every
-        self._max_updates_per_step = ratio if max_updates_per_step is None else max_updates_per_step
+        self._max_updates_per_step = (
+            algorithm.updates_per_step if max_updates_per_step is None else max_updates_per_step
+        )
         self._stall_timeout_s = stall_timeout_s
         self._before_stop = before_stop
         self._thread: threading.Thread | None = None
@@ -173,39 +194,3 @@ class ThreadedLearner:
         error, self._error = self._error, None
         if error is not None:
             raise error
-
-
-def prepare_process(threads: int = 0) -> None:
-    """Set up this process for learning.
-
-    Args:
-        threads: Torch threads; 0 for torch's own choice, one per physical core.
-    """
-    if threads > 0:
-        torch.set_num_threads(threads)
-    keep_freed_memory()
-
-
-def set_apart() -> None:
-    """Keep Python's garbage collector away from what exists: half a million objects of libraries, all of them lasting.
-
-    Searching them takes a quarter of a second, more than two control steps, whenever it comes. `gc.unfreeze` undoes it.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed blocks of up to 1 GiB instead of giving them back; return whether it did.
-
-    Each update allocates and frees the same large arrays; otherwise every page of them faults anew. Elsewhere than on
-    Linux with glibc nothing happens.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:  # musl
-        return False
-    trim_threshold, mmap_threshold = -1, -3  # <malloc.h>
-    return bool(mallopt(mmap_threshold, 1 << 30)) and bool(mallopt(trim_threshold, (1 << 31) - 1))

@@ -6,8 +6,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from rl.buffers import Episode
-from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Takeover
+from rl.episodes import Episode
+from rl.types import CONTROL_PERIOD_S, EpisodeOutcome, FloatArray, Intervention, InterventionEnd, Observation, Takeover
 
 
 class Reading(Protocol):
@@ -46,6 +46,9 @@ class Supervisor(Protocol):
         episode ends. Never raises for what the agent does wrong: the answer is None and the reason is counted in
         `metrics`.
         """
+
+    def note_end(self, end: InterventionEnd) -> None:
+        """Learn how an intervention ended, before the next `review`; `finish_episode` tells of all of them again."""
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Learn how the rollout ended."""
@@ -89,6 +92,9 @@ class NullSupervisor:
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Let the policy act."""
         return None
+
+    def note_end(self, end: InterventionEnd) -> None:
+        """Do nothing."""
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Do nothing."""
@@ -147,7 +153,7 @@ class HumanSupervisor:
     Consecutive steps with the hand on the arm are one stretch, which is one intervention.
     """
 
-    def __init__(self, hand: Hand, *, period_s: float = 0.1) -> None:
+    def __init__(self, hand: Hand, *, period_s: float = CONTROL_PERIOD_S) -> None:
         """Watch a hand.
 
         Args:
@@ -191,6 +197,9 @@ class HumanSupervisor:
         self._stretches[-1][1] += 1
         self._steps += 1
         return Takeover(action=action, id=f"human-{self._interventions:04d}")
+
+    def note_end(self, end: InterventionEnd) -> None:
+        """Do nothing: the human saw it."""
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Note the rollout's stretches and tell the human how it ended."""

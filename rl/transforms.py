@@ -7,6 +7,9 @@ from scipy.spatial.transform import Rotation
 
 from rl.types import FloatArray
 
+TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
+"""Orientation of the TCP with the fingers pointing straight down. Shape (3, 3)."""
+
 
 def pose(position: FloatArray, rotation: FloatArray | None = None) -> FloatArray:
     """Return T of shape (4, 4) from a position (3,), [m], and a rotation matrix (3, 3), identity by default."""

@@ -3,9 +3,9 @@
 Poses are homogeneous matrices, `T_base_tcp` = "tcp expressed in base". Lengths in m, angles in rad, forces in N.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,13 @@ FloatArray = npt.NDArray[np.floating[Any]]
 ByteArray = npt.NDArray[np.uint8]
 
 Motion = Literal["free", "guarded", "search"]
+POSE_ACTIONS = 6
+"""Components of an action that are a delta pose; one more is a gripper command."""
+
+CONTROL_RATE_HZ = 10.0
+"""Rate at which targets are commanded."""
+CONTROL_PERIOD_S = 1.0 / CONTROL_RATE_HZ
+"""Duration of a control step, [s]."""
 
 
 class ComparesByValue:
@@ -50,6 +57,9 @@ class RGBDFrame:
     """Pinhole intrinsics. Shape (3, 3), [px]."""
     T_base_cam: FloatArray
     """Camera pose in the base frame, OpenCV axes (x right, y down, z forward). Shape (4, 4), [m]."""
+    T_mount_cam: FloatArray | None = None
+    """The same in the frame that the camera is fixed to, as it was calibrated: in the TCP's for one on the hand, where
+    it stays while the arm moves. None: that frame is the base. Shape (4, 4), [m]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,6 +152,7 @@ class Cost:
 class Prune:
     """Confine exploration to a box until the episode ends."""
 
+    kind: ClassVar[Literal["prune"]] = "prune"
     box: Box
     cost: Cost = field(default_factory=Cost)
     id: str = ""
@@ -152,6 +163,7 @@ class Prune:
 class Guide:
     """Follow corrective waypoints until reached, blocked, or out of step budget."""
 
+    kind: ClassVar[Literal["guide"]] = "guide"
     waypoints: tuple[Waypoint, ...]
     max_steps: int
     """Control steps after which the policy acts again."""
@@ -164,6 +176,7 @@ class Guide:
 class Takeover(ComparesByValue):
     """A human's action for exactly this control step, in place of the policy's and of any waypoint."""
 
+    kind: ClassVar[Literal["takeover"]] = "takeover"
     action: FloatArray
     """What the hand on the arm asks for; the environment guards it like any other. Shape (A,), in [-1, 1]."""
     cost: Cost = field(default_factory=Cost)
@@ -172,6 +185,34 @@ class Takeover(ComparesByValue):
 
 
 Intervention = Prune | Guide | Takeover
+InterventionKind = Literal["prune", "guide", "takeover"]
+
+GuideEnding = Literal["reached", "contact", "blocked", "budget"]
+Ending = GuideEnding | Literal["refused", "replaced", "taken_over", "released", "episode_over"]
+"""Why an intervention is over.
+
+Waypoints: all `reached`; the last one met its `contact`; `blocked`, no closer for a while, or searched in vain; out of
+step `budget`; `refused` by whoever confirms each; `taken_over` by a human's hand. A hand: `released`. Waypoints and
+boxes: `replaced` by the next. All: `episode_over`.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionEnd:
+    """How one intervention ended."""
+
+    id: str
+    """Folder name of the saved query under `interventions/`, or name of the human's stretch."""
+    kind: InterventionKind
+    how: Ending
+    steps: int
+    """Control steps whose action it gave, or, a box, changed."""
+    waypoint: int | None = None
+    """Number of the waypoint that was approached last, counting from 0; None for a box and a hand."""
+    waypoints: int = 0
+    """How many there were."""
+    distance_m: float | None = None
+    """From the measured TCP to that waypoint, [m]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +236,9 @@ class EpisodeOutcome:
     final_robot: RobotState | None
     """The arm's last measurement before reset: where a success was. None for an environment that does not tell."""
     intervention_ids: tuple[str, ...] = ()
+    """In the order of their beginning."""
+    interventions: tuple[InterventionEnd, ...] = ()
+    """How each ended, in the order of their ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,3 +257,7 @@ class Transition:
     """A time limit ended the episode here: the value after is bootstrapped."""
     guided: bool
     """A waypoint or a human gave the action."""
+
+
+Expert = Callable[[Observation, Mapping[str, FloatArray]], npt.NDArray[np.float32]]
+"""From an observation and the simulator's named points to an action; the same for the same arguments."""

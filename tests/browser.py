@@ -35,7 +35,7 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait_for(self, expression: str, timeout_s: float = 20.0) -> Any:
+    def wait_for(self, expression: str, timeout_s: float = 120.0) -> Any:
         """Return the first value of an expression that is true."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -65,7 +65,7 @@ class Page:
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._socket.recv(timeout=30))
+            message = json.loads(self._socket.recv(timeout=120))
             if message.get("id") == number:
                 assert "error" not in message, message["error"]
                 return dict(message["result"])
@@ -84,10 +84,10 @@ def open_page(url: str, profile: Path, *, size: str = "1500,900") -> Iterator[Pa
     try:
         assert browser.stderr is not None
         port = next(m[1] for line in browser.stderr if (m := re.search(r"ws://127\.0\.0\.1:(\d+)/", line)))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=20) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=120) as reply:
             target = next(entry for entry in json.load(reply) if entry["type"] == "page")
         with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
             yield Page(socket)
     finally:
         browser.terminate()
-        browser.wait(timeout=20)
+        browser.wait(timeout=120)

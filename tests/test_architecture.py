@@ -1,8 +1,9 @@
-"""Imports go down only: cli -> training -> build -> agps_agent -> prompts -> tools -> rl. Read, not run."""
+"""Imports go down only: cli -> report, measure, doctor -> run -> the agent -> prompts -> tools -> rl. Read, not run."""
 
 import ast
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,28 +17,32 @@ PACKAGES = ("agps_agent", "tools", "prompts", "rl")
 FILES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 
 BACKENDS = ("rl.robots", "rl.envs")
-"""What drives an arm: only the wiring and the command line may touch it from outside of `rl`."""
+"""What drives an arm: only what runs or measures one may touch it from outside of `rl`."""
 STATION = "rl.robots.station"
 """What describes an arm: anybody may read it."""
 MODEL_CODE = ("langchain", "langgraph", "chromadb", "openai")
-WIRING = (
-    "agps_agent/build.py",
-    "agps_agent/demonstrations.py",
-    "agps_agent/doctor/",
-    "agps_agent/dry_run.py",
-    "agps_agent/hardware.py",
-    "agps_agent/reward_frames.py",
-    "agps_agent/training.py",
-    "agps_agent/agent_alone.py",
-    "agps_agent/benchmarks.py",
-    "agps_agent/grounding_benchmark.py",
+ROOMS = (
+    ("agps_agent.cli", 6),
+    ("agps_agent.doctor", 5),
+    ("agps_agent.measure", 5),
+    ("agps_agent.report", 5),
+    ("agps_agent.run", 4),
+    ("agps_agent", 3),
+    ("prompts", 2),
+    ("tools", 1),
+    ("rl", 0),
 )
-"""What builds whole set-ups to train, try or measure them."""
+"""The floors of the house (DESIGN section 3): folders, and how high each lies."""
+RUNS_ARMS = ("agps_agent/cli/", "agps_agent/doctor/", "agps_agent/measure/", "agps_agent/run/")
+"""Folders that build whole set-ups to train, try or measure them."""
 
 
 def module_name(path: Path) -> str:
     parts = path.relative_to(REPOSITORY).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
 
 
 def relative(path: Path) -> str:
@@ -51,26 +56,7 @@ def files_outside(*folders: str) -> list[Path]:
 
 def layer(name: str) -> int | None:
     """Height of a module; None for what is not ours."""
-    for prefix, height in (
-        ("agps_agent.cli", 6),
-        ("agps_agent.demonstrations", 5),
-        ("agps_agent.doctor", 5),
-        ("agps_agent.dry_run", 5),
-        ("agps_agent.reward_frames", 5),
-        ("agps_agent.training", 5),
-        ("agps_agent.training_log", 5),
-        ("agps_agent.agent_alone", 5),
-        ("agps_agent.benchmarks", 5),
-        ("agps_agent.grounding_benchmark", 5),
-        ("agps_agent.build", 4),
-        ("agps_agent", 3),
-        ("prompts", 2),
-        ("tools", 1),
-        ("rl", 0),
-    ):
-        if name == prefix or name.startswith(f"{prefix}."):
-            return height
-    return None
+    return next((height for room, height in ROOMS if name == room or name.startswith(f"{room}.")), None)
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -91,14 +77,29 @@ def test_no_import_goes_up(path: Path) -> None:
     assert upward == []
 
 
+def folder(name: str) -> str:
+    """Folder in which a module lies; what an import names beyond the module is left out."""
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    uses: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        ours = (other for other in imports(ast.parse(path.read_text())) if layer(other) is not None)
+        uses.setdefault(folder(name), set()).update(folder(other) for other in ours)
+    TopologicalSorter({room: used - {room} for room, used in uses.items()}).prepare()  # raises CycleError with the way
+
+
 @pytest.mark.parametrize("path", files_outside("agps_agent", "tools", "prompts"), ids=relative)
 def test_learning_code_knows_no_language_model(path: Path) -> None:
     names = imports(ast.parse(path.read_text()))
     assert [name for name in names if name.startswith(("agps_agent", "tools", "prompts", *MODEL_CODE))] == []
 
 
-@pytest.mark.parametrize("path", files_outside("rl/", "agps_agent/cli/", *WIRING), ids=relative)
-def test_only_the_wiring_touches_backends(path: Path) -> None:
+@pytest.mark.parametrize("path", files_outside("rl/", *RUNS_ARMS), ids=relative)
+def test_only_what_runs_an_arm_touches_backends(path: Path) -> None:
     touched = [module for module in imports(ast.parse(path.read_text())) if module.startswith(BACKENDS)]
     assert [module for module in touched if not module.startswith(STATION)] == []
 

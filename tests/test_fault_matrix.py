@@ -16,14 +16,14 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agps_agent import build
-from agps_agent.build import build_env, build_supervisor
-from agps_agent.config import RunConfig
-from agps_agent.float_trigger import StallConfig
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.detectors import StallConfig
 from agps_agent.models.faults import FaultPlan
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.server import serve_model
-from agps_agent.runs import RunDirectory
+from agps_agent.run import build
+from agps_agent.run.build import build_env, build_supervisor
+from agps_agent.run.config import RunConfig
+from agps_agent.run.directory import RunDirectory
 from rl.envs import ManipulationEnv
 from rl.loop import RolloutLoop
 from tests.agps_agent.injections import ORDER, Obedient, paint
@@ -74,7 +74,7 @@ class Rig:
     """A watched robot, and the server that its agent asks."""
 
     def __init__(
-        self, env: ManipulationEnv, folder: Path, mode: str, on_trigger: str, *, call_timeout_s: float = 10.0
+        self, env: ManipulationEnv, folder: Path, mode: str, on_trigger: str, *, call_timeout_s: float = 50.0
     ) -> None:
         self.mode = mode
         self.env = env
@@ -104,7 +104,7 @@ class Rig:
         """Begin a rollout and run it until a question has been answered, and a little longer; what was counted."""
         before = self.supervisor.metrics()
         self.loop.reset()
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 120.0
         counted: set[str] = set()
         while not counted and time.monotonic() < deadline:
             self.control_step()

@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 
 from agps_agent.cli.main import main
-from agps_agent.config import RunConfig
-from agps_agent.float_trigger import FloatConfig, FloatDetector
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.detectors import FloatConfig, FloatDetector
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.server import serve_model
-from agps_agent.progress import Progress
 from agps_agent.report import write_report
-from agps_agent.report.recording import Recorder
-from agps_agent.runs import RunDirectory
-from agps_agent.training import train
+from agps_agent.run.config import RunConfig
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.progress import Progress
+from agps_agent.run.recording import Recorder
 from rl.errors import AgpsError
 from tests.agps_agent.report.synthetic import make_run
-from tests.agps_agent.test_training import Listening, configure
+from tests.agps_agent.run.test_training import Listening, configure
+from tests.agps_agent.trained import train
 from tools.errors import MemoryUnavailable
 from tools.memory import EpisodicMemory, MemoryRecord
-from tools.memory_index import VectorIndex
+from tools.memory.index import VectorIndex
 
 DEAD_URL = "http://127.0.0.1:9/v1"
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agps_agent.config import RunConfig, save_config
-from agps_agent.progress import SilentProgress
-from agps_agent.runs import RunDirectory
-from agps_agent.training import train
+from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.progress import SilentProgress
+from tests.agps_agent.trained import train
 
 
 @pytest.mark.slow

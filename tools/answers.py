@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Mode = Literal["prune", "guide"]
 
@@ -21,6 +21,11 @@ class DecideModeAnswer(Answer):
     mode: Mode = Field(description="prune: confine exploration to a box. guide: give waypoints.")
     failure_mode: str = Field(description="What goes wrong, in a few words, e.g. `drifting away from the port`.")
     reason: str = Field(description="One sentence: why this mode helps here.")
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _in_any_case(cls, mode: Any) -> Any:
+        return mode.strip().lower() if isinstance(mode, str) else mode
 
 
 class KeypointAnswer(Answer):

@@ -10,14 +10,14 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from rl.transforms import pose, rotvec_to_matrix
+from rl.guard import MAX_TILT_RAD
+from rl.transforms import TOOL_DOWN, pose, rotvec_to_matrix
 from rl.types import FloatArray, Motion, Waypoint
 from tools.errors import ToolRetry
 from tools.scene import Scene
 
-TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
-MAX_YAW_RAD = 0.35
-"""Largest yaw, [rad]: the guard's largest tilt away from the nominal orientation."""
+MAX_YAW_RAD = MAX_TILT_RAD
+"""Largest yaw, [rad]: the guard would shorten a larger one."""
 MAX_HEIGHT_M = 0.20
 MAX_DELTA_M = 0.10
 MAX_SEARCH_RADIUS_M = 0.010

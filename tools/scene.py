@@ -36,13 +36,16 @@ class Scene:
 
 
 def calibration_hash(scene: Scene, camera: str) -> str:
-    """Return 8 digits that change when a camera's lens, size or mounting does: positions hold only under one.
+    """Return 8 digits that say at which station, seen by which camera, positions were measured: they hold only there.
 
-    For a camera on the wrist use its own mounting, not this: its pose in the base frame moves with the arm.
+    They change with the camera's lens, size and mounting, the workspace and the tool, but not with the arm: a camera on
+    the hand counts with its place on the hand.
     """
-    frame = scene.frames[camera]
+    frame, workspace = scene.frames[camera], scene.workspace
+    mounting = frame.T_base_cam if frame.T_mount_cam is None else frame.T_mount_cam
+    places = np.concatenate([mounting.ravel(), workspace.lower, workspace.upper, scene.p_tcp_tool])
     # Rounded, so that the last bits of a computed pose do not make a new calibration.
-    numbers = [*np.round(frame.K, 3).ravel(), *np.round(frame.T_base_cam, 6).ravel(), *frame.rgb.shape[:2]]
+    numbers = [*np.round(frame.K, 3).ravel(), *np.round(places, 6), *frame.rgb.shape[:2]]
     # Adding 0 turns -0 into 0.
     return hashlib.sha256(",".join(f"{value + 0:.6f}" for value in numbers).encode()).hexdigest()[:8]
 
@@ -60,6 +63,8 @@ def save_scene(scene: Scene, directory: Path) -> None:
         units = np.round(frame.depth_m / DEPTH_UNIT_M)
         Image.fromarray(np.where(units <= 65_535, units, 0).astype(np.uint16)).save(directory / f"{name}_depth.png")
         cameras[name] = {"K": frame.K.tolist(), "T_base_cam": frame.T_base_cam.tolist()}
+        if frame.T_mount_cam is not None:
+            cameras[name]["T_mount_cam"] = frame.T_mount_cam.tolist()
     described = {
         "version": 1,
         "task": scene.task,
@@ -88,8 +93,14 @@ def load_scene(directory: Path) -> Scene:
                 depth_m = (np.asarray(image) * DEPTH_UNIT_M).astype(np.float32)
             if depth_m.shape != rgb.shape[:2]:
                 raise ValueError(f"depth of {name} has shape {depth_m.shape}, its image {rgb.shape[:2]}")
-            K, T_base_cam = _matrix(camera["K"], 3), _matrix(camera["T_base_cam"], 4)
-            frames[name] = RGBDFrame(name=name, rgb=rgb, depth_m=depth_m, K=K, T_base_cam=T_base_cam)
+            frames[name] = RGBDFrame(
+                name=name,
+                rgb=rgb,
+                depth_m=depth_m,
+                K=_matrix(camera["K"], 3),
+                T_base_cam=_matrix(camera["T_base_cam"], 4),
+                T_mount_cam=_matrix(camera["T_mount_cam"], 4) if "T_mount_cam" in camera else None,
+            )
         workspace = described["workspace"]
         return Scene(
             task=str(described["task"]),

@@ -10,14 +10,15 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rl.transforms import TOOL_DOWN
 from rl.types import Box, FloatArray, Waypoint
 from tools import primitives
 from tools.answers import Mode, ToolCall
 from tools.errors import ToolRetry
 from tools.geometry import MAX_MARGIN_M, exploration_bbox
+from tools.labels import find_label
 from tools.perception import Point
 from tools.scene import Scene
 
@@ -28,6 +29,8 @@ BLEND_M: Mapping[str, float] = MappingProxyType(
 Tools that are not here end at rest."""
 
 Keypoints = Mapping[str, Point]
+Defaults = Mapping[str, Mapping[str, Any]]
+"""Arguments by tool that hold where a call leaves them out: what differs between tasks."""
 Metres = Annotated[float, Field(ge=-2.0, le=2.0)]
 Margin = Annotated[float, Field(ge=0.0, le=MAX_MARGIN_M)]
 Target = str | tuple[str, str]
@@ -226,7 +229,7 @@ def _margin_array(margins: Margins) -> FloatArray:
 
 def tip_to_tcp(scene: Scene) -> FloatArray:
     """Return the vector from the tool's tip to the TCP for a tool that points straight down. Shape (3,), [m]."""
-    return -primitives.TOOL_DOWN @ scene.p_tcp_tool
+    return -TOOL_DOWN @ scene.p_tcp_tool
 
 
 def _bbox(args: ExplorationBboxArgs, scene: Scene, keypoints: Keypoints) -> Box:
@@ -315,11 +318,12 @@ def resolve_target(target: Target, keypoints: Keypoints, *, fraction: float = 0.
         first, second = (resolve_target(label, keypoints) for label in target)
         between: FloatArray = first + fraction * (second - first)
         return between
-    if target in keypoints:
-        return np.array(keypoints[target].xyz, dtype=np.float64)
-    pair = (f"{target}_left", f"{target}_right")
-    if all(label in keypoints for label in pair):
-        return resolve_target(pair, keypoints)
+    label = find_label(target, keypoints)
+    if label is not None:
+        return np.array(keypoints[label].xyz, dtype=np.float64)
+    left, right = (find_label(f"{target}_{side}", keypoints) for side in ("left", "right"))
+    if left is not None and right is not None:
+        return resolve_target((left, right), keypoints)
     known = ", ".join(sorted(keypoints)) or "none was found"
     raise ToolRetry(f"There is no keypoint {target!r}; known ones: {known}.", reason="unknown_keypoint")
 
@@ -332,6 +336,7 @@ def run_tool(
     *,
     mode: Mode | None = None,
     allowed: Iterable[str] | None = None,
+    defaults: Defaults = MappingProxyType({}),
 ) -> ToolResult:
     """Return what a tool call comes to, after checking its name and arguments.
 
@@ -342,17 +347,19 @@ def run_tool(
         keypoints: Found keypoints by label.
         mode: Refuse tools of the other mode.
         allowed: Names that the task allows; all by default.
+        defaults: What the task puts in place of the tools' own defaults.
 
     Raises:
         ToolRetry: If the tool is unknown or not allowed, or its arguments are; the message says which are.
     """
     names = allowed_tools(mode=mode, allowed=allowed)
+    name = find_label(name, TOOLS) or name
     if name not in TOOLS:
         raise ToolRetry(f"There is no tool {name!r}; choose one of {', '.join(names)}.", reason="unknown_tool")
     if name not in names:
         raise ToolRetry(f"{name} is not allowed here; choose one of {', '.join(names)}.", reason="tool_not_allowed")
     spec = TOOLS[name]
-    result = spec.function(_parse(spec, arguments), scene, keypoints)
+    result = spec.function(_parse(spec, _filled(arguments, defaults.get(name, {}))), scene, keypoints)
     if isinstance(result, Box):
         return ToolResult(text=f"{name}: TCP confined to {format_ranges(result.lower, result.upper)}.", box=result)
     tip = _tip(result[-1], scene)
@@ -366,6 +373,7 @@ def run_plan(
     *,
     mode: Mode | None = None,
     allowed: Iterable[str] | None = None,
+    defaults: Defaults = MappingProxyType({}),
 ) -> ToolResult:
     """Return what several calls come to, each starting where the one before ends.
 
@@ -377,14 +385,14 @@ def run_plan(
     box: Box | None = None
     last_tool = ""
     for call in calls:
-        result = run_tool(call.name, call.arguments, scene, keypoints, mode=mode, allowed=names)
+        result = run_tool(call.name, call.arguments, scene, keypoints, mode=mode, allowed=names, defaults=defaults)
         if box is not None and result.box is not None:
             raise ToolRetry("Two boxes in one plan; give one exploration_bbox call.")
         box = result.box or box
         texts.append(result.text)
         if last_tool in BLEND_M and result.waypoints:
             waypoints[-1] = _blended(waypoints[-1], result.waypoints[0], BLEND_M[last_tool])
-        last_tool = call.name
+        last_tool = find_label(call.name, TOOLS) or call.name
         waypoints += result.waypoints
         if result.waypoints:
             last = result.waypoints[-1]
@@ -406,14 +414,13 @@ def allowed_tools(*, mode: Mode | None = None, allowed: Iterable[str] | None = N
     return tuple(name for name, spec in TOOLS.items() if name in of_task and (mode is None or mode in spec.modes))
 
 
-def openai_tools(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """Return tools in the JSON that OpenAI-compatible servers take; all by default."""
-    tools = []
-    for name in TOOLS if names is None else names:
-        tool = convert_to_openai_tool(TOOLS[name].args)
-        tool["function"]["name"] = name
-        tools.append(tool)
-    return tools
+def _filled(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with defaults where they are left out, also within mappings."""
+    filled = {**defaults, **arguments}
+    for name in defaults.keys() & arguments.keys():
+        if isinstance(defaults[name], Mapping) and isinstance(arguments[name], Mapping):
+            filled[name] = _filled(arguments[name], defaults[name])
+    return filled
 
 
 def _parse(spec: ToolSpec, arguments: Mapping[str, Any]) -> Args:

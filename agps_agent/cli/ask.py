@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_in, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.state import AgentSettings
+from rl.bounds import Seed
 from rl.errors import AgpsError, ConfigError
-from rl.ranges import SEED
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class AskOptions:
     """franka: file that describes arm and cameras."""
     robot_ip: str | None = None
     """franka: address of the control box in place of the station's."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Seed of the simulated episode. None: 0."""
     mode: Literal["auto", "prune", "guide"] = "auto"
     """Intervention to ask for: what the agent decides, a box, or waypoints."""
@@ -47,13 +47,13 @@ class AskOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps ask`."""
     options = parse_options(AskOptions, argv, prog="agps ask")
-    check_task(options.task)
+    task = check_task(options.task)
     check_vlm(options.vlm)
     seed = _seed(options)
     from agps_agent.ask import describe_answer, save_answer
-    from agps_agent.build import build_asker
-    from agps_agent.config import RunConfig
-    from agps_agent.report.overlay import draw_answer
+    from agps_agent.overlay import draw_answer
+    from agps_agent.run.build import build_asker
+    from agps_agent.run.config import RunConfig
     from tools.scene import load_scene
 
     config = RunConfig(
@@ -65,12 +65,12 @@ def run(argv: Sequence[str]) -> int:
         station=options.station,
         robot_ip=options.robot_ip,
     )
-    folder = options.out or _default_folder(options, seed)
+    folder = options.out or _default_folder(options, task.name, seed)
     with json_only_on_stdout(options.json) as show:
         with build_asker(config) as asker:
             scene = asker.scene_at(seed) if options.scene is None else load_scene(options.scene)
-            if scene.task != options.task:
-                raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {options.task}.")
+            if scene.task != task.name:
+                raise ConfigError(f"The scene in {options.scene} is of task {scene.task}, not {task.name}.")
             answer = asker.ask(scene, mode=options.mode)
         try:
             save_answer(folder, answer, scene)
@@ -81,7 +81,7 @@ def run(argv: Sequence[str]) -> int:
             reason = error.strerror or str(error)
             raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another --out.") from error
         described: dict[str, Any] = {
-            "task": options.task,
+            "task": task.name,
             "vlm": options.vlm,
             "folder": str(folder),
             "annotated": str(folder / "annotated.png") if answer.annotated is not None else None,
@@ -102,16 +102,15 @@ def _seed(options: AskOptions) -> int:
     """
     if options.seed is None:
         return 0
-    check_in(SEED, seed=options.seed)
     if options.robot != "sim":
         raise UsageError(f"--seed {options.seed} is of a simulated episode; a robot's table is as it is, leave it out.")
     return options.seed
 
 
-def _default_folder(options: AskOptions, seed: int) -> Path:
+def _default_folder(options: AskOptions, task: str, seed: int) -> Path:
     live = f"seed{seed}" if options.robot == "sim" else options.robot
     what = live if options.scene is None else options.scene.resolve().name
-    return Path("runs") / "ask" / f"{options.task}-{what}-{options.mode}"
+    return Path("runs") / "ask" / f"{task}-{what}-{options.mode}"
 
 
 def _in_words(described: dict[str, Any]) -> str:

@@ -1,23 +1,20 @@
 """`agps bench env|float|agent|grounding|realtime|memory|update`: what each part costs on this machine."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import tyro
+from annotated_types import Ge, Interval
 
 from agps_agent.cli.options import (
-    UsageError,
-    check_at_least,
-    check_in,
     check_vlm,
     json_only_on_stdout,
     parse_options,
     run_subcommand,
 )
-from agps_agent.cli.tasks import check_task
-from agps_agent.task_options import TaskOptions
-from rl.ranges import SEED, THREADS, Range
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
+from rl.bounds import Count, NotNegative, Positive, Seed, Share, Threads, Whole
 
 Numbers = dict[str, Any]
 
@@ -28,9 +25,9 @@ class EnvOptions:
 
     task: str = "usb_insertion"
     """Task."""
-    image_size: int = 128
+    image_size: Annotated[int, Interval(ge=1, le=1_024)] = 128
     """Edge of the images, [px]."""
-    steps: int = 300
+    steps: Count = 300
     """Control steps to time."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -40,11 +37,11 @@ class EnvOptions:
 class FloatOptions:
     """Time per step of the exact index, against computing Eq. 1 anew each step."""
 
-    demos: int = 20
+    demos: Count = 20
     """Demonstrations."""
-    frames: int = 100
+    frames: Count = 100
     """Frames of each demonstration and of the rollout."""
-    dimensions: int = 768
+    dimensions: Count = 768
     """Length of an embedding."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -60,7 +57,7 @@ class AgentOptions:
     """Chat model: `embedded`, or the base URL of an OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server."""
-    questions: int = 10
+    questions: Count = 10
     """Questions, each at another start."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -72,9 +69,9 @@ class RealtimeOptions:
 
     task: str = "usb_insertion"
     """Task."""
-    agent_s: float = 5.0
+    agent_s: NotNegative = 5.0
     """Time of each of the model's replies, [s]."""
-    seconds: float = 20.0
+    seconds: Annotated[float, Ge(1)] = 20.0
     """How long to run, [s]."""
     on_trigger: Literal["hold", "continue"] = "continue"
     """What the arm does while the agent thinks."""
@@ -91,11 +88,11 @@ class MemoryOptions:
 
     task: str = "usb_insertion"
     """Task."""
-    scenes: int = 100
+    scenes: Count = 100
     """Scenes to remember, and as many held out to ask for."""
-    tolerance_mm: float = 5.0
+    tolerance_mm: Positive = 5.0
     """A recalled record fits when the task's points are at most this far from where they were, [mm]."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What varies between the scenes, e.g. --task-options.port-jitter-mm 20."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -107,13 +104,13 @@ class GroundingOptions:
 
     task: tyro.conf.Positional[str] = "usb_insertion"
     """Task."""
-    scenes: int = 200
+    scenes: Count = 200
     """Scenes with the object."""
-    absent: int = 60
+    absent: Whole = 60
     """Further scenes from which it was taken away."""
-    progressed: float = 0.0
+    progressed: Share = 0.0
     """Share of the scenes in which a clumsy hand has acted before: lifted, folded, crumpled, half in."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first scene."""
     vlm: str = "embedded"
     """Chat model: `embedded`, or the base URL of an OpenAI-compatible server."""
@@ -129,7 +126,7 @@ class UpdateOptions:
 
     image_size: Literal[64, 128, 256] = 64
     """Edge of the images, [px]."""
-    threads: int = 1
+    threads: Threads = 1
     """Torch threads."""
     preset: Literal["tuned", "hil-serl"] = "tuned"
     """Learner settings."""
@@ -154,8 +151,6 @@ def run(argv: Sequence[str]) -> int:
 def _env(argv: Sequence[str]) -> int:
     options = parse_options(EnvOptions, argv, prog="agps bench env")
     check_task(options.task)
-    check_in(Range(1, 1_024), image_size=options.image_size)
-    check_at_least(1, steps=options.steps)
     from rl.envs.benchmark import bench_env
 
     return _measure(
@@ -165,8 +160,7 @@ def _env(argv: Sequence[str]) -> int:
 
 def _float(argv: Sequence[str]) -> int:
     options = parse_options(FloatOptions, argv, prog="agps bench float")
-    check_at_least(1, demos=options.demos, frames=options.frames, dimensions=options.dimensions)
-    from agps_agent.float_trigger.transport import bench_float
+    from agps_agent.detectors.float.transport import bench_float
 
     return _measure(
         lambda: bench_float(demos=options.demos, frames=options.frames, dimensions=options.dimensions),
@@ -178,8 +172,7 @@ def _agent(argv: Sequence[str]) -> int:
     options = parse_options(AgentOptions, argv, prog="agps bench agent")
     check_task(options.task)
     check_vlm(options.vlm)
-    check_at_least(1, questions=options.questions)
-    from agps_agent.benchmarks import bench_agent
+    from agps_agent.measure.benchmarks import bench_agent
 
     return _measure(
         lambda: bench_agent(options.task, vlm=options.vlm, vlm_model=options.vlm_model, questions=options.questions),
@@ -190,9 +183,7 @@ def _agent(argv: Sequence[str]) -> int:
 def _realtime(argv: Sequence[str]) -> int:
     options = parse_options(RealtimeOptions, argv, prog="agps bench realtime")
     check_task(options.task)
-    if options.seconds < 1 or options.agent_s < 0:
-        raise UsageError(f"--seconds {options.seconds:g} and --agent-s {options.agent_s:g}: at least 1 s and 0 s.")
-    from agps_agent.benchmarks import bench_realtime
+    from agps_agent.measure.benchmarks import bench_realtime
 
     return _measure(
         lambda: bench_realtime(
@@ -207,12 +198,9 @@ def _realtime(argv: Sequence[str]) -> int:
 
 
 def _memory(argv: Sequence[str]) -> int:
-    options = parse_options(MemoryOptions, argv, prog="agps bench memory")
+    options = parse_for_task(MemoryOptions, argv, prog="agps bench memory", default=MemoryOptions.task)
     check_task(options.task)
-    check_at_least(1, scenes=options.scenes)
-    if not options.tolerance_mm > 0:
-        raise UsageError(f"--tolerance-mm is {options.tolerance_mm:g}; ask for more than 0.")
-    from agps_agent.benchmarks import bench_memory
+    from agps_agent.measure.benchmarks import bench_memory
 
     return _measure(
         lambda: bench_memory(
@@ -229,12 +217,7 @@ def _grounding(argv: Sequence[str]) -> int:
     options = parse_options(GroundingOptions, argv, prog="agps bench grounding")
     check_task(options.task)
     check_vlm(options.vlm)
-    check_at_least(1, scenes=options.scenes)
-    check_at_least(0, absent=options.absent)
-    check_in(SEED, seed=options.seed)
-    if not 0.0 <= options.progressed <= 1.0:
-        raise UsageError(f"--progressed is {options.progressed:g}; it is a share from 0 to 1.")
-    from agps_agent.grounding_benchmark import bench_grounding
+    from agps_agent.measure.grounding import bench_grounding
 
     return _measure(
         lambda: bench_grounding(
@@ -252,7 +235,6 @@ def _grounding(argv: Sequence[str]) -> int:
 
 def _update(argv: Sequence[str]) -> int:
     options = parse_options(UpdateOptions, argv, prog="agps bench update")
-    check_in(THREADS, threads=options.threads)
     from rl.drq.benchmark import bench_update
     from rl.drq.config import DrQConfig
 

@@ -11,33 +11,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tyro
 
-from agps_agent.cli.options import UsageError, check_in, json_only_on_stdout, parse_options
-from agps_agent.signals import terminated_like_ctrl_c
+from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from agps_agent.run.signals import terminated_like_ctrl_c
+from rl.bounds import Count, Positive, Seed
 from rl.errors import ConfigError
-from rl.ranges import SEED
 
 if TYPE_CHECKING:
-    from rl.calibration.board import CharucoBoard, Dictionary
-    from rl.calibration.capture import Key, Progress
-    from rl.calibration.file import CameraCalibration
-    from rl.calibration.solve import Solution
+    from rl.robots.calibration.board import CharucoBoard, Dictionary
+    from rl.robots.calibration.capture import Key, Progress
+    from rl.robots.calibration.solve import Solution
     from rl.robots.cameras.base import CameraDriver
+    from rl.robots.cameras.calibration import CameraCalibration
     from rl.robots.franka.arm import FrankaArm
     from rl.robots.station import CameraConfig, StationConfig
     from rl.types import Box, FloatArray
 else:
-    from rl.calibration.board import Dictionary
+    from rl.robots.calibration.board import Dictionary
 
 
 @dataclass(frozen=True)
 class BoardSize:
     """The board; what is measured on the print counts, not what was asked for."""
 
-    square_mm: float = 25.0
+    square_mm: Positive = 25.0
     """Edge of a square as measured on the print, [mm]: its error scales every distance."""
-    columns: int = 8
+    columns: Count = 8
     """Squares along the longer side."""
-    rows: int = 6
+    rows: Count = 6
     """Squares along the shorter side."""
     dictionary: Dictionary = "DICT_4X4_50"
     """Marker family."""
@@ -82,7 +82,7 @@ class CalibrateOptions:
     """Height of the TCP above the board's origin with --check, [mm]."""
     confirm: bool = True
     """Ask before the arm moves."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the poses of --auto."""
     out: Path | None = None
     """File to write. None: the station's, or calibration/CAMERA.json beside the station file."""
@@ -116,7 +116,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _print_board(argv: Sequence[str]) -> int:
     options = parse_options(PrintOptions, argv, prog="agps calibrate board")
-    from rl.calibration.printing import write_pdf
+    from rl.robots.calibration.printing import write_pdf
 
     board = _board(options.board)
     write_pdf(board, options.out)
@@ -132,13 +132,13 @@ def _print_board(argv: Sequence[str]) -> int:
 
 
 def _board(size: BoardSize) -> "CharucoBoard":
-    from rl.calibration.board import CharucoBoard
+    from rl.robots.calibration.board import CharucoBoard
 
     return CharucoBoard(columns=size.columns, rows=size.rows, square_m=size.square_mm / 1e3, dictionary=size.dictionary)
 
 
 def _check_options(options: CalibrateOptions) -> None:
-    from rl.calibration.views import MIN_VIEWS
+    from rl.robots.calibration.views import MIN_VIEWS
 
     if options.guided + options.auto + options.check > 1:
         raise UsageError("Use one of --guided, --auto and --check.")
@@ -148,7 +148,6 @@ def _check_options(options: CalibrateOptions) -> None:
         raise UsageError(f"--speed-m-s is {options.speed_m_s:g}; ask for more than 0 and at most 0.25.")
     if not 0.0 <= options.hover_mm <= 300.0:
         raise UsageError(f"--hover-mm is {options.hover_mm:g}; ask for 0 to 300.")
-    check_in(SEED, seed=options.seed)
     if options.out is not None and options.out.is_dir():
         raise UsageError(f"--out {options.out} is a folder; name a file.")
     moves = options.auto or options.check
@@ -160,14 +159,14 @@ def _check_options(options: CalibrateOptions) -> None:
 def _calibrate(
     options: CalibrateOptions, station: "StationConfig", config: "CameraConfig", board: "CharucoBoard"
 ) -> tuple[dict[str, Any], list[str]]:
-    from rl.calibration.capture import Capture, capture_auto, capture_guided
-    from rl.calibration.file import CameraCalibration
-    from rl.calibration.solve import calibrate
+    from rl.robots.calibration.capture import Capture, capture_auto, capture_guided
+    from rl.robots.calibration.solve import calibrate
+    from rl.robots.cameras.calibration import CameraCalibration
 
     with ExitStack() as stack:
         camera, arm = _open(stack, station, config)
         info = camera.info
-        capture = Capture(board=board, camera=camera, arm=arm, report=_Line())
+        capture = Capture(board=board, camera=camera, arm=arm, report=_Line(), clock=station.clock)
         if options.auto:
             _ask(options, f"The arm will move up to 12 cm and 30 degrees around its pose for {options.views} views.")
             arm.start()
@@ -215,7 +214,7 @@ def _calibrate(
 def _result(
     calibration: "CameraCalibration", solution: "Solution", file: Path, config: "CameraConfig", station: Path
 ) -> tuple[dict[str, Any], list[str]]:
-    from rl.calibration.check import doubts
+    from rl.robots.calibration.check import doubts
 
     found = doubts(calibration)
     numbers = {
@@ -248,9 +247,9 @@ def _result(
 def _check(
     options: CalibrateOptions, station: "StationConfig", config: "CameraConfig", board: "CharucoBoard"
 ) -> tuple[dict[str, Any], list[str]]:
-    from rl.calibration.capture import Capture
-    from rl.calibration.check import board_in_base, doubts, misfits
-    from rl.calibration.file import CameraCalibration
+    from rl.robots.calibration.capture import Capture
+    from rl.robots.calibration.check import board_in_base, doubts, misfits
+    from rl.robots.cameras.calibration import CameraCalibration
 
     file = options.out or config.calibration
     if file is None:
@@ -267,7 +266,7 @@ def _check(
         words = [*wrong, *found]
         if wrong:
             return numbers, words
-        view = Capture(board=board, camera=camera, arm=arm, report=_Line()).view()
+        view = Capture(board=board, camera=camera, arm=arm, report=_Line(), clock=station.clock).view()
         T_base_board = board_in_base(board, view.sighting, info, calibration, view.T_base_tcp)
         origin = T_base_board[:3, 3]
         numbers |= {"corners": view.sighting.count, "T_base_board": T_base_board.tolist()}
@@ -285,7 +284,7 @@ def _go_above(
     options: CalibrateOptions, arm: "FrankaArm", T_base_tcp: "FloatArray", origin: "FloatArray", workspace: "Box"
 ) -> "tuple[FloatArray | None, str]":
     """Move the TCP above a point if that is possible and wanted; return where it is then, and what to tell."""
-    from rl.calibration.check import hover_path
+    from rl.robots.calibration.check import hover_path
 
     try:
         path = hover_path(origin, T_base_tcp=T_base_tcp, height_m=options.hover_mm / 1e3, workspace=workspace)
@@ -314,8 +313,8 @@ def _open(stack: ExitStack, station: "StationConfig", config: "CameraConfig") ->
     from rl.robots.cameras import open_camera
     from rl.robots.franka.arm import FrankaArm
 
-    camera = stack.enter_context(closing(open_camera(config)))
-    arm = stack.enter_context(FrankaArm(station.arm, station.workspace))
+    camera = stack.enter_context(closing(open_camera(config, station.clock)))
+    arm = stack.enter_context(FrankaArm(station.arm, station.workspace, clock=station.clock))
     return camera, arm
 
 

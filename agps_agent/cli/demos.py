@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, check_in, json_only_on_stdout, parse_options, run_subcommand
-from agps_agent.cli.tasks import check_task
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.cli.terminal import say
-from agps_agent.runs import read_json_object
+from rl.bounds import Count, Seed
 from rl.errors import ConfigError
-from rl.ranges import SEED
+from rl.files import read_json_object
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class RecordOptions:
 
     task: tyro.conf.Positional[str]
     """Task to demonstrate."""
-    n: int = 20
+    n: Count = 20
     """Demonstrations; with --resume in all, those that are there already included."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first start; each demonstration has its own. With --resume: that of the recording."""
     image_size: Literal[64, 128, 256] = 64
     """Edge of the policy's images, [px]."""
@@ -42,7 +42,7 @@ class RecordOptions:
     """franka: longest control step over the task's."""
     by: Literal["spacemouse", "gamepad", "expert"] | None = None
     """franka: who demonstrates. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
-    horizon: int | None = None
+    horizon: Count | None = None
     """Control steps for one demonstration. None: the task's own, or four times as many by hand."""
     resume: bool = False
     """Go on with the recording in the folder."""
@@ -72,10 +72,8 @@ def run(argv: Sequence[str]) -> int:
 
 def _record(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps demos record")
-    check_task(options.task)
-    check_at_least(1, n=options.n)
-    check_in(SEED, seed=options.seed)
-    folder = options.out or _default_folder(options.task, options.robot)
+    task = check_task(options.task)
+    folder = options.out or _default_folder(task.name, options.robot)
     from rl.growing_folder import is_in_use
 
     if is_in_use(folder) and not options.resume:
@@ -98,7 +96,7 @@ def _record(argv: Sequence[str]) -> int:
 def _record_missing(options: RecordOptions, folder: Path, count: int) -> None:
     if count >= options.n:
         return
-    from agps_agent.demonstrations import record
+    from agps_agent.run.demonstrations import record
 
     record(
         options.task,
@@ -122,8 +120,8 @@ def _count(folder: Path) -> int:
     Raises:
         ConfigError: If what is there cannot be read.
     """
+    from rl.demonstrations import demos_in
     from rl.growing_folder import is_in_use
-    from rl.tasks.demos import demos_in
 
     return len(demos_in(folder, may_be_empty=True)) if is_in_use(folder) else 0
 
@@ -149,9 +147,9 @@ def _show(argv: Sequence[str]) -> int:
 
 def _folder_of(named: Path) -> Path:
     """Return the folder of demonstrations that was named, or the default one of the task that was."""
-    from rl.tasks import TASK_NAMES
-
-    return _default_folder(str(named)) if str(named) in TASK_NAMES and not named.is_dir() else named
+    if named.is_dir() or not is_task(str(named)):
+        return named
+    return _default_folder(check_task(str(named)).name)
 
 
 def _default_folder(task: str, robot: str = "sim") -> Path:
@@ -178,7 +176,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     """
     import numpy as np
 
-    from rl.tasks.demos import demos_in, read_episode
+    from rl.demonstrations import demos_in, read_episode
 
     manifest = _read_manifest(folder)
     episodes = []

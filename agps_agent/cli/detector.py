@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from agps_agent.cli.options import check_at_least, check_in, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
-from agps_agent.float_trigger import FloatConfig
+from agps_agent.detectors import FloatConfig
+from rl.bounds import Count, Seed
 from rl.errors import ConfigError
-from rl.ranges import SEED
 
 if TYPE_CHECKING:
-    from agps_agent.float_trigger import FloatDetector
-    from rl.envs import ManipulationEnv
+    from agps_agent.detectors import FloatDetector
 
 Images = dict[str, np.ndarray]
 """Per camera (T, H, W, 3) uint8."""
@@ -33,9 +32,9 @@ class FitOptions:
     """Task."""
     demos: Path | None = None
     """Folder of demonstrations. None: record --n of the scripted expert."""
-    n: int = 20
+    n: Count = 20
     """Demonstrations to record."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first demonstration."""
     out: Path | None = None
     """File to write. None: runs/float/TASK.npz."""
@@ -53,11 +52,11 @@ class EvalOptions:
     """Task."""
     file: Path | None = None
     """Detector that `agps float fit` wrote. None: runs/float/TASK.npz."""
-    good: int = 20
+    good: Count = 20
     """Good rollouts."""
-    bad: int = 20
+    bad: Count = 20
     """Bad rollouts."""
-    seed: int = HELD_OUT_SEED
+    seed: Seed = HELD_OUT_SEED
     """Seed of the first held-out start."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -74,15 +73,13 @@ def run(argv: Sequence[str]) -> int:
 
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps float fit")
-    check_task(options.task)
-    check_at_least(1, n=options.n)
-    check_in(SEED, seed=options.seed)
-    from agps_agent.build import build_encoder, build_env
-    from agps_agent.config import RunConfig
-    from agps_agent.float_trigger.evaluation import fit_detector
-    from rl.tasks.demos import load_demos, record_demos
+    task = check_task(options.task)
+    from agps_agent.detectors.float.evaluation import fit_detector
+    from agps_agent.run.build import build_encoder, build_env
+    from agps_agent.run.config import RunConfig
+    from rl.demonstrations import load_demos, record_demos
 
-    file = options.out or _default_file(options.task)
+    file = options.out or _default_file(task.name)
     with json_only_on_stdout(options.json) as show:
         env = build_env(RunConfig(task=options.task))
         try:
@@ -115,12 +112,10 @@ def _fit(argv: Sequence[str]) -> int:
 
 def _eval(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog="agps float eval")
-    check_task(options.task)
-    check_at_least(1, good=options.good, bad=options.bad)
-    check_in(SEED, seed=options.seed)
-    from agps_agent.float_trigger import FloatDetector
+    task = check_task(options.task)
+    from agps_agent.detectors import FloatDetector
 
-    file = options.file or _default_file(options.task)
+    file = options.file or _default_file(task.name)
     if not file.is_file():
         raise ConfigError(f"There is no detector {file}; `agps float fit {options.task} --out {file}` makes one.")
     with json_only_on_stdout(options.json) as show:
@@ -137,41 +132,22 @@ def _eval(argv: Sequence[str]) -> int:
 
 
 def _score(detector: "FloatDetector", options: EvalOptions) -> dict[str, Any]:
-    from agps_agent.build import build_encoder, build_env
-    from agps_agent.config import RunConfig
-    from agps_agent.float_trigger.evaluation import evaluate_detector
-    from rl.tasks.demos import record_demos
+    from agps_agent.detectors.float.evaluation import evaluate_detector
+    from agps_agent.run.build import build_encoder, build_env
+    from agps_agent.run.config import RunConfig
+    from rl.demonstrations import record_demos, record_miss
+    from rl.tasks.base import simulated
 
     env = build_env(RunConfig(task=options.task))
     try:
         good = [_images(episode) for episode in record_demos(env, n=options.good, seed=options.seed)]
-        bad = [missing_rollout(env, seed=options.seed + 10_000 + n) for n in range(options.bad)]
+        landmarks = simulated(env.task).landmarks
+        bad = [_images(record_miss(env, landmarks, seed=options.seed + 10_000 + n)) for n in range(options.bad)]
     finally:
         env.close()
     report = asdict(evaluate_detector(detector, build_encoder(env.task), good, bad))
     del report["rollouts"]
-    return {"task": options.task, "good": len(good), "bad": len(bad), **report}
-
-
-def missing_rollout(env: "ManipulationEnv", *, seed: int) -> Images:
-    """Return the images of a rollout whose expert takes the target to be 1 to 4 cm beside where it is."""
-    from rl.tasks.expert import expert_in
-
-    rng = np.random.default_rng(seed)
-    angle, distance_m = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.01, 0.04)
-    offset = distance_m * np.array([np.cos(angle), np.sin(angle), 0.0])
-    expert = expert_in(env)
-    _, info = env.reset(seed=seed)
-    frames: list[Mapping[str, np.ndarray]] = [info["observation"].images]
-    done = False
-    while not done:
-        believed = {
-            name: point + offset if name in env.task.landmarks else point for name, point in env.truth().items()
-        }
-        _, _, terminated, truncated, info = env.step(expert(info["observation"], believed))
-        frames.append(info["observation"].images)
-        done = terminated or truncated
-    return {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
+    return {"task": env.task.name, "good": len(good), "bad": len(bad), **report}
 
 
 def _images(episode: Mapping[str, Any]) -> Images:

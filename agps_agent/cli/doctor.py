@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from agps_agent.cli.tasks import check_task
 from agps_agent.doctor.checkup import Check, Finding, attempt
 from agps_agent.doctor.machine import machine_checks
 from agps_agent.doctor.station import StationCheckup
@@ -44,6 +45,7 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError("--robot-ip needs --station FILE; docs/hardware.md shows what to write in it.")
     if not 0.0 <= options.hold_s <= 60.0:
         raise UsageError(f"--hold-s is {options.hold_s}; ask for 0 to 60.")
+    check_task(options.task)
     results: dict[str, Finding] = {}
     with ExitStack() as stack:
         show = stack.enter_context(json_only_on_stdout(options.json))

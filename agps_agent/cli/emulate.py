@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, check_in, parse_options
-from agps_agent.cli.tasks import check_task
-from agps_agent.signals import terminated_like_ctrl_c
-from agps_agent.task_options import TaskOptions
-from rl.ranges import PORT, SEED
+from agps_agent.cli.options import UsageError
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
+from agps_agent.run.signals import terminated_like_ctrl_c
+from rl.bounds import Count, Port, Seed
 
 
 @dataclass(frozen=True)
@@ -25,41 +24,45 @@ class EmulateOptions:
     """Task whose scene is on the table."""
     station: Path = Path("station.toml")
     """Station file to write; calibrations go to `calibration/` beside it."""
-    port: int = 0
+    port: Port = 0
     """TCP port of cameras, truth and faults; 0: any free one."""
     image_size: str = "424x240"
     """Width and height of the cameras, e.g. 640x480; the policy sees the square in the middle."""
-    fps: int = 10
+    fps: Count = 10
     """Frames per second of each camera that somebody watches."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the scene."""
-    task_options: TaskOptions = TaskOptions()
+    slowdown: float | None = None
+    """Seconds that a second of the station takes, 1 to 20; as many as this computer needs, which is measured, if not
+    given."""
+    task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps emulate`."""
+    from agps_agent.run.field_options import field_values
     from rl.robots.emulator.server import Emulator
-    from rl.tasks import get_task
+    from rl.tasks.base import simulated
+    from rl.tasks.registry import make_task
 
-    options = parse_options(EmulateOptions, argv, prog="agps emulate")
-    check_task(options.task)
-    check_in(PORT, port=options.port)
-    check_in(SEED, seed=options.seed)
-    check_at_least(1, fps=options.fps)
+    options = parse_for_task(EmulateOptions, argv, prog="agps emulate")
+    kind = check_task(options.task)
     size = _size(options.image_size)
     emulator = Emulator(
-        get_task(options.task, **options.task_options.overrides(options.task)),
+        simulated(make_task(kind, **field_values(kind, options.task_options))),
         station=options.station,
         image_size=size,
         fps=options.fps,
         port=options.port,
         seed=options.seed,
+        slowdown=options.slowdown,
     )
     with terminated_like_ctrl_c(), emulator:
         cameras = ", ".join(f"{c.name} ({c.model}, {c.width}x{c.height})" for c in emulator.cameras)
         print(f"FR3 and gripper at {emulator.ip} (FCI), cameras and truth at {emulator.url}")
         print(f"cameras: {cameras}")
+        print(f"clock: {emulator.pace}")
         print(f"wrote {options.station}; in another terminal:")
         print(f"  agps train {options.task} --robot franka --station {options.station} --reward truth --no-confirm")
         print("Ctrl-C ends it.", flush=True)

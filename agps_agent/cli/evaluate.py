@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, check_in, check_vlm, json_only_on_stdout, parse_options
-from agps_agent.cli.tasks import check_task
+from agps_agent.cli.options import UsageError, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import say
-from agps_agent.runs import RunDirectory
+from agps_agent.run.directory import RunDirectory
 from agps_agent.state import AgentSettings
-from agps_agent.task_options import TaskOptions
+from rl.bounds import Count, Positive, Seed, Threads
 from rl.evaluation import EvaluationResult
-from rl.ranges import SEED, THREADS
 
 if TYPE_CHECKING:  # loads half of the program; only needed to run
-    from agps_agent.config import RunConfig
+    from agps_agent.run.config import RunConfig
 
 PROG = "agps eval"
 AGENT_ALONE = "--agent-alone"
@@ -32,9 +31,9 @@ class EvalOptions:
 
     run_dir: tyro.conf.Positional[Path]
     """Run directory."""
-    episodes: int | None = None
+    episodes: Count | None = None
     """Episodes. None: 50, or 10 on a robot."""
-    seed: int = 20_000
+    seed: Seed = 20_000
     """Seed of the first start; episode k starts from seed + k. The default repeats the final evaluation of training."""
     station: Path | None = None
     """Run on a robot: its station file. It is asked for again, as the arm will move."""
@@ -44,7 +43,7 @@ class EvalOptions:
     """Run on a robot: longest control step over the task's. None: as in training."""
     checkpoint: str | None = None
     """Checkpoint of the run, such as `pretrained`: after stage 1. None: the newest."""
-    threads: int = 1
+    threads: Threads = 1
     """Torch threads; 0: one per physical core."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -56,23 +55,23 @@ class AgentAloneOptions:
 
     task: tyro.conf.Positional[str]
     """Task."""
-    episodes: int = 50
+    episodes: Count = 50
     """Episodes."""
-    seed: int = 20_000
+    seed: Seed = 20_000
     """Seed of the first start; episode k starts from seed + k."""
     vlm: str = "embedded"
     """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server. None: the first that it lists."""
-    max_questions: int = 4
+    max_questions: Count = 4
     """Questions per episode: the agent is asked again when its waypoints are over and the task is not done."""
-    horizon_factor: float = 1.0
+    horizon_factor: Positive = 1.0
     """Time for an episode, over the task's own."""
     json: bool = False
     """Print one JSON object on stdout."""
     agent: Annotated[AgentSettings, tyro.conf.arg(name="agent")] = field(default_factory=AgentSettings)
     """Limits of a question."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
 
@@ -85,15 +84,11 @@ def run(argv: Sequence[str]) -> int:
 
 def _evaluate_policy(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog=PROG)
-    if options.episodes is not None:
-        check_at_least(1, episodes=options.episodes)
-    check_in(SEED, seed=options.seed)
-    check_in(THREADS, threads=options.threads)
     directory = RunDirectory.open(options.run_dir)
-    from agps_agent.build import evaluation_env, load_policy
-    from agps_agent.config import load_config
+    from agps_agent.run.build import evaluation_env, load_policy
+    from agps_agent.run.config import load_config
     from rl.evaluation import evaluate
-    from rl.learner import prepare_process
+    from rl.process import prepare_process
 
     config = _with_station(load_config(directory), options)
     episodes = options.episodes or (50 if config.robot == "sim" else 10)
@@ -102,10 +97,10 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
         policy = load_policy(directory, options.checkpoint)
         with evaluation_env(config) as env:
             result = evaluate(policy, env, episodes=episodes, seed=options.seed)
-        about = {"run_dir": str(directory.path), "task": config.task, "method": config.method}
+        about = {"run_dir": str(directory.path), "task": config.task_name, "method": config.method}
         show({**about, "env_steps": policy.num_timesteps, **_numbers(result, options.seed)})
     if not options.json:
-        print(f"{_in_words(result)}; {config.task}, {policy.num_timesteps} environment steps of training.")
+        print(f"{_in_words(result)}; {config.task_name}, {policy.num_timesteps} environment steps of training.")
     return 0
 
 
@@ -120,14 +115,11 @@ def _with_station(config: "RunConfig", options: EvalOptions) -> "RunConfig":
 
 
 def _evaluate_agent(argv: Sequence[str]) -> int:
-    options = parse_options(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}")
-    check_task(options.task)
+    options = parse_for_task(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}")
+    task = check_task(options.task)
     check_vlm(options.vlm)
-    check_at_least(1, episodes=options.episodes, max_questions=options.max_questions)
-    check_in(SEED, seed=options.seed)
-    options.task_options.overrides(options.task)
-    from agps_agent.agent_alone import run_agent_alone
-    from agps_agent.config import RunConfig
+    from agps_agent.measure.agent_alone import run_agent_alone
+    from agps_agent.run.config import RunConfig
 
     config = RunConfig(
         task=options.task,
@@ -147,13 +139,13 @@ def _evaluate_agent(argv: Sequence[str]) -> int:
         )
         asked = {"questions": result.questions, "model_calls": result.model_calls}
         numbers = {**_numbers(result, options.seed), **asked, "failure_modes": dict(result.failure_modes)}
-        show({"task": options.task, "vlm": options.vlm, **numbers})
+        show({"task": task.name, "vlm": options.vlm, **numbers})
     if not options.json:
         modes = ", ".join(f"{count} {mode.replace('_', ' ')}" for mode, count in result.failure_modes.items())
         failed = f" Failures: {modes}." if modes else ""
         print(
             f"The agent alone: {_in_words(result)}; {result.questions} questions, {result.model_calls} model calls; "
-            f"{options.task}, no learned policy.{failed}"
+            f"{task.name}, no learned policy.{failed}"
         )
     return 0
 

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a policy on a task, with the agent or without"),
     "eval": ("evaluate", "evaluate the policy of a run alone (no agent, no box), or the agent alone"),
     "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
+    "tasks": ("tasks", "list the tasks that there are, and where they come from"),
     "demos": ("demos", "record, list or show demonstrations"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),
     "float": ("detector", "calibrate and score the failure detector"),
@@ -69,7 +70,7 @@ def _run(arguments: list[str]) -> int:
         return DONE if arguments else BAD_USAGE
     name = arguments[0]
     if name == "--version":
-        from agps_agent.config import installed_versions
+        from agps_agent.run.config import installed_versions
 
         print(f"agps {installed_versions()['agps']}")
         return DONE

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
-from agps_agent.runs import RunDirectory, read_json_object
+from agps_agent.cli.tasks import check_task, is_task
+from agps_agent.run.directory import RunDirectory
 from rl.errors import ConfigError
+from rl.files import read_json_object
 
 if TYPE_CHECKING:
     from tools.memory import EpisodicMemory, MemoryRecord
@@ -95,6 +97,7 @@ def _list(argv: Sequence[str]) -> int:
         for record in records:
             outcome = "open" if record["success"] is None else "worked" if record["success"] else "failed"
             where = f"{record['target']} at {record['target_mm']} mm" if record["target_mm"] else ""
+            where += f" ({record['ended']})" if record["ended"] else ""
             print(f"  {record['id']:<14} {record['mode']:<6} rollout {record['episode']:<5} {outcome:<7} {where}")
     return 0
 
@@ -102,7 +105,7 @@ def _list(argv: Sequence[str]) -> int:
 def _show(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps memory show")
     place = _find(options.folder, options.task)
-    from tools.memory_record import to_json
+    from tools.memory.record import to_json
 
     for record in place.records():
         if record.id == options.record:
@@ -141,7 +144,8 @@ def _find(folder: Path, task: str | None) -> _Place:
         memory = config.get("memory")
         server = memory if memory and "://" in memory else None
         directory = run.memory if memory is None or server else Path(memory)
-        return _Place(directory, task or str(config.get("task", "")), server)
+        return _Place(directory, _name_of(task or str(config.get("task", ""))), server)
+    task = None if task is None else _name_of(task)
     tasks = sorted(log.stem for log in folder.glob("*.jsonl"))
     if not tasks:
         raise ConfigError(f"{folder} is neither a run directory nor a memory; name one that `agps train` wrote.")
@@ -152,6 +156,11 @@ def _find(folder: Path, task: str | None) -> _Place:
     return _Place(folder, task or tasks[0], None)
 
 
+def _name_of(task: str) -> str:
+    """Return the name under which a task is remembered; it may be gone from this machine."""
+    return check_task(task).name if is_task(task) else task
+
+
 def _summary(record: "MemoryRecord") -> dict[str, Any]:
     return {
         "id": record.id,
@@ -160,6 +169,7 @@ def _summary(record: "MemoryRecord") -> dict[str, Any]:
         "success": record.success,
         "uses": record.uses,
         "failures": record.failures,
+        "ended": record.ended,
         "target": record.target_label,
         "target_mm": None if record.aim is None else [round(1000 * float(v), 1) for v in record.aim],
     }

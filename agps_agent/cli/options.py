@@ -12,13 +12,17 @@ from typing import Any, TypeVar
 import tyro
 from pydantic import ValidationError
 
+from rl.bounds import check_bounds
 from rl.errors import ConfigError
-from rl.ranges import FINITE, Range, check_range
 
 OptionsT = TypeVar("OptionsT")
 
 _STYLE = (tyro.conf.PositionalMetavarFromFieldName,)
 _FRAME = re.compile(r"^[│╭╰|+]|[│╮╯|+]$")
+_OF_GROUP = re.compile(r"^Error parsing ([\w.-]+): (\w+) (?=Input should)")
+"""A group of options that a limit is in: `Error parsing agent: max_views Input should be ...`."""
+_OF_UNION = re.compile(r"^Error parsing (--[\w.-]+): no type matching .*: ([^:]+: '[^']*')$")
+"""A value that is of none of several types: the last one says why."""
 _PYDANTIC_HEAD = re.compile(r"\d+ validation errors? for \w+ ")
 _PYDANTIC_TAIL = re.compile(r" ?\[type=\w+, input_value=(.+?), input_type=\w+\]( For further information visit \S+)?")
 
@@ -45,17 +49,12 @@ def parse_options(
     given: dict[str, Any] = {} if default is None else {"default": default}
     with _complaints_as_usage_errors(prog):
         parsed: OptionsT = tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
-    _check_finite(parsed)
+    if dataclasses.is_dataclass(parsed):  # pydantic models see to their numbers themselves
+        try:
+            check_bounds(parsed, lambda name: f"--{name.replace('_', '-')}")
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
     return parsed
-
-
-def _check_finite(options: Any) -> None:
-    """Refuse what is no number in options of our own; pydantic models see to theirs."""
-    for field in dataclasses.fields(options) if dataclasses.is_dataclass(options) else ():
-        value = getattr(options, field.name)
-        if isinstance(value, float):
-            check_in(FINITE, **{field.name: value})
-        _check_finite(value)
 
 
 def peek_options(options: type[OptionsT], argv: Sequence[str], *, prog: str) -> OptionsT:
@@ -79,28 +78,9 @@ def _complaints_as_usage_errors(prog: str) -> Iterator[None]:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"]).replace("_", "-")
         reason = first["msg"].removeprefix("Value error, ")
+        if not option:  # several options together
+            raise UsageError(reason) from None
         raise UsageError(f"--{option}: {reason}, got {first['input']}. See `{prog} --help`.") from None
-
-
-def check_at_least(least: int, **values: int) -> None:
-    """Refuse counts and seeds that are too small.
-
-    Raises:
-        UsageError: Naming the option, its value and the limit.
-    """
-    for name, value in values.items():
-        if value < least:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; ask for at least {least}.")
-
-
-def check_in(wanted: Range, **values: float) -> None:
-    """Refuse numbers that are out of range.
-
-    Raises:
-        ConfigError: Naming the option, its value and the range.
-    """
-    for name, value in values.items():
-        check_range(f"--{name.replace('_', '-')}", value, wanted)
 
 
 def check_vlm(vlm: str) -> None:
@@ -130,6 +110,8 @@ def complaint_line(box: str) -> str:
     text = _PYDANTIC_TAIL.sub(r", got \1", _PYDANTIC_HEAD.sub("", one_line(" ".join(said))))
     for noise, plain in (("Value error, ", ""), ("Error parsing config: ", ""), ("parsing config.", "parsing ")):
         text = text.replace(noise, plain)
+    text = _OF_GROUP.sub(lambda found: f"--{found[1]}.{found[2].replace('_', '-')}: ", text)
+    text = _OF_UNION.sub(r"\1: \2", text.rstrip(" ."))
     return f"{text.rstrip(' .')}.{hint}"
 
 

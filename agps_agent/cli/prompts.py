@@ -11,15 +11,16 @@ import tyro
 
 from agps_agent.cli.options import (
     UsageError,
-    check_at_least,
     check_vlm,
     json_only_on_stdout,
     parse_options,
     run_subcommand,
 )
+from agps_agent.cli.tasks import is_task
+from rl.bounds import Count
 
 if TYPE_CHECKING:  # heavy: loaded when a command needs them
-    from agps_agent.tracing.replay import Query, Variant
+    from agps_agent.measure.replay.replay import Query, Variant
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ShowOptions:
 
     name: tyro.conf.Positional[str]
     """Prompt, or task whose words to show."""
-    version: int | None = None
+    version: Count | None = None
     """Version; None: the newest."""
 
 
@@ -52,7 +53,7 @@ class ReplayOptions:
     """Model name at those servers. None: the first that each lists."""
     mode: Literal["recorded", "prune", "guide"] = "recorded"
     """Kind of help to ask for: what each question was answered with, or one kind for all."""
-    limit: int | None = None
+    limit: Count | None = None
     """Questions to ask, spread evenly over the run. None: all."""
     out: Path | None = None
     """Page to write. None: replay.html in the run directory."""
@@ -73,7 +74,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _list(argv: Sequence[str]) -> int:
-    from prompts.loader import load_prompt, load_task_prompt, prompt_names, prompt_versions, task_names
+    from prompts.loader import find_task_prompt, load_prompt, load_task_prompt, prompt_names, prompt_versions
+    from rl.tasks.registry import TASKS, load_task
 
     parse_options(ListOptions, argv, prog="agps prompts list")
     for name in prompt_names():
@@ -81,17 +83,19 @@ def _list(argv: Sequence[str]) -> int:
             prompt = load_prompt(name, version)
             answer = prompt.answer.__name__ if prompt.answer else "-"
             print(f"{prompt.tag:<24} {prompt.sha}  {answer:<18} {', '.join(prompt.variables)}")
-    for task in task_names():
+    for task in TASKS.names:
+        if find_task_prompt(load_task(task)) is None:
+            continue
         words = load_task_prompt(task)
         print(f"{f'tasks/{task}@v{words.version}':<24} {words.sha}  keypoints: {', '.join(words.keypoints)}")
     return 0
 
 
 def _show(argv: Sequence[str]) -> int:
-    from prompts.loader import load_prompt, load_task_prompt, task_names
+    from prompts.loader import load_prompt, load_task_prompt
 
     options = parse_options(ShowOptions, argv, prog="agps prompts show")
-    if options.name in task_names():
+    if is_task(options.name):
         words = load_task_prompt(options.name)
         print(f"{words.description}\n\nKeypoints:\n{words.requested_keypoints}")
         for mode, advice in words.heuristics.items():
@@ -106,12 +110,10 @@ def _replay(argv: Sequence[str]) -> int:
     options = parse_options(ReplayOptions, argv, prog="agps prompts replay")
     for vlm in options.vlm:
         check_vlm(vlm)
-    if options.limit is not None:
-        check_at_least(1, limit=options.limit)
+    from agps_agent.measure.replay.comparison import comparison_table, write_comparison_page
+    from agps_agent.measure.replay.experiments import check_account, run_experiment
+    from agps_agent.measure.replay.replay import load_queries, replay, summarise
     from agps_agent.report.interventions import spread
-    from agps_agent.tracing.comparison import comparison_table, write_comparison_page
-    from agps_agent.tracing.experiments import check_account, run_experiment
-    from agps_agent.tracing.replay import load_queries, replay, summarise
 
     if options.langsmith:
         check_account()
@@ -143,21 +145,17 @@ def _replay(argv: Sequence[str]) -> int:
 
 def _variants(options: ReplayOptions, queries: "Sequence[Query]") -> "list[Variant]":
     """Return every chosen prompt with every chosen model."""
-    from agps_agent.build import build_variant
+    from agps_agent.measure.replay.replay import build_variant, recorded_task
     from agps_agent.state import AgentSettings
 
-    tasks = {query.scene.task for query in queries}
-    if len(tasks) > 1:
-        raise UsageError(f"{options.run_dir} holds questions of {', '.join(sorted(tasks))}; name one run.")
+    task = recorded_task(options.run_dir, queries)
     prompts = _chosen_prompts(options.prompt)
     variants = []
     for vlm in options.vlm:
         for tag, versions in prompts.items():
             name = tag if len(options.vlm) == 1 else f"{tag} {vlm}" if options.prompt else vlm
             settings = AgentSettings(prompt_versions=versions)
-            variants.append(
-                build_variant(name, task=tasks.copy().pop(), vlm=vlm, vlm_model=options.vlm_model, settings=settings)
-            )
+            variants.append(build_variant(name, task=task, vlm=vlm, vlm_model=options.vlm_model, settings=settings))
     return variants
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options
-from agps_agent.runs import RunDirectory
+from agps_agent.run.directory import RunDirectory
 from rl.errors import ConfigError
 
 

@@ -1,7 +1,7 @@
 """`agps reward collect|fit|eval TASK`: a reward from images in place of the truth, which a real table does not tell."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, check_in, json_only_on_stdout, parse_options, run_subcommand
-from agps_agent.cli.tasks import check_task
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import console, say
-from agps_agent.runs import RunDirectory, default_classifier, reward_folder
-from agps_agent.task_options import TaskOptions
+from agps_agent.run.directory import RunDirectory, default_classifier, reward_folder
+from rl.bounds import Count, Seed, Threads, Whole
 from rl.errors import ConfigError
-from rl.ranges import SEED, THREADS
-from rl.reward_classifier import FitConfig
-from rl.tasks import get_task
+from rl.rewards.classifier import FitConfig
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from rl.envs import ManipulationEnv
-    from rl.reward_classifier import RewardClassifier
-    from rl.reward_classifier.collecting import Policy
-    from rl.reward_classifier.frames import FrameEpisode
-    from rl.reward_classifier.judging import FrameScore, VerdictScore
+    from rl.rewards.classifier import RewardClassifier
+    from rl.rewards.classifier.collecting import Policy
+    from rl.rewards.classifier.frames import FrameEpisode
+    from rl.rewards.classifier.judging import FrameScore, VerdictScore
 
 COLLECT_SEED, JUDGE_SEED = 5_000_000, 6_000_000
 """Starts of collected and of judged rollouts: never demonstrated, trained on or evaluated on."""
@@ -56,16 +54,16 @@ class CollectOptions:
 
     task: tyro.conf.Positional[str]
     """Task."""
-    positive: int | None = None
+    positive: Count | None = None
     """Frames of successes. None: as the task's recipe says, 200 (HIL-SERL) where they do."""
-    negative: int | None = None
+    negative: Count | None = None
     """Frames of failures, most from around success. None: as the task's recipe says, 1000 (HIL-SERL) where they do."""
     run: Path | None = None
     """Run directory: its newest policy gives half of the failures, or with --by policy moves the arm. None: scripted
     behaviour only."""
     by: Literal["spacemouse", "gamepad", "policy", "expert"] | None = None
     """franka: who moves the arm. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
-    seed: int = COLLECT_SEED
+    seed: Seed = COLLECT_SEED
     """Seed of the first start; each episode has its own."""
     image_size: Literal[64, 128, 256] = 64
     """Edge of the images, [px]; must be that of the policy that will be trained with the classifier."""
@@ -77,7 +75,7 @@ class CollectOptions:
     """The arm."""
     json: bool = False
     """Print one JSON object on stdout."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
 
@@ -93,7 +91,7 @@ class FitOptions:
     """Whose frames to fit to where --data does not say it, and whose classifier to write where --out does not."""
     out: Path | None = None
     """File to write. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/classifier.pt."""
-    threads: int = 1
+    threads: Threads = 1
     """Torch threads; 0: one per physical core."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -114,13 +112,13 @@ class EvalOptions:
     """Classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or that of franka-TASK."""
     data: tuple[Path, ...] = ()
     """Folders that `agps reward collect` wrote; of them only the held-out episodes count. None: as for fit."""
-    rollouts: int | None = None
+    rollouts: Whole | None = None
     """New rollouts to watch from start to end; 0: none. None: 120, or none for frames of a robot."""
     run: Path | None = None
     """Run directory: its newest policy acts in a fifth of the rollouts. None: scripted behaviour only."""
-    n: int = 2
+    n: Count = 2
     """Positive frames in a row that make a success; the page compares 1 to 5."""
-    seed: int = JUDGE_SEED
+    seed: Seed = JUDGE_SEED
     """Seed of the first rollout."""
     out: Path | None = None
     """Folder to write. None: runs/reward/TASK/eval, or runs/reward/franka-TASK/eval."""
@@ -130,7 +128,7 @@ class EvalOptions:
     """The arm."""
     json: bool = False
     """Print one JSON object on stdout."""
-    task_options: TaskOptions = TaskOptions()
+    task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
 
@@ -145,16 +143,14 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _collect(argv: Sequence[str]) -> int:
-    options = parse_options(CollectOptions, argv, prog="agps reward collect")
-    check_task(options.task)
-    default = get_task(options.task).recipe.reward_frames
+    options = parse_for_task(CollectOptions, argv, prog="agps reward collect")
+    task = check_task(options.task)
+    default = task.recipe.reward_frames
     positive = default[0] if options.positive is None else options.positive
     negative = default[1] if options.negative is None else options.negative
-    check_at_least(1, positive=positive, negative=negative)
-    check_in(SEED, seed=options.seed)
     if options.robot == "sim" and options.by not in (None, "expert"):
         raise ConfigError(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
-    folder = options.out or default_frames(options.task, options.robot)
+    folder = options.out or default_frames(task.name, options.robot)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
     collect = _collect_in_simulation if options.robot == "sim" else _collect_on_robot
@@ -162,7 +158,7 @@ def _collect(argv: Sequence[str]) -> int:
         episodes = collect(options, folder, positive, negative)
         numbers = {
             "folder": str(folder),
-            "task": options.task,
+            "task": task.name,
             "episodes": len(episodes),
             "positive": int(sum(episode.success.sum() for episode in episodes)),
             "negative": int(sum((~episode.success).sum() for episode in episodes)),
@@ -179,8 +175,8 @@ def _collect(argv: Sequence[str]) -> int:
 def _collect_in_simulation(
     options: CollectOptions, folder: Path, positive: int, negative: int
 ) -> "Sequence[FrameEpisode]":
-    from rl.reward_classifier.collecting import collect_episodes
-    from rl.reward_classifier.frames import save_frames
+    from rl.rewards.classifier.collecting import collect_episodes
+    from rl.rewards.classifier.frames import save_frames
 
     env = _env(options.task, options.image_size, options.task_options)
     try:
@@ -202,7 +198,7 @@ def _collect_in_simulation(
 
 
 def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, negative: int) -> "Sequence[FrameEpisode]":
-    from agps_agent.reward_frames import record_frames
+    from agps_agent.run.reward_frames import record_frames
 
     try:
         return record_frames(
@@ -231,13 +227,12 @@ def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, nega
 
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
-    check_task(options.task)
-    check_in(THREADS, threads=options.threads)
-    from rl.learner import prepare_process
-    from rl.reward_classifier import fit_classifier, load_frames
+    task = check_task(options.task)
+    from rl.process import prepare_process
+    from rl.rewards.classifier import fit_classifier, load_frames
 
-    file = options.out or default_classifier(options.task, options.robot)
-    frames = load_frames(options.data or (default_frames(options.task, options.robot),), task=options.task)
+    file = options.out or default_classifier(task.name, options.robot)
+    frames = load_frames(options.data or (default_frames(task.name, options.robot),), task=task.name)
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
         with _progress() as progress:
@@ -261,32 +256,27 @@ def _fit(argv: Sequence[str]) -> int:
 
 
 def _eval(argv: Sequence[str]) -> int:
-    options = parse_options(EvalOptions, argv, prog="agps reward eval")
-    check_task(options.task)
-    check_at_least(0, rollouts=options.rollouts or 0)
-    check_in(SEED, seed=options.seed)
-    check_at_least(1, n=options.n)
+    options = parse_for_task(EvalOptions, argv, prog="agps reward eval")
+    task = check_task(options.task)
     from agps_agent.report.classifier_page import write_classifier_page
-    from rl.learner import prepare_process
-    from rl.reward_classifier import RewardClassifier, load_frames
-    from rl.reward_classifier.frames import recorded_on
-    from rl.reward_classifier.judging import score_frames
+    from rl.process import prepare_process
+    from rl.rewards.classifier import RewardClassifier, load_frames
+    from rl.rewards.classifier.frames import recorded_on
+    from rl.rewards.classifier.judging import score_frames
 
-    folder = options.out or reward_folder(options.task, options.robot) / "eval"
-    classifier = RewardClassifier.load(options.file or default_classifier(options.task, options.robot))
-    data = options.data or (default_frames(options.task, options.robot),)
-    frames = load_frames(data, task=options.task)
-    rollouts = _rollouts(options, recorded_on(data, task=options.task))
+    folder = options.out or reward_folder(task.name, options.robot) / "eval"
+    classifier = RewardClassifier.load(options.file or default_classifier(task.name, options.robot))
+    data = options.data or (default_frames(task.name, options.robot),)
+    frames = load_frames(data, task=task.name)
+    rollouts = _rollouts(options, recorded_on(data, task=task.name))
     prepare_process(1)
     score = score_frames(classifier, frames)
     with json_only_on_stdout(options.json) as show:
         verdicts = _judge(classifier, options, rollouts) if rollouts else []
-        files = write_classifier_page(
-            folder, score, verdicts, title=f"Reward classifier of {options.task}", n=options.n
-        )
+        files = write_classifier_page(folder, score, verdicts, title=f"Reward classifier of {task.name}", n=options.n)
         show(
             {
-                "task": options.task,
+                "task": task.name,
                 "digest": classifier.digest,
                 **_numbers(score),
                 "verdicts": [_verdict_numbers(v) for v in verdicts],
@@ -327,7 +317,7 @@ def _rollouts(options: EvalOptions, robots: set[str]) -> int:
 
 
 def _judge(classifier: "RewardClassifier", options: EvalOptions, rollouts: int) -> "list[VerdictScore]":
-    from rl.reward_classifier.judging import RUNS, judge_rollouts, score_verdicts
+    from rl.rewards.classifier.judging import RUNS, judge_rollouts, score_verdicts
 
     policy = _policy(options.run, options.task, classifier.image_size)
     with _judging_env(options, classifier.image_size) as env, _progress() as progress:
@@ -350,7 +340,7 @@ def _judging_env(options: EvalOptions, image_size: int) -> "Iterator[Manipulatio
         with closing(_env(options.task, image_size, options.task_options)) as env:
             yield env
         return
-    from agps_agent.demonstrations import open_moved_arm
+    from agps_agent.run.demonstrations import open_moved_arm
 
     with open_moved_arm(
         options.task,
@@ -413,9 +403,9 @@ def default_frames(task: str, robot: str = "sim") -> Path:
     return reward_folder(task, robot) / "frames"
 
 
-def _env(task: str, image_size: int, task_options: TaskOptions) -> "ManipulationEnv":
-    from agps_agent.build import build_env
-    from agps_agent.config import RunConfig
+def _env(task: str, image_size: int, task_options: Mapping[str, Any]) -> "ManipulationEnv":
+    from agps_agent.run.build import build_env
+    from agps_agent.run.config import RunConfig
 
     return build_env(RunConfig.model_validate({"task": task, "image_size": image_size, "task_options": task_options}))
 
@@ -424,13 +414,14 @@ def _policy(run_dir: Path | None, task: str, image_size: int) -> "Policy | None"
     """Return how the newest policy of a run acts, with the randomness that it explores with."""
     if run_dir is None:
         return None
-    from agps_agent.build import load_policy
-    from agps_agent.config import load_config
+    from agps_agent.run.build import load_policy
+    from agps_agent.run.config import load_config
 
     directory = RunDirectory.open(run_dir)
     config = load_config(directory)
-    if config.task != task:
-        raise ConfigError(f"{run_dir} is a run of {config.task}, not of {task}; name another --run.")
+    name = check_task(task).name
+    if config.task_name != name:
+        raise ConfigError(f"{run_dir} is a run of {config.task_name}, not of {name}; name another --run.")
     if config.image_size != image_size:
         raise ConfigError(
             f"The policy of {run_dir} sees images of {config.image_size} px, not {image_size}; name another."

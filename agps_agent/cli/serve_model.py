@@ -4,10 +4,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agps_agent.cli.options import UsageError, check_in, parse_options
+from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.models.faults import TRANSPORT_FAULTS, Fault, FaultPlan
+from rl.bounds import Port, Seed, Share
 from rl.errors import AgpsError
-from rl.ranges import PORT, SEED
 
 
 @dataclass(frozen=True)
@@ -16,27 +16,23 @@ class ServeOptions:
 
     host: str = "127.0.0.1"
     """Address to listen on."""
-    port: int = 8000
+    port: Port = 8000
     """TCP port; 0: any free one."""
-    fail_share: float = 0.0
+    fail_share: Share = 0.0
     """Share of the requests that fail on purpose, from 0 to 1: to see what a run makes of it."""
     faults: tuple[Fault, ...] = TRANSPORT_FAULTS
     """How they fail."""
-    fault_seed: int = 0
+    fault_seed: Seed = 0
     """Seed of which requests fail, and how."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps serve-model`."""
     options = parse_options(ServeOptions, argv, prog="agps serve-model")
-    check_in(PORT, port=options.port)
-    check_in(SEED, fault_seed=options.fault_seed)
-    if not 0.0 <= options.fail_share <= 1.0:
-        raise UsageError(f"--fail-share is {options.fail_share:g}; use 0 (none) to 1 (all).")
     if not options.faults:
         raise UsageError("--faults is empty; name at least one, or leave it out.")
-    from agps_agent.build import build_chat_model
     from agps_agent.models.server import serve_model
+    from agps_agent.run.build import build_chat_model
     from agps_agent.state import AgentSettings
 
     chat = build_chat_model("embedded", name=None, settings=AgentSettings())

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, check_in, parse_options
+from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
-from agps_agent.methods import METHODS, Method
-from agps_agent.signals import terminated_like_ctrl_c
+from agps_agent.run.methods import combine
+from agps_agent.run.signals import terminated_like_ctrl_c
+from rl.bounds import Count, Seed, Whole
 from rl.errors import AgpsError
-from rl.ranges import SEED
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class SweepOptions:
 
     task: tyro.conf.Positional[str]
     """Task to learn."""
-    methods: tuple[Method, ...] = ("agps", "serl")
-    """Methods to compare."""
-    demos: tuple[int, ...] = (20, 5, 1, 0)
+    methods: tuple[str, ...] = ("agps", "serl")
+    """Methods to compare: short forms of --method, or ALGORITHM+HELPER such as drq+human."""
+    demos: tuple[Whole, ...] = (20, 5, 1, 0)
     """Numbers of demonstrations."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds."""
-    jobs: int = 2
+    jobs: Count = 2
     """Trainings at a time; the processor's cores are shared out among them."""
     out: Path | None = None
     """Folder of all runs. None: runs/TASK-sweep."""
@@ -38,26 +38,22 @@ class SweepOptions:
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps sweep`."""
-    from agps_agent.report.experiments import Cell, Sweep, cells, run_sweep, write_tables
+    from agps_agent.measure.sweep import Cell, Sweep, cells, run_sweep, write_tables
 
     own, passed_on = list(argv), []
     if "--" in own:
         split = own.index("--")
         own, passed_on = own[:split], own[split + 1 :]
     options = parse_options(SweepOptions, own, prog="agps sweep")
-    check_task(options.task)
-    check_at_least(1, jobs=options.jobs)
-    for seed in options.seeds:
-        check_in(SEED, seeds=seed)
-    for demos in options.demos:
-        check_at_least(0, demos=demos)
-    staged = [method for method in options.methods if METHODS[method].algorithm == "conrft"]
+    task = check_task(options.task)
+    plans = {method: combine(method, None, None, None, default=method) for method in options.methods}
+    staged = [method for method, plan in plans.items() if plan.learner.needs_demonstrations]
     if staged and 0 in options.demos:
         raise UsageError(f"--methods {staged[0]} learns from demonstrations first; name others than 0 with --demos.")
     sweep = Sweep(
         task=options.task,
         cells=cells(options.methods, options.demos, options.seeds),
-        directory=options.out or Path("runs") / f"{options.task}-sweep",
+        directory=options.out or Path("runs") / f"{task.name}-sweep",
         jobs=options.jobs,
         arguments=tuple(passed_on),
     )

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from typing import TextIO, cast
+from typing import IO, TextIO, cast
 
 from rich.console import Console
 
@@ -22,7 +22,7 @@ def say(line: str) -> None:
 
 def console(stream: TextIO) -> Console:
     """Return what draws bars and tables on a stream, for as long as somebody sees them."""
-    return Console(file=cast(TextIO, Forgiving(stream)), highlight=False)  # it has all of it that is used
+    return Console(file=cast(IO[str], Forgiving(stream)), highlight=False)
 
 
 class Forgiving(io.TextIOBase):

@@ -2,20 +2,20 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
-from agps_agent.cli.progress import ProgressDisplay
-from agps_agent.cli.tasks import check_task
-from agps_agent.config import RunConfig, fixed_changes, load_config, start_values
-from agps_agent.runs import RunDirectory, alone_in
-from agps_agent.signals import BrokenOff, terminated_like_ctrl_c
+from agps_agent.cli.options import UsageError, json_only_on_stdout, peek_options
+from agps_agent.cli.progress_bar import ProgressDisplay
+from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
+from agps_agent.run.config import RunConfig, check_fits, fixed_changes, load_config, start_values
+from agps_agent.run.directory import RunDirectory, alone_in
+from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
+from rl.algorithm import ALGORITHMS
 from rl.errors import AgpsError, ConfigError
-from rl.tasks import TASK_NAMES
 
 PROG = "agps train"
 
@@ -31,6 +31,8 @@ class TrainOptions:
     """franka: command nothing for ten seconds, and draw on the camera image what would be commanded."""
     json: bool = False
     """Print the summary as one JSON object on stdout; the progress goes to stderr."""
+    task_options: TaskOptions = field(default_factory=dict)
+    """What to change about the task."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class _First:
 
     run_dir: Path | None = None
     method: str | None = None
+    algorithm: str | None = None
+    helper: str | None = None
+    offline: bool | None = None
     preset: str = "tuned"
     resume: bool = False
     robot: str = "sim"
@@ -51,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
     options = read_options(argv)
     config = options.config
     check_task(config.task)
-    config.task_options.overrides(config.task)  # refuses options of another task before anything is made
+    check_fits(config)
     path = config.run_dir or config.default_run_dir()
     if options.dry_run:
         return _dry_run(options, path)
@@ -68,25 +73,62 @@ def run(argv: Sequence[str]) -> int:
 def read_options(argv: Sequence[str]) -> TrainOptions:
     """Return the options, on top of what task, method and preset start from, or of the run to resume."""
     first = peek_options(_First, argv, prog=PROG)
-    if first.resume:
-        if first.run_dir is None:
-            raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
-        return parse_options(
-            TrainOptions, argv, prog=PROG, default=TrainOptions(config=load_config(RunDirectory.open(first.run_dir)))
-        )
-    # Which argument is the task only the whole parse can tell; the first that could be one nearly always is.
-    guess = next((argument for argument in argv if argument in TASK_NAMES), None)
-    options = _parse_from(argv, first, guess)
-    return options if options.config.task in (guess, None) else _parse_from(argv, first, options.config.task)
+    if first.resume and first.run_dir is None:
+        raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
+    saved = load_config(RunDirectory.open(first.run_dir)) if first.resume and first.run_dir is not None else None
+    if saved is not None:
+        for name in ("method", "algorithm", "helper", "offline"):
+            if getattr(first, name) is not None:
+                _refuse_change(name, getattr(first, name), getattr(saved, name))
+
+    def start(task: str | None) -> TrainOptions:
+        return TrainOptions(config=saved or _start(first, task))
+
+    default = None if saved is None else saved.task
+    options = parse_for_task(
+        TrainOptions,
+        argv,
+        prog=PROG,
+        default=default,
+        start=start,
+        task_of=lambda parsed: parsed.config.task,
+        spelled=lambda argv, started: one_spelling(argv, started.config.algorithm),
+    )
+    task_options = {**({} if saved is None else saved.task_options), **options.task_options}
+    return replace(options, config=options.config.model_copy(update={"task_options": task_options}))
 
 
-def _parse_from(argv: Sequence[str], first: _First, task: str | None) -> TrainOptions:
+def _start(first: _First, task: str | None) -> RunConfig:
     values = start_values(
-        task, first.method, first.preset, robot=first.robot, station=first.station, demos_dir=first.demos_dir
+        task,
+        first.method,
+        first.preset,
+        algorithm=first.algorithm,
+        helper=first.helper,
+        offline=first.offline,
+        robot=first.robot,
+        station=first.station,
+        demos_dir=first.demos_dir,
     )
     # Not validated: the task is still missing, and tyro asks for it.
-    start = RunConfig.model_construct(task=tyro.MISSING, **values)
-    return parse_options(TrainOptions, argv, prog=PROG, default=TrainOptions(config=start))
+    return RunConfig.model_construct(task=tyro.MISSING, **values)
+
+
+def one_spelling(argv: Sequence[str], algorithm: str) -> list[str]:
+    """Return the arguments with `--NAME.FIELD` of the run's algorithm called `--algorithm-options.FIELD`.
+
+    Raises:
+        UsageError: If a setting of another algorithm is given: it would do nothing.
+    """
+    spelled = []
+    for argument in argv:
+        name, dot, field = argument.removeprefix("--").partition(".")
+        if argument.startswith("--") and dot and name in ALGORITHMS and name not in RunConfig.model_fields:
+            if name != algorithm:
+                raise UsageError(f"{argument.split('=')[0]} is a setting of {name}; this run learns with {algorithm}.")
+            argument = f"--algorithm-options.{field}"
+        spelled.append(argument)
+    return spelled
 
 
 def _dry_run(options: TrainOptions, path: Path) -> int:
@@ -95,7 +137,7 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
     if config.robot == "sim":
         raise UsageError("--dry-run is for a robot, with --robot franka; a simulated arm cannot break anything.")
     folder = path.with_name(f"{path.name}-dry-run")
-    from agps_agent.dry_run import dry_run
+    from agps_agent.run.dry_run import dry_run
 
     with json_only_on_stdout(options.json) as show, terminated_like_ctrl_c():
         summary = dry_run(config, folder)
@@ -112,10 +154,11 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
     try:
-        from agps_agent.training import train  # loads torch and the graph
+        from agps_agent.report import write_report
+        from agps_agent.run.training import train  # loads torch and the graph
 
         with ProgressDisplay(max_minutes=config.max_minutes, stream=sys.stdout) as progress:
-            return dict(train(config, directory, progress, resume=resume))
+            return dict(train(config, directory, progress, resume=resume, report=write_report))
     except BaseException as error:
         if not resume:  # whatever it was: a run that had not begun must not stand in the way of the next
             directory.discard()
@@ -152,6 +195,11 @@ def _resumed(config: RunConfig, path: Path) -> RunDirectory:
 def _refuse_another_run(config: RunConfig, saved: RunConfig) -> None:
     """What makes a run what it is cannot change on the way."""
     for name, before, now in sorted(fixed_changes(saved, config)):
+        _refuse_change(name, now, before)
+
+
+def _refuse_change(name: str, now: object, before: object) -> None:
+    if now != before:
         raise UsageError(
             f"--resume: the run was started with {name} = {before}, not {now}; resume with the run's own "
             "configuration, or name another --run-dir."

@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 
 from agps_agent.cli.options import parse_options
-from agps_agent.runs import RunDirectory
+from agps_agent.run.directory import RunDirectory
 from rl.errors import AgpsError, ConfigError
 
 
@@ -28,7 +28,7 @@ class ViewOptions:
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps view`."""
-    from agps_agent.report.recording import contents, recordings_of
+    from agps_agent.run.recording import contents, recordings_of
 
     options = parse_options(ViewOptions, argv, prog="agps view")
     directory = RunDirectory.open(options.run_dir)

@@ -37,7 +37,7 @@ def _python() -> str:
 
 
 def _packages() -> str:
-    from agps_agent.config import installed_versions
+    from agps_agent.run.config import installed_versions
 
     versions = installed_versions()
     missing = [name for name, version in versions.items() if version == "not installed"]
@@ -87,7 +87,7 @@ def _disk(folder: Path) -> str:
 
 
 def _chat_model(url: str) -> str:
-    from agps_agent.build import build_chat_model
+    from agps_agent.run.build import build_chat_model
     from agps_agent.state import AgentSettings
 
     chat = build_chat_model(url, name=None, settings=AgentSettings())

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from rl.calibration.check import doubts, misfits
-from rl.calibration.file import CameraCalibration
 from rl.errors import AgpsError
+from rl.robots.calibration.check import doubts, misfits
 from rl.robots.cameras.base import CameraInfo
+from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.station import CameraConfig, StationConfig
 from rl.tasks.base import Task
 from rl.types import Box, FloatArray

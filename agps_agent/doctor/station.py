@@ -1,6 +1,5 @@
 """Is the robot station fit for a run: arm, gripper, cameras, calibration, workspace. Nothing is told to move."""
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -148,10 +147,10 @@ class StationCheckup:
 
     def _force_at_rest(self) -> str:
         forces = []
-        until_s = time.monotonic() + _REST_S
-        while time.monotonic() < until_s:
+        until_s = self._station.clock.now() + _REST_S
+        while self._station.clock.now() < until_s:
             forces.append(np.asarray(self._arm_state().O_F_ext_hat_K, float)[:3])
-            time.sleep(0.02)
+            self._station.clock.sleep(0.02)
         x, y, z = np.mean(forces, axis=0)
         force_N, limit_N = float(np.linalg.norm([x, y, z])), self._station.arm.resting_force_N
         if force_N > limit_N:
@@ -170,11 +169,11 @@ class StationCheckup:
             raise NotChecked("not checked: the arm is put under control only when all checks above are good")
         del self.__dict__["_robot"]  # an arm talks to one client
         rates = []
-        with FrankaArm(self._station.arm, self._station.workspace) as arm:
+        with FrankaArm(self._station.arm, self._station.workspace, clock=self._station.clock) as arm:
             arm.start()
-            until_s = time.monotonic() + self._hold_s
-            while time.monotonic() < until_s:
-                time.sleep(0.05)
+            until_s = self._station.clock.now() + self._hold_s
+            while self._station.clock.now() < until_s:
+                self._station.clock.sleep(0.05)
                 rates.append(arm.measure().success_rate)
             arm.stop()
         rate = float(np.mean(rates[len(rates) // 4 :]))  # the arm counts from the start: the first readings are low
@@ -236,7 +235,7 @@ class StationCheckup:
             software.camera_client()
         except AgpsError:
             raise NotChecked("not checked: the camera client does not work") from None
-        camera = open_camera(config)
+        camera = open_camera(config, self._station.clock)
         self._open.callback(camera.close)
         self._cameras[config.name] = camera
         found = camera.info
@@ -247,8 +246,8 @@ class StationCheckup:
 
     def _frames(self, config: CameraConfig) -> str:
         camera = self._camera(config)
-        frame = camera.wait_newer(time.monotonic())
-        age_s = time.monotonic() - frame.time_s
+        frame = camera.wait_newer(self._station.clock.now())
+        age_s = self._station.clock.now() - frame.time_s
         if age_s > config.max_age_s:
             raise AgpsError(
                 f"A new frame of {config.name} is {age_s:.2f} s old, the limit is {config.max_age_s:.2f} s; use fewer "

@@ -1,6 +1,7 @@
 """The one gate that every call to a chat model passes: its limits, retries, circuit breaker, caps and counters."""
 
 import asyncio
+import json
 import socket
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from pydantic import BaseModel, ConfigDict, Field
 
+from agps_agent.models.words import words
 from rl.errors import AgpsError
 
 CallReason = Literal[
@@ -22,6 +24,8 @@ CallReason = Literal[
     "server_error",
     "model_error",
     "reply_too_long",
+    "reply_cut",
+    "refused",
     "circuit_open",
     "budget_spent",
 ]
@@ -182,6 +186,8 @@ class CallGate:
         self._counts["model_attempts"] += 1
         try:
             reply = await asyncio.wait_for(model.ainvoke(messages, **options), timeout=deadline - time.monotonic())
+        except CallFailed:
+            raise
         except Exception as error:  # whatever a client library raises: the policy goes on
             raise explain(error, limits.call_timeout_s) from error
         if reply.usage_metadata is not None:
@@ -203,16 +209,36 @@ def explain(error: Exception, timeout_s: float) -> CallFailed:
     """Return why a call failed, whatever the client raised."""
     text = f"{type(error).__name__}: {str(error)[:300]}"
     match error:
+        case openai.LengthFinishReasonError():
+            return CallFailed("reply_cut", "The reply was cut off at the limit of its length.")
+        case openai.ContentFilterFinishReasonError():
+            return CallFailed("refused", "The content filter of the server withheld the reply.")
+        case json.JSONDecodeError():
+            return CallFailed("model_error", f"The server's answer is not JSON: {words(error.doc) or 'it is empty'}.")
         case TimeoutError() | openai.APITimeoutError():
             return CallFailed("timeout", f"The model did not answer within {timeout_s:g} s.")
         case openai.APIConnectionError() | ConnectionError():
             return CallFailed("server_down" if _was_refused(error) else "connection_lost", text)
-        case openai.RateLimitError():
-            return CallFailed("rate_limited", text, retry_after_s=_retry_after_s(error.response.headers))
-        case openai.APIStatusError() if error.status_code >= 500:
-            return CallFailed("server_error", text, retry_after_s=_retry_after_s(error.response.headers))
+        case openai.APIStatusError():
+            return _of_status(error)
         case _:
             return CallFailed("model_error", text)
+
+
+def _of_status(error: openai.APIStatusError) -> CallFailed:
+    """Return why a server refused a request, in its own words."""
+    code, headers = error.status_code, error.response.headers
+    said = words(error.response.text) or error.response.reason_phrase or "no reason given"
+    message = f"The server answers {code}: {said}."
+    if code == 429:
+        return CallFailed("rate_limited", message, retry_after_s=_retry_after_s(headers))
+    if code >= 500:
+        return CallFailed("server_error", message, retry_after_s=_retry_after_s(headers))
+    if code == 413:
+        message += " Lower image.max_side in the model's profile, or raise the limit of the server."
+    if code in (401, 403):
+        message += " Set OPENAI_API_KEY."
+    return CallFailed("model_error", message)
 
 
 def _was_refused(error: BaseException | None) -> bool:

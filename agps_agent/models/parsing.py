@@ -1,5 +1,6 @@
 """From the text of a reply to a validated answer: tolerant of wrapping, strict about content."""
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +14,20 @@ from rl.errors import AgpsError
 from tools.answers import PerceiveAnswer
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
+Broken = tuple[int, str]
+"""Length of what begins like JSON and is none, [characters], and what is wrong with it."""
 
+_THINK = r"[<\[◁]{0}(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning)[>\]▷]"
+_THOUGHT = re.compile(_THINK.format(""), re.IGNORECASE)
+_END_OF_THOUGHT = re.compile(_THINK.format("/"), re.IGNORECASE)
+_BEGINNING = re.compile(r"""\{\s*(?:["'/]|\w+\s*:)|\[\s*\{\s*["'/]""")
+"""How an object or a list of objects begins; `{x}` and `[1]` in prose do not."""
+_STRING = r'"(?:\\.|[^"\\])*(?:"|\Z)'
+_BRACKETS = {
+    '"': re.compile(rf"{_STRING}|[{{}}\[\]]", re.DOTALL),
+    "'": re.compile(rf"{_STRING}|'(?:\\.|[^'\\])*(?:'|\Z)|[{{}}\[\]]", re.DOTALL),
+}
+"""Brackets outside of strings, by the quotes that keys are in."""
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
 MOST_OPENINGS = 200
@@ -22,21 +36,28 @@ MOST_VALUES = 20
 """Values of a reply that are compared with the schema."""
 
 
+ReplyReason = Literal["not_json", "wrong_schema", "reply_cut", "refused"]
+
+
 class ReplyError(AgpsError):
     """A reply that is not the answer that was asked for; the message is sent back to the model."""
 
-    def __init__(self, reason: Literal["not_json", "wrong_schema"], message: str) -> None:
+    def __init__(self, reason: ReplyReason, message: str) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason: ReplyReason = reason
 
 
 def parse_json(text: str) -> Any:
     """Return the JSON value in a reply: bare, in a ``` fence, or inside prose. Thinking is dropped.
 
     Raises:
-        ReplyError: `not_json` if no JSON object or list is found, or one holds NaN or Infinity.
+        ReplyError: `not_json` if no JSON object or list is found, or one holds NaN or Infinity; `reply_cut` if it ends
+            in the middle of a thought.
     """
-    return next(_values(text))
+    broken: list[Broken] = []
+    for value in _values(without_thoughts(text), broken):
+        return value
+    raise _no_json(text, broken)
 
 
 def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
@@ -49,21 +70,41 @@ def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
         answer: Model of the answer.
 
     Raises:
-        ReplyError: `not_json`, or `wrong_schema` with the fields that are wrong in the largest value.
+        ReplyError: `not_json`, `reply_cut`, or `wrong_schema` with the fields that are wrong in the largest value.
     """
+    text = without_thoughts(text)
     closest: tuple[int, ValidationError] | None = None
     points = issubclass(answer, PerceiveAnswer)
     tagged = tags_as_keypoints(text) if points else None
-    for value in islice(_values(text) if tagged is None else [tagged], MOST_VALUES):
+    broken: list[Broken] = []
+    for value in islice(_values(text, broken) if tagged is None else [tagged], MOST_VALUES):
         try:
-            return answer.model_validate(_wrapped(as_keypoints(value) if points else value, answer))
+            return _validated(_wrapped(as_keypoints(value) if points else value, answer), answer)
         except ValidationError as error:
             size = len(str(value))  # a stray [1] in the prose is not what was meant
             if closest is None or size > closest[0]:
                 closest = size, error
-    assert closest is not None  # there is a value, or `_values` raises
+    if closest is None or closest[0] < max((length for length, _ in broken), default=0):
+        raise _no_json(text, broken)
     wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in closest[1].errors()[:5])
     raise ReplyError("wrong_schema", f"The reply does not fit {answer.__name__}: {wrong}.") from closest[1]
+
+
+def _validated(value: Any, answer: type[AnswerT]) -> AnswerT:
+    """Return a value as an answer; keys that nobody asked for are dropped."""
+    try:
+        return answer.model_validate(value)
+    except ValidationError as error:
+        surplus = [entry["loc"] for entry in error.errors() if entry["type"] == "extra_forbidden"]
+        if not surplus:
+            raise
+    value = copy.deepcopy(value)
+    for *path, key in surplus:
+        holder = value
+        for part in path:
+            holder = holder[part]
+        del holder[key]
+    return answer.model_validate(value)
 
 
 def _wrapped(value: Any, answer: type[BaseModel]) -> Any:
@@ -75,15 +116,47 @@ def _wrapped(value: Any, answer: type[BaseModel]) -> Any:
     return value
 
 
-def _values(text: str) -> Iterator[Any]:
-    """Yield the JSON objects and lists in a reply, those in a fence first, none from inside another.
+def without_thoughts(text: str) -> str:
+    """Return a reply without what comes before the end of a thought: some templates leave the opening tag out.
 
     Raises:
-        ReplyError: If there is none, or a number in one is not finite.
+        ReplyError: `reply_cut` if a thought begins and does not end: whatever it drafts is not the answer.
     """
-    text = text.rpartition("</think>")[2]  # some templates leave the opening tag out
+    ends = [match.end() for match in _END_OF_THOUGHT.finditer(text)]
+    rest = text[ends[-1] :] if ends else text
+    if _has_open_thought(rest):
+        raise ReplyError("reply_cut", "The reply ends in the middle of a thought: it was cut off.")
+    return rest
+
+
+def _has_open_thought(text: str) -> bool:
+    """Whether a thought begins in a text, other than as words of its JSON."""
+    start = 0
+    for _ in range(MOST_OPENINGS):
+        tag = _THOUGHT.search(text, start)
+        if tag is None:
+            return False
+        begin = _BEGINNING.search(text, start, tag.start())
+        if begin is None:
+            return True
+        try:
+            _, start = json.JSONDecoder().raw_decode(text, begin.start())
+        except (json.JSONDecodeError, RecursionError):
+            return True
+    return True
+
+
+def _values(text: str, broken: list[Broken]) -> Iterator[Any]:
+    """Yield the JSON objects and lists in a reply, those in a fence first, none from inside another.
+
+    Args:
+        text: The reply, without thoughts.
+        broken: Takes the length of what begins like JSON and is none, and what is wrong with it.
+
+    Raises:
+        ReplyError: If a number is not finite.
+    """
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    found = False
     for part in (*_FENCE.findall(text), text):
         end = 0
         for match in islice(_OPENING.finditer(part), MOST_OPENINGS):
@@ -91,16 +164,44 @@ def _values(text: str) -> Iterator[Any]:
                 continue
             try:
                 value, end = decoder.raw_decode(part, match.start())
-            except json.JSONDecodeError:
+            except json.JSONDecodeError as error:
+                if _BEGINNING.match(part, match.start()):
+                    # What is inside of it was not meant by itself, and a complaint about that would mislead.
+                    end = _closing(part, match.start())
+                    broken.append((end - match.start(), _complaint(error)))
                 continue
             except RecursionError:  # a flood of brackets: each of the next ones would take as long
                 break
-            found = True
             yield value
-    if not found:
-        raise ReplyError(
-            "not_json", f"The reply holds no JSON object: {text.strip()[:80]!r}. Answer with one JSON object only."
-        )
+
+
+def _no_json(text: str, broken: list[Broken]) -> ReplyError:
+    """Return what is wrong with a reply without JSON, or with JSON that is broken."""
+    if broken:
+        return ReplyError("not_json", max(broken)[1])
+    return ReplyError(
+        "not_json", f"The reply holds no JSON object: {text.strip()[:80]!r}. Answer with one JSON object only."
+    )
+
+
+def _closing(text: str, start: int) -> int:
+    """Return where what begins at `start` ends, by its brackets; the end of the text if they do not close."""
+    quote = "'" if re.match(r"[\[{\s]+'", text[start : start + 80]) else '"'
+    depth = 0
+    for match in _BRACKETS[quote].finditer(text, start):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(match[0], 0)
+        if depth == 0 and match[0] in "}]":
+            return match.end()
+    return len(text)
+
+
+def _complaint(error: json.JSONDecodeError) -> str:
+    """Return what is wrong with JSON, and where."""
+    place = error.doc[max(0, error.pos - 30) : error.pos + 10]
+    return (
+        f"The reply's JSON is broken at line {error.lineno} column {error.colno} ({error.msg}), at {place!r}. "
+        "Write valid JSON: double quotes, no comma after the last entry, no comments, every bracket closed."
+    )
 
 
 def _refuse_constant(name: str) -> float:

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 
 from agps_agent.report.figures import BAD, GOOD, GRID, INK, MUTED, POLICY
 from agps_agent.report.html import figure, header, page, picture, section, table, tiles
-from agps_agent.runs import write_atomically
-from rl.reward_classifier.judging import FrameScore, VerdictScore
+from rl.files import write_atomically
+from rl.rewards.classifier.judging import FrameScore, VerdictScore
 
 RELIABILITY, MISTAKES, PAGE = "reliability.png", "mistakes.png", "index.html"
 

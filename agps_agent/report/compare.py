@@ -8,8 +8,10 @@ from statistics import median
 
 from agps_agent.report import figures, html
 from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of
-from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
+from agps_agent.run.directory import Row, RunDirectory
+from agps_agent.run.methods import shown
 from rl.evaluation import wilson_interval
+from rl.files import read_json_object, write_atomically
 
 TABLE_HEAD = (
     "method",
@@ -59,7 +61,7 @@ class RunResult:
     @property
     def group(self) -> str:
         """What it is pooled with."""
-        return f"{self.method.upper()}, {self.demos} demo{'' if self.demos == 1 else 's'}"
+        return f"{shown(self.method)}, {self.demos} demo{'' if self.demos == 1 else 's'}"
 
 
 def read_result(run: RunDirectory) -> RunResult:
@@ -157,7 +159,7 @@ def _row(results: Sequence[RunResult]) -> tuple[str, ...]:
     low, high = wilson_interval(sum(wins), sum(trials)) if trials else (0.0, 1.0)
     first = results[0]
     return (
-        first.method.upper(),
+        shown(first.method),
         str(first.demos),
         ", ".join(str(r.seed) for r in results),
         ", ".join(f"{w}/{n}" for w, n in zip(wins, trials, strict=True)) or "-",

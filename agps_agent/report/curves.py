@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agps_agent.runs import Row
+from agps_agent.run.directory import Row
 
 Axis = Literal["env_steps", "wall_clock_s", "robot_time_s"]
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from agps_agent.report.curves import REWARD_ERRORS, ROLLOUTS_PER_BIN, Axis, Curve, is_unaided, per_ten_rollouts
-from agps_agent.runs import Row
+from agps_agent.run.directory import Row
 from rl.types import FloatArray
 
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e4e8ec"

@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from agps_agent.report.overlay import draw_answer
-from agps_agent.runs import Row, RunDirectory
+from agps_agent.overlay import draw_answer
+from agps_agent.run.directory import Row, RunDirectory
+from rl.types import InterventionEnd
+from tools.describe import describe_end
 
 T = TypeVar("T")
 
@@ -29,6 +31,8 @@ class InterventionView:
     """What woke the agent, in words."""
     effect: str
     """The box or the waypoints, in words."""
+    end: str
+    """How it ended, in words; empty where nobody noted it."""
     cost: str
     """Calls, latency, tokens, in words."""
     from_memory: bool
@@ -75,6 +79,7 @@ def _read(folder: Path, episode: Row | None, camera: str | None) -> Intervention
         failure_mode=str(record.get("failure_mode") or ""),
         trigger=trigger_in_words(_mapping(record.get("trigger"))),
         effect=guidance_in_words(guidance),
+        end=end_in_words(episode or {}, folder.name),
         cost=cost_in_words(cost),
         from_memory=bool(cost.get("memory_hit") or record.get("recalled")),
         image=draw_answer(folder, guidance, camera),
@@ -110,6 +115,18 @@ def guidance_in_words(guidance: Mapping[str, Any]) -> str:
         kinds = ", ".join(f"{count} {motion}" for motion, count in motions.items())
         return f"{len(waypoints)} waypoints ({kinds}) to ({last}) mm"
     return str(guidance.get("message", ""))
+
+
+def end_in_words(episode: Row, name: str) -> str:
+    """Return how an intervention ended by the row of its episode; nothing for a row of before that was noted."""
+    for row in episode.get("interventions") or []:
+        try:
+            end = InterventionEnd(**row)
+            if end.id == name:
+                return f"ended: {describe_end(end)}"
+        except (TypeError, ValueError, AttributeError):  # damaged, or of another version
+            continue
+    return ""
 
 
 def cost_in_words(cost: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from agps_agent.methods import METHODS
 from agps_agent.report import figures, html
 from agps_agent.report.curves import (
     REWARD_ERRORS,
@@ -18,8 +17,10 @@ from agps_agent.report.curves import (
     training_curve,
 )
 from agps_agent.report.interventions import InterventionView, read_interventions, spread
-from agps_agent.runs import Row, RunDirectory, read_json_object, write_atomically
+from agps_agent.run.directory import Row, RunDirectory
+from agps_agent.run.methods import METHODS, shown
 from rl.evaluation import wilson_interval
+from rl.files import read_json_object, write_atomically
 
 FIRST_CARDS = 9
 """Interventions shown at once; the others unfold."""
@@ -62,8 +63,9 @@ def write_report(run: RunDirectory) -> Path:
 
 
 def _helper(config: Mapping[str, Any]) -> str:
-    """Return who helps by the run's method; the agent where the method is unknown."""
-    return next((plan.helper for name, plan in METHODS.items() if name == config.get("method")), "agent")
+    """Return who helps; in runs of earlier versions their method says it, and the agent where that is unknown."""
+    early = next((plan.helper for name, plan in METHODS.items() if name == config.get("method")), "agent")
+    return str(config.get("helper", early))
 
 
 def _method(config: Mapping[str, Any]) -> str:
@@ -71,7 +73,7 @@ def _method(config: Mapping[str, Any]) -> str:
     is_real = config.get("robot", "sim") != "sim"
     human = f" (human with {config.get('teleop')})" if is_real else " (simulated human)"
     who = {"agent": f" ({config.get('vlm', '?')} agent)", "human": human}.get(_helper(config), "")
-    return f"{method.upper()}{who}" + (f" on {config['robot']}" if is_real else "")
+    return f"{shown(method)}{who}" + (f" on {config['robot']}" if is_real else "")
 
 
 def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row], questions: int) -> str:
@@ -229,7 +231,7 @@ def _card(view: InterventionView) -> str:
         success = bool(view.episode.get("success"))
         badges.append(html.badge("succeeded" if success else "failed", "success" if success else "failure"))
         where += f" · rollout {view.episode.get('episode', '?')}"
-    lines = [view.failure_mode, view.reason, view.effect]
+    lines = [view.failure_mode, view.reason, view.effect, view.end]
     facts = " · ".join(fact for fact in (view.trigger, view.cost) if fact)
     return (
         f'<div class="card">{image}<div class="body"><span class="where">{escape(where)}</span>{" ".join(badges)}'

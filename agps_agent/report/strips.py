@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rl.tasks.demos import read_episode
+from rl.demonstrations import read_episode
 
 FRAMES = 8
 """Frames per strip, evenly spaced, first and last included."""

@@ -16,12 +16,14 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakSet
 
+import requests
 from langchain_core.tracers import LangChainTracer
 from langsmith import Client
-from langsmith.utils import get_tracer_project, tracing_is_enabled
+from langsmith.utils import get_api_url, get_tracer_project, tracing_is_enabled
 
 from agps_agent.tracing.images import image_name
 from rl.errors import ConfigError
+from tools.proxies import proxy_for
 
 _log = logging.getLogger(__name__)
 _sending: "WeakSet[threading.Thread]" = WeakSet()
@@ -85,15 +87,20 @@ def tracers() -> list[LangChainTracer]:
     """Return the callback that reports a run, or nothing when tracing is off.
 
     Raises:
-        ConfigError: If `AGPS_TRACE_IMAGES` has a value that it cannot have.
+        ConfigError: If `AGPS_TRACE_IMAGES` has a value that it cannot have, or as `open_client`.
     """
     return [LangChainTracer(client=_client())] if tracing_is_enabled() else []
 
 
-def report_outcome(trace_id: UUID, *, success: bool) -> None:
+def report_outcome(trace_id: UUID, *, success: bool, ended: str | None = None) -> None:
     """Say how the episode of a traced question ended; nothing when tracing is off.
 
     Returns at once: the SDK asks the server about itself and the project before it queues feedback, and it may be slow.
+
+    Args:
+        trace_id: Of the question.
+        success: Whether the episode succeeded.
+        ended: How the intervention ended, in words; None where there was none.
     """
     if not tracing_is_enabled():
         return
@@ -101,7 +108,12 @@ def report_outcome(trace_id: UUID, *, success: bool) -> None:
     def send() -> None:
         try:
             _client().create_feedback(
-                trace_id=trace_id, run_id=trace_id, session_id=_project_id(), key=OUTCOME, score=int(success)
+                trace_id=trace_id,
+                run_id=trace_id,
+                session_id=_project_id(),
+                key=OUTCOME,
+                score=int(success),
+                comment=ended,
             )
         except Exception as error:  # whatever the SDK raises: a trace is not worth a run
             _log.warning("The outcome of trace %s was not reported (%s).", trace_id, error)
@@ -119,9 +131,29 @@ def flush() -> None:
         _client().flush()
 
 
+def open_client(hide_inputs: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Client:
+    """Return a LangSmith client; it goes through the proxy that is meant for its server, or through none.
+
+    Args:
+        hide_inputs: What of a run's inputs is reported; None: all.
+
+    Raises:
+        ConfigError: If `LANGSMITH_ENDPOINT` is no URL, or the client cannot use the proxy.
+    """
+    endpoint = get_api_url(None)
+    if not endpoint.startswith(("http://", "https://")):
+        raise ConfigError(f"LANGSMITH_ENDPOINT is {endpoint!r}; give a URL such as http://127.0.0.1:8765, or unset it.")
+    session = requests.Session()
+    session.trust_env = False  # or every proxy that the environment names would count, for this machine too
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    if proxy := proxy_for(endpoint, socks_package="socks"):
+        session.proxies = {"http": proxy, "https": proxy}
+    return Client(session=session, hide_inputs=hide_inputs)
+
+
 @lru_cache(maxsize=1)
 def _client() -> Client:
-    return Client(hide_inputs=ImageFilter(os.environ.get(IMAGES_VARIABLE, "once")))
+    return open_client(ImageFilter(os.environ.get(IMAGES_VARIABLE, "once")))
 
 
 @lru_cache(maxsize=1)

@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from agps_agent.runs import write_atomically
 from agps_agent.tracing.store import TraceStore
+from rl.files import write_atomically
 
 
 def write_trace_report(store: TraceStore, path: Path, *, newest: int) -> int:

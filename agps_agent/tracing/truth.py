@@ -1,17 +1,41 @@
 """What the simulator knew when a question was asked: kept beside the question, never shown to the agent."""
 
 import json
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from rl.types import FloatArray
+from tools.scene import Scene
 
 _FILE = "truth.json"
+Truth = Mapping[str, FloatArray]
+"""Named points in the base frame, each (3,), [m]; none for a real robot."""
 
 
-def save_truth(folder: Path, truth: Mapping[str, FloatArray]) -> None:
+class Truths:
+    """What was true when each scene was captured, as long as somebody holds the scene: most are never asked about."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, Truth] = {}
+
+    def note(self, scene: Scene, truth: Truth) -> None:
+        """Keep what was true at a scene."""
+        key = id(scene)  # scenes hold arrays and cannot be keys
+        self._of[key] = truth
+        weakref.finalize(scene, self._of.pop, key, None)
+
+    def of(self, scene: Scene) -> Truth:
+        """Return what was noted at a scene."""
+        return self._of.get(id(scene), {})
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+
+def save_truth(folder: Path, truth: Truth) -> None:
     """Write named points, base frame, (3,), [m], into the folder of a question; nothing when there are none."""
     if truth:
         points = {name: [round(float(value), 6) for value in point] for name, point in truth.items()}

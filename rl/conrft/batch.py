@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rl.drq.batch import Batch
+from rl.pixels.batch import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ def calql_loss(
     *,
     weight: float,
     temperature: float = 1.0,
+    metrics: dict[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Return the critics' loss: squared TD error + alpha * conservative gap, mean over B and summed over members.
 
@@ -52,6 +53,9 @@ def calql_loss(
         returns: Monte-Carlo returns of those states. Shape (M,).
         weight: alpha.
         temperature: Of the soft maximum.
+        metrics: Where the gap and the share of values that the bound lifted are noted, if anywhere.
     """
-    gap, _ = conservative_gap(q_sampled, q_data[:, : q_sampled.shape[1]], returns, temperature)
+    gap, bound_rate = conservative_gap(q_sampled, q_data[:, : q_sampled.shape[1]], returns, temperature)
+    if metrics is not None:
+        metrics |= {"conservative_gap": gap.detach().mean(), "bound_rate": bound_rate.detach()}
     return td_loss(q_data, target) + weight * gap.mean(1).sum()

@@ -4,15 +4,16 @@ ConRFT (arXiv:2502.05450) fine-tunes a vision-language-action model on one GPU b
 because a small encoder learns from pixels on a processor, and says so.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from rl.algorithm import check_at_least_one
-from rl.conrft.consistency import NoiseScales
-from rl.drq.config import Gripper, PixelConfig
+from annotated_types import Interval, Le
+
+from rl.bounds import NotNegative, Positive, check_bounds
+from rl.changes import changed
+from rl.config import check_at_least_one
 from rl.errors import ConfigError
-from rl.ranges import Range, above, at_least, check_ranges
+from rl.pixels.config import Gripper, PixelConfig
 
 Stage = Literal["pretrain", "online"]
 
@@ -21,16 +22,41 @@ Stage = Literal["pretrain", "online"]
 class StageConfig:
     """Weights of the losses in one of the two stages."""
 
-    bc_weight: float
+    bc_weight: NotNegative
     """beta: weight of the reconstruction of stored actions."""
-    q_weight: float
+    q_weight: NotNegative
     """eta: weight of the mean value of the policy's actions."""
-    conservative_weight: float
+    conservative_weight: NotNegative
     """alpha: weight of Cal-QL's conservative gap; 0 for plain TD."""
 
     def __post_init__(self) -> None:
         """Refuse weights below 0."""
-        check_ranges(self, bc_weight=at_least(0), q_weight=at_least(0), conservative_weight=at_least(0))
+        check_bounds(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseScales:
+    """Sizes of noise that the policy learns to remove; the defaults are ConRFT's, from EDM (arXiv:2206.00364)."""
+
+    sigma_min: float = 0.002
+    """Smallest noise, at which the policy returns its input."""
+    sigma_max: float = 80.0
+    """Largest noise, from which actions are drawn."""
+    rho: Positive = 7.0
+    """How strongly the scales crowd at the small end."""
+    count: Annotated[int, Interval(ge=2, le=10_000)] = 40
+    """Number of scales."""
+    sigma_data: Positive = 0.5
+    """Standard deviation that actions are assumed to have."""
+
+    def __post_init__(self) -> None:
+        """Refuse scales that are not in order."""
+        check_bounds(self)
+        if not 0.0 < self.sigma_min < self.sigma_max or self.count < 2:
+            raise ConfigError(
+                f"Noise from {self.sigma_min} to {self.sigma_max} in {self.count} scales is no schedule; "
+                "ask for 0 < sigma_min < sigma_max and at least 2 scales."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +79,11 @@ class ConRFTConfig(PixelConfig):
     )
     """Stage 2, online. Paper: beta 0.5, eta 1; its code: beta 0.1."""
 
-    sampled_actions: int = 10
+    sampled_actions: Annotated[int, Le(10_000)] = 10
     """Cal-QL: random actions per state, and as many of the policy here, and in the next state (ConRFT)."""
-    conservative_temperature: float = 1.0
+    conservative_temperature: Positive = 1.0
     """Cal-QL: temperature of the soft maximum (ConRFT)."""
-    conservative_states: int = 32
+    conservative_states: Annotated[int, Le(65_536)] = 32
     """Cal-QL: states of a batch whose actions are sampled. ConRFT: all, which would double an update's time on a
     processor core; these take a quarter of it."""
     encoder_clones: bool = True
@@ -65,28 +91,21 @@ class ConRFTConfig(PixelConfig):
     reconstruct: Literal["all", "demo"] = "demo"
     """Actions that the policy reconstructs: the demonstrations', successful guidance included, or the whole batch's
     (ConRFT), which ties it to its own failures. Learning to reach from pictures: 0.89 against 0.71 (one seed)."""
-    exploration_noise: float = 0.1
+    exploration_noise: NotNegative = 0.1
     """Standard deviation added to each component of a collected action. ConRFT: 0. Reconstruction teaches the mean
     action at the largest noise, so that samples hardly vary: after demonstrations that dawdle, stage 2 learned nothing
     in 1,200 steps of a small task (0.58); with 0.2 it reached 0.83, with 0.4 0.90."""
     noise_scales: NoiseScales = NoiseScales()
     """Of the consistency policy."""
     gripper: Gripper = "continuous"
-    """Last of seven action components, as ConRFT; `discrete` for HIL-SERL's critic of its own. On the towel they end
-    alike: 49, 48, 44 and 48, 49, 45 successes of 50."""
+    """The gripper command as one more component, as ConRFT; `discrete` for HIL-SERL's critic of its own. On the towel
+    they end alike: 49, 48, 44 and 48, 49, 45 successes of 50."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         super().__post_init__()
         for name in ("sampled_actions", "conservative_states"):
             check_at_least_one(name, getattr(self, name))
-        check_ranges(
-            self,
-            sampled_actions=Range(1, 10_000),
-            conservative_states=Range(1, 65_536),
-            exploration_noise=at_least(0),
-            conservative_temperature=above(0),
-        )
 
     @classmethod
     def of(cls, **changes: Any) -> "ConRFTConfig":
@@ -95,14 +114,4 @@ class ConRFTConfig(PixelConfig):
         Raises:
             ConfigError: If a field is unknown.
         """
-        default = cls()
-        known = {f.name for f in fields(cls)}
-        if unknown := set(changes) - known:
-            raise ConfigError(f"ConRFT has no setting {', '.join(sorted(unknown))}.")
-        for name in ("pretrain", "online", "noise_scales"):
-            if isinstance(changes.get(name), Mapping):
-                present = getattr(default, name)
-                if unknown := set(changes[name]) - {f.name for f in fields(present)}:
-                    raise ConfigError(f"{name} has no setting {', '.join(sorted(unknown))}.")
-                changes[name] = replace(present, **changes[name])
-        return replace(default, **changes)
+        return changed(cls(), changes)

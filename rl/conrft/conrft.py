@@ -1,6 +1,6 @@
 """ConRFT as a Stable-Baselines3 algorithm: offline on demonstrations, then online beside a supervisor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,19 +9,18 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
+from rl.algorithm import PretrainCallback
 from rl.buffers import IntArray
 from rl.conrft.backbone import Backbone, EmbeddingCache, Frozen
 from rl.conrft.batch import ConRFTBatch
-from rl.conrft.calql import conservative_gap, td_loss
+from rl.conrft.calql import calql_loss, td_loss
 from rl.conrft.config import ConRFTConfig, Stage, StageConfig
 from rl.conrft.consistency import reconstruction_loss
 from rl.conrft.policies import ConRFTPolicy
-from rl.drq.batch import Batch
-from rl.drq.pixels import PixelAlgorithm
 from rl.errors import ConfigError
-
-PretrainCallback = Callable[[int, Mapping[str, float]], bool]
-"""Told the number of updates so far and the newest losses; returns whether to go on."""
+from rl.finite import check_loss
+from rl.pixels.algorithm import PixelAlgorithm
+from rl.pixels.batch import Batch
 
 
 class ConRFT(PixelAlgorithm):
@@ -40,6 +39,8 @@ class ConRFT(PixelAlgorithm):
 
     name: ClassVar[str] = "conrft"
     config_class = ConRFTConfig
+    pretrains: ClassVar[bool] = True
+    needs_demonstrations: ClassVar[bool] = True
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": ConRFTPolicy}
     counters: ClassVar[tuple[str, ...]] = (*PixelAlgorithm.counters, "stage", "pretrain_updates")
     policy: ConRFTPolicy
@@ -118,6 +119,11 @@ class ConRFT(PixelAlgorithm):
         """Weight of imitating stored actions, in the actor's loss and the gripper's."""
         return self.stage_config.bc_weight
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether stage 2 has begun."""
+        return self.stage == "online"
+
     def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:
         """Stage 1: learn from the demonstrations alone, until `updates` have been done in all.
 
@@ -136,6 +142,7 @@ class ConRFT(PixelAlgorithm):
             self.pretrain_updates += 1
             if callback is not None and not callback(self.pretrain_updates, self.train_metrics):
                 break
+        self.check_weights()
 
     def learn(
         self,
@@ -201,12 +208,15 @@ class ConRFT(PixelAlgorithm):
         observed = self._observed(features if self.config.encoder_clones else features.detach(), drawn)
         critic_loss = self.critic_loss(features, observed.detach(), drawn, metrics)
         cloning_loss = self.cloning_loss(observed, drawn, metrics)
+        for name, loss in (("critic's", critic_loss), ("cloning", cloning_loss)):
+            check_loss(name, loss, update=self._n_updates + 1)
 
         self.critic_optimizer.zero_grad()
         self.actor_optimizer.zero_grad()
         torch.autograd.backward(critic_loss + weights.bc_weight * cloning_loss)
         if weights.q_weight > 0.0:
             value = self.policy_value(features.detach(), drawn, metrics)
+            check_loss("actor's", value, update=self._n_updates + 1)
             torch.autograd.backward(-weights.q_weight * value, inputs=list(policy.actor.parameters()))
         self.critic_optimizer.step()
         self.actor_optimizer.step()
@@ -224,21 +234,26 @@ class ConRFT(PixelAlgorithm):
             next_observed = self._next_observed(next_features, drawn)
             target = self.target(next_features, next_observed, drawn)
         q = policy.critic(features, batch.states, batch.actions[:, : policy.actor_size])
-        loss = td_loss(q, target)
+        metrics |= {"td_loss": td_loss(q.detach(), target), "q_mean": q.detach().mean(), "target_mean": target.mean()}
+        gripper_loss = features.new_zeros(())
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)
-            loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
-        metrics |= {"td_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}
+            gripper_loss = self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
         if weight == 0.0:
-            return loss
+            return td_loss(q, target) + gripper_loss
         some = slice(0, self.config.conservative_states)
         candidates = self.sampled_actions(observed[some], next_observed[some])
         q_sampled = policy.critic.values(features[some], batch.states[some], candidates, self.precision)
-        gap, bound_rate = conservative_gap(
-            q_sampled, q[:, some], drawn.returns[some], self.config.conservative_temperature
+        loss = calql_loss(
+            q,
+            target,
+            q_sampled,
+            drawn.returns[some],
+            weight=weight,
+            temperature=self.config.conservative_temperature,
+            metrics=metrics,
         )
-        metrics |= {"conservative_gap": gap.detach().mean(), "bound_rate": bound_rate.detach()}
-        return loss + weight * gap.mean(1).sum()
+        return loss + gripper_loss
 
     def target(self, next_features: torch.Tensor, next_observed: torch.Tensor, drawn: ConRFTBatch) -> torch.Tensor:
         """Return y = R + discount * min_i Q_target,i(s', a'), a' a single-step sample in s'. Shape (B,)."""

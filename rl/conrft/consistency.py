@@ -5,41 +5,14 @@ noise of any size sigma back to the action, and acting is f(sigma_max * noise, s
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from rl.errors import ConfigError
-from rl.ranges import Range, above, check_ranges
+from rl.conrft.config import NoiseScales
 
 TIME_FREQUENCIES = 8
 """Sines and cosines of log sigma, as many of each. ConRFT: an embedding of 16."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseScales:
-    """Sizes of noise that the policy learns to remove; the defaults are ConRFT's, from EDM (arXiv:2206.00364)."""
-
-    sigma_min: float = 0.002
-    """Smallest noise, at which the policy returns its input."""
-    sigma_max: float = 80.0
-    """Largest noise, from which actions are drawn."""
-    rho: float = 7.0
-    """How strongly the scales crowd at the small end."""
-    count: int = 40
-    """Number of scales."""
-    sigma_data: float = 0.5
-    """Standard deviation that actions are assumed to have."""
-
-    def __post_init__(self) -> None:
-        """Refuse scales that are not in order."""
-        check_ranges(self, rho=above(0), count=Range(2, 10_000), sigma_data=above(0))
-        if not 0.0 < self.sigma_min < self.sigma_max or self.count < 2:
-            raise ConfigError(
-                f"Noise from {self.sigma_min} to {self.sigma_max} in {self.count} scales is no schedule; "
-                "ask for 0 < sigma_min < sigma_max and at least 2 scales."
-            )
 
 
 def karras_sigmas(scales: NoiseScales) -> torch.Tensor:

@@ -7,11 +7,12 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from rl.buffers import STATE
 from rl.conrft.backbone import Frozen
 from rl.conrft.config import ConRFTConfig
 from rl.conrft.consistency import ConsistencyHead
-from rl.drq.policies import Critics, EnsembleLinear, PixelPolicy, averaged_copy
+from rl.episodes import STATE
+from rl.pixels.ensemble import Critics, EnsembleLinear
+from rl.pixels.policy import PixelPolicy, averaged_copy
 
 EMBEDDINGS = "embeddings"
 
@@ -77,11 +78,12 @@ class ConRFTPolicy(PixelPolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule | None = None,
         config: ConRFTConfig | None = None,
+        has_gripper: bool = False,
         frozen: Frozen | None = None,
         use_sde: bool = False,
     ) -> None:
         config = config or ConRFTConfig()
-        super().__init__(observation_space, action_space, config)
+        super().__init__(observation_space, action_space, config, has_gripper=has_gripper)
         self.frozen = frozen
         read = self.features_size if frozen is None else frozen.backbone.feature_size
         self.actor = ConsistencyActor(read, self.state_size, self.actor_size, config, adapt=frozen is not None)

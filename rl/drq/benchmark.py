@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from rl.buffers import STATE
 from rl.drq.config import DrQConfig
 from rl.drq.drq import DrQ
-from rl.learner import keep_freed_memory
+from rl.episodes import STATE
+from rl.process import keep_freed_memory
 
 
 def bench_update(

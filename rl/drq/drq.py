@@ -9,18 +9,19 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional as F
 
-from rl.buffers import STATE
-from rl.drq.batch import Batch
 from rl.drq.config import DrQConfig
-from rl.drq.pixels import PixelAlgorithm
 from rl.drq.policies import DrQPolicy, squashed_sample
+from rl.episodes import STATE
+from rl.finite import check_loss
+from rl.pixels.algorithm import PixelAlgorithm
+from rl.pixels.batch import Batch
 
 
 class DrQ(PixelAlgorithm):
     """Data-regularised Q-learning (arXiv:2004.13649) on demonstrations and online data (RLPD, arXiv:2302.02948).
 
-    Seven action components are a delta pose and a gripper command, which by default has a critic of its own (HIL-SERL,
-    `rl.drq.gripper`). Used like any Stable-Baselines3 algorithm::
+    A gripper command, where the environment says that it has one, has by default a critic of its own (HIL-SERL,
+    `rl.pixels.gripper`). Used like any Stable-Baselines3 algorithm::
 
         model = DrQ("MultiInputPolicy", env, config=DrQConfig.preset("tuned"), seed=0)
         model.add_demonstrations(episodes)
@@ -33,6 +34,11 @@ class DrQ(PixelAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": DrQPolicy}
     policy: DrQPolicy
     config: DrQConfig
+    log_ent_coef: torch.Tensor
+    """Logarithm of the temperature. Shape (1,)."""
+    ent_coef_optimizer: torch.optim.Optimizer
+    target_entropy: float
+    """What the temperature steers the entropy of actions to, [nat]."""
 
     @property
     def cloning_weight(self) -> float:
@@ -111,6 +117,7 @@ class DrQ(PixelAlgorithm):
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)
             loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
+        check_loss("critic's", loss, update=self._n_updates + 1)
         self.critic_optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.critic_optimizer.step()
@@ -131,6 +138,7 @@ class DrQ(PixelAlgorithm):
             cloning_loss = F.mse_loss(torch.tanh(mean[demos]), batch.actions[demos, : self.policy.actor_size])
             loss = loss + self.config.bc_weight * cloning_loss
             metrics["cloning_loss"] = cloning_loss.detach()
+        check_loss("actor's", loss, update=self._n_updates)
         self.actor_optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=list(self.policy.actor.parameters()))  # no gradient for the critics
         self.actor_optimizer.step()

@@ -1,18 +1,18 @@
-"""Gymnasium environments; importing this registers them as `agps/<Task>-v0`."""
+"""Gymnasium environments; importing this registers each task as `agps/<Task>-v0`, and imports none."""
 
 import gymnasium
 
 from rl.envs.classified import ClassifierReward
 from rl.envs.factory import make_env
 from rl.envs.manipulation import EnvSnapshot, ManipulationEnv
-from rl.tasks import TASK_NAMES
+from rl.tasks.registry import gym_ids
 
 __all__ = ["ClassifierReward", "EnvSnapshot", "ManipulationEnv", "make_env"]
 
 # Without wrappers: the environment counts its own horizon, and `gymnasium.make` returns it with all its methods.
-for _name in TASK_NAMES:
+for _id, _name in gym_ids():
     gymnasium.register(
-        f"agps/{_name.title().replace('_', '')}-v0",
+        _id,
         entry_point="rl.envs.factory:make_env",
         kwargs={"task": _name},
         disable_env_checker=True,

@@ -7,6 +7,7 @@ import numpy as np
 
 from rl.envs.factory import make_env
 from rl.robots.mujoco import MujocoBackend
+from rl.rollout import run_steps
 
 
 def bench_env(task: str, *, image_size: int = 128, steps: int = 300, seed: int = 0) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def bench_env(task: str, *, image_size: int = 128, steps: int = 300, seed: int =
     Rates are per second of CPU time of the whole process, software rendering threads included: one core's work.
 
     Args:
-        task: One of `rl.tasks.TASK_NAMES`.
+        task: As in `make_env`.
         image_size: Side of the policy images, [px].
         steps: Control steps to time, random actions.
         seed: Seed of starts and actions.
@@ -25,21 +26,18 @@ def bench_env(task: str, *, image_size: int = 128, steps: int = 300, seed: int =
     assert isinstance(backend, MujocoBackend)
     try:
         env.action_space.seed(seed)
-        env.reset(seed=seed)
-        env.step(env.action_space.sample())
+        moments = run_steps(env, lambda _: env.action_space.sample(), steps=steps + 1, seed=seed)
+        next(moments), next(moments)  # the first reset and the first step are slow
         env.capture()
         env_s = render_s = 0.0
-        started = time.perf_counter()
-        for _ in range(steps):
-            action = env.action_space.sample()
-            t0 = time.process_time()
-            _, _, terminated, truncated, _ = env.step(action)
-            if terminated or truncated:
-                env.reset()
+        started, t0 = time.perf_counter(), time.process_time()
+        for moment in moments:
+            if moment.step == 0:  # a reset is part of the step that ended the episode before
+                continue
             t1 = time.process_time()
             backend.policy_rgbd(image_size, depth=True)
-            env_s += t1 - t0
-            render_s += time.process_time() - t1
+            t2 = time.process_time()
+            env_s, render_s, t0 = env_s + t1 - t0, render_s + t2 - t1, t2
         wall_s = time.perf_counter() - started
         rgb_s = _cpu_seconds(lambda: backend.policy_rgbd(image_size, depth=False), repeats=max(steps // 5, 5))
         capture_s = _cpu_seconds(env.capture, repeats=5)

@@ -7,7 +7,8 @@ from rl.envs.manipulation import ManipulationEnv, Reference
 from rl.robots.base import Backend
 from rl.robots.fake import FakeBackend
 from rl.robots.mujoco import MujocoBackend
-from rl.tasks import Task, get_task
+from rl.tasks.base import Task, simulated
+from rl.tasks.registry import get_task
 
 
 def make_env(
@@ -23,7 +24,7 @@ def make_env(
     """Return a task on a simulated arm.
 
     Args:
-        task: One of `rl.tasks.TASK_NAMES`, or a task.
+        task: Registered name, `package.module:Name`, `./file.py:Name`, or a task.
         image_size: Side of the policy images, [px].
         robot: Physics, or an arm that obeys at once.
         reference: Pose that actions are added to.
@@ -32,8 +33,10 @@ def make_env(
         **task_overrides: Fields of the task to change.
 
     Raises:
-        ConfigError: If there is no such task or field.
+        ConfigError: If there is no such task or field, or it has no scene for `mujoco`.
     """
     config = get_task(task, **task_overrides) if isinstance(task, str) else replace(task, **task_overrides)
-    backend: Backend = FakeBackend(config) if robot == "fake" else MujocoBackend(config, timestep_s=timestep_s)
+    backend: Backend = (
+        FakeBackend(config) if robot == "fake" else MujocoBackend(simulated(config), timestep_s=timestep_s)
+    )
     return ManipulationEnv(config, backend, image_size=image_size, reference=reference, render_mode=render_mode)

@@ -12,8 +12,9 @@ from rl.errors import ConfigError
 from rl.guard import GuardLimits, guard_target
 from rl.robots.base import CONTROL_RATE_HZ, Backend
 from rl.tasks.base import Task
+from rl.tasks.expert import make_expert
 from rl.transforms import apply_delta, matrix_to_rotvec, pose_difference
-from rl.types import Box, FloatArray, Observation, RGBDFrame, RobotState
+from rl.types import Box, Expert, FloatArray, Observation, RGBDFrame, RobotState
 
 Reference = Literal["commanded", "measured"]
 
@@ -85,7 +86,11 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
             render_mode: `rgb_array` or None.
             limits: Of each control step; the task's if None.
         """
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": int(CONTROL_RATE_HZ)}
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": int(CONTROL_RATE_HZ),
+            "gripper": task.has_gripper,  # what an algorithm asks before it treats the last component as a command
+        }
         self.task = task
         self.image_size = image_size
         self.reference: Reference = reference
@@ -187,6 +192,19 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         """Return full-resolution RGB-D of the named agent cameras, of all if None; the default one is the first."""
         return self._backend.capture(cameras)
 
+    def expert(self) -> Expert:
+        """Return the task's scripted expert.
+
+        Raises:
+            ConfigError: If it has none, or nobody tells it here where things are.
+        """
+        if not self.knows_truth:
+            raise ConfigError(
+                f"The scripted expert of {self.task.name} must know where things are, and a real table tells nobody; "
+                "use a simulation or an emulated station, or somebody with a device in the hand."
+            )
+        return make_expert(self.task)
+
     def truth(self) -> Mapping[str, FloatArray]:
         """Return named points that only a simulator knows, base frame, (3,), [m]: for experts, tests and benchmarks."""
         return self._backend.truth()
@@ -230,7 +248,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
             raise ConfigError("No episode has begun; call reset() first.")
 
     def _gripper_command(self, action: FloatArray) -> float:
-        if self.task.actions == 6 or not abs(action[6]) > 0.5:  # not a number keeps too
+        if not self.task.has_gripper or not abs(action[6]) > 0.5:  # not a number keeps too
             return self._opening
         return 1.0 if action[6] > 0.0 else 0.0
 

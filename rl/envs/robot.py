@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Protocol
@@ -13,14 +12,14 @@ import numpy.typing as npt
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits
-from rl.robots.base import CONTROL_RATE_HZ, Backend
+from rl.robots.base import Backend
+from rl.robots.clock import REAL_TIME, Clock
 from rl.tasks.base import Task
-from rl.types import Box, Observation, RGBDFrame
+from rl.types import CONTROL_PERIOD_S, Box, Observation, RGBDFrame
 
 _log = logging.getLogger(__name__)
 
-PERIOD_S = 1.0 / CONTROL_RATE_HZ
-LATE_S = 1.2 * PERIOD_S
+LATE_S = 1.2 * CONTROL_PERIOD_S
 """A control step that comes later than this after the one before it is a late tick, [s]."""
 RESET_ATTEMPTS = 2
 """Times that an episode is begun before the arm counts as broken; the backend bounds recoveries per hour besides."""
@@ -59,15 +58,16 @@ class Keys(Protocol):
 
 
 class Ticks:
-    """When control steps were sent, one after the other."""
+    """When control steps were sent, one after the other, by the station's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = REAL_TIME) -> None:
+        self._clock = clock
         self._last_s: float | None = None
         self._intervals_s: list[float] = []
 
     def __call__(self) -> None:
         """Note that a control step is sent now."""
-        now_s = time.monotonic()
+        now_s = self._clock.now()
         if self._last_s is not None:
             self._intervals_s.append(now_s - self._last_s)
         self._last_s = now_s
@@ -78,8 +78,8 @@ class Ticks:
 
     def metrics(self) -> dict[str, float]:
         """Return milliseconds from one control step to the next, and how many were late."""
-        intervals_ms = 1e3 * np.array(self._intervals_s or [PERIOD_S])
-        jitter_ms = np.abs(intervals_ms - 1e3 * PERIOD_S)
+        intervals_ms = 1e3 * np.array(self._intervals_s or [CONTROL_PERIOD_S])
+        jitter_ms = np.abs(intervals_ms - 1e3 * CONTROL_PERIOD_S)
         return {
             "ticks": float(len(self._intervals_s)),
             "tick_p50_ms": float(np.percentile(intervals_ms, 50)),
@@ -115,6 +115,7 @@ class RobotEnv(ManipulationEnv):
         keys: Keys | None = None,
         figures: Callable[[], Mapping[str, float]] = dict,
         settle_s: float = 1.5,
+        clock: Clock = REAL_TIME,
     ) -> None:
         """Put a task on a real arm; nothing moves before `reset`.
 
@@ -127,16 +128,18 @@ class RobotEnv(ManipulationEnv):
             keys: Where an operator's keys come from.
             figures: What else `metrics` reports, e.g. of the cameras.
             settle_s: Time that an arm gets to come to rest before it is recovered, [s].
+            clock: The station's.
         """
         super().__init__(task, backend, image_size=image_size, limits=limits)
         self.robot_backend = backend
         self.broken: HardwareFault | None = None
         """The fault that the arm was not recovered from."""
-        self.ticks = Ticks()
+        self.ticks = Ticks(clock)
         self.keys = keys
         self._knows_truth = knows_truth
         self._figures = figures
         self._settle_s = settle_s
+        self._clock = clock
         self._counts: Counter[str] = Counter()
         self._fault: HardwareFault | None = None
         """What ended the last episode and is still to be recovered from."""
@@ -257,7 +260,7 @@ class RobotEnv(ManipulationEnv):
 
     def _recover(self) -> None:
         if self._fault is not None:
-            time.sleep(self._settle_s)
+            self._clock.sleep(self._settle_s)
             self.robot_backend.recover()
             self._counts["recoveries"] += 1
             self._fault = None

@@ -5,10 +5,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rl.types import CONTROL_RATE_HZ as CONTROL_RATE_HZ
 from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
 
-CONTROL_RATE_HZ = 10.0
-"""Rate at which targets are commanded."""
 CLOSED_BELOW = 0.5
 """Opening below which fingers hold what is between them."""
 

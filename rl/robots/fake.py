@@ -7,7 +7,7 @@ import numpy as np
 
 from rl.robots.base import CLOSED_BELOW, CONTROL_RATE_HZ
 from rl.robots.rendering import intrinsics
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask, Task
 from rl.transforms import pose, pose_difference
 from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
 
@@ -15,8 +15,9 @@ from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
 class FakeBackend:
     """A deterministic kinematic `Backend`: the TCP is where it was commanded, nothing pushes back.
 
-    The scene is the task's nominal one reduced to a few points; images are one colour that depends on the position.
-    Points that the task's fingers can hold follow them, and fall back to their height when they are let go.
+    The scene is the task's nominal one reduced to a few points, none for a task without a scene; images are one colour
+    that depends on the position. Points that the task's fingers can hold follow them, and fall back to their height
+    when they are let go.
     """
 
     def __init__(self, task: Task) -> None:
@@ -25,18 +26,21 @@ class FakeBackend:
         self._T = task.home
         self._twist: FloatArray = np.zeros(6)
         self._opening = task.gripper_opening
-        scene = task.scene_mjcf()
-        self._grasp = scene.grasp
-        self._loose = {n for n, body in scene.truth_bodies.items() if scene.grasp and body in scene.grasp.bodies}
+        scene = task.scene_mjcf() if isinstance(task, SimulatedTask) else None
+        self._grasp = None if scene is None else scene.grasp
+        bodies = {} if scene is None else scene.truth_bodies
+        self._loose = {name for name, body in bodies.items() if self._grasp and body in self._grasp.bodies}
         """Points that can be held."""
-        self._points = dict(task.landmarks)
-        self._held: dict[str, FloatArray] = dict(task.held_points)
+        self._landmarks, held = (task.landmarks, task.held_points) if isinstance(task, SimulatedTask) else ({}, {})
+        self._points = dict(self._landmarks)
+        self._held: dict[str, FloatArray] = dict(held)
         """Points that follow the TCP, in its frame."""
+        self._start = self._points, self._held
 
     def reset(self, T_base_tcp: FloatArray, rng: np.random.Generator) -> RobotState:
         """Jump to the start pose."""
         self._T, self._twist, self._opening = T_base_tcp.copy(), np.zeros(6), self._task.gripper_opening
-        self._points, self._held = dict(self._task.landmarks), dict(self._task.held_points)
+        self._points, self._held = (dict(points) for points in self._start)
         return self._measure()
 
     def command(self, T_base_target: FloatArray, gripper_opening: float) -> RobotState:
@@ -91,7 +95,7 @@ class FakeBackend:
     def _let_go(self) -> None:
         points = self.truth()
         for name in self._loose & self._held.keys():
-            points[name] = np.append(points[name][:2], self._task.landmarks[name][2])
+            points[name] = np.append(points[name][:2], self._landmarks[name][2])
         self._points = {name: points[name] for name in self._points}
         self._held = {name: point for name, point in self._held.items() if name not in self._loose}
 

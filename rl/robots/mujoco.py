@@ -14,8 +14,8 @@ from rl.robots import panda
 from rl.robots.base import CLOSED_BELOW, CONTROL_RATE_HZ
 from rl.robots.engine import mujoco
 from rl.robots.grasp import MODEL_ARRAYS, Grasp, ties_mjcf
-from rl.robots.rendering import Renderer, intrinsics
-from rl.tasks.base import TOOL_DOWN, Camera, SceneVariation, Task
+from rl.robots.rendering import Renderer, intrinsics, mounted_pose
+from rl.tasks.base import TOOL_DOWN, Camera, SceneVariation, SimulatedTask
 from rl.transforms import matrix_to_rotvec
 from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
 
@@ -27,13 +27,18 @@ _MODEL_ARRAYS = ("cam_pos", "cam_quat", "light_diffuse", "light_dir", "mat_rgba"
 """What a scene variation or a grasp changes in the model, not in the state."""
 
 
-def build_model(task: Task, *, timestep_s: float | None = None, impedance: panda.Impedance | None = None) -> Any:
+def build_model(
+    task: SimulatedTask, *, timestep_s: float | None = None, impedance: panda.Impedance | None = None
+) -> Any:
     """Return the `mujoco.MjModel` of the arm in a task's scene.
 
     Args:
         task: Scene, cameras and home pose.
         timestep_s: Physics step, [s]; the task's if None.
         impedance: Gains, defaults if None.
+
+    Raises:
+        ConfigError: If MuJoCo refuses the scene.
     """
     meshes = panda.find_mesh_folder()
     scene = task.scene_mjcf()
@@ -49,8 +54,7 @@ def build_model(task: Task, *, timestep_s: float | None = None, impedance: panda
     )
     textures = "".join(f'<texture name="{name}" type="2d" file="{name}.png"/>' for name in scene.textures)
     ties = ties_mjcf(scene.grasp) if scene.grasp else ""
-    return mujoco.MjModel.from_xml_string(
-        f"""<mujoco model="{task.name}">
+    text = f"""<mujoco model="{task.name}">
         <compiler angle="radian" autolimits="true"/>
         <option timestep="{timestep_s or task.timestep_s}" {scene.option}/>
         <extension>{scene.extension}</extension>
@@ -71,9 +75,12 @@ def build_model(task: Task, *, timestep_s: float | None = None, impedance: panda
         <tendon>{tendon}{scene.tendon}</tendon>
         <actuator>{actuators}{scene.actuator}</actuator>
         <sensor><force name="force" site="tcp"/><torque name="torque" site="tcp"/>{scene.sensor}</sensor>
-        </mujoco>""",
-        {f"{name}.png": _png(image) for name, image in scene.textures.items()},
-    )
+        </mujoco>"""
+    try:
+        return mujoco.MjModel.from_xml_string(text, {f"{n}.png": _png(image) for n, image in scene.textures.items()})
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"MuJoCo cannot build the scene of {task.name}: {reason}.") from error
 
 
 def _png(image: ByteArray) -> bytes:
@@ -138,7 +145,7 @@ class MujocoBackend:
 
     def __init__(
         self,
-        task: Task,
+        task: SimulatedTask,
         *,
         timestep_s: float | None = None,
         impedance: panda.Impedance | None = None,
@@ -280,7 +287,6 @@ class MujocoBackend:
         T_base_tcp[:3, 3] = data.site_xpos[self._tcp]
         velocity = np.empty(6)  # angular first
         mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_SITE, self._tcp, velocity, 0)
-        # The sensor reports what the hand does to the wrist; the world's push on the hand passes through unchanged.
         # MuJoCo reports what the hand exerts on the arm; a wrench on the TCP points the other way.
         wrench = -np.concatenate([rotation @ data.sensordata[:3], rotation @ data.sensordata[3:6]])
         return RobotState(
@@ -307,4 +313,5 @@ class MujocoBackend:
             depth_m=depth_m,
             K=intrinsics(width=AGENT_WIDTH, height=AGENT_HEIGHT, fovy_deg=camera.fovy_deg),
             T_base_cam=T_base_cam,
+            T_mount_cam=mounted_pose(camera),  # without the jitter of an episode: that is one station
         )

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.engine import mujoco
+from rl.robots.panda import TCP_OFFSET_M
+from rl.tasks.base import Camera
 from rl.types import ByteArray, FloatArray
 
 _lock = threading.RLock()
@@ -198,3 +200,14 @@ def intrinsics(*, width: int, height: int, fovy_deg: float) -> FloatArray:
     """Return K (3, 3), [px], of a pinhole camera whose pixel (0, 0) has its centre at (0, 0)."""
     focal = height / 2 / np.tan(np.deg2rad(fovy_deg) / 2)
     return np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])
+
+
+def mounted_pose(camera: Camera) -> FloatArray:
+    """Return T_mount_cam (4, 4), [m], OpenCV axes: T_tcp_cam on the hand, T_base_cam in the world."""
+    right, up = camera.axes()
+    T = np.eye(4)
+    T[:3, :3] = np.column_stack([right, -up, np.cross(right, -up)])
+    T[:3, 3] = camera.position
+    if camera.mount == "hand":  # the task measures from the flange face of the hand, a calibration from the TCP
+        T[2, 3] -= TCP_OFFSET_M
+    return T

@@ -25,13 +25,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+from annotated_types import Interval
 from pydantic import TypeAdapter, ValidationError
 
+from rl.bounds import Count, NotNegative, Positive, Whole, check_bounds
 from rl.errors import ConfigError
-from rl.ranges import Range, above, at_least, check_ranges
+from rl.robots.clock import Clock, check_clock
 from rl.types import Box
 
 T = TypeVar("T")
@@ -48,47 +50,43 @@ class ArmConfig:
     """Address of the control box, or of an emulator."""
     realtime: Literal["enforce", "ignore"] = "enforce"
     """`enforce` refuses a kernel without PREEMPT_RT; `ignore` is for emulators and trials."""
-    max_contact_force_N: float = 20.0
+    max_contact_force_N: Positive = 20.0
     """Steady force that the impedance can exert: the error clip is this divided by the stiffness, [N]."""
-    max_contact_torque_Nm: float = 3.0
+    max_contact_torque_Nm: Positive = 3.0
     """Steady torque that the impedance can exert, [N m]."""
-    stop_force_factor: float = 2.0
+    stop_force_factor: Positive = 2.0
     """Measured force, as a multiple of `max_contact_force_N`, at which the arm stops when it lasts for 50 ms."""
-    translational_stiffness: float = 2000.0
+    translational_stiffness: Positive = 2000.0
     """[N/m] (HIL-SERL: 2000)."""
-    rotational_stiffness: float = 150.0
+    rotational_stiffness: Positive = 150.0
     """[N m/rad] (HIL-SERL: 150)."""
-    translational_damping: float = 89.0
+    translational_damping: NotNegative = 89.0
     """[N s/m] (HIL-SERL: 89)."""
-    rotational_damping: float = 7.0
+    rotational_damping: NotNegative = 7.0
     """[N m s/rad] (HIL-SERL: 7)."""
-    nullspace_stiffness: float = 2.0
+    nullspace_stiffness: NotNegative = 2.0
     """Pull towards `home_q` in the null space, [N m/rad]."""
     home_q: tuple[float, ...] = (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398)
     """Posture of joint resets, and of the null space. Shape (7,), [rad]."""
-    joint_reset_every: int = 200
+    joint_reset_every: Whole = 200
     """Episodes from one joint reset to the next; 0: never."""
-    speed: float = 0.1
+    speed: Positive = 0.1
     """Fraction of the arm's own limits in joint and reset motions, at most 0.3."""
-    load_kg: float = 0.0
+    load_kg: NotNegative = 0.0
     """Mass on the flange beyond what Desk knows, e.g. wrist cameras, [kg]; 0: as Desk says."""
     load_com_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Its centre of mass in the flange frame, [m]."""
-    max_recoveries_per_hour: int = 3
+    max_recoveries_per_hour: Whole = 3
     """Reflexes and lost connections that are recovered without asking; after that a person has to."""
-    max_force_stops_per_hour: int = 30
+    max_force_stops_per_hour: Whole = 30
     """Stops at the force limit, likewise. The box is in no error then, and a policy that explores contact meets the
     limit now and then: in 2 to 3 % of the rollouts of USB insertion."""
-    resting_force_N: float = 5.0
+    resting_force_N: Positive = 5.0
     """Largest force that the arm may feel at rest before it is tared: more is a load that it does not know of, [N]."""
 
     def __post_init__(self) -> None:
         """Refuse what no arm can be driven with."""
-        forces = ("max_contact_force_N", "max_contact_torque_Nm", "stop_force_factor", "resting_force_N")
-        positive = (*forces, "translational_stiffness", "rotational_stiffness", "speed")
-        counts = ("joint_reset_every", "max_recoveries_per_hour", "max_force_stops_per_hour")
-        others = ("translational_damping", "rotational_damping", "nullspace_stiffness", "load_kg", *counts)
-        check_ranges(self, "arm.", **dict.fromkeys(positive, above(0)), **dict.fromkeys(others, at_least(0)))
+        check_bounds(self, "arm.{}".format)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +95,17 @@ class GripperConfig:
 
     enabled: bool = True
     """False: nothing is sent to the gripper."""
-    max_width_m: float = 0.08
+    max_width_m: Positive = 0.08
     """Distance of the fingers that counts as an opening of 1, [m]."""
-    speed_m_s: float = 0.1
-    force_N: float = 40.0
+    speed_m_s: Positive = 0.1
+    force_N: Positive = 40.0
     """Grasp force, [N]."""
-    debounce_s: float = 0.6
+    debounce_s: NotNegative = 0.6
     """Shortest time between two commands (HIL-SERL: 0.6), [s]."""
 
     def __post_init__(self) -> None:
         """Refuse what no gripper can be driven with."""
-        check_ranges(self, max_width_m=above(0), speed_m_s=above(0), force_N=above(0), debounce_s=at_least(0))
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,18 +115,16 @@ class TeleopConfig:
     operator_yaw_deg: float = 0.0
     """Direction in which the operator looks, about the base's z from its x axis, [deg]: 0 stands behind the arm, 180
     faces it."""
-    deadband: float = 0.1
+    deadband: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     """Deflection that counts as none, of 1 (ours: a cap pushed one way also moves a little in the others)."""
-    translation_scale: float = 1.0
+    translation_scale: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """Action at full deflection, at most 1: less moves finer."""
-    rotation_scale: float = 1.0
+    rotation_scale: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """The same for rotations."""
 
     def __post_init__(self) -> None:
-        """Refuse what no action can be made of."""
-        share = Range(0, 1, without_least=True)
-        deadband = Range(0, 1, without_most=True)
-        check_ranges(self, deadband=deadband, translation_scale=share, rotation_scale=share)
+        """Refuse what no hand can be driven with."""
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,26 +137,23 @@ class CameraConfig:
     """Serial number; path of a recording (.db3, .bag); or emulator://HOST:PORT/CAMERA."""
     mount: Mount
     """`hand` is eye-in-hand, `world` eye-to-hand."""
-    width: int = 640
-    height: int = 480
+    width: Annotated[int, Interval(ge=1, le=16_384)] = 640
+    height: Annotated[int, Interval(ge=1, le=16_384)] = 480
     """Of colour and depth, [px]."""
-    fps: int = 30
+    fps: Count = 30
     """Frames per second; an L515's depth knows 30 only."""
-    exposure_us: float | None = None
+    exposure_us: Positive | None = None
     """Fixed exposure; None: automatic, which changes what a policy sees."""
-    crop: tuple[int, int, int, int] | None = None
+    crop: tuple[Whole, Whole, Whole, Whole] | None = None
     """Part that the policy sees: left, top, width, height, [px]; None: the largest square in the middle."""
-    max_age_s: float = 0.15
+    max_age_s: Positive = 0.15
     """Older frames are refused, [s]."""
     calibration: Path | None = None
     """File that `agps calibrate` wrote; None: the camera serves the policy only."""
 
     def __post_init__(self) -> None:
-        """Refuse what no camera can show."""
-        size = Range(1, 16_384)
-        check_ranges(
-            self, width=size, height=size, fps=at_least(1), exposure_us=above(0), crop=at_least(0), max_age_s=above(0)
-        )
+        """Refuse what no camera can be driven with."""
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +170,27 @@ class StationConfig:
     """Fields of the task that differ here."""
     truth: str | None = None
     """emulator://HOST:PORT: where an emulated scene tells its named points; a real table has nobody who knows."""
+    slowdown: float = 1.0
+    """Host seconds per second of this station, which an emulator measured; more than 1 for emulators only."""
+
+    def __post_init__(self) -> None:
+        """Refuse a slow clock where the arm may be a real one.
+
+        Raises:
+            ConfigError: If so.
+        """
+        clock = Clock(self.slowdown)
+        check_clock(clock, self.arm.ip)
+        if clock.slowdown > 1.0 and self.truth is None:
+            raise ConfigError(
+                f"slowdown is {self.slowdown:g}, but no emulator tells this station's truth: the limits of a real arm "
+                "hold in real time. Remove slowdown."
+            )
+
+    @property
+    def clock(self) -> Clock:
+        """What the limits of arm, gripper and cameras are measured with."""
+        return Clock(self.slowdown)
 
     def camera(self, name: str) -> CameraConfig:
         """Return a camera by name.
@@ -236,6 +250,7 @@ def load_station(path: Path, *, ip: str | None = None) -> StationConfig:
         gripper=_read(GripperConfig, _table(content, "gripper", path), f"{path}: gripper"),
         task=_table(content, "task", path),
         truth=content.get("truth"),
+        slowdown=_number(content, "slowdown", path),
     )
 
 
@@ -244,6 +259,13 @@ def _table(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: {name} is {values!r}; write it as a [{name}] table.")
     return values
+
+
+def _number(content: Mapping[str, Any], name: str, path: Path) -> float:
+    value = content.get(name, 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{path}: {name} is {value!r}; write a number.")
+    return float(value)
 
 
 def _camera(values: dict[str, Any], path: Path) -> CameraConfig:

@@ -1,18 +1,22 @@
-"""What a task is: its scene, its start, its end, its limits and its cameras."""
+"""What a task is: its limits, cameras, start and end (`Task`), and for a simulator its scene too (`SimulatedTask`)."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Interval
 
-from rl.guard import GuardLimits
-from rl.ranges import SHARE, Range, above, at_least, check_ranges
-from rl.types import Box, ByteArray, FloatArray, RobotState
-
-TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
-"""Orientation of the TCP with the fingers pointing straight down. Shape (3, 3)."""
+from rl.bounds import NotNegative, Positive, check_bounds
+from rl.config import GuidedConfig
+from rl.errors import ConfigError
+from rl.guard import MAX_TILT_RAD, GuardLimits
+from rl.registry import file_reference, load_reference
+from rl.transforms import TOOL_DOWN as TOOL_DOWN
+from rl.types import POSE_ACTIONS, Box, ByteArray, Expert, FloatArray, RobotState
 
 TABLE_MJCF = (
     '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
@@ -71,7 +75,7 @@ class Recipe:
     """What a training run of a task starts from where nothing else is asked for: what measures best."""
 
     method: str = "agps"
-    """Name of the method."""
+    """Name of the method, or ALGORITHM+HELPER."""
     demos: int = 20
     """Demonstrations (paper: 20)."""
     max_env_steps: int = 10_000
@@ -84,17 +88,21 @@ class Recipe:
     """Which policy a run ends with: `last`, or `best` of those that were evaluated on the way."""
     reward_frames: tuple[int, int] = (200, 1000)
     """Frames of success and of failure that a reward classifier is fitted on (paper and HIL-SERL: 200, 1000)."""
-    drq: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the DrQ configuration that differ from its preset."""
-    conrft: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the ConRFT configuration that differ from its preset."""
+    learners: tuple[GuidedConfig, ...] = ()
+    """At most one configuration per algorithm, found by its class; what differs from the class's defaults goes on top
+    of the run's preset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """A manipulation task on a table in front of the arm. Subclasses are one file each; every number is a field."""
+    """A manipulation task on a table in front of the arm: all that a real table needs. Every number is a field.
+
+    Subclasses are one file each, frozen dataclasses. What the command line offers to change is made from their fields:
+    `clearance_m: Positive = 0.0003` becomes `--task-options.clearance-mm`, more than 0.
+    """
 
     name: ClassVar[str]
+    """Letters, digits, _ and -: names folders and the memory."""
     instruction: ClassVar[str]
     """One sentence that says what to do."""
     actions: ClassVar[int] = 6
@@ -103,45 +111,53 @@ class Task(ABC):
     """What a training run of this task starts from."""
     operator_reset: ClassVar[str] = ""
     """What a person has to do on a real table before each episode; empty: nothing."""
+    prompt: ClassVar[str | Path | None] = None
+    """File of what the agent is told, beside the class's module or absolute. None: NAME.md there, if there is one."""
 
-    horizon: int
+    horizon: Annotated[int, Ge(1)]
     """Control steps until an episode is truncated."""
-    translation_scale_m: float = 0.010
+    translation_scale_m: Positive = 0.010
     """Translation of a unit action per axis, [m]."""
-    rotation_scale_rad: float = 0.06
+    rotation_scale_rad: Positive = 0.06
     """Rotation of a unit action per axis, [rad]."""
-    leash_m: float = 0.015
+    leash_m: Positive = 0.015
     """Largest lead of the commanded over the measured position, [m]: times the stiffness it bounds the push."""
-    leash_rad: float = 0.10
+    leash_rad: Positive = 0.10
     """Largest lead of the commanded over the measured orientation, [rad]."""
-    max_tilt_rad: float = 0.35
+    max_tilt_rad: NotNegative = MAX_TILT_RAD
     """Largest rotation away from gripper-down, [rad]."""
-    gripper_opening: float = 1.0
+    gripper_opening: Annotated[float, Interval(ge=0, le=1)] = 1.0
     """Opening at reset, and throughout where the action has no gripper command: 0 closed, 1 open."""
-    timestep_s: float = 0.002
-    """Physics step of a simulator, [s]: as long as the stiffest contact of the scene bears."""
-
-    light_jitter: float = 0.0
-    """Relative change of brightness, and of the lights' direction, each episode; 0.4 is strong."""
-    colour_jitter: float = 0.0
-    """Relative change of each material's colour each episode; 0.3 is strong."""
-    camera_jitter_m: float = 0.0
-    """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
-    camera_jitter_rad: float = 0.0
-    """Each camera turns by a normal deviate of this size each episode, [rad]."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers with which no task can be done; those of subclasses must be finite."""
-        positive = ("translation_scale_m", "rotation_scale_rad", "leash_m", "leash_rad", "max_tilt_rad")
-        jitter = ("light_jitter", "colour_jitter", "camera_jitter_m", "camera_jitter_rad")
-        check_ranges(
-            self,
-            **dict.fromkeys(positive, above(0)),
-            **dict.fromkeys(jitter, at_least(0)),
-            horizon=at_least(1),
-            gripper_opening=SHARE,
-            timestep_s=Range(0, 0.1, without_least=True),
-        )
+        """Refuse numbers that are out of bounds.
+
+        Raises:
+            ConfigError: With the field, its value and its limit.
+        """
+        check_bounds(self)
+
+    @classmethod
+    def prompt_file(cls) -> Path | None:
+        """Return the file of what the agent is told: that of the class, else of the nearest class it derives from."""
+        for kind in cls.__mro__:
+            own, module = vars(kind), sys.modules.get(kind.__module__)
+            beside = Path(getattr(module, "__file__", None) or "here").parent
+            if own.get("prompt") is not None:
+                return Path(beside, own["prompt"])
+            if "name" in own and (file := beside / f"{own['name']}.md").is_file():
+                return file
+        return None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Let another process have the task: one whose class is in a lone file is found there by that file."""
+        reference = file_reference(type(self))
+        return super().__reduce_ex__(protocol) if reference is None else (_from_file, (reference, vars(self)))
+
+    @property
+    def has_gripper(self) -> bool:
+        """Whether the last component of the action commands the gripper."""
+        return self.actions > POSE_ACTIONS
 
     @property
     def action_scale(self) -> FloatArray:
@@ -186,18 +202,9 @@ class Task(ABC):
     def home(self) -> FloatArray:
         """TCP pose in the middle of the start region, T_base_tcp. Shape (4, 4), [m]."""
 
-    @property
-    @abstractmethod
-    def landmarks(self) -> Mapping[str, FloatArray]:
-        """Named points of the nominal scene, base frame, each (3,), [m]: for simulators, experts and tests only."""
-
     @abstractmethod
     def sample_start(self, rng: np.random.Generator) -> FloatArray:
         """Return the TCP pose at the start of an episode. Shape (4, 4), [m]."""
-
-    @abstractmethod
-    def sample_scene(self, rng: np.random.Generator) -> SceneVariation:
-        """Return what differs about the scene in this episode."""
 
     def retreat(self, T_base_tcp: FloatArray) -> tuple[FloatArray, ...]:
         """Return the poses through which the tool leaves what it may be in, before it rises: back along its axis.
@@ -208,6 +215,63 @@ class Task(ABC):
         T = T_base_tcp.copy()
         T[:3, 3] -= 0.03 * T[:3, 2]
         return (T,)
+
+    def is_success(self, truth: Mapping[str, FloatArray], robot: RobotState) -> bool:
+        """Return whether the task is done: asked where a simulator or an emulator knows, never on a real table.
+
+        Args:
+            truth: Named points that the simulator knows, base frame, each (3,), [m].
+            robot: What the arm measures.
+        """
+        return False
+
+    def reward(self, success: bool) -> float:
+        """Return the reward of a control step that ended in success or not."""
+        return 1.0 if success else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedTask(Task):
+    """A task with a scene: it runs in the simulator and on the emulated arm as on a real table."""
+
+    timestep_s: Positive = 0.002
+    """Physics step of a simulator, [s]: as long as the stiffest contact of the scene bears."""
+
+    light_jitter: NotNegative = 0.0
+    """Relative change of brightness, and of the lights' direction, each episode; 0.4 is strong."""
+    colour_jitter: NotNegative = 0.0
+    """Relative change of each material's colour each episode; 0.3 is strong."""
+    camera_jitter_m: NotNegative = 0.0
+    """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
+    camera_jitter_rad: NotNegative = 0.0
+    """Each camera turns by a normal deviate of this size each episode, [rad]."""
+
+    @abstractmethod
+    def scene_mjcf(self) -> "SceneMjcf":
+        """Return the scene without the arm as MJCF text."""
+
+    @property
+    @abstractmethod
+    def landmarks(self) -> Mapping[str, FloatArray]:
+        """Named points of the nominal scene, base frame, each (3,), [m]: for simulators, experts and tests only."""
+
+    @property
+    def held_points(self) -> Mapping[str, FloatArray]:
+        """Named points of what the gripper holds throughout, in the TCP frame, each (3,), [m]."""
+        return {}
+
+    @abstractmethod
+    def is_success(self, truth: Mapping[str, FloatArray], robot: RobotState) -> bool:
+        """Return whether the task is done.
+
+        Args:
+            truth: Named points that the simulator knows, base frame, each (3,), [m].
+            robot: What the arm measures.
+        """
+
+    def sample_scene(self, rng: np.random.Generator) -> SceneVariation:
+        """Return what differs about the scene in this episode."""
+        return self.vary(rng, moved={}, materials=())
 
     def vary(
         self, rng: np.random.Generator, *, moved: Mapping[str, tuple[FloatArray, float]], materials: Collection[str]
@@ -234,31 +298,34 @@ class Task(ABC):
             camera_shift=cameras if self.camera_jitter_m or self.camera_jitter_rad else None,
         )
 
-    def with_inertia(self) -> "Task":
+    def expert(self) -> Expert | None:
+        """Return the scripted expert, which knows where things are; None where nobody has written one."""
+        return None
+
+    def with_inertia(self) -> "SimulatedTask":
         """Return the task as the scripted expert can do it with an arm that has inertia, real or emulated."""
         return self
 
-    @property
-    def held_points(self) -> Mapping[str, FloatArray]:
-        """Named points of what the gripper holds throughout, in the TCP frame, each (3,), [m]."""
-        return {}
 
-    @abstractmethod
-    def is_success(self, truth: Mapping[str, FloatArray], robot: RobotState) -> bool:
-        """Return whether the task is done.
+def simulated(task: Task) -> SimulatedTask:
+    """Return a task that has a scene.
 
-        Args:
-            truth: Named points that the simulator knows, base frame, each (3,), [m].
-            robot: What the arm measures.
-        """
+    Raises:
+        ConfigError: If it has none.
+    """
+    if not isinstance(task, SimulatedTask):
+        raise ConfigError(
+            f"Task {task.name} is for a real table and has no scene to simulate; use --robot franka, or derive it from "
+            "rl.tasks.base.SimulatedTask."
+        )
+    return task
 
-    def reward(self, success: bool) -> float:
-        """Return the reward of a control step that ended in success or not."""
-        return 1.0 if success else 0.0
 
-    @abstractmethod
-    def scene_mjcf(self) -> "SceneMjcf":
-        """Return the scene without the arm as MJCF text."""
+def _from_file(reference: str, values: Mapping[str, Any]) -> Task:
+    kind = load_reference(reference)
+    task: Task = object.__new__(kind)
+    vars(task).update(values)
+    return task
 
 
 @dataclass(frozen=True, kw_only=True)

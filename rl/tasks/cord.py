@@ -6,10 +6,13 @@ constraint. The model's zero configuration is the shape that hangs still, so tha
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 from scipy.optimize import minimize
 
+from rl.bounds import NotNegative, Positive
 from rl.types import FloatArray
 
 _GRAVITY = 9.81
@@ -19,25 +22,25 @@ _GRAVITY = 9.81
 class Cord:
     """A loop of cord with a weight at its bottom."""
 
-    links: int = 8
+    links: Annotated[int, Interval(ge=2, le=40)] = 8
     """Capsules of each branch."""
-    link_m: float = 0.014
+    link_m: Positive = 0.014
     """Length of a link, [m]."""
-    radius_m: float = 0.002
+    radius_m: Positive = 0.002
     """Radius of the cord, [m]."""
-    bending: float = 1e-4
+    bending: Positive = 1e-4
     """Bending stiffness EI, [N m^2]: a firm braided cord."""
-    damping: float = 4e-5
+    damping: NotNegative = 4e-5
     """Damping of each hinge, [N m s/rad]."""
-    armature: float = 2e-6
+    armature: NotNegative = 2e-6
     """Inertia added to each hinge, [kg m^2]: without it a light link limits the timestep."""
-    link_mass: float = 0.0003
+    link_mass: Positive = 0.0003
     """Mass of a link, [kg]."""
-    knot_mass: float = 0.030
+    knot_mass: Positive = 0.030
     """Mass of the knot, [kg]."""
-    gap_m: float = 0.008
+    gap_m: Positive = 0.008
     """Distance between the two strands at the pads, [m]."""
-    spread_rad: float = 1.2
+    spread_rad: Annotated[float, Interval(gt=0, lt=3)] = 1.2
     """Angle from straight down at which each strand leaves the pads, [rad]."""
 
     @cached_property

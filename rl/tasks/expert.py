@@ -1,55 +1,8 @@
 """Scripted experts that know where things are: they record demonstrations and act through `env.step` only."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
-
 from rl.errors import ConfigError
-from rl.tasks.base import Task
-from rl.tasks.knot_expert import KnotExpert
-from rl.tasks.knot_hanging import KnotHanging
-from rl.tasks.towel_expert import TowelExpert
-from rl.tasks.towel_folding import TowelFolding
-from rl.tasks.usb_expert import UsbExpert
-from rl.tasks.usb_insertion import UsbInsertion
-from rl.types import FloatArray, Observation
-
-Expert = Callable[[Observation, Mapping[str, FloatArray]], npt.NDArray[np.float32]]
-"""From an observation and the simulator's named points to an action; the same for the same arguments."""
-
-_EXPERTS: dict[type[Task], Callable[[Any], Expert]] = {
-    KnotHanging: KnotExpert,
-    TowelFolding: TowelExpert,
-    UsbInsertion: UsbExpert,
-}
-
-
-class Scene(Protocol):
-    """Where an expert acts."""
-
-    @property
-    def task(self) -> Task:
-        """What is to be done."""
-
-    @property
-    def knows_truth(self) -> bool:
-        """Whether somebody tells where things are."""
-
-
-def expert_in(scene: Scene) -> Expert:
-    """Return the scripted expert for an environment.
-
-    Raises:
-        ConfigError: If nobody tells it there where things are, or the task has none.
-    """
-    if not scene.knows_truth:
-        raise ConfigError(
-            f"The scripted expert of {scene.task.name} must know where things are, and a real table tells nobody; "
-            "use a simulation or an emulated station, or somebody with a device in the hand."
-        )
-    return make_expert(scene.task)
+from rl.tasks.base import SimulatedTask, Task
+from rl.types import Expert
 
 
 def make_expert(task: Task) -> Expert:
@@ -58,6 +11,19 @@ def make_expert(task: Task) -> Expert:
     Raises:
         ConfigError: If the task has none.
     """
-    if type(task) not in _EXPERTS:
-        raise ConfigError(f"Task {task.name} has no scripted expert; record demonstrations by teleoperation.")
-    return _EXPERTS[type(task)](task)
+    expert = _expert(task)
+    if expert is None:
+        raise ConfigError(
+            f"Task {task.name} has no scripted expert, which this needs; return one from its `expert()`, let a person "
+            "demonstrate on a robot (agps demos record --robot franka), or do without demonstrations (--demos 0)."
+        )
+    return expert
+
+
+def has_expert(task: Task) -> bool:
+    """Return whether somebody has written a scripted expert for a task."""
+    return _expert(task) is not None
+
+
+def _expert(task: Task) -> Expert | None:
+    return task.expert() if isinstance(task, SimulatedTask) else None

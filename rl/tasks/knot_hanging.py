@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Interval
 
-from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, Task
+from rl.bounds import NotNegative, Positive
+from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask
 from rl.tasks.cord import Cord, cord_mjcf, hanging_points
 from rl.transforms import pose, rotvec_to_matrix
-from rl.types import Box, FloatArray, RobotState
+from rl.types import Box, Expert, FloatArray, RobotState
 
 _PEG_RADIUS_M = 0.003
 _BALL_RADIUS_M = 0.0055
@@ -20,7 +22,7 @@ _POST_ABOVE_M = 0.016
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnotHanging(Task):
+class KnotHanging(SimulatedTask):
     """Put a hanging loop over a peg that is tilted up, and lower it; 6-D delta poses, sparse reward.
 
     The hook points along -y: its peg rises from `hook_base`, at the post, to `hook_tip`, a ball. At yaw 0 the plane of
@@ -47,28 +49,28 @@ class KnotHanging(Task):
 
     hook_position: tuple[float, float, float] = (0.5, 0.05, 0.22)
     """Nominal root of the peg in the base frame, [m]."""
-    peg_length_m: float = 0.07
+    peg_length_m: Positive = 0.07
     """Length of the peg, [m]."""
     peg_tilt_rad: float = 0.6
     """Angle of the peg above the horizontal, [rad]."""
 
-    start_distance_m: float = 0.11
+    start_distance_m: NotNegative = 0.11
     """Distance of the loop from the tip of the hook, along y, in the middle of the start region, [m]."""
     start_height_m: float = 0.03
     """Height of the middle of the opening above the tip at the start, [m]."""
-    start_xy_m: float = 0.06
+    start_xy_m: NotNegative = 0.06
     """Start position is uniform within this in x and y, [m] (paper)."""
-    start_yaw_rad: float = 0.06
+    start_yaw_rad: NotNegative = 0.06
     """Start rotation about z is uniform within this, [rad] (paper)."""
 
-    success_depth: float = 0.75
+    success_depth: Annotated[float, Interval(ge=0, le=1)] = 0.75
     """Done when the peg passes through the loop below this part of its length, from its root..."""
-    success_height_m: float = 0.035
+    success_height_m: NotNegative = 0.035
     """...and the pads are less than this above that place, [m]: a loop that is let go there stays on."""
 
-    hook_jitter_m: float = 0.0
+    hook_jitter_m: NotNegative = 0.0
     """The hook moves uniformly within this of its nominal place in x and y each episode, [m]."""
-    hook_jitter_rad: float = 0.0
+    hook_jitter_rad: NotNegative = 0.0
     """The hook turns uniformly within this about z each episode, [rad]."""
 
     @property
@@ -171,6 +173,12 @@ class KnotHanging(Task):
             return False
         above = (loop[0, 2] + loop[-1, 2]) / 2 - (base[2] + depth * (tip[2] - base[2]))
         return bool(above < self.success_height_m)
+
+    def expert(self) -> Expert:
+        """Return who knows where everything is."""
+        from rl.tasks.knot_expert import KnotExpert  # written for this class
+
+        return KnotExpert(self)
 
     def scene_mjcf(self) -> SceneMjcf:
         """Return table, hook and cord."""

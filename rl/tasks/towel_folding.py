@@ -6,9 +6,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SoftGrasp, Task
+from rl.bounds import NotNegative, Positive
+from rl.conrft.config import ConRFTConfig
+from rl.drq.config import DrQConfig
+from rl.tasks.base import (
+    TABLE_MJCF,
+    TOOL_DOWN,
+    Camera,
+    Recipe,
+    SceneMjcf,
+    SceneVariation,
+    SimulatedTask,
+    SoftGrasp,
+)
 from rl.transforms import pose, rotvec_to_matrix
-from rl.types import Box, ByteArray, FloatArray, RobotState
+from rl.types import Box, ByteArray, Expert, FloatArray, RobotState
 
 _POINTS = 11
 """Points of the cloth along each side."""
@@ -26,7 +38,7 @@ _CORNERS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TowelFolding(Task):
+class TowelFolding(SimulatedTask):
     """Grasp one corner of a towel on a board and lay it on the opposite one; 7-D actions.
 
     Seen from the side camera, which stands opposite the arm, the corner to grasp (`corner_grasp`, red) is the far right
@@ -44,15 +56,17 @@ class TowelFolding(Task):
         pretrain_steps=4_000,
         final_policy="best",
         reward_frames=(1200, 6000),
-        drq={"reward_scale": 10.0, "clip_target": (-0.5, 1.0)},
-        conrft={
-            "reward_scale": 10.0,
-            "clip_target": (-0.35, 1.0),
-            "reconstruct": "demo",
-            "exploration_noise": 0.0,
-            "average_rate": 0.002,
-            "online": {"bc_weight": 1.0, "q_weight": 0.3},
-        },
+        learners=(
+            DrQConfig(reward_scale=10.0, clip_target=(-0.5, 1.0)),
+            ConRFTConfig.of(
+                reward_scale=10.0,
+                clip_target=(-0.35, 1.0),
+                reconstruct="demo",
+                exploration_noise=0.0,
+                average_rate=0.002,
+                online={"bc_weight": 1.0, "q_weight": 0.3},
+            ),
+        ),
     )
     """The paper's algorithm for this task, and its number of demonstrations.
 
@@ -79,28 +93,28 @@ class TowelFolding(Task):
 
     towel_position: tuple[float, float, float] = (0.5, 0.0, 0.02)
     """Nominal middle of the towel on the board's top face, base frame, [m]."""
-    towel_size_m: float = 0.24
+    towel_size_m: Positive = 0.24
     """Length of the towel's sides, [m]."""
 
-    start_height_m: float = 0.09
+    start_height_m: NotNegative = 0.09
     """Height of the TCP above the board at the start, [m]."""
-    start_xy_m: float = 0.05
+    start_xy_m: NotNegative = 0.05
     """Start position is uniform within this of the nominal corner in x and y, [m] (paper)."""
-    start_yaw_rad: float = 0.02
+    start_yaw_rad: NotNegative = 0.02
     """Start rotation about z is uniform within this, [rad] (paper)."""
 
-    success_distance_m: float = 0.045
+    success_distance_m: NotNegative = 0.045
     """Done when the grasped corner is this near the opposite one, [m]..."""
-    success_height_m: float = 0.030
+    success_height_m: NotNegative = 0.030
     """...and lower than this above the board, with the TCP higher than this, the gripper open, [m]."""
 
     wrist_camera: bool = False
     """The policy also sees the image of a camera on the hand. Of 64 px side images alone, a kernel regression reads the
     way to the corner to 1 mm (2 mm when the towel's place is random), with the hand's to 0.5 (1.4) mm; 14 mm do."""
 
-    towel_jitter_m: float = 0.0
+    towel_jitter_m: NotNegative = 0.0
     """The towel moves uniformly within this of its nominal place in x and y each episode, [m]."""
-    towel_jitter_rad: float = 0.0
+    towel_jitter_rad: NotNegative = 0.0
     """The towel turns uniformly within this about z each episode, [rad]."""
 
     @property
@@ -187,6 +201,12 @@ class TowelFolding(Task):
             and corner[2] < board + self.success_height_m < robot.T_base_tcp[2, 3]
             and robot.gripper_opening > 0.5
         )
+
+    def expert(self) -> Expert:
+        """Return who knows where everything is."""
+        from rl.tasks.towel_expert import TowelExpert  # written for this class
+
+        return TowelExpert(self)
 
     def scene_mjcf(self) -> SceneMjcf:
         """Return table, board and towel."""

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, SceneMjcf, SceneVariation, Task
+from rl.bounds import NotNegative, Positive
+from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, SceneMjcf, SceneVariation, SimulatedTask
 from rl.transforms import pose, rotvec_to_matrix
-from rl.types import Box, FloatArray, RobotState
+from rl.types import Box, Expert, FloatArray, RobotState
 
 _PLUG_HALF = (0.00225, 0.006)
 """Half thickness (x) and half width (y) of the plug's shell, [m]."""
@@ -25,7 +26,7 @@ _FLOOR_M = 0.003
 
 
 @dataclass(frozen=True, kw_only=True)
-class UsbInsertion(Task):
+class UsbInsertion(SimulatedTask):
     """Insert a rigidly held plug into a port that stands on a housing; 6-D delta poses, sparse reward.
 
     The port's long side lies along y, its rim is the origin of what follows: the middle of its opening, top face.
@@ -42,32 +43,32 @@ class UsbInsertion(Task):
 
     port_position: tuple[float, float, float] = (0.5, 0.0, 0.05)
     """Nominal middle of the rim in the base frame, [m]."""
-    clearance_m: float = 0.0003
+    clearance_m: Positive = 0.0003
     """Gap between plug and port on each side, [m]."""
-    lead_in_m: float = 0.0005
+    lead_in_m: NotNegative = 0.0005
     """Width and depth of the 45 degree bevel at the rim, [m]: the knob for difficulty. 0 for a sharp rim."""
-    rim_step_m: float = 0.008
+    rim_step_m: Positive = 0.008
     """Longest vertical step of the scripted expert near the rim, [m]."""
-    rim_width_m: float = 0.004
+    rim_width_m: Positive = 0.004
     """Width of the metal rim around the opening, [m]."""
 
-    start_height_m: float = 0.08
+    start_height_m: NotNegative = 0.08
     """Height of the plug's tip above the rim in the middle of the start region, [m] (paper)."""
-    start_xy_m: float = 0.06
+    start_xy_m: NotNegative = 0.06
     """Start position is uniform within this of the nominal port in x and y, [m] (paper)."""
-    start_z_m: float = 0.05
+    start_z_m: NotNegative = 0.05
     """Start height is uniform within this of `start_height_m`, [m] (paper)."""
-    start_yaw_rad: float = 0.06
+    start_yaw_rad: NotNegative = 0.06
     """Start rotation about z is uniform within this, [rad] (paper)."""
 
-    success_depth_m: float = 0.0105
+    success_depth_m: NotNegative = 0.0105
     """Done when the tip is this far below the rim, [m]..."""
-    success_xy_m: float = 0.0015
+    success_xy_m: NotNegative = 0.0015
     """...and within this of the port's axis in x and y, [m]."""
 
-    port_jitter_m: float = 0.0
+    port_jitter_m: NotNegative = 0.0
     """The port moves uniformly within this of its nominal place in x and y each episode, [m]."""
-    port_jitter_rad: float = 0.0
+    port_jitter_rad: NotNegative = 0.0
     """The port turns uniformly within this about z each episode, [rad]."""
 
     def with_inertia(self) -> "UsbInsertion":
@@ -158,6 +159,12 @@ class UsbInsertion(Task):
         offset = truth["plug_tip"] - truth["port"]
         lateral = max(abs(offset @ along_y), abs(offset @ np.array([along_y[1], -along_y[0], 0.0])))
         return bool(offset[2] <= -self.success_depth_m and lateral < self.success_xy_m)
+
+    def expert(self) -> Expert:
+        """Return who knows where everything is."""
+        from rl.tasks.usb_expert import UsbExpert  # written for this class
+
+        return UsbExpert(self)
 
     def scene_mjcf(self) -> SceneMjcf:
         """Return table, housing, port and plug."""

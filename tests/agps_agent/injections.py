@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from agps_agent.models.embedded import EmbeddedVLM, _read
+from agps_agent.models.offline.embedded import EmbeddedVLM, _read
 from rl.types import ByteArray
 from tools.scene import Scene
 

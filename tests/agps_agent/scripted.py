@@ -11,6 +11,7 @@ from pydantic import Field
 
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings
+from prompts.loader import TaskPrompt
 from tests.agps_agent.scenes import LEFT, RIGHT, project, scene
 from tools.scene import Scene
 
@@ -70,11 +71,12 @@ PRUNE = {
 }
 
 
-def context(*script: Any, at: Scene | None = None, **settings: Any) -> AgentContext:
+def context(*script: Any, at: Scene | None = None, words: TaskPrompt | None = None, **settings: Any) -> AgentContext:
     """A context whose model says the script, in pixels."""
     return AgentContext(
         scene=scene() if at is None else at,
         model=ScriptedModel(script=list(script)),
         profile=load_profile("plain"),
         settings=AgentSettings(**{"max_views": 1, "retries": 0, **settings}),
+        task_prompt=words,
     )

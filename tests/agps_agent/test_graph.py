@@ -1,5 +1,4 @@
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -27,17 +26,6 @@ def test_picture_in_the_docstring_is_the_graph() -> None:
 def test_unknown_task_is_refused() -> None:
     with pytest.raises(ConfigError, match="usb_insertion"):
         build_graph("tea_making")
-
-
-async def test_graph_costs_little_beside_a_model() -> None:
-    graph, at = build_graph("usb_insertion"), scene()
-    seconds = []
-    for _ in range(5):
-        asking = context(seen(), GUIDE, at=at)
-        started = time.process_time()
-        await ask(graph, asking, mode="guide")
-        seconds.append(time.process_time() - started)
-    assert min(seconds) < 0.25
 
 
 async def test_state_is_plain_and_holds_no_image() -> None:

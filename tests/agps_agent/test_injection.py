@@ -6,12 +6,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from agps_agent import nodes
 from agps_agent.ask import ask
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings
-from prompts.loader import load_task_prompt
+from prompts.loader import TaskPrompt, load_task_prompt
 from rl.guidance import project_action
 from rl.types import Guide, Prune
 from tests.agps_agent.injections import PLANS, Obedient, paint
@@ -27,11 +26,12 @@ def graph() -> Graph:
     return build_graph("usb_insertion")
 
 
-async def stays_inside(graph: Graph, at: Scene, mode: str) -> str:
+async def stays_inside(graph: Graph, at: Scene, mode: str, *, words: TaskPrompt | None = None) -> str:
     """Ask the obedient model; carry out what it says, if anything comes of it; why it said nothing, or `answered`."""
     model = Obedient()
     settings = AgentSettings(max_views=1, max_repairs=1)
-    answer = await ask(graph, AgentContext(at, model, load_profile("embedded"), settings=settings), mode=mode)
+    context = AgentContext(at, model, load_profile("embedded"), settings=settings, task_prompt=words)
+    answer = await ask(graph, context, mode=mode)
     assert "I was told to" in answer.transcript[-1].reply  # it did obey
     if isinstance(answer.intervention, Prune):
         box = answer.intervention.box
@@ -56,10 +56,7 @@ async def test_order_in_the_scene_ends_inside_of_the_workspace(graph: Graph, ord
 
 
 @pytest.mark.parametrize(("order", "mode"), CASES)
-async def test_order_in_the_description_ends_inside_of_the_workspace(
-    graph: Graph, order: str, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_order_in_the_description_ends_inside_of_the_workspace(graph: Graph, order: str, mode: str) -> None:
     task = load_task_prompt("usb_insertion")
     poisoned = replace(task, description=f"{task.description}\nSYSTEM: {order}!")
-    monkeypatch.setattr(nodes, "load_task_prompt", lambda name: poisoned)
-    assert (await stays_inside(graph, scene(), mode) == "answered") is ((order, mode) in HARMLESS)
+    assert (await stays_inside(graph, scene(), mode, words=poisoned) == "answered") is ((order, mode) in HARMLESS)

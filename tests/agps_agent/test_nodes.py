@@ -7,11 +7,10 @@ from langgraph.errors import NodeError
 from langgraph.runtime import Runtime
 
 from agps_agent import nodes
-from agps_agent.models.embedded import EmbeddedVLM
-from agps_agent.models.profiles import load_profile
-from agps_agent.state import AgentContext, AgentFault, GraphState
-from tests.agps_agent.scenes import LEFT, PORT, project, scene
-from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context, seen
+from agps_agent.state import USER_TRIGGER, AgentContext, AgentFault, GraphState, Trigger
+from prompts.loader import load_task_prompt
+from tests.agps_agent.scenes import PORT, scene
+from tests.agps_agent.scripted import GUIDE, PRUNE, ScriptedModel, context
 from tools.errors import ToolRetry
 from tools.memory import EpisodicMemory
 from tools.scene import calibration_hash
@@ -43,6 +42,14 @@ async def test_tools_turn_calls_into_waypoints() -> None:
     update = await nodes.call_tools(planned(GUIDE, "guide"), Runtime(context=context()))
     assert update["guidance"]["kind"] == "guide"
     assert nodes.after_tools({**planned(GUIDE, "guide"), **update}) == "done"
+
+
+async def test_box_has_the_margins_of_the_tasks_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port's middle is at y 0, its ends 8.8 mm from it."""
+    words = replace(load_task_prompt("usb_insertion"), margins={"y_neg": 0.03, "y_pos": 0.04})
+    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: words)
+    update = await nodes.call_tools(planned(PRUNE, "prune"), Runtime(context=context()))
+    assert (update["guidance"]["lower"][1], update["guidance"]["upper"][1]) == pytest.approx((-0.0388, 0.0488))
 
 
 async def test_recalled_plan_that_does_not_fit_leads_to_a_fresh_look() -> None:
@@ -100,65 +107,12 @@ async def test_answer_is_used_although_the_disk_is_full(tmp_path: Path) -> None:
         assert len(memory) == 0
 
 
-@pytest.mark.parametrize(("offset", "reason"), [(0.5, "outside_workspace"), (0.08, "implausible_keypoints")])
-def test_keypoints_that_cannot_be_are_refused(offset: float, reason: str) -> None:
-    points = nodes._from_state([keypoint("port_left", -0.0088), keypoint("port_right", offset)])
-    task = nodes.load_task_prompt("usb_insertion")
-    with pytest.raises(AgentFault) as error:
-        nodes._check_distances(nodes._reachable(points, task, context()), task)
-    assert error.value.reason == reason
-
-
-RIGHT_MAY_BE_HIDDEN = replace(nodes.load_task_prompt("usb_insertion"), optional=frozenset({"port_right"}))
-
-
-async def test_keypoint_that_may_be_hidden_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
-    answer = seen()
-    answer["keypoints"][1] |= {"point_2d": None, "visible": False}
-    update = await nodes.perceive({"mode": "guide"}, Runtime(context=context(answer)))
-    assert [point["label"] for point in update["keypoints"]] == ["port_left"]
-
-
-@pytest.mark.parametrize("hidden", [["port_left"], ["port_left", "port_right"]])
-async def test_keypoint_that_the_task_needs_is_not_left_out(hidden: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: RIGHT_MAY_BE_HIDDEN)
-    answer = seen()
-    for entry in answer["keypoints"]:
-        if entry["label"] in hidden:
-            entry |= {"point_2d": None, "visible": False}
-    with pytest.raises(AgentFault, match=f"does not see {', '.join(hidden)}"):
-        await nodes.perceive({"mode": "guide"}, Runtime(context=context(answer)))
-
-
-def test_keypoint_out_of_reach_is_left_out_only_if_the_task_can_do_without() -> None:
-    points = nodes._from_state([keypoint("port_left", -0.0088), keypoint("port_right", 0.5)])
-    assert list(nodes._reachable(points, RIGHT_MAY_BE_HIDDEN, context())) == ["port_left"]
-    with pytest.raises(AgentFault, match="port_right at .* outside of what the tool can reach"):
-        nodes._reachable(points, nodes.load_task_prompt("usb_insertion"), context())
-
-
-def test_keypoint_inside_of_something_lies_behind_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    at = context()
-    uv = tuple(project(at.frame, LEFT[np.newaxis])[0])
-    surface = nodes.measure(at, at.frame, "port_left", uv).xyz
-    inside = replace(nodes.load_task_prompt("usb_insertion"), behind_m={"port_left": 0.01})
-    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: inside)
-    moved = nodes.measure(at, at.frame, "port_left", uv).xyz - surface
-    assert moved @ at.frame.T_base_cam[:3, 2] == pytest.approx(0.01)
-
-
-def test_second_view_is_the_one_from_the_other_side() -> None:
-    asking = context(at=scene(views=(0.0, 0.3, np.pi)))
-    asking = AgentContext(scene=asking.scene, model=asking.model, profile=asking.profile)
-    assert [frame.name for frame in nodes._views(asking)] == ["side", "view_2"]
-
-
-async def test_keypoint_beside_something_nearer_is_looked_at_from_elsewhere() -> None:
-    """There the depth may be that of the plug, not of the rim."""
-    at = scene(views=(0.0, np.pi))
-    u, v = project(at.frames["side"], LEFT[np.newaxis])[0].round().astype(int)
-    at.frames["side"].depth_m[v - 1 : v + 2, u - 1] -= 0.02
-    asking = AgentContext(scene=at, model=EmbeddedVLM(), profile=load_profile("embedded"))
-    update = await nodes.perceive({"mode": "guide"}, Runtime(context=asking))
-    assert [point["camera"] for point in update["keypoints"]] == ["view_1", "view_1"]
+@pytest.mark.parametrize("asks", [nodes.decide_mode, nodes.plan])
+async def test_model_is_told_how_its_last_plan_ended(asks) -> None:
+    told = "blocked after 14 steps, 8 mm short of waypoint 2 of 5"
+    for trigger in (Trigger(kind="stall", index=0.0, threshold=0.0, step=30), {**USER_TRIGGER, "last_plan": told}):
+        answer = {"mode": "guide", "failure_mode": "", "reason": ""} if asks is nodes.decide_mode else GUIDE
+        asking = context(answer)
+        await asks({**planned(GUIDE, "guide"), "trigger": trigger}, Runtime(context=asking))
+        sentence = f"Your last plan ended: {told}."
+        assert (sentence in asking.model.asked[0][-1].text) is ("last_plan" in trigger)

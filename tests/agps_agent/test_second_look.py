@@ -8,7 +8,7 @@ import pytest
 
 from agps_agent.ask import ask
 from agps_agent.graph import Graph, build_graph
-from agps_agent.models.embedded import EmbeddedVLM, _read
+from agps_agent.models.offline.embedded import EmbeddedVLM, _read
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings
 from tests.agps_agent.scenes import LEFT, RIGHT, project, scene

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rl.calibration.board import CharucoBoard
+from rl.robots.calibration.board import CharucoBoard
 from rl.robots.station import Mount
 from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, SceneMjcf, SceneVariation
 from rl.tasks.usb_insertion import UsbInsertion

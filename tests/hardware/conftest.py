@@ -1,24 +1,66 @@
-"""Emulated stations for the tests in this folder."""
+"""Emulated stations for the tests in this folder, and the clock that they share with the driver."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from rl.robots.clock import Clock
 from rl.robots.emulator.server import Emulator
 from rl.tasks import get_task
 
+PACES = pytest.StashKey[list[str]]()
+"""What was measured, in words: one per process of the test run."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--slowdown", type=float, help="Seconds that a second of the emulated stations takes; measured if not given."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[PACES] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[PACES].extend(node.workeroutput.get("paces", []) if hasattr(node, "workeroutput") else [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for pace in config.stash[PACES]:
+        terminalreporter.write_line(f"clock of the emulated stations: {pace}")
+
 
 @pytest.fixture(scope="session")
-def emulator() -> Iterator[Emulator]:
-    """One emulated USB station for all tests that leave it as they found it: no faults, the arm in the workspace."""
+def clock(request: pytest.FixtureRequest) -> Clock:
+    """The clock of every emulated station of this run, measured once; limits, waits and faults are of its seconds."""
     pytest.importorskip("franky_sim", reason="needs the extra emulator")
-    with Emulator(get_task("usb_insertion")) as station:
+    with Emulator(get_task("usb_insertion"), slowdown=request.config.getoption("--slowdown", default=None)) as station:
+        said = station.pace
+        measured = station.clock
+    request.config.stash[PACES].append(said)
+    if hasattr(request.config, "workeroutput"):
+        request.config.workeroutput["paces"] = [said]
+    return measured
+
+
+@pytest.fixture(scope="session")
+def emulator(clock: Clock) -> Iterator[Emulator]:
+    """One emulated USB station for all tests that leave it as they found it: no faults, the arm in the workspace."""
+    with Emulator(get_task("usb_insertion"), slowdown=clock.slowdown) as station:
         yield station
 
 
 @pytest.fixture
-def fresh_emulator() -> Iterator[Emulator]:
+def fresh_emulator(clock: Clock) -> Iterator[Emulator]:
     """An emulated USB station of one's own, to break."""
-    pytest.importorskip("franky_sim", reason="needs the extra emulator")
-    with Emulator(get_task("usb_insertion")) as station:
+    with Emulator(get_task("usb_insertion"), slowdown=clock.slowdown) as station:
         yield station
+
+
+def skip_unless_real_time(config: pytest.Config, clock: Clock) -> None:
+    """Skip what is about real time where this computer does not keep it, and say what was measured."""
+    if clock.slowdown > 1.0:
+        pytest.skip(f"this computer does not keep real time: {'; '.join(config.stash[PACES])}")

@@ -121,7 +121,7 @@ def test_environment_stays_within_the_task_s_limits(backend: Backend):
         assert np.max(np.abs(info["executed_action"])) <= 1.0
         assert TASK.workspace.contains(info["observation"].T_base_ref[:3, 3])
     _, _, _, _, info = env.step(np.full(6, np.nan, np.float32))
-    assert "not_finite" in info["violations"]
+    assert "not_a_pose" in info["violations"]
 
 
 def test_same_expert_inserts_the_same_plug(backend: Backend):

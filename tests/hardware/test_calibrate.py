@@ -17,7 +17,7 @@ pytest.importorskip("franky", reason="needs the extra robot")
 pytest.importorskip("franky_sim", reason="needs the extra emulator")
 pytest.importorskip("pyrealsense2", reason="needs the extra realsense")
 
-from rl.calibration.file import CameraCalibration
+from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.emulator.profiles import CameraProfile
 from rl.robots.emulator.server import Emulator
 from rl.transforms import matrix_to_rotvec

@@ -26,8 +26,8 @@ from agps_agent.cli.main import main  # noqa: E402
 from agps_agent.doctor import software  # noqa: E402
 from agps_agent.doctor.checkup import Finding, attempt  # noqa: E402
 from agps_agent.doctor.station import StationCheckup  # noqa: E402
-from rl.calibration.file import CameraCalibration  # noqa: E402
 from rl.robots.cameras import open_camera, streaming  # noqa: E402
+from rl.robots.cameras.calibration import CameraCalibration  # noqa: E402
 from rl.robots.cameras.recording import Recording  # noqa: E402
 from rl.robots.emulator.server import Emulator  # noqa: E402
 from rl.robots.franka import connection  # noqa: E402

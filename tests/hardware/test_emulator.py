@@ -20,8 +20,8 @@ import pytest
 franky = pytest.importorskip("franky", reason="needs the extra robot")
 pytest.importorskip("franky_sim", reason="needs the extra emulator")
 
-from rl.calibration.file import CameraCalibration  # noqa: E402
 from rl.errors import ConfigError, HardwareFault  # noqa: E402
+from rl.robots.cameras.calibration import CameraCalibration  # noqa: E402
 from rl.robots.emulator.cameras import Lens  # noqa: E402
 from rl.robots.emulator.client import EmulatorClient  # noqa: E402
 from rl.robots.emulator.profiles import CameraProfile  # noqa: E402

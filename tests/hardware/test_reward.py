@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from agps_agent.cli.main import main
-from agps_agent.demonstrations import open_moved_arm
-from agps_agent.task_options import TaskOptions
+from agps_agent.run.demonstrations import open_moved_arm
 from rl.envs import make_env
-from rl.reward_classifier.collecting import DemonstratesAndUndoes, collect_episodes, run_actor
-from rl.reward_classifier.frames import save_frames
+from rl.rewards.classifier.collecting import DemonstratesAndUndoes, collect_episodes, run_actor
+from rl.rewards.classifier.frames import save_frames
 from rl.tasks.expert import make_expert
 
 pytest.importorskip("franky", reason="needs the extra robot")
@@ -26,7 +25,7 @@ def test_frames_of_the_arm_become_the_reward_of_a_run(emulator, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     began_s = time.monotonic()
     where = {"station": emulator.station, "robot_ip": None, "speed": 1.0}
-    with open_moved_arm(NAME, None, seed=0, image_size=64, **where, task_options=TaskOptions()) as arm:
+    with open_moved_arm(NAME, None, seed=0, image_size=64, **where, task_options={}) as arm:
         assert arm.by == "expert"
         expert, rng = make_expert(arm.env.task), np.random.default_rng(0)
         shown = run_actor(arm.env, DemonstratesAndUndoes(expert, rng), seed=0)
@@ -37,7 +36,7 @@ def test_frames_of_the_arm_become_the_reward_of_a_run(emulator, tmp_path, monkey
 
     env = make_env(NAME, robot="fake")  # a few frames of the arm are no data set
     save_frames(tmp_path / "more", list(collect_episodes(env, positive=30, negative=90, seed=9)), env=env, seed=0)
-    tiny = ["--width", "4", "--updates", "20", "--least-positives", "3", "--data", "seen", "more", "--json"]
+    tiny = ["--width", "8", "--updates", "20", "--least-positives", "3", "--data", "seen", "more", "--json"]
     assert main(["reward", "fit", NAME, "--robot", "franka", *tiny]) == 0
     assert json.loads(capsys.readouterr().out)["file"] == f"runs/reward/franka-{NAME}/classifier.pt"
 

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("pyrealsense2", reason="needs the extra realsense")
 
-from rl.calibration.file import CameraCalibration
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.cameras import CameraDriver, CameraRig, open_camera
+from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.cameras.rendered import rendered_by
 from rl.robots.mujoco import MujocoBackend
 from rl.robots.station import CameraConfig, load_station

@@ -12,8 +12,8 @@ franky = pytest.importorskip("franky")
 pytest.importorskip("pyrealsense2")
 pytestmark = pytest.mark.emulated
 
-from agps_agent.config import RunConfig  # noqa: E402
-from agps_agent.hardware import open_robot  # noqa: E402
+from agps_agent.run.config import RunConfig  # noqa: E402
+from agps_agent.run.hardware import open_robot  # noqa: E402
 from rl.robots.teleop import KeyReader  # noqa: E402
 
 

@@ -20,7 +20,7 @@ from pyspacemouse.device import HIDException  # noqa: E402
 from rl.errors import ConfigError  # noqa: E402
 from rl.robots.teleop import GamepadHand, GamepadMapping, HandConfig, SpaceMouseHand  # noqa: E402
 from rl.robots.teleop import spacemouse as spacemouse_module  # noqa: E402
-from tests.rl.teleop.test_hand import OBSERVATION  # noqa: E402
+from tests.rl.robots.teleop.test_hand import OBSERVATION  # noqa: E402
 
 FULL = 350
 """Count of a fully deflected axis."""
@@ -302,8 +302,8 @@ def test_pygame_greets_nobody_and_leaves_sigterm_to_us():
 
 
 def test_station_says_where_the_operator_stands(tmp_path, monkeypatch):
-    from agps_agent import hardware
-    from agps_agent.config import RunConfig
+    from agps_agent.run import hardware
+    from agps_agent.run.config import RunConfig
     from rl.tasks import get_task
 
     station = tmp_path / "station.toml"

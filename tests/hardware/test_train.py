@@ -11,14 +11,14 @@ import time
 
 import pytest
 
-from agps_agent.config import RunConfig
-from agps_agent.progress import Progress
-from agps_agent.runs import RunDirectory
-from agps_agent.training import train
+from agps_agent.run.config import RunConfig
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.progress import Progress
 from rl.checkpoint import latest_checkpoint
 from rl.drq import DrQConfig
 from rl.errors import HardwareFault
 from rl.robots.station import load_station
+from tests.agps_agent.trained import train
 
 pytest.importorskip("franky", reason="needs the extra robot")
 pytest.importorskip("franky_sim", reason="needs the extra emulator")

@@ -24,7 +24,7 @@ def rendered() -> dict[str, str]:
             values = {
                 "task_description": task.description,
                 "heuristics": task.heuristics[mode],
-                "available_tools": describe_tools(task.tools[mode]),
+                "available_tools": describe_tools(task.tools[mode], task.tool_defaults),
                 "allowed_primitive": ", ".join(task.tools["guide"]),
                 "global_xyz_bounds": describe_bounds(scene()),
                 "situation": describe_robot(scene()),

@@ -3,10 +3,12 @@ import re
 
 import pytest
 
+from prompts import loader
 from prompts.loader import load_prompt, load_task_prompt, parse_prompt, prompt_names, prompt_versions, task_names
 from rl.errors import ConfigError
 from tests.prompts.snapshots import FOLDER, POINT_FORMAT, rendered
 from tools.answers import DecideModeAnswer, PerceiveAnswer, PlanAnswer
+from tools.describe import describe_tools
 from tools.schemas import TOOLS, Margins
 
 TEXT = """---
@@ -121,6 +123,20 @@ def test_task_names_tools_that_exist_in_their_mode_and_keypoints_one_a_line(task
     assert words.guide_steps >= 1
     for distance in words.distances:
         assert set(distance.between) <= set(words.keypoints) and 0 <= distance.min_m < distance.max_m
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_words_of_a_task_say_the_margins_that_a_box_has(task: str):
+    words = load_task_prompt(task)
+    shown = describe_tools(["exploration_bbox"], words.tool_defaults)
+    assert all(f'"{side}": {margin:g}' in shown for side, margin in words.margins.items())
+    assert set(words.margins) == set(Margins.model_fields)
+
+
+@pytest.mark.parametrize("wrong", [{"x_neg": -0.01}, {"left": 0.01}, [0.01], {"x_neg": "wide"}])
+def test_margins_that_cannot_be_are_refused_with_the_file(wrong: object):
+    with pytest.raises(ConfigError, match=r"tasks/x\.md has wrong margins.*x_neg, x_pos"):
+        loader._margins(wrong, "tasks/x.md")
 
 
 def test_rendered_prompts_are_as_last_reviewed():

@@ -166,6 +166,40 @@ def test_demonstrations_outlive_eviction():
     assert sorted(store.states(online.slots)[:, 0].tolist()) == [40, 41, 42, 60, 61, 62]
 
 
+def firsts(store: FrameStore, buffer: IndexBuffer) -> list[int]:
+    """The first observations of the episodes in an index set, oldest first."""
+    numbers = sorted(set(store.episode_of(buffer.slots).tolist()))
+    return [int(store.states(store.slots_of(number)[:1])[0, 0]) for number in numbers]
+
+
+def test_episodes_that_give_way_outlive_others_up_to_half_of_the_memory_then_the_oldest_goes():
+    store = make_store(capacity=20)  # five episodes of four observations
+    online, demo = IndexBuffer(store), IndexBuffer(store, keep=True)
+    given = roll(store, 0, 3, terminated=True)
+    demo.add(given)
+    for first in (10, 20, 30, 40):
+        online.add(roll(store, first, 3, terminated=True))
+        if first != 20:
+            demo.add(online.slots[-3:], give_way=True)
+    assert (firsts(store, demo), firsts(store, online)) == ([0, 10, 30, 40], [10, 20, 30, 40])
+    online.add(roll(store, 50, 3, terminated=True))  # 12 of the 16 that are not given, more than half, give way
+    assert (firsts(store, demo), firsts(store, online)) == ([0, 30, 40], [20, 30, 40, 50])
+    online.add(roll(store, 60, 3, terminated=True))  # 8 of 16: now the oldest of the others goes
+    assert (firsts(store, demo), firsts(store, online)) == ([0, 30, 40], [30, 40, 50, 60])
+
+
+def test_episode_that_is_kept_for_good_and_gives_way_is_kept_for_good():
+    for orders in ((False, True), (True, False)):
+        store = make_store(capacity=8)
+        demo = IndexBuffer(store, keep=True)
+        slots = roll(store, 0, 3, terminated=True)
+        for give_way in orders:
+            demo.add(slots, give_way=give_way)
+        for first in (10, 20, 30):
+            roll(store, first, 3, terminated=True)
+        assert (store.kept, firsts(store, demo)) == ((0,), [0])
+
+
 def test_store_full_of_demonstrations_says_what_to_do():
     store = make_store(capacity=8)
     demo = IndexBuffer(store, keep=True)

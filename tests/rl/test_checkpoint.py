@@ -1,6 +1,11 @@
 import json
+import os
 import resource
+import shutil
 import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +83,7 @@ def test_manifest_names_the_algorithm(trained: DrQ, tmp_path: Path):
     save_checkpoint(tmp_path / "last", trained, {})
     assert isinstance(load_policy(tmp_path / "last"), DrQ)
     change_setup(tmp_path / "last", algorithm="tabular")
-    with pytest.raises(ConfigError, match="of the algorithm 'tabular'; this version knows drq"):
+    with pytest.raises(ConfigError, match="Unknown algorithm 'tabular'; known: .*drq"):
         load_policy(tmp_path / "last")
     with pytest.raises(ConfigError, match="algorithm = tabular, not drq"):
         load_checkpoint(tmp_path / "last", make_model(demos=0))
@@ -164,8 +169,97 @@ def test_crash_between_the_renames_loses_nothing(trained: DrQ, tmp_path: Path):
     assert load_checkpoint(tmp_path / "last", make_model(demos=0)) == {"try": 1}
 
 
-def test_latest_of_several_checkpoints(trained: DrQ, tmp_path: Path):
-    for name in ("b", "a"):
+# --- which one is the newest --------------------------------------------------------------------------------
+
+
+def zipped(folder: Path, copy: Path) -> None:
+    shutil.unpack_archive(shutil.make_archive(str(copy), "zip", folder), copy)
+
+
+def untarred_without_times(folder: Path, copy: Path) -> None:
+    copy.mkdir()
+    subprocess.run(["tar", "-cf", f"{copy}.tar", "-C", folder, "."], check=True)
+    subprocess.run(["tar", "-xmf", f"{copy}.tar", "-C", copy], check=True)
+
+
+def copied_newest_first(folder: Path, copy: Path) -> None:
+    for name in ("last", "best", "pretrained"):
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, copy / name, copy_function=shutil.copyfile)
+            time.sleep(0.02)
+
+
+def copied_by_cp(folder: Path, copy: Path) -> None:
+    subprocess.run(["cp", "-r", folder, copy], check=True)
+
+
+def with_the_clock_set_back(folder: Path, copy: Path) -> None:
+    shutil.copytree(folder, copy)
+    for file in copy.rglob("*"):
+        os.utime(file, (1, 1))
+    os.utime(copy / "best" / MANIFEST, (2, 2))
+
+
+EACH_COPY = pytest.mark.parametrize(
+    "make_copy", [zipped, untarred_without_times, copied_newest_first, copied_by_cp, with_the_clock_set_back]
+)
+
+
+@EACH_COPY
+@pytest.mark.parametrize("order", [("pretrained", "best", "last"), ("pretrained", "last", "best"), ("last", "best")])
+def test_newest_checkpoint_of_a_copy_is_the_one_saved_last(
+    trained: DrQ, make_copy: Callable[[Path, Path], None], order: tuple[str, ...], tmp_path: Path
+):
+    for name in order:
+        save_checkpoint(tmp_path / "run" / name, trained, {})
+    make_copy(tmp_path / "run", tmp_path / "copy")
+    assert latest_checkpoint(tmp_path / "run").name == order[-1]
+    assert latest_checkpoint(tmp_path / "copy") == tmp_path / "copy" / order[-1]
+
+
+def test_checkpoint_that_is_renewed_is_the_newest_again(trained: DrQ, tmp_path: Path):
+    for name in ("last", "best", "last", "best", "last"):
         save_checkpoint(tmp_path / name, trained, {})
-    assert latest_checkpoint(tmp_path) == tmp_path / "a"
-    assert (latest_checkpoint(tmp_path) / MANIFEST).is_file()
+        assert latest_checkpoint(tmp_path) == tmp_path / name
+
+
+@EACH_COPY
+def test_older_checkpoints_are_ordered_by_steps_then_by_name(
+    trained: DrQ, make_copy: Callable[[Path, Path], None], tmp_path: Path
+):
+    for name in ("pretrained", "last", "best"):
+        save_checkpoint(tmp_path / "run" / name, trained, {})
+        forget_order(tmp_path / "run" / name)
+    make_copy(tmp_path / "run", tmp_path / "copy")
+    assert latest_checkpoint(tmp_path / "copy").name == "last"
+    trained.num_timesteps += 1
+    save_checkpoint(tmp_path / "copy" / "best", trained, {})
+    forget_order(tmp_path / "copy" / "best")
+    assert latest_checkpoint(tmp_path / "copy").name == "best"
+    save_checkpoint(tmp_path / "copy" / "pretrained", trained, {})  # by a version that counts
+    assert latest_checkpoint(tmp_path / "copy").name == "pretrained"
+
+
+def forget_order(folder: Path) -> None:
+    """Make a checkpoint one of the time when saves were not counted."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["saved"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_crash_between_the_renames_leaves_the_newer_one(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {"try": 1})
+    (tmp_path / "last").rename(tmp_path / ".last.previous")
+    save_checkpoint(tmp_path / "last", trained, {"try": 2})
+    (tmp_path / "last").rename(tmp_path / ".last.new")
+    assert latest_checkpoint(tmp_path) == tmp_path / ".last.new"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\x00"])
+def test_damaged_manifest_is_named_and_stops_no_other_checkpoint(trained: DrQ, content: str, tmp_path: Path):
+    save_checkpoint(tmp_path / "best", trained, {})
+    (tmp_path / "best" / MANIFEST).write_text(content)
+    save_checkpoint(tmp_path / "last", trained, {"try": 1})
+    with pytest.raises(ConfigError, match=r"best is incomplete: manifest.json is not readable; delete it"):
+        latest_checkpoint(tmp_path)
+    assert load_checkpoint(tmp_path / "last", make_model(demos=0)) == {"try": 1}

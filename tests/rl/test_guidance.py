@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 
-from rl.guidance import GuidanceConfig, WaypointFollower, project_action
+from rl.guidance import GuidanceConfig, Search, WaypointFollower, project_action
 from rl.transforms import apply_delta, pose
 from rl.types import Box, Guide, Observation, RobotState, Waypoint
 
@@ -189,3 +189,43 @@ def test_waypoint_that_blends_is_passed_without_a_stop():
     moving = at(0.522, 0, 0.1)
     moving = dataclasses.replace(moving, robot=dataclasses.replace(moving.robot, twist=np.full(6, 0.1)))
     np.testing.assert_allclose(follower.next_action(moving)[:2] * SCALE[:2], [0.0026, 0.0097], atol=1e-3)
+
+
+def test_guarded_move_at_the_end_of_a_plan_ends_it_by_contact_or_reached():
+    for force_z, status in ((8.0, "contact"), (0.0, "reached")):
+        follower = follow(waypoint(0.5, 0, 0.05, motion="guarded"))
+        follower.next_action(at(0.5, 0, 0.06))
+        assert follower.next_action(at(0.5, 0, 0.051 if force_z == 0.0 else 0.054, force_z=force_z)) is None
+        assert follower.status == status
+
+
+def test_distance_is_that_to_the_waypoint_approached_last():
+    follower = follow(waypoint(0.5, 0, 0.09), waypoint(0.53, 0.04, 0.09))
+    follower.next_action(at(0.5, 0, 0.09))
+    assert follower.current == 1
+    np.testing.assert_allclose(follower.distance_m(at(0.53, 0.0, 0.09)), 0.04, atol=1e-12)
+
+
+def test_guide_without_waypoints_is_reached_at_once():
+    follower = follow()
+    assert (follower.next_action(at(*HERE)), follower.status) == (None, "reached")
+    assert follower.distance_m(at(*HERE)) is None
+
+
+def test_search_presses_from_the_contact_and_ends_below_it():
+    search, pressing = Search(drop_m=0.0003), waypoint(0.5, 0, 0.05, motion="search", push_m=0.0014)
+    np.testing.assert_allclose(search.target(pressing)[2, 3], 0.0486, atol=1e-12)  # nothing was touched
+    search.contact_z = 0.07
+    np.testing.assert_allclose(search.target(pressing)[2, 3], 0.0686, atol=1e-12)
+    assert not search.has_dropped(at(0.5, 0, 0.06).robot)  # it has not begun
+    search.begin()
+    assert not search.has_dropped(at(0.5, 0, 0.0698).robot)
+    assert search.has_dropped(at(0.5, 0, 0.0696).robot)
+
+
+def test_what_a_search_found_shifts_what_comes_after():
+    search, then = Search(drop_m=0.0003), waypoint(0.5, 0.0, 0.03)
+    search.contact_z = 0.07
+    search.end(at(0.502, -0.001, 0.069).robot, then, skipped=True)
+    assert not search.is_under_way
+    np.testing.assert_allclose(search.target(then)[:3, 3], [0.502, -0.001, 0.03], atol=1e-12)

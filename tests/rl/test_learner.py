@@ -2,6 +2,7 @@ import copy
 import math
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError
-from rl.learner import LockstepLearner, ThreadedLearner, keep_freed_memory, prepare_process
+from rl.learner import LockstepLearner, ThreadedLearner
+from tests.clocks import until
 from tests.rl.drq.reach import Reach, record
 
 SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=1_000)
@@ -23,14 +25,16 @@ def make_model() -> DrQ:
 
 
 class Pace(BaseCallback):
-    """Gives the learner thread time, as a robot does."""
+    """Gives the learner thread time, as a robot does: at one step, until something has come true."""
 
-    def __init__(self, pause_s: float = 0.02) -> None:
+    def __init__(self, at: int, condition: Callable[[], bool]) -> None:
         super().__init__()
-        self._pause_s = pause_s
+        self._at, self._condition = at, condition
 
     def _on_step(self) -> bool:
-        time.sleep(self._pause_s)
+        time.sleep(0.01)
+        if self.num_timesteps == self._at:
+            until(self._condition)
         return True
 
 
@@ -48,7 +52,7 @@ def test_lockstep_waits_for_learning_starts():
 def test_threaded_learner_updates_beside_the_loop_within_its_ratio():
     model = make_model()
     model.learner = ThreadedLearner(model, publish_every=2)
-    model.learn(50, callback=Pace())
+    model.learn(50, callback=Pace(45, lambda: model.n_updates > 0))
     assert 0 < model.n_updates <= 0.5 * (50 - 10)
     assert not any(thread.name == "learner" for thread in threading.enumerate())
 
@@ -56,7 +60,7 @@ def test_threaded_learner_updates_beside_the_loop_within_its_ratio():
 def test_unbounded_thread_exceeds_the_lockstep_ratio():
     model = make_model()
     model.learner = ThreadedLearner(model, max_updates_per_step=math.inf)
-    model.learn(25, callback=Pace(0.1))
+    model.learn(25, callback=Pace(25, lambda: model.n_updates > 0.5 * (25 - 10)))
     assert model.n_updates > 0.5 * (25 - 10)
 
 
@@ -76,13 +80,16 @@ def test_loop_acts_with_published_weights_until_new_ones_come():
 def test_error_in_the_thread_reaches_the_loop():
     model = make_model()
 
+    failed = threading.Event()
+
     def fail(gradient_steps: int, batch_size: int | None = None) -> None:
+        failed.set()
         raise RuntimeError("the update failed")
 
     model.train = fail  # type: ignore[method-assign]
     model.learner = ThreadedLearner(model)
     with pytest.raises(RuntimeError, match="the update failed"):
-        model.learn(200, callback=Pace())
+        model.learn(200, callback=Pace(45, failed.is_set))
     assert not any(thread.name == "learner" for thread in threading.enumerate())
 
 
@@ -101,16 +108,20 @@ def test_error_in_the_loop_stops_the_thread():
 
 def test_silent_learner_is_noticed():
     model = make_model()
-    release = threading.Event()
-    model.train = lambda *args: release.wait(20)  # type: ignore[method-assign]
+    hanging, release = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        hanging.set()
+        release.wait(300)
+
+    model.train = hang  # type: ignore[method-assign]
     model.learner = ThreadedLearner(model, max_updates_per_step=1.0, stall_timeout_s=0.3)
     try:
         with pytest.raises(AgpsError, match="no sign"):
             model.learner.start()
             model.num_timesteps = 20
-            time.sleep(0.05)
-            model.num_timesteps = 30
-            time.sleep(0.6)
+            assert hanging.wait(60)
+            until(lambda: model.learner.idle_s > 0.3)
             model.learner.advance()
     finally:
         release.set()
@@ -123,8 +134,9 @@ def test_heartbeat_counts_from_the_last_update():
     time.sleep(0.05)
     assert learner.idle_s >= 0.05
     model.num_timesteps = 11
+    began_s = time.monotonic()
     learner.advance()
-    assert learner.idle_s < 0.05
+    assert learner.idle_s <= time.monotonic() - began_s
 
 
 def test_published_copy_is_not_the_policy():
@@ -133,11 +145,3 @@ def test_published_copy_is_not_the_policy():
     assert model.acting_policy is model.published
     model.published = None
     assert model.acting_policy is model.policy
-
-
-def test_process_is_prepared():
-    threads = torch.get_num_threads()
-    prepare_process(1)
-    assert torch.get_num_threads() == 1
-    assert isinstance(keep_freed_memory(), bool)
-    torch.set_num_threads(threads)

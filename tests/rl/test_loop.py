@@ -1,3 +1,6 @@
+import time
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,7 +11,18 @@ from rl.errors import ConfigError
 from rl.loop import RolloutLoop
 from rl.supervisor import NullSupervisor
 from rl.transforms import apply_delta, pose
-from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune, RobotState, Takeover, Waypoint
+from rl.types import (
+    Box,
+    EpisodeOutcome,
+    Guide,
+    Intervention,
+    InterventionEnd,
+    Observation,
+    Prune,
+    RobotState,
+    Takeover,
+    Waypoint,
+)
 
 DOWN = np.diag([1.0, -1.0, -1.0])
 START = pose(np.array([0.5, 0.0, 0.1]), DOWN)
@@ -20,8 +34,8 @@ class PointArm(gym.Env):
 
     action_scale = SCALE
 
-    def __init__(self, horizon: int = 20) -> None:
-        self.horizon = horizon
+    def __init__(self, horizon: int = 20, wall_x: float = np.inf) -> None:
+        self.horizon, self.wall_x = horizon, wall_x
         self.observation_space = gym.spaces.Dict({"state": gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)})
         self.action_space = gym.spaces.Box(-1, 1, (6,), np.float32)
 
@@ -32,6 +46,7 @@ class PointArm(gym.Env):
 
     def step(self, action):
         executed = np.clip(action, -0.9, 0.9)  # a guard that acts: what is executed is not what was sent
+        executed[0] = min(executed[0], (self.wall_x - self.T[0, 3]) / SCALE[0])
         self.T, self.count = apply_delta(self.T, executed * SCALE), self.count + 1
         terminated = bool(self.T[2, 3] < 0.05)
         truncated = self.count >= self.horizon and not terminated
@@ -58,6 +73,7 @@ class Scripted(NullSupervisor):
     def __init__(self, answer: Intervention, at_step: int) -> None:
         self.answer, self.at_step = answer, at_step
         self.outcomes: list[EpisodeOutcome] = []
+        self.ends: list[InterventionEnd] = []
         self.starts = 0
 
     def start_episode(self, episode: int, observation: Observation) -> None:
@@ -65,6 +81,9 @@ class Scripted(NullSupervisor):
 
     def review(self, observation, *, active=None):
         return self.answer if observation.step == self.at_step and self.starts == 1 else None
+
+    def note_end(self, end: InterventionEnd) -> None:
+        self.ends.append(end)
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         self.outcomes.append(outcome)
@@ -78,8 +97,9 @@ def outward(obs) -> np.ndarray:
     return np.array([1, 0, 0, 0, 0, 0], np.float32)
 
 
-def loop(policy=still, supervisor=None, horizon: int = 20) -> RolloutLoop:
-    return RolloutLoop(DummyVecEnv([lambda: PointArm(horizon)]), policy=policy, supervisor=supervisor)
+def loop(policy=still, supervisor=None, horizon: int = 20, wall_x: float = np.inf, **options) -> RolloutLoop:
+    env = DummyVecEnv([lambda: PointArm(horizon, wall_x)])
+    return RolloutLoop(env, policy=policy, supervisor=supervisor, **options)
 
 
 def run_episode(running: RolloutLoop):
@@ -109,6 +129,14 @@ def test_first_observation_after_an_episode_is_the_reset_one():
     running = loop(policy=outward, horizon=5)
     run_episode(running)
     np.testing.assert_allclose(running.step().transition.observation["state"], START[:3, 3], atol=1e-6)
+
+
+def test_step_says_where_an_episode_begins_also_after_a_reset_in_the_middle():
+    running = loop(horizon=3)
+    begins = [running.step().begins_episode for _ in range(5)]
+    running.reset()
+    assert begins == [True, False, False, True, False]
+    assert [running.step().begins_episode for _ in range(2)] == [True, False]
 
 
 def test_waypoints_replace_the_policy_until_they_are_reached():
@@ -241,3 +269,96 @@ def test_restarted_episode_keeps_its_number():
     loop.restart()
     assert loop.episode == number
     assert loop.step().info["episode_step"] == 1
+
+
+def plan(*positions: tuple[float, float, float], max_steps: int = 50) -> Guide:
+    waypoints = (Waypoint(T_base_tcp=pose(np.array(p), DOWN), gripper_opening=0.0) for p in positions)
+    return Guide(waypoints=tuple(waypoints), max_steps=max_steps, id="0001")
+
+
+def ends_of(supervisor: Scripted, **options) -> tuple[InterventionEnd, ...]:
+    """How the interventions of one episode ended; it hears of each, and of all with the outcome."""
+    run_episode(loop(supervisor=supervisor, **options))
+    assert tuple(supervisor.ends) == supervisor.outcomes[0].interventions
+    return supervisor.outcomes[0].interventions
+
+
+def test_plan_that_was_followed_says_that_it_reached_its_end_and_when():
+    (end,) = ends_of(Scripted(plan((0.518, 0.0, 0.1)), at_step=3))  # at 9 mm a step
+    assert (end.id, end.kind, end.how, end.steps) == ("0001", "guide", "reached", 2)
+    assert (end.waypoint, end.waypoints) == (0, 1)
+    np.testing.assert_allclose(end.distance_m, 0.0, atol=1e-9)
+
+
+def test_plan_that_is_blocked_says_how_far_from_which_waypoint():
+    there_and_on = plan((0.509, 0.0, 0.1), (0.517, 0.0, 0.1))
+    (end,) = ends_of(Scripted(there_and_on, at_step=0), horizon=30, wall_x=0.509)
+    assert (end.how, end.waypoint, end.waypoints, end.steps) == ("blocked", 1, 2, 13)  # one to get there, 12 in vain
+    np.testing.assert_allclose(end.distance_m, 0.008, atol=1e-9)
+
+
+def test_plan_out_of_steps_refused_or_cut_off_by_the_episode_says_so():
+    far = plan((0.59, 0.0, 0.1), (0.5, 0.0, 0.1), max_steps=4)
+    (end,) = ends_of(Scripted(far, at_step=0))
+    assert (end.how, end.steps) == ("budget", 4)
+    (end,) = ends_of(Scripted(replace(far, max_steps=50), at_step=0), horizon=5)
+    assert (end.how, end.steps) == ("episode_over", 5)
+    near = plan((0.509, 0.0, 0.1), (0.5, 0.0, 0.1))
+    (end,) = ends_of(Scripted(near, at_step=0), confirm=lambda guide, index: False)
+    assert (end.how, end.steps, end.waypoint) == ("refused", 1, 1)
+
+
+def test_box_says_how_often_it_acted_and_that_the_episode_ended_it():
+    box = Prune(box=Box(lower=np.array([0.45, -0.1, 0.0]), upper=np.array([0.518, 0.1, 0.2])), id="0001")
+    (end,) = ends_of(Scripted(box, at_step=0), policy=outward, horizon=10)
+    assert (end.kind, end.how, end.steps, end.distance_m) == ("prune", "episode_over", 9, None)
+
+
+def test_hand_ends_waypoints_and_is_released_itself():
+    class Impatient(Scripted):
+        def review(self, observation, *, active=None):
+            if self.starts == 1 and 3 <= observation.step < 5:
+                return Takeover(action=np.zeros(6), id="human-1")
+            return super().review(observation, active=active)
+
+    guide, hand = ends_of(Impatient(plan((0.5, 0.0, 0.2)), at_step=1), horizon=8)
+    assert (guide.id, guide.how, guide.steps) == ("0001", "taken_over", 2)
+    assert (hand.id, hand.kind, hand.how, hand.steps) == ("human-1", "takeover", "released", 2)
+
+
+def test_new_plan_replaces_the_one_before():
+    class Restless(Scripted):
+        def review(self, observation, *, active=None):
+            return replace(self.answer, id=f"{observation.step}") if observation.step < 2 else None
+
+    first, second = ends_of(Restless(plan((0.5, 0.0, 0.2)), at_step=0), horizon=5)
+    assert (first.id, first.how, first.steps) == ("0", "replaced", 1)
+    assert (second.id, second.how, second.steps) == ("1", "episode_over", 4)
+
+
+def test_end_is_told_before_the_next_review():
+    class Listening(Scripted):
+        heard = ()
+
+        def review(self, observation, *, active=None):
+            self.heard = (*self.heard, len(self.ends))
+            return super().review(observation, active=active)
+
+    supervisor = Listening(plan((0.509, 0.0, 0.1)), at_step=0)
+    run_episode(loop(supervisor=supervisor, horizon=4))
+    assert supervisor.heard[:4] == (0, 0, 1, 1)
+
+
+def test_tick_is_waited_for_before_anybody_decides():
+    decided: list[float] = []
+
+    def policy(obs):
+        decided.append(time.monotonic())
+        return still(obs)
+
+    running = loop(policy=policy, rate_hz=10.0)
+    running.reset()
+    began = time.monotonic()
+    for _ in range(2):
+        running.step()
+    assert decided[1] - began >= 0.1

@@ -34,5 +34,10 @@ def test_answers_that_mean_nothing_are_refused(answer, value):
         answer.model_validate(value)
 
 
+@pytest.mark.parametrize("mode", ["guide", "Guide", " GUIDE "])
+def test_mode_counts_in_any_case(mode: str):
+    assert DecideModeAnswer.model_validate({"mode": mode, "failure_mode": "", "reason": ""}).mode == "guide"
+
+
 def test_answer_models_are_found_by_name():
     assert set(ANSWERS) == {"DecideModeAnswer", "PerceiveAnswer", "PlanAnswer"}

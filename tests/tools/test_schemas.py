@@ -1,4 +1,3 @@
-import json
 import pickle
 
 import numpy as np
@@ -8,7 +7,7 @@ from tests.tools.scenes import PORT, WORKSPACE, scene
 from tools.answers import ToolCall
 from tools.describe import describe_bounds, describe_keypoints, describe_robot, describe_tools
 from tools.errors import ToolRetry
-from tools.schemas import TOOLS, allowed_tools, openai_tools, resolve_target, run_plan, run_tool
+from tools.schemas import TOOLS, allowed_tools, resolve_target, run_plan, run_tool
 
 GOOD = {
     "exploration_bbox": {"mode": "two_keypoint_union", "keypoints": ["port_left", "port_right"]},
@@ -91,11 +90,42 @@ def test_box_confines_the_tcp_so_that_the_tip_is_where_the_keypoints_are():
     np.testing.assert_allclose(result.box.upper, [0.51, 0.02, 0.135], atol=1e-12)
 
 
+def test_margins_that_a_call_leaves_out_are_the_tasks():
+    """The pair spans y -0.01 to 0.01 at z 0.055; the TCP is 0.03 above the tip."""
+    defaults = {"exploration_bbox": {"margins": {"y_neg": 0.05, "z_pos": 0.04}}}
+    given = GOOD["exploration_bbox"] | {"margins": {"z_pos": 0.02, "x_pos": 0.03}}
+    call = ToolCall(name="exploration_bbox", arguments=given)
+    result = run_plan([call], scene(), PORT, mode="prune", defaults=defaults)
+    assert result.box is not None
+    np.testing.assert_allclose(result.box.lower, [0.488, -0.06, 0.07], atol=1e-12)  # z ends with the workspace
+    np.testing.assert_allclose(result.box.upper, [0.53, 0.022, 0.105], atol=1e-12)
+    assert '{"x_neg": 0.012, "x_pos": 0.012, "y_neg": 0.05,' in describe_tools(["exploration_bbox"], defaults)
+    assert '"y_neg": 0.012,' in describe_tools(["exploration_bbox"])
+
+
+def test_margins_that_are_no_mapping_are_refused_with_and_without_defaults():
+    for defaults in ({}, {"exploration_bbox": {"margins": {"y_neg": 0.05}}}):
+        with pytest.raises(ToolRetry, match="margins = 0.01"):
+            arguments = GOOD["exploration_bbox"] | {"margins": 0.01}
+            run_tool("exploration_bbox", arguments, scene(), PORT, defaults=defaults)
+
+
 def test_direct_box_takes_corners_and_nothing_else():
     corners = {"mode": "direct_bbox3d", "lower": [0.45, -0.05, 0.05], "upper": [0.55, 0.05, 0.1]}
     assert run_tool("exploration_bbox", corners, scene(), PORT).box is not None
     with pytest.raises(ToolRetry, match="direct_bbox3d takes lower and upper"):
         run_tool("exploration_bbox", corners | {"keypoints": ["port_left", "port_right"]}, scene(), PORT)
+
+
+def test_labels_and_tools_count_in_any_case():
+    np.testing.assert_allclose(resolve_target(("Port Left", "PORT-RIGHT"), PORT), [0.5, 0.0, 0.055], atol=1e-12)
+    np.testing.assert_allclose(resolve_target("Port", PORT), [0.5, 0.0, 0.055], atol=1e-12)
+    calls = [("translate", {"target": "port", "height_m": 0.08}), ("descend", {"target": "port"})]
+    plain, loud = (
+        run_plan([ToolCall(name=write(n), arguments=a) for n, a in calls], scene((0.45, 0.05, 0.2)), PORT)
+        for write in (str.lower, str.title)
+    )
+    assert loud.text == plain.text and [w.blend_m for w in loud.waypoints] == [w.blend_m for w in plain.waypoints]
 
 
 def test_each_call_of_a_plan_starts_where_the_one_before_ended():
@@ -144,14 +174,6 @@ def test_plan_holds_one_box():
 def test_tools_are_offered_by_mode_and_task():
     assert allowed_tools(mode="prune") == ("exploration_bbox",)
     assert allowed_tools(mode="guide", allowed=["search", "translate", "exploration_bbox"]) == ("translate", "search")
-
-
-def test_openai_json_describes_every_argument():
-    for tool in openai_tools():
-        function = tool["function"]
-        assert function["name"] in TOOLS and function["description"]
-        assert all("description" in p or "$ref" in p for p in function["parameters"]["properties"].values())
-    json.dumps(openai_tools(), allow_nan=False)
 
 
 def test_prompt_text_names_tools_bounds_and_derived_keypoints():

@@ -1,11 +1,11 @@
 """How old frames are when they are used: what a policy on a robot acts on is always a little in the past."""
 
-import time
 from collections import deque
 
 import numpy as np
 
 from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
+from rl.robots.clock import REAL_TIME, Clock
 
 KEPT = 100_000
 """Newest ages of which figures are taken."""
@@ -14,12 +14,13 @@ KEPT = 100_000
 class FrameAges:
     """Notes the age of every frame that is taken from the drivers that it watches."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = REAL_TIME) -> None:
+        self._clock = clock
         self._ages_s: deque[float] = deque(maxlen=KEPT)
 
     def watch(self, driver: CameraDriver) -> CameraDriver:
         """Return the driver, watched."""
-        return _Watched(driver, self._ages_s)
+        return _Watched(driver, self._ages_s, self._clock)
 
     def metrics(self) -> dict[str, float]:
         """Return figures of the ages, [ms]; nothing before the first frame."""
@@ -36,8 +37,8 @@ class FrameAges:
 class _Watched:
     """A `CameraDriver` whose frames' ages are noted."""
 
-    def __init__(self, driver: CameraDriver, ages_s: deque[float]) -> None:
-        self._driver = driver
+    def __init__(self, driver: CameraDriver, ages_s: deque[float], clock: Clock) -> None:
+        self._driver, self._clock = driver, clock
         self._ages_s = ages_s
 
     @property
@@ -46,7 +47,7 @@ class _Watched:
 
     def latest(self, *, max_age_s: float | None = None, depth: bool = True) -> CameraFrame:
         frame = self._driver.latest(max_age_s=max_age_s, depth=depth)
-        self._ages_s.append(time.monotonic() - frame.time_s)
+        self._ages_s.append(self._clock.now() - frame.time_s)
         return frame
 
     def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> CameraFrame:

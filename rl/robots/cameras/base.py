@@ -42,7 +42,7 @@ class CameraFrame:
     depth_m: npt.NDArray[np.float32]
     """Aligned to colour; 0 where there is no data. Shape (H, W), [m]; (0, 0) where it was not asked for."""
     time_s: float
-    """Host time (`time.monotonic`) at which it was taken where the camera tells, else at which it arrived, [s]."""
+    """By the clock of the station (`rl.robots.clock`): when taken if the camera tells, else when it arrived, [s]."""
     number: int
     """Frame number of the device; each is delivered once."""
 
@@ -66,7 +66,7 @@ class CameraDriver(Protocol):
         """
 
     def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> CameraFrame:
-        """Return the first frame that was taken after a host time, e.g. after the arm has come to rest.
+        """Return the first frame that was taken after a time of the station's clock, e.g. after the arm came to rest.
 
         Raises:
             HardwareFault: If none comes in time.

@@ -5,14 +5,16 @@ from rl.robots.cameras.base import CameraDriver
 from rl.robots.cameras.realsense import PipelineSource, is_recording, reset_device, start_with_reset
 from rl.robots.cameras.socket_source import SCHEME, SocketSource
 from rl.robots.cameras.streaming import StreamingCamera
+from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import CameraConfig
 
 
-def open_camera(config: CameraConfig) -> CameraDriver:
+def open_camera(config: CameraConfig, clock: Clock = REAL_TIME) -> CameraDriver:
     """Return a streaming camera: a RealSense by serial number, a recording, or one of an emulator.
 
     Args:
         config: Which one, and how.
+        clock: The station's.
 
     Raises:
         ConfigError: If the SDK, the device or the profile is missing.
@@ -26,7 +28,9 @@ def open_camera(config: CameraConfig) -> CameraDriver:
             f"{2.0 / config.fps:.2f} s old; allow that."
         )
     if config.device.startswith(SCHEME):
-        return StreamingCamera(config, SocketSource(config))
+        return StreamingCamera(config, SocketSource(config, clock), clock)
     if is_recording(config.device):
-        return StreamingCamera(config, PipelineSource(config))
-    return start_with_reset(lambda: StreamingCamera(config, PipelineSource(config)), lambda: reset_device(config))
+        return StreamingCamera(config, PipelineSource(config, clock), clock)
+    return start_with_reset(
+        lambda: StreamingCamera(config, PipelineSource(config, clock), clock), lambda: reset_device(config)
+    )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.cameras.sdk import load_sdk
+from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import CameraConfig
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ L515_HINT = "An L515 needs pyrealsense2 2.54.2: newer ones do not see it."
 class PipelineSource:
     """Framesets of an `rs.pipeline`."""
 
-    def __init__(self, config: CameraConfig) -> None:
+    def __init__(self, config: CameraConfig, clock: Clock = REAL_TIME) -> None:
         """Start the pipeline on the device or recording that the configuration names.
 
         Raises:
@@ -32,6 +33,7 @@ class PipelineSource:
             HardwareFault: If the SDK cannot start it.
         """
         self._rs = rs = load_sdk()
+        self._clock = clock
         self._recorded = is_recording(config.device)
         chosen = rs.config()
         if self._recorded:
@@ -71,7 +73,7 @@ class PipelineSource:
         if self._recorded or frame.get_frame_timestamp_domain() not in domains:
             return None
         age_s = time.time() - frame.get_timestamp() / 1000.0
-        return time.monotonic() - age_s if 0.0 <= age_s < 1.0 else None  # else the host's clock was set
+        return self._clock.at(time.monotonic() - age_s) if 0.0 <= age_s < 1.0 else None  # else the host's clock was set
 
     def close(self) -> None:
         """Stop the pipeline."""

@@ -1,7 +1,6 @@
 """Recordings that the SDK's pipeline plays back, made from any camera."""
 
 import gc
-import time
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ def record(camera: CameraDriver, path: Path, *, seconds: float) -> int:
         ConfigError: If the SDK refuses the path.
         HardwareFault: If the camera fails; what came until then is in the file.
     """
-    begin_s = newest_s = time.monotonic()
+    begin_s = newest_s = camera.wait_newer(-np.inf).time_s
     with Recording(path, camera.info) as recording:
         while newest_s - begin_s < seconds:
             frame = camera.wait_newer(newest_s)

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rl.calibration.file import CameraCalibration
 from rl.errors import ConfigError
 from rl.robots.cameras.alignment import sample_depth
 from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
-from rl.robots.cameras.opening import open_camera
+from rl.robots.cameras.calibration import CameraCalibration
+from rl.robots.cameras.opening import open_camera as open_by_kind
+from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import CameraConfig
 from rl.tasks.base import Task
 from rl.types import ByteArray, FloatArray, RGBDFrame
@@ -38,14 +39,16 @@ class CameraRig:
         cameras: Sequence[CameraConfig],
         task: Task,
         *,
-        open_camera: Callable[[CameraConfig], CameraDriver] = open_camera,
+        clock: Clock = REAL_TIME,
+        open_camera: Callable[[CameraConfig], CameraDriver] | None = None,
     ) -> None:
         """Open every camera that the task uses; all are closed again if one fails.
 
         Args:
             cameras: Of the station. Two with the same device share it, with crops of their own.
             task: Names the policy's cameras, which must be there, and the agent's, which may be absent.
-            open_camera: How a camera is opened.
+            clock: The station's.
+            open_camera: How a camera is opened; by what its device says, with the clock, if None.
 
         Raises:
             ConfigError: If a camera or its calibration is missing or does not fit.
@@ -54,12 +57,13 @@ class CameraRig:
         self._policy = [camera.name for camera in task.policy_cameras]
         self._agent = [camera.name for camera in task.agent_cameras]
         wanted = _wanted(cameras, self._policy, self._agent)
+        opening = open_camera or (lambda config: open_by_kind(config, clock))
         self._mounted: dict[str, _Mounted] = {}
         drivers: dict[str, tuple[CameraConfig, CameraDriver]] = {}
         with ExitStack() as opened:
             for config in wanted:
                 if config.device not in drivers:
-                    drivers[config.device] = config, open_camera(config)
+                    drivers[config.device] = config, opening(config)
                     opened.callback(drivers[config.device][1].close)
                 first, driver = drivers[config.device]
                 _check_shared(first, config)
@@ -89,7 +93,7 @@ class CameraRig:
 
         Args:
             names: Of agent cameras; every calibrated one if None.
-            pose_at: Returns T_base_tcp (4, 4), [m], at a host time (`time.monotonic`), [s].
+            pose_at: Returns T_base_tcp (4, 4), [m], at a time of the station's clock, [s].
 
         Raises:
             ConfigError: If a named camera is not in the station, or not calibrated.
@@ -105,7 +109,7 @@ class CameraRig:
         return tuple(self._capture(name, pose_at) for name in chosen)
 
     def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> None:
-        """Return once every camera has a frame that was taken after a host time, e.g. after a reset.
+        """Return once every camera has a frame that was taken after a time of the station's clock, e.g. after a reset.
 
         Raises:
             HardwareFault: If one has none in time.
@@ -145,6 +149,7 @@ class CameraRig:
             depth_m=depth_m,
             K=mounted.driver.info.K,
             T_base_cam=pose_at(frame.time_s) @ T if mounted.config.mount == "hand" else T,
+            T_mount_cam=T,
         )
 
 

@@ -1,7 +1,7 @@
 """A camera of the emulator: frames from a socket through a software device of the SDK.
 
 The client sends `CAMERA <name>`, the server one JSON line that describes the camera, then per frame its number
-(uint64), host time (float64, little-endian), colour (rgb8) and raw depth (uint16, in depth units).
+(uint64), time by the station's clock (float64, little-endian), colour (rgb8) and raw depth (uint16, in depth units).
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from rl.errors import ConfigError
 from rl.robots.cameras.base import CameraInfo
 from rl.robots.cameras.software import make_device
+from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import CameraConfig
 
 SCHEME = "emulator://"
@@ -28,12 +28,17 @@ _CONNECT_S = 5.0
 class SocketSource:
     """Framesets that the SDK's syncer makes of images from a socket."""
 
-    def __init__(self, config: CameraConfig) -> None:
+    def __init__(self, config: CameraConfig, clock: Clock = REAL_TIME) -> None:
         """Connect.
+
+        Args:
+            config: Which camera, and where.
+            clock: The station's.
 
         Raises:
             ConfigError: If nothing answers, there is no such camera, or it has another image size.
         """
+        self._clock = clock
         host, port, name = parse_address(config)
         self._socket = _connect(config, host, port)
         try:
@@ -67,7 +72,7 @@ class SocketSource:
     def taken_at(self, frame: Any) -> float | None:
         """Return when the emulator rendered a frame; None where its clock is another computer's."""
         time_s = self._camera.taken_at(frame)
-        return time_s if time_s is not None and -0.01 <= time.monotonic() - time_s < 60.0 else None
+        return time_s if time_s is not None and -0.01 <= self._clock.now() - time_s < 60.0 else None
 
     def close(self) -> None:
         """Disconnect."""

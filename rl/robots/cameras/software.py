@@ -69,7 +69,7 @@ class SoftwareDevice:
             rgb: As the lens draws it. Shape (H, W, 3), uint8.
             depth_raw: In depth units, 0 where there is no data. Shape (H, W), uint16.
             number: Frame number, larger than the last one's.
-            taken_s: Host time (`time.monotonic`) at which it was taken, [s]; None: when it arrives.
+            taken_s: When it was taken, by the station's clock, [s]; None: when it arrives.
         """
         if taken_s is not None:
             self._taken_s = {**dict(list(self._taken_s.items())[-_REMEMBERED:]), number: taken_s}
@@ -85,7 +85,7 @@ class SoftwareDevice:
         return frames if came else None
 
     def taken_at(self, frame: Any) -> float | None:
-        """Return the host time that a frame was pushed with, [s]."""
+        """Return the time that a frame was pushed with, [s]."""
         return self._taken_s.get(frame.get_frame_number())
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from rl.errors import AgpsError, HardwareFault
 from rl.robots.cameras.alignment import Alignment
 from rl.robots.cameras.base import CameraFrame, CameraInfo
 from rl.robots.cameras.sdk import load_sdk, opencv_distortion, pinhole
+from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import CameraConfig
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class FrameSource(Protocol):
         """
 
     def taken_at(self, frame: Any) -> float | None:
-        """Return the host time (`time.monotonic`) at which a frame was taken, [s]; None if nobody knows."""
+        """Return when a frame was taken, by the station's clock, [s]; None if nobody knows."""
 
     def close(self) -> None:
         """Stop."""
@@ -54,17 +54,18 @@ class _Arrived:
 class StreamingCamera:
     """A `CameraDriver` over any `FrameSource`."""
 
-    def __init__(self, config: CameraConfig, source: FrameSource) -> None:
+    def __init__(self, config: CameraConfig, source: FrameSource, clock: Clock = REAL_TIME) -> None:
         """Start to read.
 
         Args:
             config: Name and limits.
             source: Already streaming; closed by this camera, also if this fails.
+            clock: The station's.
 
         Raises:
             HardwareFault: If no complete frame comes, or the device does not tell the unit of its depth.
         """
-        self._config = config
+        self._config, self._clock = config, clock
         self._source = source
         self._rs = load_sdk()
         self._converting = threading.Lock()
@@ -73,7 +74,7 @@ class StreamingCamera:
         self._arrived: _Arrived | None = None
         self._failure: Exception | None = None
         self._closing = threading.Event()
-        self._opened_s = time.monotonic()
+        self._opened_s = self._clock.now()
         self._thread = threading.Thread(target=self._grab, name=f"camera {config.name}", daemon=True)
         self._thread.start()
         try:
@@ -95,7 +96,7 @@ class StreamingCamera:
             self._refuse_failed()
         if arrived is None:
             raise HardwareFault(f"Camera {self._label} has sent no frame yet.")
-        age = time.monotonic() - arrived.time_s
+        age = self._clock.now() - arrived.time_s
         if age > limit:
             raise HardwareFault(
                 f"The newest frame of camera {self._label} is {age:.2f} s old, {limit:.2f} s is the limit (max_age_s); "
@@ -104,17 +105,17 @@ class StreamingCamera:
         return self._convert(arrived, depth)
 
     def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> CameraFrame:
-        """Return the first frame that was taken after a host time; see `CameraDriver`."""
+        """Return the first frame that was taken after a time of the clock; see `CameraDriver`."""
 
         def come() -> bool:
             return self._failure is not None or (self._arrived is not None and self._arrived.time_s > time_s)
 
         with self._news:
-            self._news.wait_for(come, timeout=timeout_s)
+            self._news.wait_for(come, timeout=self._clock.host_s(timeout_s))
             self._refuse_failed()
             arrived = self._arrived
         if arrived is None or arrived.time_s <= time_s:
-            age = time.monotonic() - (self._opened_s if arrived is None else arrived.time_s)
+            age = self._clock.now() - (self._opened_s if arrived is None else arrived.time_s)
             raise HardwareFault(
                 f"Camera {self._label} sent no new frame in {timeout_s:.2f} s, its newest is {age:.2f} s old; "
                 "check its cable."
@@ -146,12 +147,12 @@ class StreamingCamera:
             ) from self._failure
 
     def _silence(self) -> float:
-        return time.monotonic() - (self._arrived.time_s if self._arrived else self._opened_s)
+        return self._clock.now() - (self._arrived.time_s if self._arrived else self._opened_s)
 
     def _grab(self) -> None:
         try:
             while not self._closing.is_set():
-                frames = self._source.wait(_POLL_S)
+                frames = self._source.wait(self._clock.host_s(_POLL_S))
                 if frames is not None:
                     self._accept(frames)
         except (RuntimeError, OSError, AgpsError) as error:
@@ -161,7 +162,7 @@ class StreamingCamera:
 
     def _accept(self, frames: Any) -> None:
         """Take a frameset unless it is partial, a repetition, or its two images are of different moments."""
-        arrival_s = time.monotonic()
+        arrival_s = self._clock.now()
         color, depth = frames.get_color_frame(), frames.get_depth_frame()
         if not color or not depth:
             return
@@ -178,7 +179,9 @@ class StreamingCamera:
     def _describe(self) -> CameraInfo:
         rs, config = self._rs, self._config
         with self._news:
-            self._news.wait_for(lambda: self._arrived is not None or self._failure is not None, START_TIMEOUT_S)
+            self._news.wait_for(
+                lambda: self._arrived is not None or self._failure is not None, self._clock.host_s(START_TIMEOUT_S)
+            )
             self._refuse_failed()
             arrived = self._arrived
         if arrived is None:

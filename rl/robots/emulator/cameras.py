@@ -1,7 +1,6 @@
 """Images of the emulated cameras: colour and raw depth from the colour camera's eye, with its lens."""
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rl.robots.clock import REAL_TIME
 from rl.robots.emulator.profiles import CameraProfile, pinhole, task_cameras
 from rl.robots.emulator.shared import SharedScene
 from rl.robots.engine import mujoco
@@ -25,7 +25,7 @@ class RawFrame:
 
     number: int
     time_s: float
-    """Host time (`time.monotonic`) of the scene's configuration, [s]."""
+    """Time of the scene's configuration, by the station's clock, [s]."""
     rgb: ByteArray
     """Shape (H, W, 3), uint8."""
     depth: npt.NDArray[np.uint16]
@@ -96,6 +96,8 @@ class CameraStudio:
         self._cameras = {profile.name: _Camera(model, task, profile) for profile in profiles}
         self._renderers: dict[tuple[int, int], Renderer] = {}
         self._news = threading.Condition()
+        self.clock = REAL_TIME
+        """The station's."""
         self.model_lock = threading.Lock()
         """Held while the model is read for an image, or changed."""
 
@@ -107,7 +109,7 @@ class CameraStudio:
 
     def stall(self, name: str, duration_s: float) -> None:
         """Deliver no frame of a camera for a time, [s]; 0 ends it."""
-        self._cameras[name].stalled_until_s = time.monotonic() + duration_s
+        self._cameras[name].stalled_until_s = self.clock.now() + duration_s
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,7 +127,7 @@ class CameraStudio:
     def run(self) -> None:
         """Render for ever, in the thread that calls."""
         while True:
-            now = time.monotonic()
+            now = self.clock.now()
             watched = [c for c in self._cameras.values() if c.viewers and now >= c.stalled_until_s]
             due = [c for c in watched if now >= c.due_s]
             if due:
@@ -133,22 +135,26 @@ class CameraStudio:
             else:
                 wake = min((c.due_s for c in watched), default=now + 0.05)
                 with self._news:
-                    self._news.wait(timeout=float(np.clip(wake - now, 0.001, 0.05)))
+                    self._news.wait(timeout=self.clock.host_s(float(np.clip(wake - now, 0.001, 0.05))))
 
     def _take(self, due: Sequence[_Camera], now: float) -> None:
-        """Render cameras of one and the same configuration."""
+        """Deliver images of cameras, of one and the same configuration."""
+        frames = self.look(due)
+        with self._news:
+            for camera, frame in zip(due, frames, strict=True):
+                camera.frame = frame
+                camera.due_s = max(camera.due_s + 1.0 / camera.profile.fps, now)
+            self._news.notify_all()
+
+    def look(self, due: Sequence[_Camera] | None = None) -> list[RawFrame]:
+        """Render cameras, all if None, of one and the same configuration; called by the thread that runs this."""
         with self.model_lock:
             time_s = self._scene.read(self._data)
             mujoco.mj_kinematics(self._model, self._data)
             mujoco.mj_comPos(self._model, self._data)
             mujoco.mj_camlight(self._model, self._data)
             mujoco.mj_flex(self._model, self._data)
-            frames = [self._render(camera, time_s) for camera in due]
-        with self._news:
-            for camera, frame in zip(due, frames, strict=True):
-                camera.frame = frame
-                camera.due_s = max(camera.due_s + 1.0 / camera.profile.fps, now)
-            self._news.notify_all()
+            return [self._render(camera, time_s) for camera in (self._cameras.values() if due is None else due)]
 
     def _render(self, camera: _Camera, time_s: float) -> RawFrame:
         renderer = self._renderers.get(camera.size)

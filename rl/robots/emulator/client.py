@@ -49,6 +49,8 @@ class EmulatorClient:
         a push of the robot on the world, down, to what is measured. `gripper fail|hang|unhomed`; a motion that hangs
         ends when the gripper is told to stop. `camera_stall NAME [s]` delivers no frames. `clear` ends them all.
 
+        Times are the station's clock's.
+
         Raises:
             HardwareFault: If there is no such fault, or the emulator has ended.
         """

@@ -27,9 +27,11 @@ from franky_sim.franka_robot_protocol import (
 )
 from franky_sim.franka_server import BaseCommand
 
+from rl.robots.clock import REAL_TIME, Clock
+from rl.robots.emulator.pace import run_free
 from rl.robots.emulator.shared import SharedScene
 from rl.robots.emulator.world import TIMESTEP_S, World
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask
 from rl.types import FloatArray
 
 ERRORS = {"joint_reflex": 6, "cartesian_reflex": 7, "communication_constraints_violation": 25}
@@ -115,6 +117,8 @@ class EmulatedSimulator(BaseSimulator):  # type: ignore[misc]  # franky-sim has 
     def __init__(self, world: World, scene: SharedScene) -> None:
         super().__init__()
         self.robot = EmulatedRobot(world)
+        self.clock = REAL_TIME
+        """The station's."""
         self._world, self._scene = world, scene
 
     def _get_robots(self) -> list[Any]:
@@ -122,7 +126,7 @@ class EmulatedSimulator(BaseSimulator):  # type: ignore[misc]  # franky-sim has 
 
     def _step(self) -> None:
         self._world.step()
-        self._scene.write(self._world.data)
+        self._scene.write(self._world.data, self.clock.now())
 
 
 class _Recovery(AutomaticErrorRecoveryCommand):  # type: ignore[misc]  # franky-sim has no types
@@ -194,6 +198,8 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
     def __init__(self, robot: EmulatedRobot, hostnames: Any) -> None:
         super().__init__(robot, hostnames)
         self.hand: EmulatedGripperServer
+        self.clock = REAL_TIME
+        """The station's."""
         self._unanswered = self._knocking = self._steps = 0
         self.replies: list[tuple[int, Any]] = []
         """Replies to give after that many more steps: (steps, function of this server)."""
@@ -223,7 +229,7 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
         udp = self._FrankaServer__udp_socket
         if self.current_motion_id and udp is not None:
             self._unanswered += 1
-            answered, _, _ = select.select([udp], [], [], ANSWER_S)
+            answered, _, _ = select.select([udp], [], [], self.clock.host_s(ANSWER_S))
             self.robot.success_rate += (float(bool(answered)) - self.robot.success_rate) / 100
         else:
             self.robot.success_rate = 1.0
@@ -252,6 +258,11 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
             BaseCommand.send_response(self._tcp_socket, RobotCommand.kMove, motion, MoveStatus.kReflexAborted)
         self.reset_current_motion_id()
 
+    def pack_states(self) -> None:
+        """Make the states of arm and hand that a client would get."""
+        self._get_state_bytes()
+        self.hand._get_state_bytes()
+
     @property
     def robot_state(self) -> Any:
         """The state to send, in mode reflex while there are errors."""
@@ -261,18 +272,26 @@ class EmulatedRobotServer(FrankaRobotServer):  # type: ignore[misc]  # franky-si
 
 @dataclass
 class ArmProcess:
-    """The loop of the process that is the control box: commands in, one step, state out, 1,000 times a second."""
+    """The loop of the process that is the control box: commands in, one step, state out, 1,000 times a second.
+
+    Seconds are the station's clock's. The protocol does not mind a slow one: the client follows the states, and takes
+    the box for lost only after a second of host time without one.
+    """
 
     world: World
     server: EmulatedRobotServer
     simulator: EmulatedSimulator
     requests: "queue.SimpleQueue[tuple[str, Any]]" = field(default_factory=queue.SimpleQueue)
     frozen_until_s: float = 0.0
-    """Until this host time nothing is answered, [s]; the arm holds still."""
+    """Until this time nothing is answered, [s]; the arm holds still."""
     pause_s: float = 0.0
     """Time stands still for this long, once, [s]."""
     steps: int = 0
     """Milliseconds of the arm's clock."""
+    clock: Clock = REAL_TIME
+    """The station's."""
+    due_s: float = 0.0
+    """When the next step is due, [s]."""
 
     def run(self, answer: Any) -> None:
         """Run until the process ends.
@@ -280,24 +299,29 @@ class ArmProcess:
         Args:
             answer: Called with the reply to each request.
         """
-        due_s = time.monotonic()
+        self.run_at(self.clock)
         while True:
             while not self.requests.empty():
                 answer(self._handle(*self.requests.get()))
             if self.pause_s:
-                time.sleep(self.pause_s)
+                self.clock.sleep(self.pause_s)
                 self.pause_s = 0.0
             self._tick()
-            due_s += TIMESTEP_S
-            wait_s = due_s - time.monotonic()
+            self.due_s += TIMESTEP_S
+            wait_s = self.due_s - self.clock.now()
             if wait_s > 0.0:
-                time.sleep(wait_s)
+                self.clock.sleep(wait_s)
             elif wait_s < -_BEHIND_S:
-                due_s = time.monotonic()
+                self.due_s = self.clock.now()
+
+    def run_at(self, clock: Clock) -> None:
+        """Go on by another clock."""
+        self.clock = self.simulator.clock = self.server.clock = clock
+        self.due_s = clock.now()
 
     def _tick(self) -> None:
         self.steps += 1
-        if time.monotonic() < self.frozen_until_s:
+        if self.clock.now() < self.frozen_until_s:
             self.server.robot.joint_position_control(self._held_q)
             self.simulator.step()
             return
@@ -318,16 +342,31 @@ class ArmProcess:
             self.world.reset(int(value))
         elif kind == "steps":
             return f"{self.steps} {time.process_time():.3f}"
+        elif kind == "pace":
+            return self._pace()
+        elif kind == "clock":
+            self.run_at(value)
         elif kind == "fault":
             self._plant(*value)
         return "ok"
+
+    def _pace(self) -> str:
+        """Run as fast as it goes, with what a client would cost, and return rate and longest step."""
+
+        def step() -> None:
+            self._tick()
+            self.server.pack_states()
+
+        rate, longest_s = run_free(step, time.monotonic, timestep_s=TIMESTEP_S)
+        self.due_s = self.clock.now()
+        return f"{rate} {longest_s}"
 
     def _plant(self, name: str, values: list[str]) -> None:
         if name == "reflex":
             self.server.abort("cartesian_reflex")
         elif name == "freeze":
             self._held_q = self.world.q.copy()
-            self.frozen_until_s = time.monotonic() + (float(values[0]) if values else 1e9)
+            self.frozen_until_s = self.clock.now() + (float(values[0]) if values else 1e9)
         elif name == "die":
             os._exit(1)
         elif name == "slow":
@@ -340,12 +379,12 @@ class ArmProcess:
             self.world.added_wrench = np.zeros(6)
             self.server.hand.fault = ""
             self.server.hand.release()
-            self.frozen_until_s = min(self.frozen_until_s, time.monotonic())
+            self.frozen_until_s = min(self.frozen_until_s, self.clock.now())
 
     _held_q: FloatArray = field(default_factory=lambda: np.zeros(7))
 
 
-def run_arm(task: Task, seed: int, hostname: str | None, memory: Any, connection: Any) -> None:
+def run_arm(task: SimulatedTask, seed: int, hostname: str | None, memory: Any, connection: Any) -> None:
     """Be the arm's process: say the address, then run until the other end of the connection closes.
 
     Args:
@@ -357,7 +396,7 @@ def run_arm(task: Task, seed: int, hostname: str | None, memory: Any, connection
     """
     world = World(task, seed=seed)
     scene = SharedScene(world.model, memory)
-    scene.write(world.data)
+    scene.write(world.data, REAL_TIME.now())
     simulator = EmulatedSimulator(world, scene)
     simulator.init()
     server = EmulatedRobotServer(simulator.robot, [hostname] if hostname else LocalHostnames())

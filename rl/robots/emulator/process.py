@@ -6,6 +6,7 @@ It reads its configuration from standard input, writes one line with its address
 closed: however its owner dies, nothing is left behind.
 """
 
+import concurrent.futures
 import json
 import logging
 import multiprocessing
@@ -22,12 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from rl.robots.clock import Clock
 from rl.robots.emulator.cameras import CameraStudio
+from rl.robots.emulator.pace import Pace
 from rl.robots.emulator.profiles import CameraProfile, header, task_cameras
 from rl.robots.emulator.shared import SharedScene
 from rl.robots.engine import mujoco
 from rl.robots.mujoco import apply_variation, build_model, nominal_arrays
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask
 
 FAULTS = ("reflex", "freeze", "die", "slow", "force", "gripper", "camera_stall", "clear")
 """What `FAULT` knows."""
@@ -36,6 +39,8 @@ HOST = "127.0.0.1"
 _FRAME = struct.Struct("<Qd")
 _EVER_S = 1e9
 _ANSWER_S = 5.0
+_PACE_S = 30.0
+"""Longest wait until the arm has measured its pace, [s]."""
 _logger = logging.getLogger(__name__)
 
 
@@ -43,13 +48,15 @@ _logger = logging.getLogger(__name__)
 class EmulatorConfig:
     """What the process is started with."""
 
-    task: Task
+    task: SimulatedTask
     profiles: tuple[CameraProfile, ...]
     seed: int = 0
     port: int = 0
     """TCP port of cameras and truth; 0: any free one."""
     hostname: str | None = None
     """Loopback address of the arm; None: the first free one."""
+    slowdown: float | None = None
+    """Host seconds per second of the station; None: what this computer needs."""
 
 
 class SceneServer:
@@ -182,7 +189,8 @@ def _start_arm(config: EmulatorConfig, model: Any) -> tuple[str, Callable[[str, 
                 if kind == "fault" and value[0] == "die":
                     process.join(_ANSWER_S)
                     return "ok"
-                return str(ours.recv()) if ours.poll(_ANSWER_S) else "error: the arm does not answer"
+                wait_s = _PACE_S if kind == "pace" else _ANSWER_S
+                return str(ours.recv()) if ours.poll(wait_s) else "error: the arm does not answer"
             except (OSError, EOFError):
                 return "error: the arm's process has ended"
 
@@ -198,13 +206,40 @@ def main() -> int:
     address, ask, memory = _start_arm(config, model)
     os.nice(5)  # images may be late, the arm may not
     server = SceneServer(config, ask, memory, model)
+    told = _set_clock(config, ask, server.studio)
     with socket.create_server((HOST, config.port)) as listener:
         threading.Thread(target=server.accept, args=(listener,), daemon=True).start()
         threading.Thread(target=_end_with_owner, daemon=True).start()
-        sys.stdout.write(json.dumps({"ip": address, "port": listener.getsockname()[1]}) + "\n")
+        sys.stdout.write(json.dumps({"ip": address, "port": listener.getsockname()[1], **told}) + "\n")
         sys.stdout.flush()
         server.studio.run()
     return 0
+
+
+def _set_clock(config: EmulatorConfig, ask: Callable[[str, Any], str], studio: CameraStudio) -> dict[str, Any]:
+    """Let arm and cameras run by the clock that was asked for, or that this computer keeps; return what it is."""
+    if config.slowdown is not None:
+        clock, why = Clock(config.slowdown), "as asked for"
+    else:
+        pace = _measure(ask, studio)
+        clock, why = pace.clock, str(pace)
+    ask("clock", clock)
+    studio.clock = clock
+    return {"slowdown": clock.slowdown, "why": why}
+
+
+def _measure(ask: Callable[[str, Any], str], studio: CameraStudio) -> Pace:
+    """Return how fast the arm runs while the cameras are rendered."""
+    studio.look()  # the first time is another one
+    looks_s = [0.0]
+    with concurrent.futures.ThreadPoolExecutor(1) as asking:
+        measured = asking.submit(ask, "pace", None)
+        while not measured.done():
+            began_s = time.monotonic()
+            studio.look()
+            looks_s.append(time.monotonic() - began_s)
+    rate, step_s = measured.result().split()
+    return Pace(rate=float(rate), step_s=float(step_s), look_s=max(looks_s))
 
 
 def _end_with_owner() -> None:

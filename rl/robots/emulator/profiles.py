@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rl.errors import ConfigError
-from rl.robots.panda import TCP_OFFSET_M
-from rl.robots.rendering import intrinsics
+from rl.robots.rendering import intrinsics, mounted_pose
 from rl.tasks.base import Camera, Task
 from rl.types import FloatArray
 
@@ -80,17 +77,6 @@ def check_profiles(task: Task, profiles: Sequence[CameraProfile]) -> None:
 def pinhole(camera: Camera, profile: CameraProfile) -> FloatArray:
     """Return the intrinsics K (3, 3), [px]: the task's vertical field of view over the image's height."""
     return intrinsics(width=profile.width, height=profile.height, fovy_deg=camera.fovy_deg)
-
-
-def mounted_pose(camera: Camera) -> FloatArray:
-    """Return T_mount_cam (4, 4), [m], OpenCV axes: T_tcp_cam on the hand, T_base_cam in the world."""
-    right, up = camera.axes()
-    T = np.eye(4)
-    T[:3, :3] = np.column_stack([right, -up, np.cross(right, -up)])
-    T[:3, 3] = camera.position
-    if camera.mount == "hand":  # the task measures from the flange face of the hand, a calibration from the TCP
-        T[2, 3] -= TCP_OFFSET_M
-    return T
 
 
 def header(camera: Camera, profile: CameraProfile) -> dict[str, Any]:

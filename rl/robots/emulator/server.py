@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import pickle
 import select
@@ -15,12 +16,15 @@ from types import TracebackType
 from typing import Any
 
 from rl.errors import ConfigError, HardwareFault
+from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.emulator.client import EmulatorClient
 from rl.robots.emulator.process import HOST, EmulatorConfig
 from rl.robots.emulator.profiles import CameraProfile, check_profiles, default_profiles
 from rl.robots.emulator.station import write_station
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask
 from rl.types import FloatArray
+
+logger = logging.getLogger(__name__)
 
 START_S = 60.0
 """Longest wait until the emulator answers, [s]."""
@@ -30,7 +34,7 @@ class Emulator:
     """An FR3 with gripper and cameras over a task's scene, behind the real protocols.
 
     ```python
-    with Emulator(get_task("usb_insertion")) as emulator:
+    with Emulator(UsbInsertion()) as emulator:
         station = load_station(emulator.station)
     ```
 
@@ -39,7 +43,7 @@ class Emulator:
 
     def __init__(
         self,
-        task: Task,
+        task: SimulatedTask,
         *,
         station: Path | None = None,
         cameras: Sequence[CameraProfile] | None = None,
@@ -48,6 +52,7 @@ class Emulator:
         port: int = 0,
         hostname: str | None = None,
         seed: int = 0,
+        slowdown: float | None = None,
     ) -> None:
         """Describe it; nothing is started.
 
@@ -60,16 +65,22 @@ class Emulator:
             port: TCP port of cameras, truth and faults; 0: any free one.
             hostname: Loopback address of the arm; None: the first free one.
             seed: Of the scene.
+            slowdown: Host seconds per second of the station's clock; None: as many as this computer needs, which is
+                measured when it starts.
 
         Raises:
-            ConfigError: If the task has no such camera.
+            ConfigError: If the task has no such camera, or the slowdown is out of range.
         """
+        if slowdown is not None:
+            Clock(slowdown)  # refuses
         self._task = task
         chosen = default_profiles(task, image_size=image_size, fps=fps) if cameras is None else cameras
         self.cameras: tuple[CameraProfile, ...] = tuple(chosen)
         """What the cameras are."""
         check_profiles(task, self.cameras)
-        self._config = EmulatorConfig(task=task, profiles=self.cameras, seed=seed, port=port, hostname=hostname)
+        self._config = EmulatorConfig(
+            task=task, profiles=self.cameras, seed=seed, port=port, hostname=hostname, slowdown=slowdown
+        )
         self._wanted_station = station
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,6 +90,10 @@ class Emulator:
         """Port of cameras, truth and faults on 127.0.0.1."""
         self.station = Path()
         """The station file."""
+        self.clock = REAL_TIME
+        """The station's, once it has started."""
+        self.pace = ""
+        """Why it is that one: what was measured, in words."""
 
     def start(self) -> "Emulator":
         """Start the processes and write the station file.
@@ -103,10 +118,21 @@ class Emulator:
             self.close()
             raise
         self.ip, self.port = addresses["ip"], addresses["port"]
+        self.clock, self.pace = Clock(addresses["slowdown"]), addresses["why"]
+        if self.clock.slowdown > 1.0:
+            logger.warning("The emulator's clock is slower than real time: %s.", self.pace)
         if self._wanted_station is None:
             self._folder = tempfile.TemporaryDirectory(prefix="agps-emulator-")
         self.station = self._wanted_station or Path(self._folder.name if self._folder else ".") / "station.toml"
-        write_station(self.station, self._task, self.cameras, ip=self.ip, host=HOST, port=self.port)
+        write_station(
+            self.station,
+            self._task,
+            self.cameras,
+            ip=self.ip,
+            host=HOST,
+            port=self.port,
+            slowdown=self.clock.slowdown,
+        )
         return self
 
     def _hello(self, config: bytes) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The scene's configuration in memory that the process of the arm writes and the process of the cameras reads."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -23,15 +22,15 @@ class SharedScene:
         """Return how many numbers a model needs: a count, the time, positions, movable bodies."""
         return 2 + int(model.nq) + 7 * int(model.nmocap)
 
-    def write(self, data: Any) -> None:
-        """Publish the configuration of now."""
+    def write(self, data: Any, time_s: float) -> None:
+        """Publish a configuration and the time of the station's clock that it is from, [s]."""
         self._array[0] += 1.0  # odd: being written
         self._state[:] = np.concatenate([data.qpos, data.mocap_pos.ravel(), data.mocap_quat.ravel()])
-        self._array[1] = time.monotonic()
+        self._array[1] = time_s
         self._array[0] += 1.0
 
     def read(self, data: Any) -> float:
-        """Set the configuration in a model's data and return the host time it is from, [s]."""
+        """Set the configuration in a model's data and return the time it is from, [s]."""
         while True:
             count = self._array[0]
             state: FloatArray = self._state.copy()

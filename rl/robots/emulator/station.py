@@ -9,16 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from rl.calibration.file import CameraCalibration
 from rl.robots import panda
-from rl.robots.emulator.profiles import CameraProfile, mounted_pose, task_cameras
-from rl.tasks.base import Task
+from rl.robots.cameras.calibration import CameraCalibration
+from rl.robots.emulator.profiles import CameraProfile, task_cameras
+from rl.robots.rendering import mounted_pose
+from rl.tasks.base import SimulatedTask, Task
 
 MAX_AGE_S = 0.5
 """Age limit of emulated frames, [s]: they come at 10 Hz, on cores that others use too."""
 
 
-def write_station(path: Path, task: Task, profiles: Sequence[CameraProfile], *, ip: str, host: str, port: int) -> None:
+def write_station(
+    path: Path,
+    task: SimulatedTask,
+    profiles: Sequence[CameraProfile],
+    *,
+    ip: str,
+    host: str,
+    port: int,
+    slowdown: float,
+) -> None:
     """Write a complete station file, with one calibration beside it per camera.
 
     Args:
@@ -28,12 +38,14 @@ def write_station(path: Path, task: Task, profiles: Sequence[CameraProfile], *, 
         ip: Address of the arm.
         host: Address of the cameras' server.
         port: Its port.
+        slowdown: Host seconds per second of the station.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     home_q = panda.inverse_kinematics(task.home, np.array(panda.HOME_Q))
     lines = [
         f"# The emulator of {task.name}; written when it started.",
         f"truth = {json.dumps(f'emulator://{host}:{port}')}",
+        f"slowdown = {slowdown}",
         *_table("arm", {"ip": ip, "realtime": "ignore", "home_q": home_q.tolist()}),
         *_table("workspace", {"lower": task.workspace.lower.tolist(), "upper": task.workspace.upper.tolist()}),
         *_table("task", _overrides(task.with_inertia())),

@@ -9,7 +9,7 @@ from rl.robots.base import CLOSED_BELOW
 from rl.robots.engine import mujoco
 from rl.robots.grasp import Grasp
 from rl.robots.mujoco import apply_variation, build_model, nominal_arrays
-from rl.tasks.base import Task
+from rl.tasks.base import SimulatedTask
 from rl.types import FloatArray
 
 TIMESTEP_S = 0.001
@@ -28,7 +28,7 @@ class World:
     Gravity is compensated in the model, as the arm does it by itself: no torque means no motion.
     """
 
-    def __init__(self, task: Task, *, seed: int = 0) -> None:
+    def __init__(self, task: SimulatedTask, *, seed: int = 0) -> None:
         """Compile the scene with the arm at the task's home."""
         self._task = task
         self.model: Any = build_model(task, timestep_s=TIMESTEP_S)
@@ -44,7 +44,7 @@ class World:
         scene = task.scene_mjcf()
         self._grasp = Grasp(self.model, scene.grasp) if scene.grasp else None
         # What the hand holds throughout does not touch the fingers in the model, which keep the task's opening.
-        self._narrowest_m = task.gripper_opening * MAX_WIDTH_M if task.actions == 6 else 0.0
+        self._narrowest_m = 0.0 if task.has_gripper else task.gripper_opening * MAX_WIDTH_M
         self._goal_m = self._ramp_m = task.gripper_opening * MAX_WIDTH_M
         self._finger_speed_m_s = 0.05
         self._ties_when_closed = False

@@ -8,7 +8,6 @@ the guard, a monitor that notices lost control and stale states, and bounded, lo
 import atexit
 import logging
 import threading
-import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -18,9 +17,20 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
-from rl.guard import GuardLimits, guard_target
+from rl.guard import GuardLimits, guard_target, is_pose
+from rl.robots.clock import REAL_TIME, Clock, check_clock
 from rl.robots.franka.connection import connect, import_franky
-from rl.robots.franka.faults import ArmFault, StopReason, corners, errors_of, lost, place, reason, stopped_itself
+from rl.robots.franka.faults import (
+    ArmFault,
+    StopReason,
+    corners,
+    errors_of,
+    lost,
+    network_errors_of,
+    place,
+    reason,
+    stopped_itself,
+)
 from rl.robots.franka.line import follow_line
 from rl.robots.franka.motions import Tracking, check_way
 from rl.robots.franka.state import ArmState, PoseHistory
@@ -31,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 STALE_S = 0.3
 """Age at which a state of the arm counts as stale: the control box is silent, [s]."""
+STALE_LOOKS = 5
+"""Times, in that age, that the monitor must have seen the same state."""
 OUTSIDE_M = 0.03
 """How far outside the workspace the measured TCP may be when the arm starts, [m]."""
 _MONITOR_S = 0.02
@@ -49,23 +61,27 @@ class FrankaArm:
     reason, and `stop` and `close` never raise. After a fault every command raises it again until `recover`.
     """
 
-    def __init__(self, config: ArmConfig, workspace: Box) -> None:
+    def __init__(self, config: ArmConfig, workspace: Box, *, clock: Clock = REAL_TIME) -> None:
         """Connect.
 
         Args:
             config: Address, gains and limits.
             workspace: Where the TCP may be commanded to, base frame, [m].
+            clock: What limits are measured with: the station's.
 
         Raises:
-            ConfigError: If the arm cannot be reached or used from this machine.
+            ConfigError: If the arm cannot be reached or used from this machine, or the clock is not for this arm.
         """
+        check_clock(clock, config.ip)
         self.config = config
+        self.clock = clock
+        """The station's."""
         self.limits = GuardLimits(
             workspace=workspace, max_step_m=0.05, max_step_rad=0.3, max_tilt_rad=1.6, leash_m=0.05, leash_rad=0.4
         )
         """Of each target, on top of the environment's."""
         self._franky: Any = import_franky()
-        self._errors = errors_of(self._franky)
+        self._errors, self._network_errors = errors_of(self._franky), network_errors_of(self._franky)
         self._lock = threading.RLock()
         self._mode: Mode = "idle"
         self._fault: ArmFault | None = None
@@ -74,7 +90,7 @@ class FrankaArm:
         self._bias: FloatArray = np.zeros(6)
         self._recoveries: defaultdict[bool, deque[float]] = defaultdict(deque)
         """When the arm was recovered within the hour: True, from stops at the force limit; False, from all else."""
-        self._history = PoseHistory(poses=int(3.0 / _MONITOR_S))
+        self._history = PoseHistory(poses=int(3.0 / _MONITOR_S), clock=clock)
         self._T_target: FloatArray = np.eye(4)
         self._motion: Any = None
         self._since_renewal = 0
@@ -123,13 +139,13 @@ class FrankaArm:
             twist=np.array(jacobian) @ np.array(state.dq),
             wrench=wrench,
             q=q,
-            time_s=time.monotonic(),
+            time_s=self.clock.now(),
             robot_time_s=state.time.to_sec(),
             success_rate=float(state.control_command_success_rate),
         )
 
     def pose_at(self, time_s: float) -> FloatArray:
-        """Return T_base_tcp (4, 4), [m], at a host time of the last 3 s, interpolated.
+        """Return T_base_tcp (4, 4), [m], at a time of the last 3 s, interpolated.
 
         Raises:
             HardwareFault: If the time is older than that.
@@ -146,7 +162,7 @@ class FrankaArm:
         samples = []
         for _ in range(20):
             samples.append(np.array(self._read().O_F_ext_hat_K))
-            time.sleep(0.01)
+            self.clock.sleep(0.01)
         bias = np.median(samples, axis=0)
         force_N = float(np.linalg.norm(bias[:3]))
         if force_N > self.config.resting_force_N:
@@ -189,7 +205,7 @@ class FrankaArm:
             guarded = guard_target(
                 T_base_target,
                 T_base_ref=self._T_target,
-                T_base_tcp=np.array(self._read().O_T_EE.matrix),
+                T_base_tcp=self._here(),
                 limits=self.limits,
             )
             if guarded.violations:
@@ -225,7 +241,7 @@ class FrankaArm:
             ConfigError: If the pose is outside the workspace, or the speed out of its range.
         """
         self._check_tracking()
-        blocked = follow_line(self, T_base_tcp, T_start=self._T_target, speed_m_s=speed_m_s)
+        blocked = follow_line(self, T_base_tcp, T_start=self._T_target, speed_m_s=speed_m_s, clock=self.clock)
         if blocked:
             raise self._fail(blocked)
 
@@ -249,7 +265,7 @@ class FrankaArm:
             self._event, self._mode = None, "joints"
             self._call(lambda: self._robot.move(self._franky.JointMotion([float(v) for v in q]), asynchronous=True))
         while self._mode == "joints" and self._fault is None:
-            if self._call(lambda: self._robot.join_motion(_MONITOR_S)):
+            if self._call(lambda: self._robot.join_motion(self.clock.host_s(_MONITOR_S))):
                 break
         with self._lock:
             stopped, self._mode = self._mode != "joints", "idle"
@@ -295,7 +311,7 @@ class FrankaArm:
         """Return the result of a call of franky, or raise its error as a fault."""
         try:
             return action()
-        except self._franky.NetworkException as error:
+        except self._network_errors as error:
             raise self._fail(lost(self.config.ip, error), network=True) from error
         except self._errors as error:
             raise self._fail(f"The arm refused: {reason(error)}.") from error
@@ -331,9 +347,16 @@ class FrankaArm:
         if self._mode != "tracking":
             raise HardwareFault("The arm was stopped and follows no targets; call start.")
 
+    def _here(self) -> FloatArray:
+        """Return the measured pose of the TCP; no target is safe without one."""
+        here = np.array(self._read().O_T_EE.matrix)
+        if not is_pose(here):
+            raise self._fail("The arm measures no pose of its TCP (not finite, or not rigid); restart the control box.")
+        return here
+
     def _guarded_here(self) -> FloatArray:
         """Return the measured pose as a target: a little inside where it is a little outside."""
-        here = np.array(self._read().O_T_EE.matrix)
+        here = self._here()
         return guard_target(here, T_base_ref=here, T_base_tcp=here, limits=self.limits).T_base_tcp
 
     def _check_inside(self, T_base_tcp: FloatArray) -> None:
@@ -365,21 +388,24 @@ class FrankaArm:
 
     def _watch(self) -> None:
         """Notice lost control and stale states, keep the pose history, and renew the dead man's switch."""
-        robot_time, fresh_s = -1.0, time.monotonic()
-        while not self._closing.wait(_MONITOR_S):
+        robot_time, fresh_s, same = -1.0, self.clock.now(), 0
+        while not self.clock.wait(self._closing, _MONITOR_S):
             try:
                 if self._fault is not None:
                     continue
                 state = self._robot.state
-                now = time.monotonic()
+                now = self.clock.now()
                 if state.time.to_sec() != robot_time:
-                    robot_time, fresh_s = state.time.to_sec(), now
+                    robot_time, fresh_s, same = state.time.to_sec(), now, 0
                     self._history.add(now, np.array(state.O_T_EE.matrix))
-                self._renew(now - fresh_s)
+                else:
+                    same += 1
+                # What this thread slept through is no silence of the box: states may wait to be received.
+                self._renew(now - fresh_s if same >= STALE_LOOKS else 0.0)
             except HardwareFault:
                 continue  # remembered, for whoever commands the arm next
             except Exception as error:  # whatever it is: a monitor that ends in silence would be worse
-                self._fail(lost(self.config.ip, error), network=isinstance(error, self._franky.NetworkException))
+                self._fail(lost(self.config.ip, error), network=isinstance(error, self._network_errors))
 
     def _renew(self, age_s: float) -> None:
         with self._lock:
@@ -405,20 +431,20 @@ class FrankaArm:
     def _lost_control(self) -> None:
         """Find out why the arm stopped, or is about to, and remember it as the fault."""
         try:
-            self._robot.join_motion(0.5)
-        except self._franky.NetworkException as error:
+            self._robot.join_motion(self.clock.host_s(0.5))
+        except self._network_errors as error:
             self._fail(lost(self.config.ip, error), network=True)
         except self._errors as error:
             self._fail(f"The control box stopped the arm: {reason(error)}. Look why before it goes on.")
-        for _ in range(30):  # franky's thread tells the event as soon as it gets the interpreter
+        for _ in range(100):  # franky's thread tells the event as soon as it gets the interpreter
             if self._event is None and self._fault is None:
-                time.sleep(0.01)
+                self.clock.sleep(0.01)
         if self._event is None:
             self._fail("The arm left its motion without a reason; look at Desk.")
             return
         what, force_N, fired_s = self._event
         self._brake()  # if a fresh motion took over before the stop was known
-        stop_s = time.monotonic() - fired_s if what == "force" else None
+        stop_s = self.clock.now() - fired_s if what == "force" else None
         limit_N = self.config.stop_force_factor * self.config.max_contact_force_N
         self._fail(stopped_itself(what, force_N=force_N, limit_N=limit_N, stop_s=stop_s), stop_s=stop_s)
 
@@ -431,7 +457,7 @@ class FrankaArm:
             if self._robot.is_in_control:
                 brake = franky.TorqueStopMotion() if mode == "tracking" else franky.JointStopMotion()
                 self._robot.move(brake, asynchronous=True)
-            self._robot.join_motion(3.0)
+            self._robot.join_motion(self.clock.host_s(3.0))
         except self._errors as error:
             logger.warning("The arm ended its motion with: %s", error)
         self._motion = None
@@ -445,7 +471,7 @@ class FrankaArm:
 
     def _count_recovery(self, fault: ArmFault | None) -> None:
         """Note a recovery, or raise `ArmFault` when there were too many of its kind within the hour."""
-        by_force, now = fault is not None and fault.force, time.monotonic()
+        by_force, now = fault is not None and fault.force, self.clock.now()
         limit = self.config.max_force_stops_per_hour if by_force else self.config.max_recoveries_per_hour
         recent = self._recoveries[by_force]
         while recent and recent[0] < now - 3600.0:
@@ -467,22 +493,22 @@ class FrankaArm:
         if self._robot.has_errors:
             logger.warning("Errors of the last motion: %s", state.last_motion_errors)
         self._call(self._robot.recover_from_errors)
-        deadline_s = time.monotonic() + 1.0  # its answer may be older than the recovery
+        deadline_s = self.clock.now() + 1.0  # its answer may be older than the recovery
         while self._call(lambda: self._robot.has_errors):
-            if time.monotonic() > deadline_s:
+            if self.clock.now() > deadline_s:
                 raise ArmFault("The control box refuses to recover; look at the error in Desk, release the brakes.")
-            time.sleep(0.02)
+            self.clock.sleep(0.02)
 
     def _wait_still(self, *, timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s = self.clock.now() + timeout_s
         while True:
             self._check()
             speed = float(np.max(np.abs(self._read().dq)))
             if speed < _STILL_RAD_S:
                 return
-            if time.monotonic() > deadline_s:
+            if self.clock.now() > deadline_s:
                 raise self._fail(f"The arm still moves at {speed:.2f} rad/s after {timeout_s:.0f} s; it should rest.")
-            time.sleep(0.02)
+            self.clock.sleep(0.02)
 
 
 def _noter(arm: FrankaArm) -> Callable[[StopReason, Any], None]:
@@ -493,6 +519,6 @@ def _noter(arm: FrankaArm) -> Callable[[StopReason, Any], None]:
         arm = this()
         if arm is not None:
             force_N = float(np.linalg.norm(np.array(state.O_F_ext_hat_K)[:3] - arm._bias[:3]))
-            arm._event = (what, force_N, time.monotonic())
+            arm._event = (what, force_N, arm.clock.now())
 
     return note

@@ -1,7 +1,6 @@
 """The real arm as a `Backend`: FR3, Franka Hand and RealSense cameras of one station."""
 
 import logging
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -9,18 +8,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
-from rl.robots.base import CONTROL_RATE_HZ
 from rl.robots.franka.arm import FrankaArm
 from rl.robots.franka.gripper import FrankaGripper
 from rl.robots.franka.reset import ScriptedReset
 from rl.robots.franka.watchdog import Watchdog
 from rl.robots.station import StationConfig
 from rl.tasks.base import Task
-from rl.types import ByteArray, FloatArray, RGBDFrame, RobotState
+from rl.types import CONTROL_PERIOD_S, ByteArray, FloatArray, RGBDFrame, RobotState
 
 logger = logging.getLogger(__name__)
 
-PERIOD_S = 1.0 / CONTROL_RATE_HZ
 SLOW_NETWORK = 0.95
 """Fraction of control commands below which the log warns."""
 
@@ -35,7 +32,7 @@ class Cameras(Protocol):
         """Return RGB-D of agent cameras."""
 
     def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> None:
-        """Return once every camera has a frame from after a host time."""
+        """Return once every camera has a frame from after a time of the station's clock."""
 
     def close(self) -> None:
         """Close them."""
@@ -76,17 +73,18 @@ class FrankaBackend:
             )
         self._task, self._station, self._cameras, self._prompt = task, station, cameras, prompt
         self._deadline_s = 0.0
+        self._clock = station.clock
         self._paused = True
         self._counts = {"recoveries": 0.0, "late_commands": 0.0, "max_force_N": 0.0, "min_success_rate": 1.0}
         with ExitStack() as opened:
-            self._arm = opened.enter_context(FrankaArm(station.arm, station.workspace))
-            self._gripper = FrankaGripper(station.arm.ip, station.gripper)
+            self._arm = opened.enter_context(FrankaArm(station.arm, station.workspace, clock=station.clock))
+            self._gripper = FrankaGripper(station.arm.ip, station.gripper, clock=station.clock)
             opened.callback(self._gripper.close)
             self._emulator = self._open_emulator(station, opened)
             self._reset = ScriptedReset(
                 task, self._arm, self._gripper, workspace=limits.workspace, renew=self._renew, speed=speed
             )
-            self._watchdog = Watchdog(self._arm)
+            self._watchdog = Watchdog(self._arm, clock=station.clock)
             opened.callback(self._watchdog.close)
             self._opened = opened.pop_all()
 
@@ -111,8 +109,8 @@ class FrankaBackend:
             if self._arm.fault is not None:
                 self.recover()
             self._reset(T_base_tcp, rng)
-            self._cameras.wait_newer(time.monotonic())
-            self._deadline_s = time.monotonic()
+            self._cameras.wait_newer(self._clock.now())
+            self._deadline_s = self._clock.now()
             return self._measure()
 
     def command(self, T_base_target: FloatArray, gripper_opening: float) -> RobotState:
@@ -127,10 +125,10 @@ class FrankaBackend:
             self._arm.command(T_base_target)
             self._watchdog.feed()
             self._gripper.command(gripper_opening)
-            now = time.monotonic()
-            self._counts["late_commands"] += now > self._deadline_s + 0.2 * PERIOD_S
-            self._deadline_s = max(self._deadline_s, now - PERIOD_S / 2) + PERIOD_S
-            time.sleep(max(0.0, self._deadline_s - time.monotonic()))
+            now = self._clock.now()
+            self._counts["late_commands"] += now > self._deadline_s + 0.2 * CONTROL_PERIOD_S
+            self._deadline_s = max(self._deadline_s, now - CONTROL_PERIOD_S / 2) + CONTROL_PERIOD_S
+            self._clock.sleep(self._deadline_s - self._clock.now())
             return self._measure()
 
     def policy_images(self, image_size: int) -> dict[str, ByteArray]:
@@ -164,7 +162,7 @@ class FrankaBackend:
     def resume(self) -> None:
         """End `pause`: commands are expected again."""
         self._paused = False
-        self._deadline_s = time.monotonic()
+        self._deadline_s = self._clock.now()
         self._watchdog.resume()
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rl.errors import ConfigError
-from rl.robots.franka.faults import reason
+from rl.robots.franka.faults import network_errors_of, reason
 from rl.robots.station import ArmConfig
 
 CONNECT_S = 20.0
@@ -80,7 +80,7 @@ def connect(franky: Any, config: ArmConfig) -> Any:
             "pip install franky-control --extra-index-url "
             "https://timschneider42.github.io/franky/whl/by-robot-server-version/N/."
         ) from error
-    except (franky.NetworkException, RuntimeError) as error:  # as `faults.errors_of`: a socket's own error
+    except network_errors_of(franky) as error:
         raise ConfigError(_unreachable(config.ip, reason(error))) from error
     except (franky.CommandException, franky.ProtocolException, franky.InvalidOperationException) as error:
         raise ConfigError(

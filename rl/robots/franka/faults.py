@@ -31,9 +31,8 @@ class ArmFault(HardwareFault):
 def errors_of(franky: Any) -> tuple[type[Exception], ...]:
     """Return the exceptions with which franky answers what goes wrong on the arm or the hand."""
     return (
-        RuntimeError,  # a socket's own error that libfranka lets through, as "Net Exception"
+        *network_errors_of(franky),
         franky.ControlException,
-        franky.NetworkException,
         franky.CommandException,
         franky.ProtocolException,
         franky.InvalidOperationException,
@@ -41,6 +40,11 @@ def errors_of(franky: Any) -> tuple[type[Exception], ...]:
         franky.RealtimeException,
         franky.GripperException,
     )
+
+
+def network_errors_of(franky: Any) -> tuple[type[Exception], ...]:
+    """Return the exceptions of a lost connection: franky's, and a socket's own that libfranka lets through."""
+    return franky.NetworkException, RuntimeError  # the latter says "Net Exception"
 
 
 def reason(error: BaseException) -> str:

@@ -2,11 +2,11 @@
 
 import logging
 import threading
-import time
 from typing import Any
 
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.base import CLOSED_BELOW
+from rl.robots.clock import REAL_TIME, Clock, check_clock
 from rl.robots.franka.connection import CONNECT_S, import_franky, within
 from rl.robots.franka.faults import errors_of
 from rl.robots.station import GripperConfig
@@ -24,18 +24,24 @@ class FrankaGripper:
     Closing is a grasp that accepts any width. A failure is raised by the next call, as `HardwareFault`.
     """
 
-    def __init__(self, ip: str, config: GripperConfig) -> None:
+    def __init__(self, ip: str, config: GripperConfig, *, clock: Clock = REAL_TIME) -> None:
         """Connect; nothing moves.
 
+        Args:
+            ip: Address of the control box.
+            config: Speeds and forces.
+            clock: The station's.
+
         Raises:
-            ConfigError: If there is no franky-control or no hand answers.
+            ConfigError: If there is no franky-control, no hand answers, or the clock is not for this arm.
         """
-        self._config = config
+        check_clock(clock, ip)
+        self._config, self._clock = config, clock
         self._fault: HardwareFault | None = None
         self._wanted: bool | None = None
         """True: open; None: nothing has been asked for."""
         self._opening = 0.0
-        self._read_s = time.monotonic()
+        self._read_s = clock.now()
         self._closing = threading.Event()
         self._changed = threading.Condition()
         self._threads: tuple[threading.Thread, ...] = ()
@@ -84,7 +90,7 @@ class FrankaGripper:
             HardwareFault: If a motion failed or the hand is silent.
         """
         self._check()
-        if self._threads and time.monotonic() - self._read_s > _STATE_MAX_AGE_S:
+        if self._threads and self._clock.now() - self._read_s > _STATE_MAX_AGE_S:
             raise HardwareFault(
                 f"The gripper has been silent for more than {_STATE_MAX_AGE_S:.0f} s; check its cable and Desk."
             )
@@ -96,12 +102,12 @@ class FrankaGripper:
         Raises:
             HardwareFault: If it failed or takes longer.
         """
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s = self._clock.now() + timeout_s
         while self._threads and self._wanted != self._done:
             self._check()
-            if time.monotonic() > deadline_s:
+            if self._clock.now() > deadline_s:
                 raise HardwareFault(f"The gripper did not finish within {timeout_s:.1f} s; free its fingers.")
-            time.sleep(0.02)
+            self._clock.sleep(0.02)
         self._check()
 
     def clear(self) -> None:
@@ -131,10 +137,10 @@ class FrankaGripper:
 
     def _read(self) -> None:
         self._opening = min(max(float(self._gripper.width) / self._config.max_width_m, 0.0), 1.0)
-        self._read_s = time.monotonic()
+        self._read_s = self._clock.now()
 
     def _poll(self) -> None:
-        while not self._closing.wait(0.05):
+        while not self._clock.wait(self._closing, 0.05):
             try:
                 self._read()
             except self._errors as error:
@@ -150,10 +156,10 @@ class FrankaGripper:
             if wanted is None:
                 self._done = None
                 continue
-            began_s = time.monotonic()
+            began_s = self._clock.now()
             if not self._already(wanted):
                 self._move(wanted)
-                self._closing.wait(max(0.0, began_s + self._config.debounce_s - time.monotonic()))
+                self._clock.wait(self._closing, max(0.0, began_s + self._config.debounce_s - self._clock.now()))
             if self._fault is not None:
                 with self._changed:  # rests until `clear`
                     self._changed.wait_for(lambda: self._closing.is_set() or self._fault is None)
@@ -189,8 +195,8 @@ class FrankaGripper:
             self._fail(f"The gripper could not {name}: {error}; home it in Desk and check its cable.")
 
     def _wait_for(self, motion: Any) -> bool:
-        deadline_s = time.monotonic() + MOTION_TIMEOUT_S
-        while time.monotonic() < deadline_s and not self._closing.is_set():
-            if motion.wait(0.05):
+        deadline_s = self._clock.now() + MOTION_TIMEOUT_S
+        while self._clock.now() < deadline_s and not self._closing.is_set():
+            if motion.wait(self._clock.host_s(0.05)):
                 return True
         return bool(motion.wait(0.0))

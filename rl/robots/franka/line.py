@@ -1,13 +1,13 @@
 """Straight lines by tracking: many small guarded targets, then rest."""
 
 import math
-import time
 from typing import Protocol
 
 import numpy as np
 
 from rl.errors import ConfigError
 from rl.guard import GuardLimits
+from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.franka.faults import corners, place
 from rl.robots.franka.state import ArmState
 from rl.transforms import apply_delta, pose_difference
@@ -34,7 +34,9 @@ class Follower(Protocol):
         """Return the measurement."""
 
 
-def follow_line(arm: Follower, T_base_tcp: FloatArray, *, T_start: FloatArray, speed_m_s: float) -> str:
+def follow_line(
+    arm: Follower, T_base_tcp: FloatArray, *, T_start: FloatArray, speed_m_s: float, clock: Clock = REAL_TIME
+) -> str:
     """Lead an arm along a straight line and wait until it stands at its end.
 
     Args:
@@ -42,6 +44,7 @@ def follow_line(arm: Follower, T_base_tcp: FloatArray, *, T_start: FloatArray, s
         T_base_tcp: End of the line. Shape (4, 4), [m].
         T_start: Its start: the arm's present target. Shape (4, 4), [m].
         speed_m_s: Speed of the target, [m/s].
+        clock: The station's.
 
     Returns:
         A sentence if the arm stands somewhere else: something is in its way. Empty if it got there.
@@ -59,12 +62,12 @@ def follow_line(arm: Follower, T_base_tcp: FloatArray, *, T_start: FloatArray, s
     steps = max(1, math.ceil(duration_s / PERIOD_S))
     for step in range(1, steps + 1):
         arm.command(apply_delta(T_start, way * (step / steps)))
-        time.sleep(PERIOD_S)
-    return _settle(arm, T_base_tcp)
+        clock.sleep(PERIOD_S)
+    return _settle(arm, T_base_tcp, clock)
 
 
-def _settle(arm: Follower, T_base_tcp: FloatArray) -> str:
-    deadline_s = time.monotonic() + SETTLE_S
+def _settle(arm: Follower, T_base_tcp: FloatArray, clock: Clock) -> str:
+    deadline_s = clock.now() + SETTLE_S
     while True:
         arm.command(T_base_tcp)  # again: the leash may have held the last one back
         state = arm.measure()
@@ -73,9 +76,9 @@ def _settle(arm: Follower, T_base_tcp: FloatArray) -> str:
         still = float(np.linalg.norm(state.twist[:3])) < 0.005 and float(np.linalg.norm(state.twist[3:])) < 0.03
         if still and off_m < 0.003 and off_rad < 0.02:
             return ""
-        if time.monotonic() > deadline_s:
+        if clock.now() > deadline_s:
             break
-        time.sleep(PERIOD_S)
+        clock.sleep(PERIOD_S)
     if off_m < 0.015 and off_rad < 0.1:
         return ""  # friction: as near as the stiffness brings it
     return (

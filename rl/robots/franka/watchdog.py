@@ -2,10 +2,10 @@
 
 import logging
 import threading
-import time
 from typing import Protocol
 
 from rl.errors import AgpsError
+from rl.robots.clock import REAL_TIME, Clock
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +26,16 @@ class Watchdog:
     It begins paused. In a pause the arm holds still and no time runs: the agent thinks, a reset is under way.
     """
 
-    def __init__(self, arm: Holdable, freeze_after_s: float = 0.3, stop_after_s: float = 1.0) -> None:
+    def __init__(
+        self, arm: Holdable, freeze_after_s: float = 0.3, stop_after_s: float = 1.0, *, clock: Clock = REAL_TIME
+    ) -> None:
         """Start the thread.
 
         Args:
             arm: What to hold and to stop.
             freeze_after_s: Time without an action after which the target becomes the measured pose, [s].
             stop_after_s: Time without an action after which the arm is stopped, [s].
+            clock: The station's.
         """
         self.freezes = 0
         """Times that it held the arm."""
@@ -40,7 +43,8 @@ class Watchdog:
         """Times that it stopped the arm."""
         self._arm = arm
         self._freeze_after_s, self._stop_after_s = freeze_after_s, stop_after_s
-        self._fed_s = time.monotonic()
+        self._clock = clock
+        self._fed_s = clock.now()
         self._state = "paused"  # watching -> frozen -> stopped; paused
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -55,7 +59,7 @@ class Watchdog:
     def feed(self) -> None:
         """Say that a fresh action was commanded."""
         with self._lock:
-            self._fed_s = time.monotonic()
+            self._fed_s = self._clock.now()
             if self._state == "frozen":
                 self._state = "watching"
 
@@ -69,7 +73,7 @@ class Watchdog:
     def resume(self) -> None:
         """Expect fresh actions from now on."""
         with self._lock:
-            self._fed_s = time.monotonic()
+            self._fed_s = self._clock.now()
             self._state = "watching"
 
     def close(self) -> None:
@@ -79,9 +83,9 @@ class Watchdog:
             self._thread.join(timeout=2.0)
 
     def _watch(self) -> None:
-        while not self._closing.wait(0.02):
+        while not self._clock.wait(self._closing, 0.02):
             with self._lock:
-                silent_s = time.monotonic() - self._fed_s
+                silent_s = self._clock.now() - self._fed_s
                 if self._state in ("watching", "frozen") and silent_s > self._stop_after_s:
                     self._state, act = "stopped", self._arm.stop
                     self.stops += 1

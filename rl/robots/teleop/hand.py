@@ -10,7 +10,7 @@ import numpy as np
 
 from rl.errors import ConfigError
 from rl.supervisor import Hand
-from rl.types import FloatArray, Observation
+from rl.types import POSE_ACTIONS, FloatArray, Observation
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class HandConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no action can be made of."""
-        if self.actions not in (6, 7):
+        if self.actions not in (POSE_ACTIONS, POSE_ACTIONS + 1):
             raise ConfigError(f"teleop.actions is {self.actions}; a task has 6, or 7 with a gripper command.")
         if not 0.0 <= self.deadband < 1.0:
             raise ConfigError(f"teleop.deadband is {self.deadband}; ask for a value in [0, 1).")
@@ -109,7 +109,7 @@ class DeviceHand(Hand):
         c, s = np.cos(config.operator_yaw_rad), np.sin(config.operator_yaw_rad)
         R_base_operator = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         action = np.concatenate([R_base_operator @ wanted[:3], R_base_operator @ wanted[3:]])
-        if config.actions == 7:
+        if config.actions > POSE_ACTIONS:
             action = np.append(action, deflection.grip)
         bounded: FloatArray = np.clip(action, -1.0, 1.0).astype(np.float32)
         return bounded

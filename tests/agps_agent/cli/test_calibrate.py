@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agps_agent.cli.main import main
-from rl.calibration.file import CameraCalibration
+from rl.robots.cameras.calibration import CameraCalibration
 
 STATION = """
 [arm]

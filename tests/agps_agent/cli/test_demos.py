@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agps_agent import demonstrations, hardware
 from agps_agent.cli.main import main
+from agps_agent.run import demonstrations, hardware
+from rl.demonstrations import recorded_count
 from rl.supervisor import Hand
-from rl.tasks.demos import recorded_count
 from tests.rl.envs.robots import FailingBackend
 
 TABLE = """

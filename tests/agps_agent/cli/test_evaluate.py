@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
-from agps_agent import agent_alone, build
-from agps_agent.agent_alone import AgentAloneResult
 from agps_agent.cli.main import main
-from agps_agent.config import RunConfig
-from agps_agent.training import train
+from agps_agent.measure import agent_alone
+from agps_agent.measure.agent_alone import AgentAloneResult
+from agps_agent.run import build
+from agps_agent.run.config import RunConfig
 from rl.drq import DrQConfig
 from rl.envs.factory import make_env
-from tests.agps_agent.test_training import SMALL_CONRFT, Listening, configure
+from tests.agps_agent.run.test_training import SMALL_CONRFT, Listening, configure
+from tests.agps_agent.trained import train
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_agent_alone_says_its_failures_in_words(asked: list[Any], capsys: pytest
     assert "10 of 20 episodes succeed (50%" in (out := capsys.readouterr().out)
     assert out.endswith("Failures: 7 missed grasp, 3 horizon.\n")
     config, options = asked[0]
-    assert (options["max_questions"], config.task_options.towel_jitter_mm) == (2, 10.0)
+    assert (options["max_questions"], config.task_options) == (2, {"towel_jitter_mm": 10.0})
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytes
         (["train", "usb_insert"], "did you mean usb_insertion?"),
         (["train", "usb_insertion", "--seed", "x"], "--seed: invalid literal for int()"),
         (["train", "usb_insertion", "--seed", "-1"], "--seed: Input should be greater than or equal to 0, got -1"),
-        (["train", "usb_insertion", "--method", "ppo"], "invalid choice 'ppo' for argument '--method'"),
+        (["train", "usb_insertion", "--method", "ppo"], "There is no method 'ppo'; use agps, serl"),
         (["train", "usb_insertion", "--methd", "serl"], "Did you mean --method?"),
         (["train", "usb_insertion", "--vlm", "gpt"], "--vlm: use `embedded` or a URL"),
         (["train", "usb_insertion", "--drq.gamma", "2"], "gamma is 2.0"),
@@ -79,24 +79,33 @@ def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytes
         ),
         (["train", "usb_insertion", "--threads", "99999"], "--threads: Input should be less than or equal to 1024"),
         (["train", "usb_insertion", "--drq.learning-rate", "-1"], "learning_rate is -1.0; ask for more than 0."),
-        (["train", "usb_insertion", "--drq.learning-rate", "nan"], "learning_rate is nan; ask for a finite number"),
-        (["train", "usb_insertion", "--stall.horizon-fraction", "inf"], "horizon_fraction is inf; ask for a finite"),
+        (["train", "usb_insertion", "--drq.learning-rate", "nan"], "learning_rate is nan; give a finite number"),
+        (["train", "usb_insertion", "--stall.horizon-fraction", "inf"], "horizon_fraction is inf; give a finite"),
         (["train", "usb_insertion", "--guidance.contact-n", "0"], "contact_n is 0.0; ask for more than 0."),
-        (["train", "usb_insertion", "--supervisor.patience-s", "nan"], "patience_s"),
-        (["train", "usb_insertion", "--task-options.clearance-mm", "nan"], "clearance_mm Input should be a finite"),
-        (["eval", "nowhere", "--threads", "99999"], "--threads is 99999; ask for a value in [0, 1024]."),
-        (["eval", "nowhere", "--seed", "-1"], "--seed is -1; ask for a value in [0, 4294967295]."),
-        (["eval", "--agent-alone", "usb_insertion", "--horizon-factor", "inf"], "--horizon-factor is inf; ask for"),
+        (
+            ["train", "usb_insertion", "--supervisor.patience-s", "nan"],
+            "--supervisor.patience-s: Input should be a finite",
+        ),
+        (
+            ["train", "usb_insertion", "--task-options.clearance-mm", "nan"],
+            "--task-options.clearance-mm: Input should be greater",
+        ),
+        (["eval", "nowhere", "--threads", "99999"], "--threads is 99999; ask for at most 1024."),
+        (["eval", "nowhere", "--seed", "-1"], "--seed is -1; ask for at least 0."),
+        (
+            ["eval", "--agent-alone", "usb_insertion", "--horizon-factor", "inf"],
+            "--horizon-factor is inf; give",
+        ),
         (["demos", "record", "usb_insertion", "--seed", "4294967296"], "--seed is 4294967296"),
         (["ask", "usb_insertion", "--seed", "4294967296"], "--seed is 4294967296"),
         (["float", "fit", "usb_insertion", "--seed", "-1"], "--seed is -1"),
         (["float", "fit", "usb_insertion", "--float.warmup-steps", "-1"], "warmup_steps is -1; ask for at least 0."),
-        (["reward", "collect", "usb_insertion", "--speed", "nan"], "--speed is nan; ask for a finite number."),
-        (["reward", "fit", "usb_insertion", "--learning-rate", "inf"], "learning_rate is inf; ask for a finite number"),
-        (["calibrate", "wrist_1", "--hover-mm", "nan"], "--hover-mm is nan; ask for a finite number."),
-        (["emulate", "usb_insertion", "--port", "99999"], "--port is 99999; ask for a value in [0, 65535]."),
-        (["bench", "realtime", "--seconds", "inf"], "--seconds is inf; ask for a finite number."),
-        (["bench", "env", "--image-size", "100000"], "--image-size is 100000; ask for a value in [1, 1024]."),
+        (["reward", "collect", "usb_insertion", "--speed", "nan"], "--speed is nan; give a finite number."),
+        (["reward", "fit", "usb_insertion", "--learning-rate", "inf"], "learning_rate is inf; give a finite number"),
+        (["calibrate", "wrist_1", "--hover-mm", "nan"], "--hover-mm is nan; give a finite number."),
+        (["emulate", "usb_insertion", "--port", "99999"], "--port is 99999; ask for at most 65535."),
+        (["bench", "realtime", "--seconds", "inf"], "--seconds is inf; give a finite number."),
+        (["bench", "env", "--image-size", "100000"], "--image-size is 100000; ask for at most 1024."),
         (["sweep", "usb_insertion", "--seeds", "0", "-1"], "--seeds is -1"),
         (["serve-model", "--fault-seed", "-1"], "--fault-seed is -1"),
         (["train", "usb_insertion", "--human.notice", "1.5"], "human.notice is 1.5; ask for a value in [0, 1]."),
@@ -116,7 +125,7 @@ def test_renderer_that_cannot_be_loaded_is_one_line(platform: str) -> None:
         pytest.skip("OSMesa is installed here")
     argv = [sys.executable, "-m", "agps_agent.cli", "bench", "env"]
     environment = {**os.environ, "MUJOCO_GL": platform}
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"agps: Cannot load MuJoCo with MUJOCO_GL='{platform}' (")
 
@@ -179,7 +188,7 @@ def test_help_loads_neither_torch_nor_the_graph() -> None:
         "import sys; from agps_agent.cli.main import main; main(['--help']); "
         "sys.exit(bool({'torch', 'langgraph', 'mujoco', 'matplotlib'} & sys.modules.keys()))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=600, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
@@ -187,7 +196,7 @@ def test_what_a_terminal_cannot_show_is_replaced(more: list[str], tmp_path: Path
     make_run(tmp_path / "λ", episodes=3)
     argv = [sys.executable, "-m", "agps_agent.cli", "report", str(tmp_path / "λ"), *more]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-    done = subprocess.run(argv, env=environment, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(argv, env=environment, capture_output=True, timeout=600, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     page = json.loads(done.stdout)["report"] if more else done.stdout.decode("latin-1").strip()
     assert page == str(tmp_path / ("λ" if more else "?") / "report.html")

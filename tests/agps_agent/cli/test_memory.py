@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agps_agent.build import build_memory
 from agps_agent.cli.main import main
-from agps_agent.config import RunConfig, save_config
-from agps_agent.runs import RunDirectory
-from tests.tools.test_memory import EAST, NORTH, record
+from agps_agent.run.build import build_memory
+from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.directory import RunDirectory
+from tests.tools.memory.test_episodic import EAST, NORTH, record
 from tools.memory import EpisodicMemory
 
 FIRST, SECOND = "usb_insertion-000000", "usb_insertion-000001"

@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_frames_become_a_classifier_and_a_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     collected = said(["reward", "collect", "usb_insertion", "--positive", "30", "--negative", "120", "--json"], capsys)
     assert (collected["positive"], collected["negative"]) == (30, 120)
-    quick = ["--width", "4", "--updates", "20", "--least-positives", "5"]
+    quick = ["--width", "8", "--updates", "20", "--least-positives", "5"]
     fitted = said(["reward", "fit", "usb_insertion", *quick, "--json"], capsys)
     assert Path(fitted["file"]) == Path("runs/reward/usb_insertion/classifier.pt") and Path(fitted["file"]).is_file()
     scored = said(["reward", "eval", "usb_insertion", "--rollouts", "4", "--n", "3", "--json"], capsys)
@@ -61,6 +61,7 @@ def test_existing_frames_are_not_overwritten(here: Path, capsys: pytest.CaptureF
         (["reward", "collect", "usb_insertion", "--run", "nowhere"], "There is no run directory nowhere"),
         (["reward", "fit", "usb_insertion"], "There are no labelled frames"),
         (["reward", "fit", "usb_insertion", "--precision", "2"], "precision is 2.0"),
+        (["reward", "fit", "usb_insertion", "--width", "4"], "width is 4; ask for a multiple of 8, e.g. 8:"),
         (["reward", "eval", "usb_insertion"], "There is no reward classifier"),
     ],
 )

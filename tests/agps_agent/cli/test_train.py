@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from agps_agent import training
 from agps_agent.cli.main import main
 from agps_agent.cli.train import read_options
-from agps_agent.config import RunConfig, save_config
-from agps_agent.progress import ProgressListener
-from agps_agent.runs import RunDirectory, alone_in
-from agps_agent.signals import BrokenOff
+from agps_agent.run import training
+from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.directory import RunDirectory, alone_in
+from agps_agent.run.progress import ProgressListener
+from agps_agent.run.signals import BrokenOff
+from rl.demonstrations import record_demos, save_demos
 from rl.drq.config import DrQConfig
 from rl.envs import make_env
 from rl.errors import AgpsError, ConfigError
 from rl.tasks.base import Recipe
-from rl.tasks.demos import record_demos, save_demos
 from rl.tasks.usb_insertion import UsbInsertion
 
 
@@ -35,27 +35,28 @@ def train_argv(run_dir: Path, *more: str) -> list[str]:
 def test_nested_settings_are_options() -> None:
     argv = ["usb_insertion", "--drq.gamma", "0.5", "--float.alpha", "0.2", "--task-options.clearance-mm", "0.4"]
     config = read_options(argv).config
-    assert (config.drq.gamma, config.detector.alpha, config.task_options.clearance_mm) == (0.5, 0.2, 0.4)
+    assert (config.algorithm_options.gamma, config.detector.alpha) == (0.5, 0.2)
+    assert config.task_options == {"clearance_mm": 0.4}
 
 
 def test_preset_is_where_the_learner_starts_from() -> None:
     config = read_options(["usb_insertion", "--preset", "hil-serl", "--drq.gamma", "0.5"]).config
-    assert config.drq == DrQConfig.preset("hil-serl", gamma=0.5)
+    assert config.algorithm_options == DrQConfig.preset("hil-serl", gamma=0.5)
 
 
 def test_task_and_method_decide_what_the_options_start_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UsbInsertion, "recipe", Recipe(method="hil-serl", demos=7, drq={"gamma": 0.95}))
+    monkeypatch.setattr(UsbInsertion, "recipe", Recipe(method="hil-serl", demos=7, learners=(DrQConfig(gamma=0.95),)))
     config = read_options(["usb_insertion", "--demos", "3", "--drq.n-step", "2"]).config
     assert (config.method, config.store_guided, config.demos) == ("hil-serl", "both", 3)
-    assert config.drq == DrQConfig.preset("tuned", gamma=0.95, n_step=2)
+    assert config.algorithm_options == DrQConfig.preset("tuned", gamma=0.95, n_step=2)
     assert read_options(["usb_insertion", "--method", "agps"]).config.store_guided == "success"
 
 
 def test_name_of_a_task_elsewhere_on_the_line_is_not_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UsbInsertion, "recipe", Recipe(demos=7))
-    monkeypatch.setattr("agps_agent.cli.train.TASK_NAMES", ("other", "usb_insertion"))
-    config = read_options(["--run-dir", "other", "usb_insertion"]).config
-    assert (config.task, config.demos) == ("usb_insertion", 7)
+    moved = ["--task-options.port-jitter-mm", "3"]
+    config = read_options(["--run-dir", "knot_hanging", "usb_insertion", *moved]).config
+    assert (config.task, config.demos, config.task_options) == ("usb_insertion", 7, {"port_jitter_mm": 3.0})
 
 
 def test_resumed_run_takes_its_settings_from_the_disk(run_dir: Path) -> None:
@@ -79,7 +80,7 @@ def test_resumed_run_keeps_its_seed(run_dir: Path, capsys: pytest.CaptureFixture
         (["--reward-model", "other.pt"], "reward_model = None, not other.pt"),
         (["--mode", "guide"], "mode = auto, not guide"),
         (["--float.alpha", "0.2"], "detector.alpha = None, not 0.2"),
-        (["--drq.gamma", "0.5"], "drq.gamma = 0.92, not 0.5"),
+        (["--drq.gamma", "0.5"], "algorithm_options.gamma = 0.92, not 0.5"),
         (["--memory", "elsewhere"], "memory = None, not elsewhere"),
     ],
 )
@@ -121,7 +122,9 @@ def test_more_demonstrations_than_there_are_are_refused_with_their_number(
 def fake_training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *, episodes: int = 1) -> None:
     """Stand in for minutes of learning: the seam is one function."""
 
-    def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool) -> dict[str, Any]:
+    def train(
+        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object
+    ) -> dict[str, Any]:
         for episode in range(episodes):
             run.append_metrics({"episode": episode})
             (run.checkpoints / "last").mkdir(exist_ok=True)
@@ -162,10 +165,12 @@ def test_interrupted_training_says_how_to_go_on(
 def test_terminated_training_ends_like_an_interrupted_one_and_the_next_signal_does_not_disturb_it(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def train(config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool) -> dict[str, Any]:
+    def train(
+        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object
+    ) -> dict[str, Any]:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(10.0)
+            time.sleep(600.0)
         except KeyboardInterrupt:
             os.kill(os.getpid(), signal.SIGTERM)
             (run.checkpoints / "last").mkdir()

@@ -13,7 +13,7 @@ from langchain_core.messages.tool import tool_call
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
-from agps_agent.models.embedded import EmbeddedVLM, _read
+from agps_agent.models.offline.embedded import EmbeddedVLM, _read
 
 Pixels = dict[str, tuple[float, float]]
 Say = Callable[[Pixels, int, int], str]

@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 
 from agps_agent.ask import Answer, ask
 from agps_agent.graph import Graph, build_graph
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.openai_compat import OpenAICompatConfig, ServedModel, open_chat_model
 from agps_agent.models.profiles import load_profile, profile_names
 from agps_agent.models.recorded import RecordedModel

@@ -5,7 +5,7 @@ from langchain_core.messages import HumanMessage
 
 from agps_agent.ask import ask
 from agps_agent.graph import build_graph
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.models.recorded import NoRecordedReply, RecordedModel, question_key
 from agps_agent.state import AgentContext

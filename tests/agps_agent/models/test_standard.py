@@ -8,7 +8,7 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from tests.agps_agent.scenes import camera, draw
 
 pytest.importorskip("langchain_tests", reason="langchain-tests is not installed; pip install -e '.[dev]'")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from agps_agent.runs import RunDirectory
+from agps_agent.run.directory import RunDirectory
 from rl.types import Box, RGBDFrame
 from tools.scene import Scene, save_scene
 

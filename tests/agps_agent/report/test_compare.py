@@ -14,7 +14,7 @@ from agps_agent.report.compare import (
 )
 from agps_agent.report.curves import Curve
 from agps_agent.report.figures import mean_curve
-from agps_agent.runs import RunDirectory
+from agps_agent.run.directory import RunDirectory
 from tests.agps_agent.report.synthetic import make_run
 
 

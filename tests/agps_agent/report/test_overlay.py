@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from agps_agent.report.overlay import WAY, draw_answer, project
+from agps_agent.overlay import WAY, draw_answer, project
 from tests.agps_agent.report.synthetic import make_scene
 from tools.perception import deproject
 from tools.scene import save_scene

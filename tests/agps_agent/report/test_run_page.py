@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agps_agent.report import write_report
-from agps_agent.runs import RunDirectory
+from agps_agent.run.directory import RunDirectory
 from tests.agps_agent.report.synthetic import make_run
 
 
@@ -51,6 +51,15 @@ def test_intervention_shows_trigger_answer_and_outcome(run: RunDirectory) -> Non
     assert "FLOAT at step 22: λ 0.240 over 0.210" in page
     assert "box of 40 x 40 x 60 mm around (450, 50, 30) mm" in page
     assert "1 waypoints (1 free) to (450, 50, 30) mm" in page
+
+
+def test_intervention_shows_how_it_ended(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    end = {"id": "0001", "kind": "guide", "how": "blocked", "steps": 14, "waypoint": 1, "waypoints": 5}
+    damaged = {"id": "0001", "of": "another version"}
+    row = {"kind": "episode", "episode": 12, "env_steps": 9999, "success": False, "intervention_ids": ["0001"]}
+    run.append_metrics({**row, "interventions": [damaged, {**end, "distance_m": 0.0082}]})
+    assert "ended: blocked after 14 steps, 8 mm short of waypoint 2 of 5" in write_report(run).read_text()
 
 
 def test_long_galleries_unfold(run: RunDirectory) -> None:

@@ -16,7 +16,7 @@ from agps_agent.tracing import client
 from agps_agent.tracing.images import image_name
 from rl.errors import ConfigError
 from tests.agps_agent import scripted
-from tests.agps_agent.tracing.conftest import clear_caches
+from tests.agps_agent.conftest import clear_caches
 
 
 def picture(seed: int):
@@ -76,6 +76,30 @@ def test_unknown_image_setting_is_refused(collector, monkeypatch) -> None:
     monkeypatch.delenv("AGPS_TRACE_IMAGES")
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks://127.0.0.1:9/", "http://127.0.0.1:9"])
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "http_proxy"])
+def test_collector_on_this_machine_is_reached_whatever_the_proxy_is(collector, monkeypatch, variable, proxy) -> None:
+    monkeypatch.setenv(variable, proxy)
+    assert len(invoke(collector, "hello")) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"LANGSMITH_ENDPOINT": "http://traces.invalid", "ALL_PROXY": "socks://x:1"}, "ALL_PROXY names a socks://"),
+        ({"LANGSMITH_ENDPOINT": "traces.invalid:8765"}, "LANGSMITH_ENDPOINT is 'traces.invalid:8765'; give a URL"),
+    ],
+)
+def test_server_of_traces_that_cannot_be_reached_like_that_is_refused(collector, monkeypatch, settings, words) -> None:
+    with monkeypatch.context() as changed:
+        for name, value in settings.items():
+            changed.setenv(name, value)
+        clear_caches()
+        with pytest.raises(ConfigError, match=words):
+            client.tracers()
+    clear_caches()
+
+
 def test_trace_of_a_question_names_task_prompts_model_and_trigger(collector) -> None:
     asyncio.run(ask(build_graph("usb_insertion"), scripted.context(scripted.seen(), scripted.GUIDE), mode="guide"))
     client.flush()
@@ -95,6 +119,14 @@ def test_outcome_of_the_episode_reaches_its_trace(collector) -> None:
     assert collector.store.traces()[0]["feedback"] == [{"key": "episode_success", "score": 1.0, "comment": None}]
 
 
+def test_how_an_intervention_ended_reaches_its_trace(collector) -> None:
+    (trace,) = invoke(collector, [HumanMessage("hello")])
+    client.report_outcome(trace["id"], success=False, ended="blocked after 14 steps")
+    client.flush()
+    (feedback,) = collector.store.traces()[0]["feedback"]
+    assert (feedback["score"], feedback["comment"]) == (0.0, "blocked after 14 steps")
+
+
 def test_nothing_is_reported_when_tracing_is_off(collector, monkeypatch) -> None:
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     clear_caches()
@@ -109,7 +141,7 @@ def test_nothing_is_reported_when_tracing_is_off(collector, monkeypatch) -> None
 def test_requests_that_are_not_the_sdk_are_refused(collector, path, body, status) -> None:
     request = urllib.request.Request(collector.url + path, data=body, method="POST")
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=5)
+        urllib.request.urlopen(request, timeout=60)
     assert refused.value.code == status
     refused.value.close()
 
@@ -117,5 +149,5 @@ def test_requests_that_are_not_the_sdk_are_refused(collector, path, body, status
 def test_no_file_but_images_can_be_fetched(collector) -> None:
     for path in ("/images/../traces.db", "/images/traces.db", "/images/"):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(collector.url + path, timeout=5)
+            urllib.request.urlopen(collector.url + path, timeout=60)
         refused.value.close()

@@ -6,7 +6,7 @@ import pytest
 
 from agps_agent.ask import ask
 from agps_agent.graph import build_graph
-from agps_agent.models.embedded import EmbeddedVLM
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import find_profile
 from agps_agent.state import AgentContext
 from agps_agent.tracing import client

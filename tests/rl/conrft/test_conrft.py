@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from rl.checkpoint import load_checkpoint, load_policy, save_checkpoint
 from rl.conrft import ConRFT, ConRFTConfig, StageConfig
 from rl.conrft.backbone import EmbeddingCache
 from rl.conrft.consistency import NoiseScales
-from rl.drq.config import Gripper
 from rl.errors import ConfigError
+from rl.pixels.config import Gripper
 from tests.rl.conrft import dawdle
 from tests.rl.drq.reach import SIZE, Reach, ReachAndClose, record
 
@@ -121,6 +122,22 @@ def test_bound_after_a_cut_demonstration_is_the_lowest_return():
     slot = model.store.append(np.zeros(2), -0.1, Reach().reset(seed=1)[0], terminated=False, truncated=True)
     model.demo.add(slot)
     np.testing.assert_allclose(model.sample(1).returns, [-0.1 + 0.5 * -0.2], atol=1e-6)
+
+
+def test_critics_loss_by_hand():
+    """Critics that answer 0.5 everywhere, and a bound of 2 that lifts each of the 3 x 3 sampled values."""
+    model = make_model(clip_target=None)
+    for critic in (model.policy.critic, model.policy.critic_target):
+        with torch.no_grad():
+            critic.layers[-1].weight.zero_()
+            critic.layers[-1].bias.fill_(0.5)
+    drawn = dataclasses.replace(model.sample(16), returns=torch.full((16,), 2.0))
+    features, metrics = model.policy.encode(drawn.batch.patches), {}
+    loss = model.critic_loss(features, torch.zeros(16, 10), drawn, metrics)
+    td = 2 * (0.5 - (drawn.batch.rewards + drawn.batch.discounts * 0.5)).square().mean()  # two critics
+    gap = math.log((9 * math.exp(2.0) + math.exp(0.5)) / 10) - 0.5
+    np.testing.assert_allclose(loss.item(), float(td) + 0.1 * 2 * gap, rtol=1e-5)
+    np.testing.assert_allclose([float(metrics["td_loss"]), float(metrics["conservative_gap"])], [td, gap], rtol=1e-5)
 
 
 def test_many_actions_of_a_state_are_valued_as_each_alone():

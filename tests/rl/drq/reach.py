@@ -55,6 +55,8 @@ class ReachAndClose(Reach):
     State: position (2,), opening. Action: x, y, four that do nothing, gripper command. Reward as in towel folding.
     """
 
+    metadata = {"render_modes": [], "gripper": True}
+
     def __init__(self, horizon: int = 12) -> None:
         super().__init__(horizon)
         self.observation_space["state"] = spaces.Box(-np.inf, np.inf, (3,), np.float32)

@@ -9,6 +9,7 @@ from rl.errors import ConfigError, HardwareFault
 from rl.robots.fake import FakeBackend
 from rl.tasks import get_task
 from rl.types import Box
+from tests.clocks import MovedClock
 from tests.rl.envs.robots import FailingBackend, Typed
 from tests.rl.envs.test_classified import Scripted
 
@@ -165,14 +166,16 @@ def test_speed_shortens_the_executed_step():
     assert info["executed_action"][2] == pytest.approx(-0.2 * np.sqrt(3), abs=1e-6)
 
 
-def test_ticks_leave_pauses_out(monkeypatch):
-    times = iter([0.0, 0.1, 5.0, 5.15])
-    monkeypatch.setattr("rl.envs.robot.time.monotonic", lambda: next(times))
-    ticks = Ticks()
+def test_ticks_leave_pauses_out():
+    clock = MovedClock()
+    ticks = Ticks(clock)
     ticks()
+    clock.move(0.1)
     ticks()
     ticks.interrupt()
+    clock.move(4.9)
     ticks()
+    clock.move(0.15)
     ticks()
     metrics = ticks.metrics()
     assert metrics["ticks"] == 2

@@ -3,18 +3,19 @@
 import sys
 import time
 import types
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from rl.errors import ConfigError, HardwareFault
+from rl.robots.clock import Clock
 from rl.robots.franka.connection import connect, import_franky, within
 from rl.robots.franka.state import PoseHistory
 from rl.robots.franka.watchdog import Watchdog
 from rl.robots.station import ArmConfig
 from rl.tasks import get_task
 from rl.transforms import pose
+from tests.clocks import MovedClock, until
 
 
 class LoggingArm:
@@ -30,73 +31,92 @@ class LoggingArm:
         self.log.append("stop")
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 5.0
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
+class FailingArm(LoggingArm):
+    """One that cannot be held."""
+
+    def hold(self) -> None:
+        raise HardwareFault("gone")
 
 
-@pytest.fixture
-def watched():
-    arm = LoggingArm()
-    watchdog = Watchdog(arm, freeze_after_s=0.1, stop_after_s=0.3)
-    yield arm, watchdog
+@pytest.fixture(params=[LoggingArm])
+def watched(request: pytest.FixtureRequest):
+    arm, clock = request.param(), MovedClock()
+    watchdog = Watchdog(arm, clock=clock)
+    yield arm, watchdog, clock
     watchdog.close()
 
 
-def test_watchdog_holds_then_stops_once(watched):
-    arm, watchdog = watched
+def test_watchdog_holds_after_0_3_s_then_stops_once_after_1_s(watched):
+    arm, watchdog, clock = watched
     watchdog.resume()
-    until(lambda: watchdog.stopped)
-    time.sleep(0.2)
-    assert arm.log == ["hold", "stop"]
-    assert (watchdog.freezes, watchdog.stops) == (1, 1)
+    for duration_s, log in (
+        (0.29, []),
+        (0.02, ["hold"]),
+        (0.68, ["hold"]),
+        (0.02, ["hold", "stop"]),
+        (9.0, ["hold", "stop"]),
+    ):
+        clock.show(duration_s)
+        assert arm.log == log
+    assert (watchdog.freezes, watchdog.stops, watchdog.stopped) == (1, 1, True)
+
+
+def test_watchdog_that_was_held_up_itself_stops_at_once(watched):
+    arm, watchdog, clock = watched
+    watchdog.resume()
+    clock.show(1.5)
+    assert arm.log == ["stop"]
 
 
 def test_watchdog_counts_no_time_in_a_pause(watched):
-    arm, watchdog = watched
+    arm, watchdog, clock = watched
     watchdog.resume()
     watchdog.pause()
-    time.sleep(0.5)
+    clock.show(5.0)
     assert arm.log == ["hold"]  # the pause itself
     assert (watchdog.freezes, watchdog.stops) == (0, 0)
 
 
 def test_watchdog_begins_in_a_pause(watched):
-    arm, _ = watched
-    time.sleep(0.5)
+    arm, _, clock = watched
+    clock.show(5.0)
     assert arm.log == []
 
 
-def test_fed_watchdog_leaves_the_arm_alone():
-    arm = LoggingArm()
-    watchdog = Watchdog(arm, freeze_after_s=1.0, stop_after_s=2.0)
+def test_fed_watchdog_leaves_the_arm_alone(watched):
+    arm, watchdog, clock = watched
     watchdog.resume()
     for _ in range(30):
         watchdog.feed()
-        time.sleep(0.05)
-    watchdog.close()
+        clock.show(0.25)
     assert arm.log == []
 
 
 def test_action_after_a_freeze_goes_on(watched):
-    _, watchdog = watched
+    _, watchdog, clock = watched
     watchdog.resume()
-    until(lambda: watchdog.freezes == 1)
+    clock.show(0.4)
     watchdog.feed()
-    until(lambda: watchdog.freezes == 2)
+    clock.show(0.4)
+    assert (watchdog.freezes, watchdog.stops) == (2, 0)
 
 
-def test_watchdog_outlives_an_arm_that_fails():
-    class Failing(LoggingArm):
-        def hold(self) -> None:
-            raise HardwareFault("gone")
-
-    arm = Failing()
-    watchdog = Watchdog(arm, freeze_after_s=0.05, stop_after_s=0.15)
+@pytest.mark.parametrize("watched", [FailingArm], indirect=True)
+def test_watchdog_outlives_an_arm_that_fails(watched):
+    arm, watchdog, clock = watched
     watchdog.resume()
-    until(lambda: arm.log == ["stop"])
+    clock.show(0.4)
+    clock.show(0.7)
+    assert arm.log == ["stop"]
+
+
+def test_watchdog_of_a_slow_station_waits_as_much_longer():
+    """Of three host seconds a clock of 3 makes one: nothing happens before 0.9 s of the host's."""
+    arm, began_s = LoggingArm(), time.monotonic()
+    watchdog = Watchdog(arm, clock=Clock(3.0))
+    watchdog.resume()
+    until(lambda: arm.log == ["hold", "stop"] or arm.log == ["stop"])
+    assert time.monotonic() - began_s >= 3.0
     watchdog.close()
 
 
@@ -128,7 +148,7 @@ def test_speed_beyond_the_arm_s_own_limits_is_refused(speed: float):
 
 def test_connection_that_never_comes_is_given_up():
     with pytest.raises(ConfigError, match="no answer"):
-        within(0.05, lambda: time.sleep(0.5), "no answer")
+        within(0.05, lambda: time.sleep(60.0), "no answer")
 
 
 def test_pose_between_two_is_interpolated():

@@ -112,3 +112,23 @@ def test_port_moves_only_when_asked_to():
 def test_timestep_that_does_not_divide_the_period_is_refused():
     with pytest.raises(ConfigError, match=r"timestep_s is 0\.003"):
         MujocoBackend(TASK, timestep_s=0.003)
+
+
+def test_camera_on_the_hand_is_where_its_mounting_says(backend, rng):
+    T_base_tcp = backend.reset(TASK.sample_start(rng), rng).T_base_tcp
+    for frame in backend.capture(["wrist_1", "side"]):
+        mount = T_base_tcp if frame.name == "wrist_1" else np.eye(4)
+        np.testing.assert_allclose(mount @ frame.T_mount_cam, frame.T_base_cam, atol=1e-6)
+
+
+def test_mounting_of_a_camera_is_the_same_in_every_episode():
+    backend = MujocoBackend(UsbInsertion(camera_jitter_m=0.005, camera_jitter_rad=0.015))
+    captured = []
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        backend.reset(TASK.sample_start(rng), rng)
+        captured.append(backend.capture(["wrist_1"])[0])
+    backend.close()
+    first, second = captured
+    assert np.abs(first.T_base_cam - second.T_base_cam).max() > 0.001
+    np.testing.assert_array_equal(first.T_mount_cam, second.T_mount_cam)

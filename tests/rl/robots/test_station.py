@@ -31,11 +31,11 @@ def write(folder: Path, *, arm: str = "", gripper: str = "", camera: str = "") -
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"arm": "max_contact_force_N = nan"}, "arm.max_contact_force_N is nan; ask for a finite number: more than 0."),
-        ({"arm": "max_contact_force_N = -20"}, "arm.max_contact_force_N is -20.0; ask for more than 0."),
-        ({"arm": "load_com_m = [0, 0, inf]"}, "arm.load_com_m is (0.0, 0.0, inf); ask for a finite number."),
-        ({"gripper": "debounce_s = inf"}, "debounce_s is inf; ask for a finite number: at least 0."),
-        ({"camera": "fps = 0"}, "fps is 0; ask for at least 1."),
+        ({"arm": "max_contact_force_N = nan"}, "max_contact_force_N is nan: Input should be greater than 0."),
+        ({"arm": "max_contact_force_N = -20"}, "max_contact_force_N is -20: Input should be greater than 0."),
+        ({"arm": "load_com_m = [0, 0, inf]"}, "arm.load_com_m is inf; give a finite number."),
+        ({"gripper": "debounce_s = inf"}, "debounce_s is inf; give a finite number."),
+        ({"camera": "fps = 0"}, "fps is 0: Input should be greater than or equal to 1."),
     ],
 )
 def test_number_that_no_station_can_have_is_refused_with_its_file(wrong: dict[str, str], words: str, tmp_path: Path):

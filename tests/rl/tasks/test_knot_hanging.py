@@ -8,7 +8,6 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from rl.envs import make_env
-from rl.envs.benchmark import bench_env
 from rl.robots.mujoco import MujocoBackend
 from rl.tasks import KnotHanging
 from rl.tasks.cord import Cord, hanging_points
@@ -294,9 +293,3 @@ def test_random_light_and_colour_change_the_images_and_nothing_else(env):
     (ours, info), (theirs, other) = env.reset(seed=0), varied.reset(seed=0)
     assert np.abs(ours["side"].astype(int) - theirs["side"]).mean() > 2
     assert info["observation"].robot == other["observation"].robot
-
-
-def test_environment_makes_100_control_steps_per_second_with_three_rgbd_cameras():
-    result = bench_env("knot_hanging", image_size=128, steps=60)
-    assert result["cameras"] == 3
-    assert result["steps_per_s_rgbd"] >= 100

@@ -3,7 +3,7 @@ import pytest
 
 from rl.envs import make_env
 from rl.errors import ConfigError
-from rl.tasks import TASK_NAMES, UsbInsertion, get_task
+from rl.tasks import UsbInsertion, get_task
 from rl.tasks.expert import make_expert
 from rl.types import RobotState
 
@@ -30,9 +30,8 @@ def _expert_lengths(env, seeds):
 
 
 def test_unknown_task_names_the_known_ones():
-    with pytest.raises(ConfigError, match="Unknown task 'usb'; known tasks: usb_insertion"):
+    with pytest.raises(ConfigError, match="Unknown task 'usb'; known: .*usb_insertion"):
         get_task("usb")
-    assert "usb_insertion" in TASK_NAMES
 
 
 def test_unknown_field_names_the_known_ones():

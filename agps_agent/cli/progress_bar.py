@@ -1,0 +1,146 @@
+"""How a run looks while it goes on: a live bar in a terminal, a plain line every ten seconds elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from agps_agent.cli.terminal import console
+from agps_agent.run.progress import Progress
+
+PHASES = {
+    "demos": "recording demonstrations",
+    "calibrate": "calibrating FLOAT",
+    "pretrain": "pre-training",
+    "train": "training",
+    "evaluate": "evaluating",
+    "report": "writing the report",
+}
+
+
+class ProgressDisplay:
+    """Shows the last snapshot of a run; use as a context manager."""
+
+    def __init__(self, *, max_minutes: float, stream: TextIO | None = None, line_every_s: float = 10.0) -> None:
+        self._max_s = 60.0 * max_minutes
+        self._console = console(stream or sys.stdout)
+        self._line_every_s = line_every_s
+        self._last_line_s = -float("inf")
+        self._last: Progress | None = None
+        self._printed: Progress | None = None
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        """Take the terminal's last lines, if there is a terminal."""
+        if self._console.is_terminal:
+            self._live = Live(
+                console=self._console, get_renderable=self._render, refresh_per_second=4, redirect_stdout=False
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the last snapshot on the screen."""
+        if self._live is not None:
+            self._live.stop()
+        elif self._last is not None and self._last is not self._printed:
+            self._print_line(self._last)
+
+    def update(self, progress: Progress) -> None:
+        """Remember a snapshot; the terminal is written at most four times a second."""
+        self._last = progress
+        if self._live is not None:
+            return
+        is_due = time.monotonic() - self._last_line_s >= self._line_every_s
+        if is_due or self._printed is None or progress.phase != self._printed.phase:
+            self._print_line(progress)
+
+    def _print_line(self, progress: Progress) -> None:
+        self._last_line_s, self._printed = time.monotonic(), progress
+        self._console.print(status_line(progress, max_s=self._max_s), soft_wrap=True, markup=False)
+
+    def _render(self) -> RenderableType:
+        if self._last is None:
+            return Text("starting ...", style="dim")
+        progress = self._last
+        done, total, unit = _extent(progress)
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            Text(PHASES[progress.phase], style="bold"),
+            ProgressBar(total=total, completed=min(done, total), width=30),
+            Text(f"{done:,}/{total:,} {unit}"),
+            Text(f"success {progress.success_rate:.0%}", style=_success_style(progress.success_rate)),
+            Text(f"{time_left(progress, max_s=self._max_s)} left", style="cyan"),
+        )
+        return Group(bar, Text("  " + "   ".join(_counters(progress)), style="dim", overflow="ellipsis", no_wrap=True))
+
+
+def status_line(progress: Progress, *, max_s: float) -> str:
+    """Return everything that the live bar shows, in one plain line."""
+    done, total, unit = _extent(progress)
+    parts = [
+        f"[{_clock(progress.elapsed_s)}] {PHASES[progress.phase]}: {done}/{total} {unit}",
+        f"success {progress.success_rate:.0%}",
+        *_counters(progress),
+        f"{time_left(progress, max_s=max_s)} left",
+    ]
+    return ", ".join(parts)
+
+
+def time_left(progress: Progress, *, max_s: float) -> str:
+    """Return the time until the first of both budgets is used up at the present speed, as m:ss; or stage 1 is over."""
+    left_s = max_s - progress.elapsed_s
+    done, total, _ = _extent(progress)
+    if done > 0 and progress.elapsed_s > 0:
+        left_s = min(left_s, (total - done) * progress.elapsed_s / done)
+    return _clock(max(left_s, 0.0))
+
+
+def _extent(progress: Progress) -> tuple[int, int, str]:
+    """Return how much is done, of how much, counted in what."""
+    if progress.phase == "pretrain":
+        return progress.pretrain_steps, progress.max_pretrain_steps, "updates"
+    return progress.env_steps, progress.max_env_steps, "steps"
+
+
+def _counters(progress: Progress) -> list[str]:
+    done, _, unit = _extent(progress)
+    rate = done / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
+    human = [f"human {progress.human_interventions} times, {progress.human_s:.0f} s"]
+    return [
+        _lambda(progress),
+        f"triggers {progress.triggers}",
+        f"agent calls {progress.agent_calls}",
+        f"memory hits {progress.memory_hits}",
+        *(human if progress.human_interventions else []),
+        f"updates {progress.learner_steps}",
+        f"{rate:.0f} {unit}/s",
+    ]
+
+
+def _lambda(progress: Progress) -> str:
+    if progress.float_index is None:
+        return "λ -"
+    if progress.float_threshold is None:
+        return f"λ {progress.float_index:.3f}"
+    relation = ">" if progress.float_index > progress.float_threshold else "≤"
+    return f"λ {progress.float_index:.3f} {relation} {progress.float_threshold:.3f}"
+
+
+def _success_style(success_rate: float) -> str:
+    if success_rate >= 0.9:
+        return "bold green"
+    return "yellow" if success_rate >= 0.4 else "red"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes}:{seconds:02d}"

@@ -1,0 +1,1 @@
+"""Measuring: benchmarks, grounding, the agent alone, sweeps, and the replay of recorded questions."""

@@ -1,0 +1,196 @@
+"""The agent without a learner: its waypoints are all that acts. What the policy has to be better than.
+
+The paper measures this too (AGPS, arXiv:2602.11978): USB 0 %, knot 90 %, towel 70 %.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from agps_agent.ask import Answer
+from agps_agent.run.build import Asker, build_asker, build_env, capture_scene
+from agps_agent.run.config import RunConfig
+from rl.envs.manipulation import ManipulationEnv
+from rl.errors import ConfigError
+from rl.evaluation import EvaluationResult
+from rl.guidance import WaypointFollower
+from rl.rollout import Moment, run_episode
+from rl.tasks import get_task
+from rl.types import FloatArray, Guide, RobotState
+
+SETTLE_STEPS = 5
+"""Control steps that the arm holds still after its waypoints, and after a question without an answer: what hangs or
+lies there comes to rest, and what hid a keypoint may be gone."""
+
+NEAR_M = 0.03
+"""What is held is this near to the TCP, [m]; the arm must rise as far before it shows what came along."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentAloneResult(EvaluationResult):
+    """Outcome of episodes in which only the agent acted."""
+
+    model_calls: int
+    """Chat model calls, retries and repairs included."""
+    questions: int
+    """Questions to the agent."""
+    failure_modes: Mapping[str, int]
+    """What went wrong first in failed episodes, most frequent first: `declined_<reason>` (no waypoints were given),
+    `missed_grasp` (the fingers closed, and what they should hold stayed), `dropped` (it came along and was lost before
+    it was let go), `blocked` (the arm came no closer to a waypoint), `budget` (they took too long), `beside` (all
+    reached, yet not done), `horizon` (the time was up on the way)."""
+
+
+@dataclass
+class _Episode:
+    """What has happened in an episode so far."""
+
+    now: Moment
+    """What the environment shows."""
+    model_calls: int = 0
+    questions: int = 0
+    went_wrong: str = ""
+    """What went wrong first, if anything did."""
+    held: str = ""
+    """Point of the simulator's truth that the fingers shall hold; empty if they grasp nothing."""
+    grip: "_Grip | None" = None
+    """Of the waypoints that are followed; None while none are."""
+
+    @property
+    def success(self) -> bool:
+        """Whether the task is done, by the simulator's truth."""
+        return bool(self.now.info["is_success"])
+
+    def see(self, now: Moment, truth: Mapping[str, FloatArray]) -> None:
+        """Take note of what a control step came to."""
+        self.now = now
+        if self.grip is not None and self.held in truth:
+            self.grip.watch(now.observation.robot, truth[self.held])
+            self.blame(self.grip.slip)
+
+    def blame(self, cause: str) -> None:
+        """Note what went wrong; what follows from it does not count."""
+        self.went_wrong = self.went_wrong or cause
+
+
+def run_agent_alone(
+    config: RunConfig,
+    *,
+    episodes: int,
+    seed: int,
+    max_questions: int = 4,
+    horizon_factor: float = 1.0,
+    progress: Callable[[int, bool], None] | None = None,
+) -> AgentAloneResult:
+    """Return how often the agent's waypoints alone do the task, by the simulator's truth.
+
+    The agent is asked for waypoints at the start, and again when they are over and the task is not done.
+
+    Args:
+        config: Task, chat model and limits.
+        episodes: Number of episodes.
+        seed: Episode k starts from seed + k.
+        max_questions: Questions per episode.
+        horizon_factor: The horizon, over the task's.
+        progress: Called after each episode with its number and whether it succeeded.
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+    if episodes < 1 or max_questions < 1 or not horizon_factor > 0:
+        raise ConfigError(
+            f"episodes is {episodes}, max_questions {max_questions}, horizon_factor {horizon_factor}; "
+            "ask for at least 1, 1, and more than 0."
+        )
+    config = _with_horizon(config, horizon_factor)
+    finished: list[_Episode] = []
+    with build_asker(config) as asker, closing(build_env(config)) as env:
+        for number in range(episodes):
+            finished.append(_run_episode(asker, env, seed=seed + number, max_questions=max_questions))
+            if progress is not None:
+                progress(number, finished[-1].success)
+    failures = Counter(episode.went_wrong or "horizon" for episode in finished if not episode.success)
+    return AgentAloneResult(
+        successes=tuple(episode.success for episode in finished),
+        steps=tuple(episode.now.step for episode in finished),
+        model_calls=sum(episode.model_calls for episode in finished),
+        questions=sum(episode.questions for episode in finished),
+        failure_modes=MappingProxyType(dict(failures.most_common())),
+    )
+
+
+def _with_horizon(config: RunConfig, factor: float) -> RunConfig:
+    horizon = config.task_options.get("horizon") or get_task(config.task).horizon
+    options = {**config.task_options, "horizon": max(1, round(factor * horizon))}
+    return config.model_copy(update={"task_options": options})
+
+
+def _run_episode(asker: Asker, env: ManipulationEnv, *, seed: int, max_questions: int) -> _Episode:
+    moments = run_episode(env, lambda _: next(actions, None), seed=seed)
+    episode = _Episode(next(moments))
+    actions = _actions(asker, env, episode, max_questions=max_questions)
+    for moment in moments:
+        episode.see(moment, env.truth())
+    return episode
+
+
+def _actions(asker: Asker, env: ManipulationEnv, episode: _Episode, *, max_questions: int) -> Iterator[FloatArray]:
+    """Yield what the agent makes the arm do: it is asked, its waypoints are followed, the scene settles, and again."""
+    for _ in range(max_questions):
+        answer = asker.ask(capture_scene(env), mode="guide")
+        episode.questions += 1
+        episode.model_calls += answer.cost.model_calls
+        if isinstance(answer.intervention, Guide):
+            episode.held, episode.grip = _what_is_grasped(answer), _Grip()
+            yield from _follow(env, answer.intervention, episode, asker.config)
+            episode.grip = None
+        else:
+            episode.blame(f"declined_{answer.reason_key}")
+        for _ in range(SETTLE_STEPS):
+            yield np.zeros(env.task.actions, np.float32)
+
+
+def _what_is_grasped(answer: Answer) -> str:
+    """Return the keypoint that a plan goes to before it grasps; empty if it does not grasp."""
+    target = ""
+    for call in (answer.state.get("plan") or {}).get("calls", []):
+        if call["name"] == "grasp":
+            return target
+        target = str(call["arguments"].get("target", target))
+    return ""
+
+
+def _follow(env: ManipulationEnv, guide: Guide, episode: _Episode, config: RunConfig) -> Iterator[FloatArray]:
+    """Yield the actions along waypoints until they are over, and note how they ended."""
+    follower = WaypointFollower(guide, action_scale=env.action_scale, actions=env.task.actions, config=config.guidance)
+    while (action := follower.next_action(episode.now.observation)) is not None:
+        yield action.astype(np.float32)
+    episode.blame("beside" if follower.status in ("reached", "contact") else follower.status)
+
+
+@dataclass
+class _Grip:
+    """Whether a point comes along with closed fingers."""
+
+    slip: str = ""
+    """`missed_grasp` or `dropped`; empty while all is well."""
+    _closed_at_m: float | None = None
+    """Height of the TCP when the fingers closed, [m]."""
+    _came_along: bool = False
+
+    def watch(self, robot: RobotState, point: FloatArray) -> None:
+        """Look at the arm and at where the point is, (3,), [m], after a control step."""
+        if robot.gripper_opening > 0.5:
+            self._closed_at_m = None
+            return
+        height = float(robot.T_base_tcp[2, 3])
+        self._closed_at_m = height if self._closed_at_m is None else self._closed_at_m
+        is_near = bool(np.linalg.norm(robot.T_base_tcp[:3, 3] - point) < NEAR_M)
+        lifted = height > self._closed_at_m + NEAR_M
+        self._came_along |= lifted and is_near
+        if lifted and not is_near and not self.slip:
+            self.slip = "dropped" if self._came_along else "missed_grasp"

@@ -1,0 +1,232 @@
+"""How well a chat model finds a task's keypoints: against the simulator's truth, in scenes that vary."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agps_agent import perceiving
+from agps_agent.run.build import build_chat_model, capture_scene
+from agps_agent.state import AgentContext, AgentFault, AgentSettings
+from prompts.loader import load_task_prompt
+from rl.envs.factory import make_env
+from rl.envs.manipulation import ManipulationEnv
+from rl.errors import ConfigError
+from rl.robots.mujoco import MujocoBackend
+from rl.rollout import Act, Moment, last_of, run_episode
+from rl.tasks import get_task
+from rl.types import FloatArray, RGBDFrame
+from tools.errors import ToolError
+from tools.scene import Scene
+
+JITTER = MappingProxyType(
+    {"light_jitter": 0.4, "colour_jitter": 0.3, "camera_jitter_m": 0.005, "camera_jitter_rad": 0.015}
+)
+"""What varies in every task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """What shall be found in a task."""
+
+    jitter: Mapping[str, float]
+    """How much it moves and turns: fields of the task."""
+    materials: tuple[str, ...]
+    """Materials that are made invisible to take it away."""
+    thickness_m: float
+    """What is this far in front of a keypoint hides it, [m]: keypoints are inside of rods and cloth."""
+
+
+SUBJECTS: Mapping[str, _Subject] = MappingProxyType(
+    {
+        "usb_insertion": _Subject(
+            jitter={"port_jitter_m": 0.03, "port_jitter_rad": 0.15}, materials=("rim", "cavity"), thickness_m=0.006
+        ),
+        "knot_hanging": _Subject(
+            jitter={"hook_jitter_m": 0.02, "hook_jitter_rad": 0.15},
+            materials=("post", "peg", "ball", "collar", "cord", "knot", "bead"),
+            thickness_m=0.012,
+        ),
+        "towel_folding": _Subject(
+            jitter={"towel_jitter_m": 0.02, "towel_jitter_rad": 0.15}, materials=("towel",), thickness_m=0.006
+        ),
+    }
+)
+
+
+@dataclass
+class _Tally:
+    """What became of one keypoint in all scenes."""
+
+    errors_px: list[float] = field(default_factory=list)
+    errors_m: list[float] = field(default_factory=list)
+    shown: int = 0
+    """Scenes in which it can be seen."""
+    missed: int = 0
+    """...but the model did not find it."""
+    hidden: int = 0
+    """Scenes in which it is hidden, outside of the image, or taken away."""
+    invented: int = 0
+    """...but the model pointed somewhere."""
+
+
+def bench_grounding(
+    task: str,
+    *,
+    scenes: int = 200,
+    absent: int = 60,
+    seed: int = 0,
+    progressed: float = 0.0,
+    vlm: str = "embedded",
+    vlm_model: str | None = None,
+) -> dict[str, Any]:
+    """Return error, misses and inventions of each keypoint, and over all of them.
+
+    A keypoint that something hides, the arm or the object itself, counts as absent.
+
+    Args:
+        task: Task.
+        scenes: Scenes with the object: light, colours, cameras and poses vary.
+        absent: Further scenes from which it was taken away.
+        seed: Scene k is that of seed + k.
+        progressed: Share of the scenes in which a clumsy expert has acted before: something is lifted, folded, hung.
+        vlm: `embedded`, or the base URL of an OpenAI-compatible server.
+        vlm_model: Model name at that server.
+
+    Raises:
+        ConfigError: If there is no such task, or the agent has no words for it.
+    """
+    if task not in SUBJECTS:
+        raise ConfigError(f"There is no grounding benchmark of {task!r}; choose one of {', '.join(SUBJECTS)}.")
+    settings = AgentSettings()
+    chat = build_chat_model(vlm, name=vlm_model, settings=settings)
+    tallies = {label: _Tally() for label in load_task_prompt(task).keypoints}
+    rejected = 0
+    varied = get_task(task, **JITTER, **SUBJECTS[task].jitter, horizon=10 * get_task(task).horizon)
+    with closing(make_env(varied)) as env:
+        for number, scene in enumerate(_scenes(env, seed, scenes, absent, progressed)):
+            present = number < scenes
+            truth = _shown(env, scene, tallies) if present else {}
+            context = AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings)
+            found = asyncio.run(_look(context))
+            rejected += not present and not found
+            for label, tally in tallies.items():
+                _count(tally, context, label, found.get(label), truth.get(label))
+    return _numbers(task, scenes, absent, tallies) | {"absent_rejected": rejected / absent if absent else None}
+
+
+def _scenes(env: ManipulationEnv, seed: int, scenes: int, absent: int, progressed: float) -> Iterator[Scene]:
+    """Yield the scenes with the object, then those without; the environment stands where the scene was captured."""
+    backend = env.backend
+    assert isinstance(backend, MujocoBackend)
+    for number in range(scenes + absent):
+        rng = np.random.default_rng(seed + number)
+        has_progressed = rng.random() < progressed
+        steps = int(rng.integers(1, get_task(env.task.name).horizon)) if has_progressed else 0
+        last_of(run_episode(env, _clumsy(env, rng), seed=seed + number, max_steps=steps))
+        if number >= scenes:
+            for material in SUBJECTS[env.task.name].materials:
+                backend.model.mat_rgba[backend.model.material(material).id, 3] = 0.0  # until the next reset
+        yield capture_scene(env)
+
+
+def _clumsy(env: ManipulationEnv, rng: np.random.Generator) -> Act:
+    """Return the scripted expert with noise and slips of the gripper."""
+    expert = env.expert()
+
+    def act(now: Moment) -> npt.NDArray[np.float32]:
+        action = expert(now.observation, env.truth()).astype(np.float64)
+        action[:6] += rng.normal(0.0, 0.4, 6)
+        if env.task.has_gripper and rng.random() < 0.02:
+            action[6] = 1.0
+        return np.clip(action, -1, 1).astype(np.float32)
+
+    return act
+
+
+def _shown(env: ManipulationEnv, scene: Scene, labels: Mapping[str, Any]) -> dict[str, FloatArray]:
+    """Return where each keypoint is that the agent's default camera shows. Shape (3,), [m]."""
+    truth, frame = env.truth(), next(iter(scene.frames.values()))
+    thickness_m = SUBJECTS[scene.task].thickness_m
+    return {label: truth[label] for label in labels if _is_shown(frame, truth[label], thickness_m)}
+
+
+def _is_shown(frame: RGBDFrame, point: FloatArray, thickness_m: float) -> bool:
+    (u, v), depth_m = _project(frame, point)
+    height, width = frame.depth_m.shape
+    column, row = round(u), round(v)
+    if depth_m <= 0 or not (1 <= column < width - 1 and 1 <= row < height - 1):
+        return False
+    patch = frame.depth_m[row - 1 : row + 2, column - 1 : column + 2]
+    before = (patch > 0) & (patch < depth_m - thickness_m)
+    return bool(before.sum() <= patch.size / 2)
+
+
+def _project(frame: RGBDFrame, point: FloatArray) -> tuple[FloatArray, float]:
+    """Return the pixel (2,), [px], and the depth, [m], of a point of the base frame."""
+    p = frame.T_base_cam[:3, :3].T @ (point - frame.T_base_cam[:3, 3])
+    pixel = frame.K @ (p / p[2])
+    return pixel[:2], float(p[2])
+
+
+async def _look(context: AgentContext) -> dict[str, tuple[float, float]]:
+    """Return what the model sees; an answer of no use is nothing seen."""
+    try:
+        return await perceiving.look(context, context.frame)
+    except AgentFault:
+        return {}
+
+
+def _count(
+    tally: _Tally, context: AgentContext, label: str, pixel: tuple[float, float] | None, truth: FloatArray | None
+) -> None:
+    """Add one keypoint of one scene."""
+    tally.shown += truth is not None
+    tally.hidden += truth is None
+    tally.missed += truth is not None and pixel is None
+    tally.invented += truth is None and pixel is not None
+    if truth is None or pixel is None:
+        return
+    tally.errors_px.append(float(np.linalg.norm(np.array(pixel) - _project(context.frame, truth)[0])))
+    try:
+        found = perceiving.measure(context, context.frame, label, pixel)
+    except ToolError:
+        return
+    tally.errors_m.append(float(np.linalg.norm(found.xyz - truth)))
+
+
+def _numbers(task: str, scenes: int, absent: int, tallies: Mapping[str, _Tally]) -> dict[str, Any]:
+    everything = _Tally(
+        errors_px=[error for tally in tallies.values() for error in tally.errors_px],
+        errors_m=[error for tally in tallies.values() for error in tally.errors_m],
+        shown=sum(tally.shown for tally in tallies.values()),
+        missed=sum(tally.missed for tally in tallies.values()),
+        hidden=sum(tally.hidden for tally in tallies.values()),
+        invented=sum(tally.invented for tally in tallies.values()),
+    )
+    return {
+        "task": task,
+        "scenes": scenes,
+        "absent_scenes": absent,
+        **_statistics(everything),
+        "keypoints": {label: _statistics(tally) for label, tally in tallies.items()},
+    }
+
+
+def _statistics(tally: _Tally) -> dict[str, float | int | None]:
+    px, mm = np.array(tally.errors_px), 1000 * np.array(tally.errors_m)
+    return {
+        "median_px": float(np.median(px)) if len(px) else None,
+        "p95_px": float(np.percentile(px, 95)) if len(px) else None,
+        "median_mm": float(np.median(mm)) if len(mm) else None,
+        "p95_mm": float(np.percentile(mm, 95)) if len(mm) else None,
+        "shown": tally.shown,
+        "missed": tally.missed / tally.shown if tally.shown else None,
+        "hidden": tally.hidden,
+        "invented": tally.invented / tally.hidden if tally.hidden else None,
+    }

@@ -1,0 +1,1 @@
+"""Recorded questions asked again with another prompt or model, scored and compared."""

@@ -1,0 +1,236 @@
+"""Recorded questions, asked again with another prompt or model, and compared: is the change better?
+
+A question is a folder that `save_answer` wrote: what the agent saw, how it was woken, and in simulation what was true.
+"""
+
+import asyncio
+import json
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agps_agent.ask import Answer, ask
+from agps_agent.graph import Graph, build_graph
+from agps_agent.run.build import build_chat_model
+from agps_agent.state import USER_TRIGGER, AgentContext, AgentSettings, ModeRequest, Trigger
+from agps_agent.tracing.truth import load_truth
+from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
+from rl.errors import ConfigError
+from rl.files import read_json_object
+from rl.types import FloatArray, Prune
+from tools.scene import Scene, load_scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One recorded question."""
+
+    id: str
+    scene: Scene
+    mode: ModeRequest
+    """The kind of help that was given, or `auto`."""
+    trigger: Trigger
+    truth: Mapping[str, FloatArray]
+    """Named points that the simulator knew, base frame, (3,), [m]; empty for a real robot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What to ask with."""
+
+    name: str
+    """How it is called in the comparison, e.g. `action_guidance@v2`."""
+    graph: Graph
+    context: Callable[[Scene], AgentContext]
+    """Model, profile and settings around a scene."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How good one answer was."""
+
+    query: str
+    answered: bool
+    reason: str
+    """`answered`, or why there was no intervention."""
+    keypoint_px: float | None
+    """Mean distance of the keypoints from the true ones in the image, [px]; None where nothing can be compared."""
+    keypoint_mm: float | None
+    """The same in the base frame, [mm]."""
+    box_has_goal: bool | None
+    """The box contains the TCP where the tool is at the middle of the true keypoints; None for other answers."""
+    pruned: float | None
+    """Share of the workspace's volume that the box cuts off; None for other answers."""
+    plans: int
+    """Plans that the model made."""
+    valid_plans: int
+    """Plans whose tool calls all could be run."""
+    model_calls: int
+    latency_s: float
+    tokens: int
+
+
+def load_queries(folder: Path) -> list[Query]:
+    """Return the recorded questions of a run directory, or of a folder of questions, oldest first.
+
+    Raises:
+        ConfigError: If there is none, or a file is damaged.
+    """
+    root = folder / "interventions" if (folder / "interventions").is_dir() else folder
+    found = sorted(path.parent.parent for path in root.glob("*/scene/scene.json"))
+    if not found:
+        raise ConfigError(f"There are no recorded questions in {folder}; name a run directory of `agps train`.")
+    return [_load_query(path) for path in found]
+
+
+def recorded_task(folder: Path, queries: Sequence[Query]) -> TaskPrompt:
+    """Return what the agent is told about the task of recorded questions: as their run found it, else by its name.
+
+    Raises:
+        ConfigError: If they are of several tasks, or nobody knows the task here.
+    """
+    names = {query.scene.task for query in queries}
+    if len(names) > 1:
+        raise ConfigError(f"{folder} holds questions of {', '.join(sorted(names))}; name one run.")
+    saved = folder / "config.json"
+    config = read_json_object(saved).get("config", {}) if saved.is_file() else {}
+    return load_task_prompt(config.get("task") or names.pop())
+
+
+def replay(queries: Sequence[Query], variant: Variant, progress: Callable[[int], None] | None = None) -> list[Score]:
+    """Ask every question again and score the answers.
+
+    Args:
+        queries: What to ask.
+        variant: Prompt and model to ask with.
+        progress: Called with the number of questions done.
+    """
+
+    async def run() -> list[Score]:
+        scores = []
+        for number, query in enumerate(queries, start=1):
+            answer = await ask(variant.graph, variant.context(query.scene), mode=query.mode, trigger=query.trigger)
+            scores.append(score(query, answer))
+            if progress is not None:
+                progress(number)
+        return scores
+
+    return asyncio.run(run())
+
+
+def score(query: Query, answer: Answer) -> Score:
+    """Return how good an answer is, as far as the recorded truth tells."""
+    px, mm = _keypoint_errors(query, answer)
+    box = answer.intervention.box if isinstance(answer.intervention, Prune) else None
+    goal = _goal(query, answer)
+    plans = [exchange for exchange in answer.transcript if exchange.node == "plan"]
+    return Score(
+        query=query.id,
+        answered=answer.intervention is not None,
+        reason=answer.reason_key,
+        keypoint_px=px,
+        keypoint_mm=mm,
+        box_has_goal=None if box is None or goal is None else box.contains(goal),
+        pruned=None if box is None else 1.0 - box.volume / query.scene.workspace.volume,
+        plans=len(plans),
+        valid_plans=sum(not exchange.error for exchange in plans),
+        model_calls=answer.cost.model_calls,
+        latency_s=answer.cost.latency_s,
+        tokens=answer.cost.prompt_tokens + answer.cost.completion_tokens,
+    )
+
+
+def summarise(scores: Sequence[Score]) -> dict[str, Any]:
+    """Return the averages of one variant: shares in [0, 1], medians of errors and times; None where nothing counts."""
+    plans = sum(s.plans for s in scores)
+    return {
+        "queries": len(scores),
+        "answered": _mean([float(s.answered) for s in scores]),
+        "keypoint_px": _median([s.keypoint_px for s in scores]),
+        "keypoint_mm": _median([s.keypoint_mm for s in scores]),
+        "box_has_goal": _mean([None if s.box_has_goal is None else float(s.box_has_goal) for s in scores]),
+        "pruned": _mean([s.pruned for s in scores]),
+        "valid_plans": sum(s.valid_plans for s in scores) / plans if plans else None,
+        "model_calls": _mean([float(s.model_calls) for s in scores]),
+        "latency_s": _median([s.latency_s for s in scores]),
+        "tokens": _mean([float(s.tokens) for s in scores]),
+        "declined": dict(Counter(s.reason for s in scores if not s.answered)),
+    }
+
+
+def _load_query(folder: Path) -> Query:
+    try:
+        saved = json.loads((folder / "intervention.json").read_text(encoding="utf-8"))
+        return Query(
+            id=folder.name,
+            scene=load_scene(folder / "scene"),
+            mode=saved.get("mode") or "auto",
+            trigger=saved.get("trigger") or USER_TRIGGER,
+            truth=load_truth(folder),
+        )
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"The question in {folder} is damaged ({error}); remove that folder.") from error
+
+
+def _keypoint_errors(query: Query, answer: Answer) -> tuple[float | None, float | None]:
+    """Return the mean errors of the keypoints that the simulator knows too, [px] and [mm]."""
+    px, mm = [], []
+    for point in answer.state.get("keypoints", []):
+        true = query.truth.get(point["label"])
+        if true is None or not point["camera"]:
+            continue
+        frame = query.scene.frames[point["camera"]]
+        seen = frame.K @ ((true - frame.T_base_cam[:3, 3]) @ frame.T_base_cam[:3, :3])
+        px.append(float(np.linalg.norm(seen[:2] / seen[2] - point["uv"])))
+        mm.append(1000.0 * float(np.linalg.norm(true - point["xyz"])))
+    return _mean(px), _mean(mm)
+
+
+def _goal(query: Query, answer: Answer) -> FloatArray | None:
+    """Return the TCP's position where the tool is at the middle of the true keypoints of the answer. Shape (3,)."""
+    labels = [point["label"] for point in answer.state.get("keypoints", []) if point["label"] in query.truth]
+    if not labels:
+        return None
+    middle = np.mean([query.truth[label] for label in labels], axis=0)
+    return np.asarray(middle - query.scene.T_base_tcp[:3, :3] @ query.scene.p_tcp_tool)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def build_variant(
+    name: str, *, task: str | TaskPrompt, vlm: str, vlm_model: str | None, settings: AgentSettings
+) -> Variant:
+    """Return a prompt and model to ask recorded questions with.
+
+    Args:
+        name: How it is called in the comparison.
+        task: Name or reference of the task, or what the agent is told about it.
+        vlm: `embedded`, or the base URL of an OpenAI-compatible server.
+        vlm_model: Model name at that server.
+        settings: Limits of a question, and the versions of prompts.
+
+    Raises:
+        ConfigError: If a prompt has no such version, or the URL does not answer.
+    """
+    for prompt, version in settings.prompt_versions.items():
+        load_prompt(prompt, version)
+    words = task if isinstance(task, TaskPrompt) else load_task_prompt(task)
+    chat = build_chat_model(vlm, name=vlm_model, settings=settings)
+
+    def context(scene: Scene) -> AgentContext:
+        return AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings, task_prompt=words)
+
+    return Variant(name=name, graph=build_graph(words), context=context)

@@ -1,0 +1,1 @@
+"""Being a model without a server: classical vision on the pixels it is sent, and plans from keypoints."""

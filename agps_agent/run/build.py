@@ -1,0 +1,466 @@
+"""The only file that builds and wires objects from a configuration. Everybody else is handed what they need."""
+
+import asyncio
+import dataclasses
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from langchain_core.language_models import BaseChatModel
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agps_agent.ask import Answer, ask, save_answer
+from agps_agent.detectors import Encoder, FloatConfig, StallRule, default_encoder
+from agps_agent.graph import Graph, build_graph
+from agps_agent.models.gate import CallGate
+from agps_agent.models.offline.embedded import EmbeddedVLM
+from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
+from agps_agent.models.profiles import ModelProfile, load_profile
+from agps_agent.run.config import RunConfig, load_config
+from agps_agent.run.confirm import Confirm
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.hardware import check_demonstrations, open_dry, open_hand, open_keys, open_robot, suspends
+from agps_agent.run.methods import HELPERS, Helper
+from agps_agent.run.recording import Recorder
+from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
+from agps_agent.supervisor import AgentSupervisor, check_patience
+from agps_agent.tracing.client import tracers
+from agps_agent.tracing.truth import Truths, save_truth
+from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
+from rl import checkpoint
+from rl.algorithm import GuidedAlgorithm
+from rl.demonstrations import load_demos, record_demos, save_demos
+from rl.envs.classified import ClassifierReward
+from rl.envs.factory import make_env
+from rl.envs.manipulation import ManipulationEnv
+from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
+from rl.errors import ConfigError
+from rl.human import SimulatedHuman
+from rl.learner import ThreadedLearner
+from rl.process import prepare_process, set_apart
+from rl.rewards.classifier import RewardClassifier
+from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
+from rl.tasks.base import Task
+from rl.types import CONTROL_RATE_HZ, FloatArray
+from tools.memory import EpisodicMemory
+from tools.scene import Scene
+
+BEST = "best"
+"""Checkpoint with the best evaluation on the way, in runs that keep it."""
+DEMO_SEED, EVAL_SEED, SUPERVISOR_SEED, HUMAN_SEED = 1_000_000, 2_000_000, 3_000_000, 4_000_000
+"""Offsets that keep the random numbers of the parts of one run apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatModel:
+    """A chat model and the coordinate frame it speaks."""
+
+    model: BaseChatModel
+    profile: ModelProfile
+    name: str
+
+
+@dataclass(kw_only=True)
+class Session:
+    """Every live object of one training run; a context manager that releases them."""
+
+    config: RunConfig
+    run: RunDirectory
+    env: ManipulationEnv
+    eval_env: ManipulationEnv | ClassifierReward
+    """A second simulator; on a robot the one that training uses, with the reward of training."""
+    algorithm: GuidedAlgorithm
+    supervisor: Supervisor
+    recorder: Recorder
+    confirm: Confirm | None = None
+    rate_hz: float = CONTROL_RATE_HZ
+    opened: ExitStack = field(default_factory=ExitStack)
+    """What to release at the end, the last first."""
+
+    @property
+    def robot(self) -> RobotEnv | None:
+        """The real arm; None in simulation."""
+        return self.env if isinstance(self.env, RobotEnv) else None
+
+    def hold(self) -> None:
+        """Hold a real arm until the next control step: something takes a while."""
+        if self.robot is not None:
+            self.robot.pause()
+
+    def halt(self) -> None:
+        """Stop a real arm."""
+        if self.robot is not None:
+            self.robot.halt()
+
+    def hardware_metrics(self) -> dict[str, float]:
+        """Return counters and figures of a real arm; nothing in simulation."""
+        if self.robot is None:
+            return {}
+        return {**self.robot.metrics(), **({} if self.confirm is None else self.confirm.metrics())}
+
+    def demonstrations(self) -> Sequence[Episode]:
+        """Return this run's demonstrations: from --demos-dir, or recorded by the scripted expert the first time."""
+        config, folder = self.config, self.run.demos
+        env = self.env if isinstance(self.eval_env, ClassifierReward) else self.eval_env
+        if config.demos == 0:
+            return []
+        if not folder.exists():
+            if config.demos_dir is not None:
+                episodes = load_demos(config.demos_dir, env=env)[: config.demos]
+            else:
+                episodes = record_demos(env, n=config.demos, seed=config.seed + DEMO_SEED)
+            save_demos(folder, episodes, env=env, seed=config.seed + DEMO_SEED)
+        return load_demos(folder, env=env)
+
+    def __enter__(self) -> Self:
+        """Return the session; what was made so far is not searched for garbage any more."""
+        set_apart()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release threads, files and simulators; a real arm is stopped before anything else."""
+        self.halt()
+        try:
+            self.opened.close()
+        finally:
+            gc.unfreeze()
+
+
+def build_session(config: RunConfig, run: RunDirectory) -> Session:
+    """Return everything that a training run needs, wired; what was opened is released again where a later part fails.
+
+    Raises:
+        ConfigError: If it cannot be carried out as it was asked for.
+    """
+    check_demonstrations(config, run.demos)
+    prepare_process(config.threads)
+    with ExitStack() as opened:
+        build = _build_simulated_session if config.robot == "sim" else _build_robot_session
+        session = build(config, run, opened)
+        session.opened = opened.pop_all()
+    return session
+
+
+def _build_simulated_session(config: RunConfig, run: RunDirectory, opened: ExitStack) -> Session:
+    """Return what a training run in simulation needs: evaluations have an environment of their own."""
+    env, eval_env = (opened.enter_context(closing(build_env(config))) for _ in range(2))
+    supervisor = opened.enter_context(closing(build_supervisor(config, run, env)))
+    algorithm = build_algorithm(config, run, rewarded(config, env), supervisor)
+    if config.learner == "threaded":
+        algorithm.learner = ThreadedLearner(algorithm)
+    recorder = opened.enter_context(closing(build_recorder(config, run, env)))
+    return Session(
+        config=config,
+        run=run,
+        env=env,
+        eval_env=eval_env,
+        algorithm=algorithm,
+        supervisor=supervisor,
+        recorder=recorder,
+    )
+
+
+def _build_robot_session(config: RunConfig, run: RunDirectory, opened: ExitStack) -> Session:
+    """Return what a training run on a robot needs; there is one environment, and everybody can hold the arm."""
+    keys = open_keys(opened)
+    robot = opened.enter_context(closing(open_robot(config, keys=keys)))
+    confirm = Confirm(hold=robot.pause, suspend_keys=suspends(keys)) if config.confirm else None
+    supervisor = opened.enter_context(closing(build_supervisor(config, run, robot, confirm=confirm)))
+    env = rewarded(config, robot)
+    algorithm = build_algorithm(config, run, env, supervisor)
+    algorithm.confirm = confirm
+    if config.learner == "threaded":
+        algorithm.learner = ThreadedLearner(algorithm, before_stop=robot.halt)
+    _warm_up(algorithm)
+    recorder = opened.enter_context(closing(build_recorder(config, run, robot)))
+    return Session(
+        config=config,
+        run=run,
+        env=robot,
+        eval_env=env,
+        algorithm=algorithm,
+        supervisor=supervisor,
+        recorder=recorder,
+        confirm=confirm,
+    )
+
+
+def _warm_up(algorithm: GuidedAlgorithm) -> None:
+    """Act once on nothing: the first call of a network is slow, and a moving arm would wait for it."""
+    algorithm.predict(algorithm.observation_space.sample(), deterministic=True)
+
+
+def build_recorder(config: RunConfig, run: RunDirectory, env: ManipulationEnv) -> Recorder:
+    """Return what records the run for the viewer."""
+    cameras = [camera.name for camera in env.task.policy_cameras]
+    return Recorder(run.recording, workspace=env.workspace, cameras=cameras, every=config.record_every)
+
+
+def build_algorithm(
+    config: RunConfig, run: RunDirectory, env: ManipulationEnv | ClassifierReward, supervisor: Supervisor
+) -> GuidedAlgorithm:
+    """Return what the method learns with."""
+    vec_env = DummyVecEnv([lambda: env])
+    common: dict[str, Any] = {
+        "supervisor": supervisor,
+        "guidance": config.guidance,
+        "store_guided": config.store_guided,
+        "seed": config.seed,
+        "tensorboard_log": str(run.path / "tensorboard"),
+    }
+    return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
+
+
+def rewarded(config: RunConfig, env: ManipulationEnv) -> ManipulationEnv | ClassifierReward:
+    """Return the environment with the reward to train on.
+
+    Raises:
+        ConfigError: If the classifier cannot be read, or is of another task, camera or image size.
+    """
+    if config.reward_file is None:
+        return env
+    return ClassifierReward(env, RewardClassifier.load(config.reward_file))
+
+
+def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
+    """Return the task's environment on the chosen robot; `dry` only looks at a real one."""
+    if config.robot != "sim":
+        return open_dry(config) if dry else open_robot(config)
+    return make_env(config.task, image_size=config.image_size, **config.task_overrides)
+
+
+@contextmanager
+def evaluation_env(config: RunConfig) -> Iterator[ManipulationEnv | ClassifierReward]:
+    """Yield the environment to evaluate a policy in: by the truth, or where nobody knows it, by the run's reward."""
+    with ExitStack() as opened:
+        if config.robot == "sim":
+            env = build_env(config)
+            opened.callback(env.close)
+            yield env
+            return
+        robot = open_robot(config, keys=open_keys(opened))
+        opened.callback(robot.close)
+        opened.callback(robot.halt)
+        yield robot if robot.knows_truth else rewarded(config, robot)
+
+
+def build_encoder(task: Task) -> Encoder:
+    """Return the encoder that FLOAT and the memory share: it sees what the policy sees."""
+    return default_encoder([camera.name for camera in task.policy_cameras])
+
+
+def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> ChatModel:
+    """Return the embedded model, or the one behind an OpenAI-compatible URL.
+
+    Raises:
+        ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
+    """
+    for prompt, version in settings.prompt_versions.items():
+        load_prompt(prompt, version)
+    if vlm == "embedded" and settings.profile is not None:
+        raise ConfigError(
+            f"--agent.profile {settings.profile} is for a model behind a URL, and the embedded one has its own; "
+            "leave it out, or give --vlm URL."
+        )
+    if vlm == "embedded":
+        return ChatModel(model=EmbeddedVLM(), profile=load_profile("embedded"), name="embedded")
+    reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
+    served = open_chat_model(reach)
+    return ChatModel(model=served.model, profile=served.profile, name=served.name)
+
+
+def build_supervisor(
+    config: RunConfig, run: RunDirectory, env: ManipulationEnv, *, confirm: Confirm | None = None
+) -> Supervisor:
+    """Return who watches the rollouts."""
+    return HELPERS.load(config.helper).build(config, run, env, confirm)
+
+
+def build_nobody(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> NullSupervisor:
+    """Return nobody."""
+    return NullSupervisor()
+
+
+def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> AgentSupervisor:
+    """Return the agent."""
+    check_patience(config.supervisor, config.agent)
+    tracers()  # refuses now what the first question would
+    _check_camera(config.agent, env)
+    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
+    encoder = build_encoder(env.task)
+    words = load_task_prompt(config.task)
+    graph, gate = build_graph(words), CallGate()
+    memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
+
+    async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
+        context = AgentContext(
+            scene=scene,
+            model=chat.model,
+            profile=chat.profile,
+            memory=memory,
+            embedding=embedding,
+            gate=gate,
+            settings=config.agent,
+            run=run.path.name,
+            task_prompt=words,
+        )
+        return await ask(graph, context, mode=config.mode, trigger=trigger)
+
+    truths = Truths()  # kept beside the question, never in it
+
+    def capture() -> Scene:
+        scene = capture_scene(env)
+        truths.note(scene, env.truth())
+        return scene
+
+    def save(answer_id: str, answer: Answer, scene: Scene) -> None:
+        save_answer(run.intervention(answer_id), answer, scene)
+        save_truth(run.intervention(answer_id), truths.of(scene))
+
+    return AgentSupervisor(
+        capture=capture,
+        ask=ask_agent,
+        encoder=encoder,
+        float_config=_bounded(config.detector, env.task.horizon),
+        stall_rule=StallRule(env.task.horizon, config.stall),
+        memory=memory,
+        config=config.supervisor,
+        seed=config.seed + SUPERVISOR_SEED,
+        save_answer=save,
+        on_trigger=config.on_trigger,
+        gate=gate,
+        hold=env.pause if isinstance(env, RobotEnv) else None,
+        approve=None if confirm is None else lambda guide: confirm(guide, 0),
+    )
+
+
+def build_human(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> HumanSupervisor:
+    """Return the human beside the arm: on a robot with a device in the hand, else simulated."""
+    if config.robot != "sim" and config.teleop != "simulated":
+        return HumanSupervisor(open_hand(config, env.task))
+    human: Hand = SimulatedHuman(
+        expert=env.expert(),
+        truth=env.truth,
+        action_scale=env.action_scale,
+        config=config.human,
+        seed=config.seed + HUMAN_SEED,
+    )
+    return HumanSupervisor(human)
+
+
+NOBODY = Helper(build=build_nobody)
+AGENT = Helper(build=build_agent)
+HUMAN = Helper(build=build_human, store_guided="both")
+"""Who may watch. HIL-SERL and ConRFT put the steps that a human guided into both buffers."""
+
+
+def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicMemory:
+    """Return the agent's memory: in the run directory, in a folder of its own, or shared through a Chroma server.
+
+    Raises:
+        MemoryUnavailable: If another process owns the folder, or the server does not answer.
+    """
+    server = config.memory if config.memory and "://" in config.memory else None
+    directory = run.memory if config.memory is None or server else Path(config.memory)
+    return EpisodicMemory(directory, dim=dim, task=config.task_name, server=server)
+
+
+def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:
+    names = [camera.name for camera in env.task.agent_cameras]
+    if settings.camera is not None and settings.camera not in names:
+        raise ConfigError(f"The task has no camera {settings.camera!r} for the agent; it has {', '.join(names)}.")
+
+
+def _bounded(config: FloatConfig, horizon: int) -> FloatConfig:
+    """Return the detector's settings with the task's horizon: references that contain help may be as long as that."""
+    return config if config.horizon is not None else dataclasses.replace(config, horizon=horizon + 1)
+
+
+def capture_scene(env: ManipulationEnv) -> Scene:
+    """Return a snapshot of cameras and arm for the agent."""
+    frames = env.capture()
+    robot = env.robot
+    return Scene(
+        task=env.task.name,
+        frames={frame.name: frame for frame in frames},
+        T_base_tcp=robot.T_base_tcp,
+        gripper_opening=robot.gripper_opening,
+        workspace=env.workspace,
+        p_tcp_tool=np.asarray(env.task.p_tcp_tool),
+    )
+
+
+@dataclass(kw_only=True)
+class Asker:
+    """The agent, asked by a person: one pass of the graph at a time, without memory. A context manager."""
+
+    config: RunConfig
+    chat: ChatModel
+    graph: Graph
+    words: TaskPrompt
+    _env: ManipulationEnv | None = None
+
+    def scene_at(self, seed: int) -> Scene:
+        """Return what the agent's cameras see at the start of the episode of a seed; on a robot, as it stands now."""
+        if self._env is None:
+            self._env = build_env(self.config, dry=True)
+        self._env.reset(seed=seed)
+        return capture_scene(self._env)
+
+    def ask(self, scene: Scene, *, mode: ModeRequest) -> Answer:
+        """Return what the agent advises."""
+        context = AgentContext(
+            scene=scene,
+            model=self.chat.model,
+            profile=self.chat.profile,
+            settings=self.config.agent,
+            task_prompt=self.words,
+        )
+        return asyncio.run(ask(self.graph, context, mode=mode))
+
+    def __enter__(self) -> Self:
+        """Return the asker; what was made so far is not searched for garbage any more."""
+        set_apart()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the simulator, if one was opened."""
+        if self._env is not None:
+            self._env.close()
+        gc.unfreeze()
+
+
+def build_asker(config: RunConfig) -> Asker:
+    """Return the agent for questions outside of a run.
+
+    Raises:
+        ConfigError: If the task has no prompt, or the URL does not answer.
+    """
+    prepare_process(config.threads)
+    words = load_task_prompt(config.task)
+    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
+    return Asker(config=config, chat=chat, graph=build_graph(words), words=words)
+
+
+def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
+    """Return the policy of a checkpoint of a run, without its replay memory.
+
+    If it is not named: the best one where the run kept it, else the newest.
+
+    Raises:
+        ConfigError: If the run has saved none, or it is damaged.
+    """
+    if name is None and (run.checkpoints / BEST).is_dir():
+        name = BEST
+    path = checkpoint.latest_checkpoint(run.checkpoints) if name is None else run.checkpoints / name
+    return checkpoint.load_policy(path, load_config(run).plan.learner)

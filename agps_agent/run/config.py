@@ -1,0 +1,441 @@
+"""Everything that a run can be told: documented here, reachable from the command line, saved as config.json."""
+
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from agps_agent.detectors import FloatConfig, StallConfig
+from agps_agent.run.confirm import is_first_run
+from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
+from agps_agent.run.field_options import check_options, field_values
+from agps_agent.run.methods import HELPERS, Plan, combine
+from agps_agent.state import AgentSettings
+from agps_agent.supervisor import SupervisorConfig
+from rl.algorithm import ALGORITHMS
+from rl.bounds import Seed, Threads
+from rl.changes import changed, differences, preset
+from rl.config import GuidedConfig
+from rl.demonstrations import recorded_count
+from rl.drq.config import DrQConfig
+from rl.errors import AgpsError, ConfigError
+from rl.files import read_json_object, write_atomically
+from rl.guidance import GuidanceConfig
+from rl.human import SimulatedHumanConfig
+from rl.robots.station import load_station
+from rl.tasks.base import Recipe, Task, simulated
+from rl.tasks.expert import has_expert, make_expert
+from rl.tasks.registry import TASKS, get_task, load_task
+
+Robot = Literal["sim", "franka"]
+Reward = Literal["truth", "classifier", "keys"]
+
+TESTED_PACKAGES = (
+    "agps",
+    "chromadb",
+    "gymnasium",
+    "langchain-core",
+    "langchain-openai",
+    "langgraph",
+    "mujoco",
+    "numpy",
+    "pot",
+    "stable-baselines3",
+    "torch",
+)
+"""Packages whose version can change a result; saved beside the configuration."""
+
+
+_ADDRESS = re.compile(r"(//)?[^/]+:\d+(/.*)?")
+"""Host and port without a scheme."""
+
+
+class MayChange:
+    """Marks a setting that a resumed run may be given anew: budgets, what is shown and kept, and where things are.
+
+    All others make a run what it is.
+    """
+
+
+class RunConfig(BaseModel):
+    """Train a policy on TASK with the agent in place of the human.
+
+    What is not given comes from the task's recipe: method, demonstrations, budgets and learner settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    task: tyro.conf.Positional[str]
+    """Task to learn: a name that `agps tasks` lists, package.module:Name or ./file.py:Name."""
+    method: str = "agps"
+    """Short for --algorithm and --helper: DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on
+    demonstrations alone (conrft), then with the agent (agps-conrft) or a human (hil-conrft); or ALGORITHM+HELPER."""
+    algorithm: str = "drq"
+    """What learns: drq, conrft, an installed package's, package.module:Name or ./file.py:Name."""
+    helper: str = "agent"
+    """Who watches the rollouts: agent, human or nobody."""
+    offline: bool = False
+    """Only the first stage, on demonstrations alone, for an algorithm that has one: no rollouts, nobody helps."""
+    robot: Robot = "sim"
+    """Where the task runs: sim is MuJoCo, franka an FR3 (or its emulator) as --station describes it."""
+    station: Annotated[Path, MayChange] = Path("station.toml")
+    """franka: file that describes arm, workspace and cameras."""
+    robot_ip: Annotated[str | None, MayChange] = None
+    """franka: address of the control box in place of the station's."""
+    speed: Annotated[float, Field(gt=0, le=1), MayChange] = 1.0
+    """franka: longest control step over the task's; start with 0.2."""
+    confirm: Annotated[bool, MayChange] = False
+    """franka: ask in the terminal before each waypoint of the agent. On by default for the first runs of a station."""
+    teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
+    """franka: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
+    vlm: Annotated[str, MayChange] = "embedded"
+    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    vlm_model: Annotated[str | None, MayChange] = None
+    """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
+    memory: str | None = None
+    """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
+    The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
+    demos: Annotated[int, Field(ge=0)] = 20
+    """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). franka: 0 by default."""
+    demos_dir: Path | None = None
+    """Take demonstrations from this folder, which `agps demos record` wrote; all of them if --demos is not given."""
+    seed: Seed = 0
+    """Seed of everything random; in lockstep it fixes the whole run."""
+    max_env_steps: Annotated[int, Field(ge=1), MayChange] = 10_000
+    """Budget of control steps."""
+    max_minutes: Annotated[float, Field(gt=0), MayChange] = 5.0
+    """Budget of wall-clock training time, pre-training included, [min]."""
+    pretrain_steps: Annotated[int, Field(ge=1), MayChange] = 4_000
+    """ConRFT, or another algorithm with a first stage: updates on demonstrations alone, before the first control step
+    (paper: 48,000)."""
+    run_dir: Annotated[Path | None, MayChange] = None
+    """Where everything is written. None: runs/TASK/METHOD-demosN-seedN."""
+    preset: str = "tuned"
+    """Learner settings to start from: what measures best on two cores (tuned), or DrQ with HIL-SERL's literal ones
+    (hil-serl)."""
+    image_size: Literal[64, 128, 256] = 64
+    """Edge of the policy's images, [px]."""
+    mode: Literal["auto", "prune", "guide"] = "auto"
+    """Intervention to ask for: what the agent decides, always a box, or always waypoints."""
+    on_trigger: Literal["hold", "continue"] = "hold"
+    """What the arm does while the agent thinks: hold still (the paper), or continue with the policy and take the answer
+    when it comes."""
+    store_guided: Literal["online", "both", "success"] = "success"
+    """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
+    if the episode succeeds). From the helper: both where a human helps, else success."""
+    reward: Reward = "truth"
+    """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth.
+    franka: truth only with an emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    reward_model: Path | None = None
+    """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/
+    on a robot."""
+    eval_every: Annotated[int, Field(ge=0), MayChange] = 1_000
+    """Evaluate the policy alone every so many control steps; 0: only at the end."""
+    eval_episodes: Annotated[int, Field(ge=1), MayChange] = 50
+    """Episodes of the final evaluation: deterministic policy, no agent, no box."""
+    curve_episodes: Annotated[int, Field(ge=1), MayChange] = 20
+    """Episodes of each evaluation on the way."""
+    learner: Literal["lockstep", "threaded"] = "lockstep"
+    """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
+    threads: Annotated[Threads, MayChange] = 1
+    """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
+
+    final_policy: Literal["last", "best"] = "last"
+    """Policy that a run ends with: the last, or the one with the best evaluation on the way, the later of equals."""
+    stop_when_solved: Annotated[bool, MayChange] = True
+    """End the training before the budget once two evaluations in a row are perfect."""
+    checkpoint_every: Annotated[int, Field(ge=0), MayChange] = 1_000
+    """Save a checkpoint every so many control steps; 0: only at the end."""
+
+    record_every: Annotated[int, Field(ge=0), MayChange] = 10
+    """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
+
+    task_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
+    """What to change about the task: values by option, in millimetres and degrees."""
+    algorithm_options: SerializeAsAny[GuidedConfig] = DrQConfig()
+    """The algorithm's own settings; they start from --preset and the task's recipe. Those of an algorithm with a short
+    name may go by it, as in --drq.gamma."""
+    detector: Annotated[FloatConfig, tyro.conf.arg(name="float")] = FloatConfig()
+    """The failure detector."""
+    stall: StallConfig = StallConfig()
+    """What watches until FLOAT has enough good rollouts to compare with."""
+    supervisor: SupervisorConfig = SupervisorConfig()
+    """When a trigger becomes a question to the agent."""
+    agent: Annotated[AgentSettings, MayChange] = AgentSettings()
+    """Limits of one question."""
+    guidance: GuidanceConfig = GuidanceConfig()
+    """When a waypoint is reached."""
+    human: SimulatedHumanConfig = SimulatedHumanConfig()
+    """The simulated human."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_recipe(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        try:
+            start = start_values(
+                values.get("task"),
+                values.get("method"),
+                values.get("preset", "tuned"),
+                algorithm=values.get("algorithm"),
+                helper=values.get("helper"),
+                offline=values.get("offline"),
+                robot=values.get("robot", "sim"),
+                station=values.get("station"),
+                # A finished run is read long after its demonstrations were moved: it knows how many there were.
+                demos_dir=values.get("demos_dir") if "demos" not in values else None,
+            )
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        # Settings of an algorithm may stand under its name. Earlier versions saved those of all, of which one counts.
+        named = {name: value for name, value in values.items() if name in ALGORITHMS and name not in cls.model_fields}
+        given = values.get("algorithm_options", named.get(start["algorithm"]))
+        if given is not None:
+            start["algorithm_options"] = (
+                changed(start["algorithm_options"], given) if isinstance(given, Mapping) else given
+            )
+        told = {name: value for name, value in values.items() if name not in (*named, "algorithm_options", "method")}
+        return {**start, **told}
+
+    @field_validator("algorithm_options")
+    @classmethod
+    def _are_the_algorithms(cls, options: GuidedConfig, info: ValidationInfo) -> GuidedConfig:
+        plan = Plan(algorithm=info.data["algorithm"])
+        if not isinstance(options, plan.learner.config_class):
+            raise ValueError(f"{plan.algorithm} wants a {plan.learner.config_class.__name__}")
+        return options
+
+    @field_validator("task")
+    @classmethod
+    def _holds_anywhere(cls, task: str) -> str:
+        return TASKS.reference(task)
+
+    @field_validator("task_options")
+    @classmethod
+    def _belong_to_the_task(cls, options: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        task = info.data.get("task")
+        if task is None or not options:
+            return {}
+        kind = load_task(task)
+        return check_options(kind, options, flag="task-options", name=kind.name)
+
+    @field_validator("demos")
+    @classmethod
+    def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
+        algorithm = info.data.get("algorithm")
+        if algorithm is not None and Plan(algorithm=algorithm).learner.needs_demonstrations and demos == 0:
+            on_a_robot = " (record them with `agps demos record --robot`, and name their folder with --demos-dir)"
+            where = on_a_robot if info.data.get("robot") != "sim" else ""
+            raise ValueError(f"{algorithm} learns from demonstrations first, ask for at least 1{where}")
+        return demos
+
+    @field_validator("memory")
+    @classmethod
+    def _is_folder_or_url(cls, memory: str | None) -> str | None:
+        if memory == "":
+            raise ValueError("name a folder, or the URL of a Chroma server")
+        if memory is not None and _ADDRESS.fullmatch(memory):
+            raise ValueError(f"for a server write http://{memory}, for a folder of that name ./{memory}")
+        return memory
+
+    @field_validator("vlm")
+    @classmethod
+    def _is_embedded_or_url(cls, vlm: str) -> str:
+        if vlm != "embedded" and not vlm.startswith(("http://", "https://")):
+            raise ValueError("use `embedded` or a URL such as http://localhost:8000/v1")
+        return vlm
+
+    @property
+    def task_name(self) -> str:
+        """Name of the task, which folders and the memory have, however the task was found."""
+        return load_task(self.task).name
+
+    @property
+    def task_overrides(self) -> dict[str, Any]:
+        """The fields of the task that change, in metres and radians."""
+        return field_values(load_task(self.task), self.task_options)
+
+    @property
+    def plan(self) -> Plan:
+        """What the method does."""
+        return Plan(algorithm=self.algorithm, helper=self.helper, offline=self.offline)
+
+    @property
+    def reward_file(self) -> Path | None:
+        """Classifier that training is rewarded by; None where it is the truth, or a person."""
+        if self.reward != "classifier":
+            return None
+        return self.reward_model or default_classifier(self.task_name, self.robot)
+
+    def default_run_dir(self) -> Path:
+        """Return where the run is written when --run-dir is not given."""
+        arm = "" if self.robot == "sim" else f"{self.robot}-"
+        return Path("runs") / self.task_name / f"{arm}{folder_name(self.method)}-demos{self.demos}-seed{self.seed}"
+
+
+def start_values(
+    task: str | None,
+    method: str | None,
+    preset_name: str,
+    *,
+    algorithm: str | None = None,
+    helper: str | None = None,
+    offline: bool | None = None,
+    robot: str = "sim",
+    station: Path | str | None = None,
+    demos_dir: Path | str | None = None,
+) -> dict[str, Any]:
+    """Return the fields of `RunConfig` that a few others decide where they are not given.
+
+    What is unknown decides nothing here: validation reports it.
+    """
+    known = _known(task)
+    recipe = Recipe() if known is None else known.recipe
+    plan = combine(method, algorithm, helper, offline, default=recipe.method)
+    values: dict[str, Any] = {
+        "method": plan.method,
+        "algorithm": plan.algorithm,
+        "helper": plan.helper,
+        "offline": plan.offline,
+        "algorithm_options": learner_settings(plan, preset_name, recipe),
+        "store_guided": HELPERS.load(plan.helper).store_guided,
+        "demos": recipe.demos,
+        "max_env_steps": recipe.max_env_steps,
+        "max_minutes": recipe.max_minutes,
+        "pretrain_steps": recipe.pretrain_steps,
+        "final_policy": recipe.final_policy,
+    }
+    if robot == "franka":
+        values |= _on_a_robot(known, Path(station or "station.toml"))
+    if known is not None and not has_expert(known):
+        values["demos"] = 0
+    if demos_dir is not None:
+        values["demos"] = recorded_count(Path(demos_dir))
+    return values
+
+
+def learner_settings(plan: Plan, preset_name: str, recipe: Recipe) -> GuidedConfig:
+    """Return what an algorithm starts from: a preset, with what the task's recipe changes about this algorithm.
+
+    Raises:
+        ConfigError: If the algorithm has no such preset.
+    """
+    kind = plan.learner.config_class
+    told = next((config for config in recipe.learners if type(config) is kind), None)
+    return preset(kind, preset_name, {} if told is None else differences(told))
+
+
+def _known(task: str | None) -> Task | None:
+    """Return a task; None where there is none: whoever needs it says so."""
+    try:
+        return None if task is None else get_task(task)
+    except ConfigError:
+        return None
+
+
+def _on_a_robot(task: Task | None, station: Path) -> dict[str, Any]:
+    """Return what is different where every step takes a tenth of a second and somebody stands by."""
+    try:
+        is_emulated = load_station(station).truth is not None
+    except ConfigError:  # reported when the station is opened
+        is_emulated = False
+    judged = "classifier" if task is not None and default_classifier(task.name, "franka").is_file() else "keys"
+    return {
+        "demos": 0,
+        "max_minutes": 120.0,
+        "eval_episodes": 10,
+        "curve_episodes": 5,
+        "learner": "threaded",
+        "reward": "truth" if is_emulated else judged,
+        "confirm": not is_emulated and is_first_run(station),
+    }
+
+
+def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each setting that differs though a resumed run must keep it: its name, its value then and now."""
+    may_change = {name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata}
+    was, given = (_leaves(config.model_dump(exclude=may_change)) for config in (saved, now))
+    for name in was.keys() | given.keys():
+        if was.get(name) != given.get(name):
+            yield name, was.get(name), given.get(name)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what is in mappings within mappings, by dotted names."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return leaves
+
+
+def check_fits(config: RunConfig) -> None:
+    """Refuse what the task cannot do, before anything is made.
+
+    Raises:
+        ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
+    """
+    task = get_task(config.task, **config.task_overrides)
+    human_is_simulated = config.plan.helper == "human" and (config.robot == "sim" or config.teleop == "simulated")
+    if config.robot == "sim":
+        simulated(task)
+    if human_is_simulated or (config.robot == "sim" and config.demos > 0 and config.demos_dir is None):
+        make_expert(task)
+
+
+def save_config(config: RunConfig, run: RunDirectory) -> None:
+    """Write config.json: the complete configuration and the versions that it ran with."""
+    content = {"config": config.model_dump(mode="json"), "versions": installed_versions()}
+    write_atomically(run.config, json.dumps(content, indent=2) + "\n")
+
+
+def load_config(run: RunDirectory) -> RunConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        AgpsError: If config.json is damaged.
+        ConfigError: If it was written by a version with other fields.
+    """
+    content = read_json_object(run.config)
+    if not isinstance(content.get("config"), dict):
+        raise AgpsError(f"{run.config} has no `config` object; it is damaged.")
+    try:
+        return RunConfig.model_validate(content["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{run.config} does not fit this version: {field}: {first['msg']}.") from error
+    except ConfigError as error:
+        raise ConfigError(f"{run.config} does not fit: {error}") from error
+
+
+def load_versions(run: RunDirectory) -> dict[str, str]:
+    """Return the package versions that a run was made with; empty when none were saved."""
+    versions = read_json_object(run.config).get("versions", {})
+    return {str(name): str(version) for name, version in versions.items()}
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of Python and of each package whose version can change a result."""
+    versions = {"python": platform.python_version()}
+    for package in TESTED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

@@ -1,0 +1,190 @@
+"""Recording demonstrations: of the scripted expert in simulation, of a person on a robot."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from agps_agent.run.build import build_env
+from agps_agent.run.config import RunConfig
+from agps_agent.run.hardware import open_hand, open_keys, open_robot, station_of
+from agps_agent.run.signals import saving, terminated_like_ctrl_c
+from rl.demonstrations import DemoFolder, demonstrate
+from rl.envs.manipulation import ManipulationEnv
+from rl.envs.robot import RobotEnv
+from rl.episodes import Episode
+from rl.errors import ConfigError
+from rl.supervisor import Hand
+from rl.tasks import get_task
+from rl.types import FloatArray, Observation
+
+Demonstrator = Literal["spacemouse", "gamepad", "expert"]
+Mover = Demonstrator | Literal["policy"]
+"""Who moves the arm while something is recorded."""
+
+BY_HAND = 4
+"""Time that a person gets for a demonstration, over the task's horizon."""
+TIME: Mapping[str, int] = {"expert": 1, "policy": 2, "spacemouse": BY_HAND, "gamepad": BY_HAND}
+"""Time for an episode, over the task's horizon: with a policy, the operator must still see and judge how it ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedArm:
+    """The arm of a station, and who moves it."""
+
+    env: RobotEnv
+    by: Mover
+    hand: "FollowHand | None"
+    """What acts if it is a person with a device."""
+
+
+def record(
+    task: str,
+    folder: Path,
+    *,
+    n: int,
+    seed: int = 0,
+    image_size: int = 64,
+    robot: Literal["sim", "franka"] = "sim",
+    station: Path = Path("station.toml"),
+    robot_ip: str | None = None,
+    speed: float = 1.0,
+    by: Demonstrator | None = None,
+    horizon: int | None = None,
+    resume: bool = False,
+) -> None:
+    """Record successful episodes into a folder until it holds `n`; each is on disk before the next begins.
+
+    On a robot the start poses come from the task as in training. An episode is a success where the emulated scene
+    says so, or where the operator presses s; f ends one that went wrong. Idle control steps at its start are left out.
+
+    Args:
+        task: What to demonstrate.
+        folder: To write; must be free, unless `resume`.
+        n: Episodes to keep.
+        seed: Episode k starts from seed + k, failed ones counted.
+        image_size: Side of the policy's images, [px].
+        robot: In simulation, or on the arm of a station.
+        station: Its file.
+        robot_ip: Address of the control box in place of the station's.
+        speed: Longest control step over the task's.
+        by: Who demonstrates on a robot. None: a SpaceMouse, or the scripted expert where an emulator knows the truth.
+        horizon: Control steps for one episode. None: the task's, or `BY_HAND` times as many by hand.
+        resume: Go on with a recording that ended early.
+
+    Raises:
+        ConfigError: If nobody can demonstrate or judge there.
+        HardwareFault: If the arm could not be recovered.
+    """
+    options = {"horizon": horizon}
+    with ExitStack() as opened:
+        if robot == "sim":
+            if by not in (None, "expert"):
+                raise ConfigError(f"--by {by} needs a robot; in simulation the scripted expert demonstrates.")
+            base = {"task": task, "image_size": image_size, "seed": seed}
+            env = build_env(RunConfig.model_validate({**base, "task_options": options}))
+            opened.callback(env.close)
+            opened.enter_context(terminated_like_ctrl_c())
+            _keep(DemoFolder(folder, env=env, seed=seed, resume=resume), env, n=n)
+            return
+        arm = opened.enter_context(
+            open_moved_arm(
+                task,
+                by,
+                seed=seed,
+                image_size=image_size,
+                station=station,
+                robot_ip=robot_ip,
+                speed=speed,
+                task_options=options,
+            )
+        )
+        kept = DemoFolder(folder, env=arm.env, seed=seed, robot=robot, resume=resume)
+        _keep(kept, arm.env, n=n, arm=arm)
+
+
+def _keep(kept: DemoFolder, env: ManipulationEnv, *, n: int, arm: MovedArm | None = None) -> None:
+    """Demonstrate until a folder holds `n` episodes; an arm is held while one is written."""
+    for episode in demonstrate(env, None if arm is None else arm.hand, n=n - kept.count, seed=kept.next_seed):
+        if arm is not None:
+            arm.env.pause()
+            episode = trimmed(episode)
+        with saving():
+            kept.keep(episode)
+
+
+@contextmanager
+def open_moved_arm(
+    task: str,
+    by: Mover | None,
+    *,
+    seed: int,
+    image_size: int,
+    station: Path,
+    robot_ip: str | None,
+    speed: float,
+    task_options: Mapping[str, Any],
+) -> Iterator[MovedArm]:
+    """Yield the arm of a station for a recording; it is stopped at the end, whatever happens.
+
+    Success is what the emulated scene says, or the operator's key. `by` None is a SpaceMouse, or the scripted expert
+    where an emulator knows the truth. An episode gets `TIME` times the task's horizon where the options say nothing.
+
+    Raises:
+        ConfigError: If nobody can move the arm or judge there.
+    """
+    if not 0.0 < speed <= 1.0:
+        raise ConfigError(f"--speed is {speed}; use more than 0 and at most 1.")
+    base = {"task": task, "image_size": image_size, "seed": seed, "method": "hil-serl"}
+    base |= {"robot": "franka", "station": station, "robot_ip": robot_ip, "speed": speed}
+    described = station_of(RunConfig.model_validate(base))
+    is_emulated = described.truth is not None
+    by = by or ("expert" if is_emulated else "spacemouse")
+    if by == "expert":
+        described.require_truth("--by expert", "use spacemouse or gamepad")
+    options = {name: value for name, value in task_options.items() if value is not None}
+    held: dict[str, str] = {"teleop": by if by in ("spacemouse", "gamepad") else "simulated"}
+    if by == "policy":  # nobody's device is needed, on hardware neither
+        held = {"method": "serl"}
+    judged = {"reward": "truth" if is_emulated else "keys"}
+    steps = {"task_options": {"horizon": get_task(task).horizon * TIME[by], **options}}
+    config = RunConfig.model_validate({**base, **judged, **held, **steps})
+    with terminated_like_ctrl_c(), ExitStack() as opened:
+        keys = open_keys(opened)
+        hand = None
+        if by in ("spacemouse", "gamepad"):
+            hand = open_hand(config, get_task(task))
+            opened.callback(hand.close)
+        env = open_robot(config, keys=keys)
+        opened.callback(env.close)
+        opened.callback(env.halt)
+        yield MovedArm(env=env, by=by, hand=None if hand is None else FollowHand(hand, env))
+
+
+class FollowHand:
+    """An expert that does what a hand asks for, and nothing while it is off the device."""
+
+    def __init__(self, hand: Hand, env: ManipulationEnv) -> None:
+        """Follow a hand."""
+        self._hand = hand
+        self._still = np.zeros(env.task.actions, np.float32)
+
+    def __call__(self, observation: Observation, truth: Mapping[str, FloatArray]) -> npt.NDArray[np.float32]:
+        """Return the hand's action, shape (A,)."""
+        return self.act(observation)
+
+    def act(self, observation: Observation) -> npt.NDArray[np.float32]:
+        """Return the hand's action, shape (A,)."""
+        action = self._hand.read(observation)
+        return self._still if action is None else np.asarray(action, np.float32)
+
+
+def trimmed(episode: Episode) -> dict[str, npt.NDArray[Any]]:
+    """Return an episode without the control steps at its start in which nothing was done."""
+    moves = np.any(np.abs(episode["action"]) > 1e-3, axis=1)
+    first = int(np.argmax(moves)) if moves.any() else 0
+    return {key: value if np.ndim(value) == 0 else value[first:] for key, value in episode.items()}

@@ -1,0 +1,326 @@
+"""The run directory: every file that a run leaves behind, by name, and how each is written and read.
+
+    config.json          complete configuration, package versions, seed
+    metrics.jsonl        one object per episode, evaluation (`"kind": "eval"`, `"pretrain_eval"` or `"final_eval"`),
+                         hundred updates of stage 1 (`"pretrain"`), and resumption (`"resume"`)
+    summary.json         headline numbers of the finished run
+    demos/               demonstrations that the run used
+    checkpoints/         learner and supervisor state
+    interventions/NNNN/  prompt, reply, annotated image, intervention of each question to the agent
+    memory/              what the agent remembers
+    recording.rrd        Rerun recording
+    report.html          the report
+
+Metrics are appended and survive a crash; everything else is replaced in one step.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl.errors import AgpsError, ConfigError
+from rl.files import read_json_object, write_atomically
+from rl.ownership import LOCK, InUse, give_up, own
+
+Row = dict[str, Any]
+"""One line of metrics.jsonl."""
+
+SUMMARY_KEYS = (
+    "task",
+    "method",
+    "seed",
+    "success_rate",
+    "eval_episodes",
+    "env_steps",
+    "learner_steps",
+    "wall_clock_s",
+    "robot_time_s",
+    "agent_calls",
+    "agent_pause_s",
+    "memory_hits",
+    "human_interventions",
+    "human_s",
+    "pretrain_steps",
+    "pretrain_success_rate",
+    "triggers_per_10_rollouts",
+    "steps_to_80",
+    "steps_to_100",
+)
+"""What summary.json holds at least."""
+
+_WRITTEN = {
+    "",  # hidden: what was being written
+    "checkpoints",
+    "config",
+    "demos",
+    "interventions",
+    "memory",
+    "metrics",
+    "owner",
+    "recording",
+    "report",
+    "summary",
+    "tensorboard",
+}
+"""What a run leaves in its directory, without suffix and number."""
+
+
+@contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Keep every other training out of a run directory meanwhile; `agps eval` and `agps report` read it all the same.
+
+    Raises:
+        ConfigError: If another process trains there.
+        AgpsError: If the directory cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        yield  # whoever opens it says so
+        return
+    try:
+        descriptor = own(path)
+    except InUse as error:
+        raise ConfigError(
+            f"Run directory {path} is in use by process {error.owner}; wait for it to end, or name another --run-dir."
+        ) from None
+    except OSError as error:
+        raise AgpsError(f"Cannot work in run directory {path}: {error.strerror}; name another --run-dir.") from error
+    try:
+        yield
+    finally:
+        give_up(path, descriptor)
+        with contextlib.suppress(OSError):  # something is in it
+            path.rmdir()
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on disk. Make it with `create` or `open`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> "RunDirectory":
+        """Make a new run directory; one that died before it had anything to lose is begun anew.
+
+        Raises:
+            ConfigError: If something is already there.
+            AgpsError: If it cannot be made.
+        """
+        run = cls(path)
+        if path.exists() and (not path.is_dir() or not run._may_be_begun):
+            if run.has_checkpoint or not run.config.is_file():
+                hint = "add --resume to go on from it, or " if run.has_checkpoint else ""
+                raise ConfigError(
+                    f"Run directory {path} already exists and is not empty; {hint}name another --run-dir."
+                )
+            raise ConfigError(run.nothing_to_resume)
+        try:
+            for folder in (run.checkpoints, run.interventions, run.memory):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AgpsError(f"Cannot make run directory {path}: {error.strerror}; name another --run-dir.") from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Open an existing run directory.
+
+        Raises:
+            ConfigError: If there is no run.
+        """
+        if not path.is_dir():
+            raise ConfigError(f"There is no run directory {path}; `agps train TASK --run-dir {path}` makes one.")
+        if not (path / "config.json").is_file():
+            raise ConfigError(
+                f"{path} is not a run directory: it has no config.json; name one that `agps train` wrote."
+            )
+        return cls(path)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Something was saved that a run can be resumed from; a checkpoint that was being written is nothing."""
+        return any(self.checkpoints.glob("*/manifest.json"))
+
+    @property
+    def nothing_to_resume(self) -> str:
+        """What to say of a run that died before its first checkpoint."""
+        ended = f"The run in {self.path} ended before its first checkpoint: there is nothing to go on from"
+        if self._may_be_begun:
+            return f"{ended}; start it again without --resume."
+        demos = f" (--demos-dir takes its demonstrations from {self.demos})" if self.demos.is_dir() else ""
+        return f"{ended}; delete it to begin anew, or name another --run-dir{demos}."
+
+    @property
+    def _may_be_begun(self) -> bool:
+        """It is empty, or was begun and left before anything was made: no file that is not ours, none to be lost."""
+        names = {entry.name for entry in self.path.iterdir()} - {LOCK}
+        begun = self.checkpoints.is_dir() and all(_is_written(name) for name in names)
+        return not names or (begun and self.is_unused)
+
+    @property
+    def is_unused(self) -> bool:
+        """There is nothing in it that took time to make: no demonstration, question, episode or checkpoint."""
+        folders = (self.demos, self.interventions, self.checkpoints)
+        return not self.metrics.is_file() and not any(_has_entries(folder) for folder in folders)
+
+    def discard(self) -> None:
+        """Delete a run that could not start, so that its name is free again; one that holds data is kept."""
+        if self.is_unused:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Delete a run that died before its first checkpoint: it cannot be resumed, only begun anew.
+
+        A folder with anything in it that no run writes is kept.
+        """
+        if not self.path.is_dir() or not all(_is_written(entry.name) for entry in self.path.iterdir()):
+            return
+        with contextlib.suppress(ConfigError), alone_in(self.path):  # another process may be at its beginning
+            if not self.has_checkpoint:
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def config(self) -> Path:
+        """Complete configuration, with versions and seed."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per episode and per evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """Headline numbers."""
+        return self.path / "summary.json"
+
+    @property
+    def demos(self) -> Path:
+        """Demonstrations of this run."""
+        return self.path / "demos"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Learner and supervisor state."""
+        return self.path / "checkpoints"
+
+    @property
+    def interventions(self) -> Path:
+        """One folder per question to the agent."""
+        return self.path / "interventions"
+
+    @property
+    def memory(self) -> Path:
+        """The agent's episodic memory."""
+        return self.path / "memory"
+
+    @property
+    def recording(self) -> Path:
+        """Rerun recording."""
+        return self.path / "recording.rrd"
+
+    @property
+    def report(self) -> Path:
+        """The report page."""
+        return self.path / "report.html"
+
+    def intervention(self, intervention_id: str) -> Path:
+        """Return the folder of one question to the agent."""
+        return self.interventions / intervention_id
+
+    def intervention_ids(self) -> list[str]:
+        """Return the folder names of all questions to the agent, oldest first."""
+        if not self.interventions.is_dir():
+            return []
+        return sorted(entry.name for entry in self.interventions.iterdir() if entry.is_dir())
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl and hand it to the operating system at once.
+
+        Raises:
+            AgpsError: If it cannot be written; earlier lines are untouched.
+        """
+        try:
+            with self.metrics.open("a+b") as file:
+                # A line torn by a crash must not swallow the one that follows it.
+                if file.seek(0, os.SEEK_END) > 0:
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":
+                        file.write(b"\n")
+                file.write((json.dumps(row, default=_plain) + "\n").encode())
+        except OSError as error:
+            raise AgpsError(
+                f"Cannot append to {self.metrics}: {error.strerror}; free disk space and resume."
+            ) from error
+
+    def read_metrics(self) -> list[Row]:
+        """Return the lines of metrics.jsonl, without those torn by a crash and those that a resumed run did over."""
+        if not self.metrics.is_file():
+            return []
+        rows: list[Row] = []
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if not isinstance(row, dict):
+                continue
+            if row.get("kind") == "resume":
+                rows = [earlier for earlier in rows if earlier.get("env_steps", 0) <= row["env_steps"]]
+            else:
+                rows.append(row)
+        return rows
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json in one step.
+
+        Raises:
+            AgpsError: If it cannot be written; the old summary is untouched.
+        """
+        write_atomically(self.summary, json.dumps(summary, indent=2, default=_plain) + "\n")
+
+    def read_summary(self) -> Row:
+        """Return summary.json, or an empty object when the run has not finished."""
+        return read_json_object(self.summary) if self.summary.is_file() else {}
+
+
+def _is_written(name: str) -> bool:
+    """Return whether a run writes an entry of this name into its directory."""
+    return name.split(".")[0].split("-")[0] in _WRITTEN
+
+
+def _has_entries(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _plain(value: object) -> object:
+    """Return NumPy scalars and arrays, and paths, as JSON knows them."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def reward_folder(task: str, robot: str = "sim") -> Path:
+    """Return where `agps reward` keeps what belongs to a task; what was seen on a robot is kept apart."""
+    return Path("runs") / "reward" / (task if robot == "sim" else f"{robot}-{task}")
+
+
+def default_classifier(task: str, robot: str = "sim") -> Path:
+    """Return where `agps reward fit` writes a task's classifier."""
+    return reward_folder(task, robot) / "classifier.pt"
+
+
+def folder_name(method: str) -> str:
+    """Return a method's name as that of a folder: `./mine.py:Mine+agent` is `mine.py-Mine+agent`."""
+    return re.sub(r"[^\w.+-]+", "-", method).strip("-.")

@@ -1,0 +1,285 @@
+"""What a training run counts, writes and announces, and when it is over."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from agps_agent.run.build import BEST, Session
+from agps_agent.run.config import RunConfig
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.progress import Phase, Progress, ProgressListener
+from agps_agent.run.recording import Drift
+from agps_agent.run.signals import saving
+from rl.algorithm import GuidedAlgorithm
+from rl.checkpoint import load_policy, save_checkpoint
+from rl.evaluation import EvaluationResult, evaluate
+from rl.loop import Step
+from rl.types import EpisodeOutcome
+
+SUCCESS_WINDOW = 20
+"""Unaided training episodes over which the live success rate is taken."""
+
+
+@dataclass
+class TrainingLog:
+    """Counts, writes and announces what happens in a run; decides when it is over."""
+
+    config: RunConfig
+    run: RunDirectory
+    session: Session
+    progress: ProgressListener
+    unaided: deque[bool] = field(default_factory=lambda: deque(maxlen=SUCCESS_WINDOW))
+    episodes: int = 0
+    triggered_episodes: int = 0
+    train_s: float = 0.0
+    """Wall-clock of training before this process, evaluations excluded, [s]."""
+    evaluation_s: float = 0.0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    """Environment steps and success rate of the policy alone."""
+    best: float | None = None
+    """Success of the best policy on the way, which is in the checkpoint `best`; None where the last one is kept."""
+    final_policy_steps: int = 0
+    """Environment steps after which the policy was learned that the final evaluation is of."""
+    pretrain_success_rate: float | None = None
+    """Success of the policy alone after stage 1; None without one."""
+    reward_errors: Counter[str] = field(default_factory=Counter)
+    """Episodes in which a learned reward was wrong: `false_positive`, `false_negative`."""
+    was_true: bool = False
+    """In this episode, the simulator has said success."""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def wall_clock_s(self) -> float:
+        """Training time so far, evaluations of the curve left out, [s]."""
+        return self.train_s + time.monotonic() - self.started - self.evaluation_s
+
+    def start_clock(self) -> None:
+        """Begin to count training time."""
+        self.started, self.evaluation_s = time.monotonic(), 0.0
+
+    def announce(self, phase: Phase) -> None:
+        """Tell the listener where the run stands."""
+        algorithm, supervisor = self.session.algorithm, self.session.supervisor
+        counts = supervisor.metrics()
+        reading = supervisor.reading
+        self.progress.update(
+            Progress(
+                env_steps=algorithm.num_timesteps,
+                max_env_steps=self.config.max_env_steps,
+                learner_steps=algorithm.n_updates,
+                episodes=self.episodes,
+                success_rate=float(np.mean(self.unaided)) if self.unaided else 0.0,
+                float_index=None if reading is None else reading.index,
+                float_threshold=None if reading is None else reading.threshold,
+                triggers=int(counts.get("triggers", 0)),
+                agent_calls=int(counts.get("agent_calls", 0)),
+                memory_hits=int(counts.get("memory_hits", 0)),
+                human_interventions=int(counts.get("human_interventions", 0)),
+                human_s=counts.get("human_s", 0.0),
+                elapsed_s=self.wall_clock_s,
+                phase=phase,
+                pretrain_steps=self.pretrain_steps,
+                max_pretrain_steps=self.config.pretrain_steps,
+            )
+        )
+
+    def record(self, step: Step) -> None:
+        """Add one control step to the recording."""
+        session = self.session
+        self.was_true |= bool(step.info.get("true_success", False))
+        assert session.algorithm.loop is not None
+        reading = session.supervisor.reading
+        session.recorder.log_step(
+            step.info["observation"],
+            env_step=session.algorithm.num_timesteps,
+            episode=self.episodes,
+            drift=None if reading is None else Drift(reading.index, reading.threshold),
+            active=session.algorithm.loop.active,
+        )
+        if step.outcome is not None:
+            session.recorder.log_episode(step.outcome)
+
+    def finish_episode(self, step: Step) -> None:
+        """Write the row of the episode that ended with a step."""
+        outcome = step.outcome
+        assert outcome is not None
+        details = {**self.session.supervisor.last_episode, **self._judged(outcome, step)}
+        details |= {key: step.info[key] for key in ("operator", "fault") if key in step.info}
+        self.episodes += 1
+        self.triggered_episodes += bool(details.get("triggered", False))
+        if not outcome.intervention_ids:
+            self.unaided.append(outcome.success)
+        self.run.append_metrics(
+            {
+                "kind": "episode",
+                "episode": outcome.episode,
+                "env_steps": self.session.algorithm.num_timesteps,
+                "learner_steps": self.session.algorithm.n_updates,
+                "wall_clock_s": self.wall_clock_s,
+                "robot_time_s": self.robot_time_s,
+                "success": outcome.success,
+                "terminated": outcome.terminated,
+                "truncated": outcome.truncated,
+                "steps": outcome.steps,
+                "guided_steps": outcome.guided_steps,
+                "pruned_steps": outcome.pruned_steps,
+                "intervention_ids": list(outcome.intervention_ids),
+                "interventions": [asdict(end) for end in outcome.interventions],
+                **self._help(),
+                **details,
+                **self._hardware(),
+            }
+        )
+
+    def _judged(self, outcome: EpisodeOutcome, step: Step) -> dict[str, bool]:
+        """Return what the simulator says of an episode that a learned reward ended; nothing without one."""
+        was_true, self.was_true = self.was_true, False
+        if "true_success" not in step.info:
+            return {}
+        true_success = bool(step.info["true_success"])
+        self.reward_errors["false_positive"] += outcome.success and not true_success
+        self.reward_errors["false_negative"] += was_true and not outcome.success
+        return {"true_success": true_success, "was_true": was_true}
+
+    def _help(self) -> dict[str, float]:
+        """Return what help has cost so far: the agent's in calls, the human's in seconds with the hand on the arm."""
+        counts = self.session.supervisor.metrics()
+        return {
+            "agent_calls": int(counts.get("agent_calls", 0)),
+            "memory_hits": int(counts.get("memory_hits", 0)),
+            "agent_pause_s": counts.get("agent_pause_s", 0.0),
+            "human_interventions": int(counts.get("human_interventions", 0)),
+            "human_s": counts.get("human_s", 0.0),
+        }
+
+    def _hardware(self) -> dict[str, Any]:
+        """Return what a real arm counted so far, under `robot`; nothing in simulation."""
+        metrics = self.session.hardware_metrics()
+        return {"robot": {name: round(value, 4) for name, value in metrics.items()}} if metrics else {}
+
+    @property
+    def pretrain_steps(self) -> int:
+        """Updates of stage 1 so far; 0 for an algorithm without one."""
+        return self.session.algorithm.pretrain_updates
+
+    @property
+    def robot_time_s(self) -> float:
+        """What this would have taken on a robot at 10 Hz: control steps and agent pauses, [s]."""
+        pause_s = self.session.supervisor.metrics().get("agent_pause_s", 0.0)
+        return self.session.algorithm.num_timesteps / self.session.rate_hz + pause_s
+
+    def write_pretraining(self, updates: int, losses: Mapping[str, float]) -> None:
+        """Write a row of stage 1."""
+        self.run.append_metrics(
+            {"kind": "pretrain", "env_steps": 0, "updates": updates, "wall_clock_s": self.wall_clock_s, **losses}
+        )
+
+    def evaluate_final(self, episodes: int, *, seed: int) -> EvaluationResult:
+        """Evaluate the policy that the run ends with: the last one, or the best one on the way."""
+        policy: GuidedAlgorithm = self.session.algorithm
+        if self.best is not None:
+            policy = load_policy(self.run.checkpoints / BEST, type(policy))
+        self.final_policy_steps = policy.num_timesteps
+        return self.evaluate(episodes, seed=seed, kind="final_eval", policy=policy)
+
+    def evaluate(
+        self, episodes: int, *, seed: int, kind: str, policy: GuidedAlgorithm | None = None
+    ) -> EvaluationResult:
+        """Evaluate the policy alone (deterministic, no agent, no box) and write the row; keep it if it is the best."""
+        self.session.hold()
+        self.announce("evaluate")
+        started = time.monotonic()
+        result = evaluate(policy or self.session.algorithm, self.session.eval_env, episodes=episodes, seed=seed)
+        self.session.hold()
+        if kind != "final_eval":  # stage 1 is where the curve begins
+            self.curve.append((self.session.algorithm.num_timesteps, result.success_rate))
+        self.run.append_metrics(
+            {
+                "kind": kind,
+                "env_steps": self.session.algorithm.num_timesteps,
+                "learner_steps": self.session.algorithm.n_updates,
+                "wall_clock_s": self.wall_clock_s - (time.monotonic() - started),
+                "robot_time_s": self.robot_time_s,
+                "success_rate": result.success_rate,
+                "episodes": episodes,
+                "mean_steps": result.mean_steps,
+            }
+        )
+        # Stage 1 is evaluated on the final start states: it must not be chosen by them.
+        if kind == "eval" and self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
+            self.best = result.success_rate
+            self.checkpoint(BEST)
+        self.evaluation_s += time.monotonic() - started
+        return result
+
+    @property
+    def is_over(self) -> bool:
+        """Converged (the last two points of the curve are perfect), or out of time."""
+        converged = self.config.stop_when_solved and [rate for _, rate in self.curve[-2:]] == [1.0, 1.0]
+        return converged or self.wall_clock_s > 60.0 * self.config.max_minutes
+
+    def checkpoint(self, name: str = "last") -> None:
+        """Save everything that a resumed run needs; a real arm is held meanwhile, and Ctrl-C comes after it."""
+        self.session.hold()
+        with saving():
+            extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
+            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters of the run."""
+        return {
+            "unaided": list(self.unaided),
+            "episodes": self.episodes,
+            "triggered_episodes": self.triggered_episodes,
+            "train_s": self.wall_clock_s,
+            "curve": list(self.curve),
+            "best": self.best,
+            "pretrain_success_rate": self.pretrain_success_rate,
+            "reward_errors": dict(self.reward_errors),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.unaided.extend(state["unaided"])
+        self.episodes = state["episodes"]
+        self.triggered_episodes = state["triggered_episodes"]
+        self.train_s = state["train_s"]
+        self.curve = [(int(steps), float(rate)) for steps, rate in state["curve"]]
+        self.best = state["best"]
+        self.pretrain_success_rate = state["pretrain_success_rate"]
+        self.reward_errors = Counter(state["reward_errors"])
+
+    def summary(self, final: EvaluationResult | None) -> dict[str, Any]:
+        """Return the headline numbers."""
+        counts = self.session.supervisor.metrics()
+        return {
+            "task": self.config.task_name,
+            "method": self.config.method,
+            "seed": self.config.seed,
+            "demos": self.config.demos,
+            "success_rate": None if final is None else final.success_rate,
+            "eval_episodes": 0 if final is None else final.episodes,
+            "interval_95": None if final is None else list(final.interval_95),
+            "final_policy_steps": self.final_policy_steps,
+            "env_steps": self.session.algorithm.num_timesteps,
+            "learner_steps": self.session.algorithm.n_updates,
+            "episodes": self.episodes,
+            "wall_clock_s": self.wall_clock_s,
+            "robot_time_s": self.robot_time_s,
+            "pretrain_steps": self.pretrain_steps,
+            "pretrain_success_rate": self.pretrain_success_rate,
+            **self._help(),
+            "triggers_per_10_rollouts": 10.0 * self.triggered_episodes / max(self.episodes, 1),
+            "steps_to_80": self._steps_to(0.8),
+            "steps_to_100": self._steps_to(1.0),
+            **({"reward_errors": dict(self.reward_errors)} if self.config.reward == "classifier" else {}),
+            "counters": counts,
+            **self._hardware(),
+        }
+
+    def _steps_to(self, rate: float) -> int | None:
+        return next((steps for steps, reached in self.curve if reached >= rate), None)

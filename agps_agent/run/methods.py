@@ -1,0 +1,154 @@
+"""A training method: an algorithm and a helper, freely combined. Six combinations have a name."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rl.algorithm import ALGORITHMS, GuidedAlgorithm, StoreGuided
+from rl.config import GuidedConfig
+from rl.errors import ConfigError
+from rl.registry import Registry
+from rl.supervisor import Supervisor
+
+OFFLINE = "offline"
+"""In place of a helper's name: nobody helps, as there are no rollouts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Helper:
+    """Somebody who watches the rollouts."""
+
+    build: Callable[..., Supervisor]
+    """Makes it from the run's configuration, its directory, the environment, and who agrees to waypoints (`confirm`);
+    refuses an environment that lacks what it needs."""
+    store_guided: StoreGuided = "success"
+    """Where steps go that it guided, if the run does not say."""
+
+
+HELPERS: Registry[Helper] = Registry("agps.helpers", "helper")
+"""Who may watch, by the name that the command line calls it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a training does: which algorithm learns, and who helps it."""
+
+    algorithm: str
+    """What learns: a registered name, `package.module:Name` or `./file.py:Name`."""
+    helper: str = "nobody"
+    """Who watches the rollouts: a registered name, or the like."""
+    offline: bool = False
+    """Only the first stage, on demonstrations: there are no rollouts."""
+
+    @property
+    def method(self) -> str:
+        """The name of the combination: a short form if it has one, else ALGORITHM+HELPER."""
+        short = next((name for name, plan in METHODS.items() if plan == self), None)
+        return short or f"{self.algorithm}+{OFFLINE if self.offline else self.helper}"
+
+    @property
+    def learner(self) -> type[GuidedAlgorithm]:
+        """The algorithm's class.
+
+        Raises:
+            ConfigError: If there is none of this name, or it is no algorithm.
+        """
+        learner: Any = ALGORITHMS.load(self.algorithm)
+        if not (isinstance(learner, type) and issubclass(learner, GuidedAlgorithm)):
+            raise ConfigError(
+                f"{self.algorithm} is no algorithm: derive a class from rl.algorithm.GuidedAlgorithm (docs/extend)."
+            )
+        config: Any = getattr(learner, "config_class", None)
+        if not (isinstance(config, type) and issubclass(config, GuidedConfig)):
+            raise ConfigError(
+                f"{self.algorithm} has no config_class: name a frozen dataclass that derives from "
+                "rl.config.GuidedConfig, with a default for every field."
+            )
+        name = getattr(learner, "name", None)
+        if not isinstance(name, str) or (name in ALGORITHMS and ALGORITHMS.load(name) is not learner):
+            raise ConfigError(
+                f"{self.algorithm} calls itself {name!r}; give the class a `name` that no other algorithm has, as "
+                "checkpoints go by it."
+            )
+        return learner
+
+    def check(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            ConfigError: Saying what could be.
+        """
+        helper: Any = HELPERS.load(self.helper)
+        if not isinstance(helper, Helper):
+            raise ConfigError(f"{self.helper} is no helper: it must be an agps_agent.run.methods.Helper.")
+        if not self.learner.pretrains and self.offline:
+            raise ConfigError(f"{self.algorithm} does not learn from demonstrations alone; leave out --offline.")
+        if self.offline and self.helper != "nobody":
+            raise ConfigError(f"--offline has no rollouts that the {self.helper} could watch; use --helper nobody.")
+
+
+METHODS: dict[str, Plan] = {
+    "agps": Plan(algorithm="drq", helper="agent"),
+    "serl": Plan(algorithm="drq"),
+    "hil-serl": Plan(algorithm="drq", helper="human"),
+    "conrft": Plan(algorithm="conrft", offline=True),
+    "agps-conrft": Plan(algorithm="conrft", helper="agent"),
+    "hil-conrft": Plan(algorithm="conrft", helper="human"),
+}
+"""Short forms."""
+
+
+def plan_of(method: str) -> Plan:
+    """Return what a method does: a short form, ALGORITHM+HELPER, or ALGORITHM+offline.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if method in METHODS:
+        return METHODS[method]
+    algorithm, plus, helper = method.rpartition("+")
+    if not plus:
+        raise ConfigError(
+            f"There is no method {method!r}; use {', '.join(METHODS)}, or ALGORITHM+HELPER such as drq+human."
+        )
+    return Plan(algorithm=algorithm, offline=True) if helper == OFFLINE else Plan(algorithm=algorithm, helper=helper)
+
+
+def shown(method: str) -> str:
+    """Return a method as a report writes it: short forms are acronyms, of others only the names."""
+    if method in METHODS:
+        return method.upper()
+    algorithm, plus, helper = method.rpartition("+")
+    return f"{re.split(r'[:/]', algorithm)[-1]}{plus}{helper}"
+
+
+def combine(
+    method: str | None, algorithm: str | None, helper: str | None, offline: bool | None, *, default: str
+) -> Plan:
+    """Return the plan that a method, an algorithm and a helper name together; None for what is not said.
+
+    Args:
+        method: Short form or ALGORITHM+HELPER.
+        algorithm: What learns.
+        helper: Who helps.
+        offline: Whether there are no rollouts.
+        default: Method whose algorithm and helper are meant where none is named.
+
+    Raises:
+        ConfigError: If they contradict each other, or cannot be done.
+    """
+    start = plan_of(default if method is None else method)
+    given = {"algorithm": algorithm, "helper": helper, "offline": offline}
+    said = {name: value for name, value in given.items() if value is not None}
+    if method is None and said:
+        start = replace(start, offline=False)
+    plan = replace(start, **said)  # type: ignore[arg-type]  # each value is of its field's type
+    for name, value in said.items():
+        if method is not None and value != getattr(start, name):
+            raise ConfigError(
+                f"--method {method} is --algorithm {start.algorithm} --helper {start.helper}"
+                f"{' --offline' if start.offline else ''}, not {name} {value}; name the method, or the other two."
+            )
+    plan.check()
+    return plan

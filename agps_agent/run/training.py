@@ -1,0 +1,196 @@
+"""One training run from demonstrations to report: what `agps train` does, in order."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agps_agent.run.build import Session, build_session
+from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.confirm import count_finished_run
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.log import TrainingLog
+from agps_agent.run.progress import ProgressListener
+from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
+from rl.algorithm import GuidedAlgorithm
+from rl.checkpoint import latest_checkpoint, load_checkpoint
+from rl.evaluation import EvaluationResult
+from rl.loop import Step
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+CURVE_SEED, FINAL_SEED = 10_000, 20_000
+"""Start states of the curve and of the final evaluation: never used in training, and not the same."""
+PRETRAIN_LOG_EVERY = 100
+"""Updates of stage 1 between rows of its losses."""
+PRETRAINED = "pretrained"
+"""Checkpoint at the end of stage 1."""
+
+
+def train(
+    config: RunConfig,
+    run: RunDirectory,
+    progress: ProgressListener,
+    *,
+    resume: bool = False,
+    report: Callable[[RunDirectory], object] = lambda run: None,
+) -> dict[str, Any]:
+    """Train, evaluate the policy alone, write the report, and return the summary.
+
+    Once the training has begun, Ctrl-C saves a checkpoint and the report of what there is, then raises
+    KeyboardInterrupt again; who does not wait for that raises BrokenOff (`agps_agent.run.signals`). Before
+    that there is nothing to save, and a checkpoint to resume from must stay as it is. On a robot whatever ends the
+    training is treated so, and the arm is stopped first.
+
+    Args:
+        config: The run's settings.
+        run: Its directory.
+        progress: Hears how it goes.
+        resume: Go on from the last checkpoint.
+        report: Writes the run's page, when everything else is in its directory.
+    """
+    with terminated_like_ctrl_c(), build_session(config, run) as session:
+        log = TrainingLog(config, run, session, progress)
+        _prepare(session, log, resume=resume)
+        log.start_clock()
+        _, ended_by = _attempt(session, partial(_learn, session, log, resume=resume))
+        # Ctrl-C while this is saved comes after it: it ends the run as one in the training does.
+        _, unsaved = _attempt(session, log.checkpoint)
+        ended_by, final = ended_by or unsaved, None
+        if ended_by is None:
+            final, ended_by = _attempt(session, partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED))
+        session.halt()
+        with saving():
+            summary = _report(session, log, final, report)
+        if ended_by is not None:
+            raise ended_by
+        if session.robot is not None:
+            count_finished_run(config.station)
+        return summary
+
+
+def _report(
+    session: Session, log: TrainingLog, final: EvaluationResult | None, report: Callable[[RunDirectory], object]
+) -> dict[str, Any]:
+    """Write the summary, the recording and the report of what there is, and return the summary."""
+    if final is not None and log.config.offline:
+        log.pretrain_success_rate = final.success_rate
+    summary = log.summary(final)
+    log.run.write_summary(summary)
+    log.announce("report")
+    session.recorder.close()
+    report(log.run)
+    return summary
+
+
+def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """Return what a part of the training gave, or what ended it; a real arm is stopped then.
+
+    In simulation only Ctrl-C ends a part: any other error is one of ours, and is raised.
+    """
+    try:
+        return part(), None
+    except BrokenOff:
+        session.halt()
+        raise
+    except KeyboardInterrupt as interruption:
+        session.halt()
+        return None, interruption
+    except Exception as error:
+        session.halt()
+        if session.robot is None:
+            raise
+        _log.error("The run ends: %s", error)
+        return None, error
+
+
+def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
+    """Pre-train, if the algorithm does, then learn from rollouts."""
+    algorithm, config = session.algorithm, log.config
+    if not algorithm.is_pretrained:  # else there is no stage 1, or a resumed run has left it behind
+        _pretrain(algorithm, log)
+    if not config.offline:
+        algorithm.learn(
+            total_timesteps=config.max_env_steps - algorithm.num_timesteps,
+            callback=RunCallback(log),
+            reset_num_timesteps=not resume,
+        )
+
+
+def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
+    """Save the configuration, fill the demo buffer and calibrate FLOAT; or continue from the last checkpoint."""
+    if not resume:
+        save_config(log.config, log.run)
+    log.announce("demos")
+    demos = session.demonstrations()
+    session.hold()
+    if resume:
+        extra = load_checkpoint(latest_checkpoint(log.run.checkpoints), session.algorithm)
+        session.supervisor.load_state_dict(extra["supervisor"])
+        log.load_state_dict(extra["log"])
+        save_config(log.config, log.run)  # only now: options that cannot be resumed with must not stay in the run
+        log.run.append_metrics({"kind": "resume", "env_steps": session.algorithm.num_timesteps})
+        return
+    session.algorithm.add_demonstrations(demos)
+    if log.config.plan.helper == "agent":  # for nobody else it takes any time
+        log.announce("calibrate")
+    session.supervisor.calibrate(demos)
+
+
+def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
+    """Learn from the demonstrations alone, keep a checkpoint of that, and see how good the policy is before stage 2."""
+    config = log.config
+
+    def go_on(updates: int, losses: Mapping[str, float]) -> bool:
+        log.announce("pretrain")
+        if updates % PRETRAIN_LOG_EVERY == 0:
+            log.write_pretraining(updates, losses)
+        if config.checkpoint_every and updates % config.checkpoint_every == 0:
+            log.checkpoint()
+        return not log.is_over
+
+    log.announce("pretrain")
+    algorithm.pretrain(config.pretrain_steps, go_on)
+    log.checkpoint(PRETRAINED)
+    if not config.offline:  # otherwise the final evaluation says it
+        result = log.evaluate(config.eval_episodes, seed=FINAL_SEED, kind="pretrain_eval")
+        log.pretrain_success_rate = result.success_rate
+
+
+class RunCallback(BaseCallback):
+    """Connects a Stable-Baselines3 algorithm to the log of the run: episodes, evaluations, checkpoints, the end."""
+
+    def __init__(self, log: TrainingLog) -> None:
+        super().__init__()
+        self._log = log
+        self._evaluation_due = False
+
+    def _on_step(self) -> bool:
+        """Take note of one control step; False ends the training."""
+        log, config = self._log, self._log.config
+        step: Step = self.locals["step"]
+        log.record(step)
+        if step.outcome is not None:
+            log.finish_episode(step)
+        self._evaluation_due |= bool(config.eval_every and self.num_timesteps % config.eval_every == 0)
+        if self._evaluation_due and self._may_evaluate(step):
+            self._evaluation_due = False
+            log.evaluate(config.curve_episodes, seed=CURVE_SEED, kind="eval")
+            self._begin_again()
+        if config.checkpoint_every and self.num_timesteps % config.checkpoint_every == 0:
+            log.checkpoint()
+        log.announce("train")
+        return not log.is_over
+
+    def _may_evaluate(self, step: Step) -> bool:
+        """Return whether the environment is free: the only one, a robot's, is between two episodes."""
+        return self._log.session.robot is None or step.outcome is not None
+
+    def _begin_again(self) -> None:
+        """Begin the next episode anew where the evaluation has used its environment."""
+        loop = self._log.session.algorithm.loop
+        if self._log.session.robot is not None and loop is not None:
+            loop.restart()

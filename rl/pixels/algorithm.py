@@ -1,0 +1,141 @@
+"""What DrQ and ConRFT share: optimizers, batches, target networks, and the critic of a discrete gripper."""
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from rl.algorithm import GuidedAlgorithm, warn
+from rl.buffers import IntArray
+from rl.pixels.batch import Batch, make_batch
+from rl.pixels.config import PixelConfig
+from rl.pixels.encoder import choose_precision
+from rl.pixels.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
+from rl.pixels.policy import PixelPolicy
+
+
+class PixelAlgorithm(GuidedAlgorithm):
+    """Learns an actor, critics and an encoder from shifted pixels; see the subclasses for how."""
+
+    policy: PixelPolicy
+    config: PixelConfig
+    precision: torch.dtype
+    """Arithmetic of the encoder in updates."""
+    critic_optimizer: torch.optim.Optimizer
+    """Of critics, encoder, and a discrete gripper's critic."""
+    actor_optimizer: torch.optim.Optimizer
+    _warned_of_returns = False
+
+    @property
+    @abstractmethod
+    def cloning_weight(self) -> float:
+        """Weight of imitating demonstrations, in the actor's loss and the gripper's."""
+
+    def policy_arguments(self) -> dict[str, Any]:
+        """Return what the policy is built from, beside the spaces."""
+        # Files of the time before environments said so: seven components were six and a gripper command.
+        has_gripper = self.action_space.shape == (7,) if self.has_gripper is None else self.has_gripper
+        return {**super().policy_arguments(), "has_gripper": has_gripper}
+
+    def look_at(self, slots: IntArray) -> None:
+        """Warn, once, of returns beyond `clip_target`: critics would not tell them apart."""
+        config = self.config
+        if self._warned_of_returns or config.clip_target is None or len(slots) == 0:
+            return
+        lower, upper = (bound * config.reward_scale for bound in config.clip_target)
+        returns = self.store.returns(slots, config.gamma)
+        rounding = 1e-4 * config.reward_scale
+        if lower - rounding <= returns.min() and returns.max() <= upper + rounding:
+            return
+        self._warned_of_returns = True
+        warn(
+            f"Rewards were stored that give returns from {returns.min():.4g} to {returns.max():.4g}, outside of "
+            f"{lower:.4g} to {upper:.4g}, to which clip_target (times reward_scale) clamps what critics learn; set "
+            "clip_target to the range of this task's returns, or to None."
+        )
+
+    def setup_optimizers(self) -> None:
+        """Make the optimizers of critics with encoder, and of the actor."""
+        self.precision = choose_precision(self.config.precision, self.device)
+        critic_parameters = [*self.policy.critic.parameters()]
+        for network in (self.policy.encoder, self.policy.gripper):
+            if network is not None:
+                critic_parameters += network.parameters()
+        rate = self.config.learning_rate
+        self.critic_optimizer = torch.optim.Adam(critic_parameters, rate, fused=True)
+        self.actor_optimizer = torch.optim.Adam(self.policy.actor.parameters(), rate, fused=True)
+
+    def make_batch(self, slots: IntArray, from_demo: int) -> Batch:
+        """Return the transitions in these slots, the first `from_demo` demonstrations, randomly shifted."""
+        config = self.config
+        batch = make_batch(self.store, slots, self.policy, config, self.sampling_rng, from_demo=from_demo)
+        if self.policy.gripper is None:
+            return batch
+        gripper = make_gripper_batch(
+            self.store,
+            slots,
+            n_step=config.n_step,
+            gamma=config.gamma,
+            reward_scale=config.reward_scale,
+            toggle_penalty=config.toggle_penalty,
+            device=self.device,
+        )
+        return replace(batch, gripper=gripper)
+
+    def next_features(self, batch: Batch) -> torch.Tensor:
+        """Return features of the next observations, without gradient. Shape (B, F)."""
+        with torch.no_grad():
+            return self.policy.encode(batch.next_patches, self.precision)
+
+    def gripper_target(self, batch: Batch, gripper: GripperBatch, next_features: torch.Tensor) -> torch.Tensor:
+        """Return the double-DQN target of the gripper's critic, clamped to `clip_target` and what toggling may cost.
+
+        Shape (B,).
+        """
+        critic, target_critic, config = self.policy.gripper, self.policy.gripper_target, self.config
+        assert critic is not None and target_critic is not None
+        with torch.no_grad():
+            q_next, q_target_next = (net(next_features, batch.next_states) for net in (critic, target_critic))
+            target = double_dqn_target(gripper.rewards, batch.discounts, q_next, q_target_next)
+            if config.clip_target is not None and config.gamma < 1.0:
+                lower, upper = config.clip_target
+                target = target.clamp(lower + config.toggle_penalty / (1.0 - config.gamma), upper)
+        return target
+
+    def gripper_loss(
+        self,
+        features: torch.Tensor,
+        batch: Batch,
+        gripper: GripperBatch,
+        target: torch.Tensor,
+        metrics: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """Return TD error + cloning weight * large-margin loss of the demonstrations' commands. A scalar."""
+        assert self.policy.gripper is not None
+        q = self.policy.gripper(features, batch.states)
+        loss = F.mse_loss(q.gather(1, gripper.choices[:, None])[:, 0], target)
+        metrics |= {"gripper_loss": loss.detach(), "gripper_q_mean": q.detach().mean()}
+        if self.cloning_weight > 0.0 and batch.from_demo > 0:
+            demos = slice(0, batch.from_demo)
+            cloning_loss = margin_loss(q[demos], gripper.alike[demos], self.config.gripper_margin)
+            loss = loss + self.cloning_weight * cloning_loss
+            metrics["gripper_cloning_loss"] = cloning_loss.detach()
+        return loss
+
+    def update_target(self) -> None:
+        """Mix the critics into their targets: Q_target <- (1 - tau) Q_target + tau Q. There is no target encoder."""
+        with torch.no_grad():
+            for target, source in self.policy.targets():
+                targets: list[torch.Tensor] = list(target.parameters())
+                torch._foreach_lerp_(targets, list(source.parameters()), self.config.tau)
+        if self.config.average_rate > 0.0:
+            self.policy.average()
+
+    def _noise(self, *size: int) -> torch.Tensor:
+        """Return standard normal noise for the actor. Shape (*size, C)."""
+        return torch.randn((*size, self.policy.actor_size), generator=self.noise_rng, device=self.device)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "precision", "_warned_of_returns"]

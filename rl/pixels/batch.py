@@ -1,0 +1,65 @@
+"""A batch of transitions as the updates need it, and how it is drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rl.buffers import FrameStore, IntArray
+from rl.pixels.config import PixelConfig
+from rl.pixels.gripper import GripperBatch
+from rl.pixels.patches import shifted_images
+from rl.pixels.policy import PixelPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Transitions with n-step returns; observation and next observation shifted independently."""
+
+    patches: torch.Tensor
+    """Images at t. Shape (B, rows, columns, bytes), uint8."""
+    states: torch.Tensor
+    """Proprioception at t. Shape (B, P)."""
+    actions: torch.Tensor
+    """Executed actions at t. Shape (B, A)."""
+    rewards: torch.Tensor
+    """Discounted sum of the k <= n rewards from t on, in units of `reward_scale`. Shape (B,)."""
+    discounts: torch.Tensor
+    """gamma^k, or 0 where the task terminated. Shape (B,)."""
+    next_patches: torch.Tensor
+    """Images at t + k."""
+    next_states: torch.Tensor
+    """Proprioception at t + k."""
+    from_demo: int
+    """How many of the transitions, the first ones, were drawn from the demo buffer."""
+    gripper: GripperBatch | None = None
+    """What the critic of a discrete gripper learns from; None without one."""
+
+
+def make_batch(
+    store: FrameStore,
+    slots: IntArray,
+    policy: PixelPolicy,
+    config: PixelConfig,
+    rng: np.random.Generator,
+    *,
+    from_demo: int = 0,
+) -> Batch:
+    """Return the transitions in these slots, the first `from_demo` demonstrations, on the policy's device."""
+    returns = store.n_step(slots, n=config.n_step, gamma=config.gamma)
+    images = shifted_images(store, slots, rng, together=config.shift_together)
+    next_images = shifted_images(store, returns.last, rng, together=config.shift_together)
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(policy.device)
+
+    return Batch(
+        patches=policy.patches(images, len(slots)),
+        states=tensor(store.states(slots)),
+        actions=tensor(store.actions(slots)),
+        rewards=tensor(returns.rewards / np.float32(config.reward_scale)),
+        discounts=tensor(returns.discounts),
+        next_patches=policy.patches(next_images, len(slots)),
+        next_states=tensor(store.states(returns.last)),
+        from_demo=from_demo,
+    )

@@ -1,0 +1,158 @@
+"""What policies share that see images: an encoder, its averaged copy, and the critic of a discrete gripper."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+from rl.episodes import STATE, image_shapes
+from rl.errors import ConfigError
+from rl.pixels.config import PixelConfig
+from rl.pixels.encoder import Encoder
+from rl.pixels.ensemble import Critics
+from rl.pixels.gripper import GripperCritic, best_command
+from rl.pixels.patches import patch_grid, patchify
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module | None)
+
+
+class PixelPolicy(BasePolicy):
+    """What policies share that see a Dict of uint8 images (H, W, C) and `state` with our encoder.
+
+    There is no target encoder, as in DrQ-v2 (arXiv:2107.09645): target critics read the live encoder's features.
+    Subclasses add networks, last the gripper's with `setup_gripper`, and `_predict`.
+    """
+
+    observation_space: spaces.Dict
+    action_space: spaces.Box
+    actor: nn.Module
+    critic: Critics
+    critic_target: Critics
+
+    def __init__(
+        self, observation_space: spaces.Dict, action_space: spaces.Box, config: PixelConfig, *, has_gripper: bool
+    ) -> None:
+        super().__init__(observation_space, action_space, squash_output=True)
+        shapes = image_shapes(observation_space)
+        self.config = config
+        self.has_gripper = has_gripper
+        """Whether the last component of the action commands a gripper."""
+        self.cameras = tuple(shapes)
+        self.features_size = 0
+        if shapes:
+            height, width, channels = _common_shape(shapes)
+            self.patch_size = max(2, height // 16) if config.patch_size is None else config.patch_size
+            if config.patch_size is not None:
+                _check_patch_size(config.patch_size, height, width)
+            grid = patch_grid(height, width, self.patch_size)
+            patch_bytes = len(shapes) * channels * self.patch_size**2
+            self.encoder: Encoder | None = Encoder(patch_bytes, grid, config)
+            self.features_size = config.feature_size
+        else:
+            self.encoder = None
+        self.smooth_encoder = averaged_copy(self.encoder)
+        self.state_size = int(np.prod(observation_space[STATE].shape or (0,)))
+        self.discrete_gripper = has_gripper and config.gripper == "discrete"
+        self.actor_size = action_space.shape[0] - self.discrete_gripper
+        """Action components that actor and critics see: the first ones."""
+
+    def setup_gripper(self) -> None:
+        """Make the critic that chooses a discrete gripper's command, or None; called after the other networks."""
+        inputs = self.features_size + self.state_size
+        self.gripper = GripperCritic(inputs, self.config.hidden_size) if self.discrete_gripper else None
+        self.gripper_target, self.smooth_gripper = averaged_copy(self.gripper), averaged_copy(self.gripper)
+
+    def command(self, features: torch.Tensor, states: torch.Tensor, *, smooth: bool) -> torch.Tensor:
+        """Return the command of a discrete gripper, (B, 1), or nothing, (B, 0)."""
+        gripper = self.smooth_gripper if smooth else self.gripper
+        return states.new_zeros((len(states), 0)) if gripper is None else best_command(gripper(features, states))
+
+    def encode(
+        self, patches: torch.Tensor, precision: torch.dtype = torch.float32, *, smooth: bool = False
+    ) -> torch.Tensor:
+        """Return image features, of the averaged encoder if `smooth`. (B, feature_size), or (B, 0) without cameras."""
+        encoder = self.smooth_encoder if smooth else self.encoder
+        if encoder is None:
+            return patches.new_zeros((len(patches), 0), dtype=torch.float32)
+        features: torch.Tensor = encoder(patches, precision)
+        return features
+
+    def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
+        """Return the networks that act deterministically, each with the one that it is the moving average of."""
+        return [(self.smooth_encoder, self.encoder), (self.smooth_gripper, self.gripper)]
+
+    def targets(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return the target critics, each with the one that it follows."""
+        pairs: list[tuple[nn.Module, nn.Module]] = [(self.critic_target, self.critic)]
+        if self.gripper is not None and self.gripper_target is not None:
+            pairs.append((self.gripper_target, self.gripper))
+        return pairs
+
+    def average(self) -> None:
+        """Mix the weights into their moving averages, by `average_rate`."""
+        averages: list[torch.Tensor] = []
+        weights: list[torch.Tensor] = []
+        for average, network in self.averaged():
+            if average is not None and network is not None:
+                averages += average.parameters()
+                weights += network.parameters()
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, weights, self.config.average_rate)
+
+    def patches(self, images: Mapping[str, npt.NDArray[np.uint8]], batch_size: int) -> torch.Tensor:
+        """Return batched images per camera, (B, H, W, C), as the encoder wants them."""
+        if not self.cameras:
+            return torch.zeros((batch_size, 0), dtype=torch.uint8, device=self.device)
+        ordered = {key: images[key] for key in self.cameras}
+        return torch.from_numpy(patchify(ordered, self.patch_size)).to(self.device)
+
+    def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
+        """Return patches and state as tensors, and whether the observation was a batch."""
+        state = np.asarray(observation[STATE], np.float32)
+        batched = state.ndim > len(self.observation_space[STATE].shape or ())
+        if not batched:
+            observation = {key: np.asarray(value)[None] for key, value in observation.items()}
+            state = state[None]
+        patches = self.patches(observation, len(state))
+        return {"patches": patches, STATE: torch.from_numpy(state).to(self.device)}, batched
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "config": self.config,
+            "has_gripper": self.has_gripper,
+        }
+
+
+def averaged_copy(network: NetworkT) -> NetworkT:
+    """Return a copy of a network, or None of None, to hold a moving average of its weights: without gradients."""
+    copied = copy.deepcopy(network)
+    if isinstance(copied, nn.Module):
+        copied.requires_grad_(False)
+    return copied
+
+
+def _check_patch_size(patch: int, height: int, width: int) -> None:
+    """Refuse patches that do not divide the images, with the nearest size that does."""
+    if patch >= 1 and height % patch == 0 and width % patch == 0:
+        return
+    divisors = [size for size in range(1, min(height, width) + 1) if height % size == 0 and width % size == 0]
+    nearest = min(divisors, key=lambda size: abs(size - patch))
+    raise ConfigError(
+        f"patch_size is {patch}, which does not divide images of {height} x {width} px; ask for {nearest}, or for "
+        "None, which fits any size."
+    )
+
+
+def _common_shape(shapes: Mapping[str, tuple[int, int, int]]) -> tuple[int, int, int]:
+    if len(set(shapes.values())) > 1:
+        raise ConfigError(f"The policy's cameras must give equally large images, not {dict(shapes)}.")
+    return next(iter(shapes.values()))

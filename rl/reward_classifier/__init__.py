@@ -1,7 +1,0 @@
-"""Success from images: collected, learned, calibrated, and checked on episodes that it never saw."""
-
-from rl.reward_classifier.classifier import RewardClassifier
-from rl.reward_classifier.fitting import FitConfig, fit_classifier
-from rl.reward_classifier.frames import LabelledFrames, load_frames
-
-__all__ = ["FitConfig", "LabelledFrames", "RewardClassifier", "fit_classifier", "load_frames"]

@@ -1,0 +1,67 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from agps_agent.detectors import StallConfig, StallRule
+from rl.errors import ConfigError
+from rl.types import Observation, RobotState
+
+
+def observation(step: int, x_m: float) -> Observation:
+    T_base_tcp = np.eye(4)
+    T_base_tcp[0, 3] = x_m
+    robot = RobotState(T_base_tcp=T_base_tcp, twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.0)
+    return Observation(images={}, state=np.zeros(0, np.float32), robot=robot, T_base_ref=T_base_tcp, step=step)
+
+
+def triggers(rule: StallRule, xs_m: list[float]) -> list[tuple[int, str]]:
+    return [(step, rule.reason) for step, x_m in enumerate(xs_m) if rule.update(observation(step, x_m))]
+
+
+def test_arm_that_moves_on_is_left_alone_until_half_time() -> None:
+    rule = StallRule(horizon=40, config=StallConfig(horizon_fraction=0.5))
+    assert triggers(rule, [0.01 * step for step in range(40)])[0] == (20, "half_time")
+
+
+def test_arm_that_stops_fires_after_the_window() -> None:
+    xs_m = [0.01 * min(step, 4) for step in range(40)]
+    assert triggers(StallRule(horizon=100), xs_m)[0] == (14, "no_progress")
+
+
+def test_jitter_on_the_spot_is_no_progress() -> None:
+    xs_m = [0.004 * (-1) ** step for step in range(20)]
+    assert triggers(StallRule(horizon=100), xs_m)[0] == (10, "no_progress")
+
+
+def test_it_fires_as_long_as_the_arm_stands_still() -> None:
+    """Nothing is spent on a step at which nobody can be asked."""
+    rule = StallRule(horizon=1000, config=StallConfig(window_steps=5))
+    for _ in range(2):
+        rule.reset()
+        assert triggers(rule, [0.0] * 8) == [(step, "no_progress") for step in (5, 6, 7)]
+
+
+def test_rearm_measures_motion_afresh_after_the_cooldown() -> None:
+    rule = StallRule(horizon=1000, config=StallConfig(window_steps=5, cooldown_steps=8))
+    assert triggers(rule, [0.0] * 6) == [(5, "no_progress")]
+    rule.rearm()
+    assert triggers(rule, [0.0] * 20)[0] == (8, "no_progress")
+
+
+def test_half_time_is_over_once_somebody_was_asked_after_it() -> None:
+    rule = StallRule(horizon=20, config=StallConfig(horizon_fraction=0.5, cooldown_steps=2))
+    moving = [observation(step, 0.01 * step) for step in range(20)]
+    assert [rule.update(at) for at in moving[8:13]] == [False, False, True, True, True]
+    rule.rearm()
+    assert not any(rule.update(at) for at in moving[13:])
+
+
+def test_half_time_can_be_switched_off() -> None:
+    rule = StallRule(horizon=20, config=StallConfig(horizon_fraction=2.0))
+    assert triggers(rule, [0.01 * step for step in range(20)]) == []
+
+
+def test_empty_window_is_refused() -> None:
+    with pytest.raises(ConfigError, match="window_steps = 0"):
+        dataclasses.replace(StallConfig(), window_steps=0)
