@@ -40,7 +40,7 @@ Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
 class SupervisorConfig(BaseModel):
     """When the agent is asked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_queries: int = Field(1, ge=1, description="Questions to the agent per rollout (paper, Fig. 3d: at most one).")
     help_share: float = Field(

@@ -6,26 +6,40 @@ line in the same way.
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from numbers import Real
 from typing import Annotated, Any, get_args, get_type_hints
 
-from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 
 from rl.errors import ConfigError
 
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Count = Annotated[int, Ge(1)]
+Whole = Annotated[int, Ge(0)]
+"""0, 1, 2 ..."""
+Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
+"""What NumPy's global generator takes."""
+Threads = Annotated[int, Interval(ge=0, le=1_024)]
+"""0: as many as torch chooses. Some thousands of threads exhaust a machine."""
+Port = Annotated[int, Interval(ge=0, le=65_535)]
+"""Of TCP; 0: any free one."""
 Limit = Ge | Gt | Le | Lt
 
 _WORDS = {Ge: "at least", Gt: "more than", Le: "at most", Lt: "less than"}
 
 
-def check_bounds(settings: object) -> None:
+def check_bounds(settings: object, called: Callable[[str], str] = str) -> None:
     """Refuse numbers of a dataclass instance that are not finite or outside of what their field's type allows.
 
     Dataclasses within it are looked at too.
+
+    Args:
+        settings: The dataclass.
+        called: How the user knows a field of this name.
 
     Raises:
         ConfigError: With the first one, its limit and what would be possible.
@@ -34,15 +48,15 @@ def check_bounds(settings: object) -> None:
     for name, bounds in field_limits(kind).items():
         value = getattr(settings, name)
         if dataclasses.is_dataclass(value):
-            check_bounds(value)
+            check_bounds(value, called)
         for number in value if isinstance(value, tuple | list) else (value,):
             if bounds and number is not None and not isinstance(number, Real):
-                raise ConfigError(f"{name} is {number!r}; give a number.")
+                raise ConfigError(f"{called(name)} is {number!r}; give a number.")
             if isinstance(number, float) and not math.isfinite(number):
-                raise ConfigError(f"{name} is {number}; give a finite number.")
+                raise ConfigError(f"{called(name)} is {number}; give a finite number.")
             for limit in bounds:
-                if isinstance(number, Real) and not _holds(limit, float(number)):
-                    raise ConfigError(f"{name} is {number:g}; ask for {in_words(limit)}.")
+                if isinstance(number, Real) and not _holds(limit, number):
+                    raise ConfigError(f"{called(name)} is {number}; ask for {in_words(limit)}.")
 
 
 @cache
@@ -64,8 +78,7 @@ def _limits(hint: Any) -> Iterator[Limit]:
             if isinstance(limit, Limit):
                 yield limit
     for part in get_args(hint):
-        if hasattr(part, "__metadata__"):
-            yield from _limits(part)
+        yield from _limits(part)
 
 
 def bound_of(limit: Limit) -> float:
@@ -75,17 +88,17 @@ def bound_of(limit: Limit) -> float:
 
 def in_words(limit: Limit) -> str:
     """Return a limit as words: `at least 0`."""
-    return f"{_WORDS[type(limit)]} {bound_of(limit):g}"
+    return f"{_WORDS[type(limit)]} {bound_of(limit):.10g}"  # a seed's limit has ten digits
 
 
-def _holds(limit: Limit, number: float) -> bool:
+def _holds(limit: Limit, number: Any) -> bool:
     bound = bound_of(limit)
     match limit:
         case Ge():
-            return number >= bound
+            return bool(number >= bound)
         case Gt():
-            return number > bound
+            return bool(number > bound)
         case Le():
-            return number <= bound
+            return bool(number <= bound)
         case Lt():
-            return number < bound
+            return bool(number < bound)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from rl.bounds import Count, NotNegative, Positive, Whole, check_bounds
 from rl.transforms import pose_difference
 from rl.types import POSE_ACTIONS, Box, FloatArray, Guide, GuideEnding, Observation, RobotState, Waypoint
 
@@ -47,24 +48,28 @@ def project_action(
 class GuidanceConfig:
     """When a waypoint counts as reached, touched or dropped into."""
 
-    position_tolerance_m: float = 0.0015
+    position_tolerance_m: Positive = 0.0015
     """A free waypoint is reached within this distance, [m]..."""
-    rest_speed_m_s: float = 0.06
+    rest_speed_m_s: Positive = 0.06
     """...once the TCP is slower than this, [m/s]: an arm that passes through is a millimetre elsewhere a step later."""
-    rotation_tolerance_rad: float = 0.05
+    rotation_tolerance_rad: Positive = 0.05
     """A free waypoint is reached within this angle, [rad]."""
-    contact_n: float = 4.0
+    contact_n: Positive = 4.0
     """Vertical force that ends a guarded move, [N]: above what acceleration reads, below what hurts a plug."""
-    drop_m: float = 0.0003
+    drop_m: Positive = 0.0003
     """A search ends when the TCP is this far below the height of contact, [m]: twice a lead-in, less than the push."""
-    blocked_steps: int = 12
+    blocked_steps: Count = 12
     """A free or guarded waypoint that comes no closer for this many steps ends the guidance."""
-    gripper_tolerance: float = 0.1
+    gripper_tolerance: NotNegative = 0.1
     """The gripper has obeyed within this of the commanded opening..."""
-    gripper_still: float = 0.01
+    gripper_still: NotNegative = 0.01
     """...or once it is on the command's side and moves less than this per step: something is between the fingers."""
-    gripper_steps: int = 10
+    gripper_steps: Whole = 10
     """Control steps after which a waypoint waits for the gripper no longer."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no waypoint could be reached with."""
+        check_bounds(self)
 
 
 class Search:

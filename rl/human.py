@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rl.bounds import check_bounds
 from rl.errors import ConfigError
 from rl.supervisor import Hand
 from rl.transforms import pose_difference
@@ -72,6 +73,7 @@ class SimulatedHumanConfig:
 
     def __post_init__(self) -> None:
         """Refuse what nobody can be."""
+        check_bounds(self, "human.{}".format)
         for name in ("reaction_s", "bias_m", "tremor_m", "tremor_rad", "explore_s", "eager_s", "headway"):
             if getattr(self, name) < 0.0:
                 raise ConfigError(f"human.{name} is {getattr(self, name)}; ask for at least 0.")

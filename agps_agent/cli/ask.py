@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.state import AgentSettings
+from rl.bounds import Seed
 from rl.errors import AgpsError, ConfigError
 
 
@@ -27,7 +28,7 @@ class AskOptions:
     """Robot: file that describes arm and cameras."""
     robot_ip: str | None = None
     """Robot: address of the arm in place of the station's."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Seed of the simulated episode. None: 0."""
     mode: Literal["auto", "prune", "guide"] = "auto"
     """Intervention to ask for: what the agent decides, a box, or waypoints."""
@@ -104,7 +105,6 @@ def _seed(options: AskOptions) -> int:
     """
     if options.seed is None:
         return 0
-    check_at_least(0, seed=options.seed)
     from agps_agent.run.place import place_of
 
     place_of(options.robot).require_simulation(

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
+from annotated_types import Ge, Interval
 
 from agps_agent.cli.options import (
-    UsageError,
-    check_at_least,
     check_vlm,
     json_only_on_stdout,
     parse_options,
     run_subcommand,
 )
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
+from rl.bounds import Count, NotNegative, Positive, Seed, Share, Threads, Whole
 
 Numbers = dict[str, Any]
 
@@ -25,9 +25,9 @@ class EnvOptions:
 
     task: str = "usb_insertion"
     """Task."""
-    image_size: int = 128
+    image_size: Annotated[int, Interval(ge=1, le=1_024)] = 128
     """Edge of the images, [px]."""
-    steps: int = 300
+    steps: Count = 300
     """Control steps to time."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -37,11 +37,11 @@ class EnvOptions:
 class FloatOptions:
     """Time per step of the exact index, against computing Eq. 1 anew each step."""
 
-    demos: int = 20
+    demos: Count = 20
     """Demonstrations."""
-    frames: int = 100
+    frames: Count = 100
     """Frames of each demonstration and of the rollout."""
-    dimensions: int = 768
+    dimensions: Count = 768
     """Length of an embedding."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -57,7 +57,7 @@ class AgentOptions:
     """Chat model: `embedded`, or the base URL of an OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server."""
-    questions: int = 10
+    questions: Count = 10
     """Questions, each at another start."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -69,9 +69,9 @@ class RealtimeOptions:
 
     task: str = "usb_insertion"
     """Task."""
-    agent_s: float = 5.0
+    agent_s: NotNegative = 5.0
     """Time of each of the model's replies, [s]."""
-    seconds: float = 20.0
+    seconds: Annotated[float, Ge(1)] = 20.0
     """How long to run, [s]."""
     on_trigger: Literal["hold", "continue"] = "continue"
     """What the arm does while the agent thinks."""
@@ -88,9 +88,9 @@ class MemoryOptions:
 
     task: str = "usb_insertion"
     """Task."""
-    scenes: int = 100
+    scenes: Count = 100
     """Scenes to remember, and as many held out to ask for."""
-    tolerance_mm: float = 5.0
+    tolerance_mm: Positive = 5.0
     """A recalled record fits when the task's points are at most this far from where they were, [mm]."""
     task_options: TaskOptions = field(default_factory=dict)
     """What varies between the scenes, e.g. --task-options.port-jitter-mm 20."""
@@ -104,13 +104,13 @@ class GroundingOptions:
 
     task: tyro.conf.Positional[str] = "usb_insertion"
     """Task."""
-    scenes: int = 200
+    scenes: Count = 200
     """Scenes with the object."""
-    absent: int = 60
+    absent: Whole = 60
     """Further scenes from which it was taken away."""
-    progressed: float = 0.0
+    progressed: Share = 0.0
     """Share of the scenes in which a clumsy hand has acted before: lifted, folded, crumpled, half in."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first scene."""
     vlm: str = "embedded"
     """Chat model: `embedded`, or the base URL of an OpenAI-compatible server."""
@@ -126,7 +126,7 @@ class UpdateOptions:
 
     image_size: Literal[64, 128, 256] = 64
     """Edge of the images, [px]."""
-    threads: int = 1
+    threads: Threads = 1
     """Torch threads."""
     preset: Literal["tuned", "hil-serl"] = "tuned"
     """Learner settings."""
@@ -151,7 +151,6 @@ def run(argv: Sequence[str]) -> int:
 def _env(argv: Sequence[str]) -> int:
     options = parse_options(EnvOptions, argv, prog="agps bench env")
     check_task(options.task)
-    check_at_least(1, image_size=options.image_size, steps=options.steps)
     from rl.envs.benchmark import bench_env
 
     return _measure(
@@ -161,7 +160,6 @@ def _env(argv: Sequence[str]) -> int:
 
 def _float(argv: Sequence[str]) -> int:
     options = parse_options(FloatOptions, argv, prog="agps bench float")
-    check_at_least(1, demos=options.demos, frames=options.frames, dimensions=options.dimensions)
     from agps_agent.detectors.float.transport import bench_float
 
     return _measure(
@@ -174,7 +172,6 @@ def _agent(argv: Sequence[str]) -> int:
     options = parse_options(AgentOptions, argv, prog="agps bench agent")
     check_task(options.task)
     check_vlm(options.vlm)
-    check_at_least(1, questions=options.questions)
     from agps_agent.measure.benchmarks import bench_agent
 
     return _measure(
@@ -186,8 +183,6 @@ def _agent(argv: Sequence[str]) -> int:
 def _realtime(argv: Sequence[str]) -> int:
     options = parse_options(RealtimeOptions, argv, prog="agps bench realtime")
     check_task(options.task)
-    if options.seconds < 1 or options.agent_s < 0:
-        raise UsageError(f"--seconds {options.seconds:g} and --agent-s {options.agent_s:g}: at least 1 s and 0 s.")
     from agps_agent.measure.benchmarks import bench_realtime
 
     return _measure(
@@ -205,9 +200,6 @@ def _realtime(argv: Sequence[str]) -> int:
 def _memory(argv: Sequence[str]) -> int:
     options = parse_for_task(MemoryOptions, argv, prog="agps bench memory", default=MemoryOptions.task)
     check_task(options.task)
-    check_at_least(1, scenes=options.scenes)
-    if not options.tolerance_mm > 0:
-        raise UsageError(f"--tolerance-mm is {options.tolerance_mm:g}; ask for more than 0.")
     from agps_agent.measure.benchmarks import bench_memory
 
     return _measure(
@@ -225,10 +217,6 @@ def _grounding(argv: Sequence[str]) -> int:
     options = parse_options(GroundingOptions, argv, prog="agps bench grounding")
     check_task(options.task)
     check_vlm(options.vlm)
-    check_at_least(1, scenes=options.scenes)
-    check_at_least(0, absent=options.absent, seed=options.seed)
-    if not 0.0 <= options.progressed <= 1.0:
-        raise UsageError(f"--progressed is {options.progressed:g}; it is a share from 0 to 1.")
     from agps_agent.measure.grounding import bench_grounding
 
     return _measure(
@@ -247,7 +235,6 @@ def _grounding(argv: Sequence[str]) -> int:
 
 def _update(argv: Sequence[str]) -> int:
     options = parse_options(UpdateOptions, argv, prog="agps bench update")
-    check_at_least(0, threads=options.threads)
     from rl.drq.benchmark import bench_update
     from rl.drq.config import DrQConfig
 

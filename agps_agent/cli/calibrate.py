@@ -13,6 +13,7 @@ import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from agps_agent.run.signals import terminated_like_ctrl_c
+from rl.bounds import Count, Positive, Seed
 from rl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ else:
 class BoardSize:
     """The board; what is measured on the print counts, not what was asked for."""
 
-    square_mm: float = 25.0
+    square_mm: Positive = 25.0
     """Edge of a square as measured on the print, [mm]: its error scales every distance."""
-    columns: int = 8
+    columns: Count = 8
     """Squares along the longer side."""
-    rows: int = 6
+    rows: Count = 6
     """Squares along the shorter side."""
     dictionary: Dictionary = "DICT_4X4_50"
     """Marker family."""
@@ -80,7 +81,7 @@ class CalibrateOptions:
     """Height of the TCP above the board's origin with --check, [mm]."""
     confirm: bool = True
     """Ask before the arm moves."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the poses of --auto."""
     out: Path | None = None
     """File to write. None: the station's, or calibration/CAMERA.json beside the station file."""

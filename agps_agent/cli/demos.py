@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.cli.terminal import say
+from rl.bounds import Count, Seed
 from rl.errors import ConfigError
 from rl.files import read_json_object
 
@@ -23,9 +24,9 @@ class RecordOptions:
 
     task: tyro.conf.Positional[str]
     """Task to demonstrate."""
-    n: int = 20
+    n: Count = 20
     """Demonstrations; with --resume in all, those that are there already included."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first start; each demonstration has its own. With --resume: that of the recording."""
     image_size: Literal[64, 128, 256] = 64
     """Edge of the policy's images, [px]."""
@@ -41,7 +42,7 @@ class RecordOptions:
     """Robot: longest control step over the task's."""
     by: Literal["spacemouse", "gamepad", "expert"] | None = None
     """Robot: who demonstrates. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
-    horizon: int | None = None
+    horizon: Count | None = None
     """Control steps for one demonstration. None: the task's own, or four times as many by hand."""
     resume: bool = False
     """Go on with the recording in the folder."""
@@ -72,8 +73,6 @@ def run(argv: Sequence[str]) -> int:
 def _record(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps demos record")
     task = check_task(options.task)
-    check_at_least(1, n=options.n)
-    check_at_least(0, seed=options.seed)
     from agps_agent.run.place import check_robot
 
     robot = check_robot(options.robot)

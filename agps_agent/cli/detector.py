@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
 from agps_agent.detectors import FloatConfig
+from rl.bounds import Count, Seed
 from rl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ class FitOptions:
     """Task."""
     demos: Path | None = None
     """Folder of demonstrations. None: record --n of the scripted expert."""
-    n: int = 20
+    n: Count = 20
     """Demonstrations to record."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first demonstration."""
     out: Path | None = None
     """File to write. None: runs/float/TASK.npz."""
@@ -51,11 +52,11 @@ class EvalOptions:
     """Task."""
     file: Path | None = None
     """Detector that `agps float fit` wrote. None: runs/float/TASK.npz."""
-    good: int = 20
+    good: Count = 20
     """Good rollouts."""
-    bad: int = 20
+    bad: Count = 20
     """Bad rollouts."""
-    seed: int = HELD_OUT_SEED
+    seed: Seed = HELD_OUT_SEED
     """Seed of the first held-out start."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -73,8 +74,6 @@ def run(argv: Sequence[str]) -> int:
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps float fit")
     task = check_task(options.task)
-    check_at_least(1, n=options.n)
-    check_at_least(0, seed=options.seed)
     from agps_agent.detectors.float.evaluation import fit_detector
     from agps_agent.run.build import build_encoder, build_env
     from agps_agent.run.config import RunConfig
@@ -114,8 +113,6 @@ def _fit(argv: Sequence[str]) -> int:
 def _eval(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog="agps float eval")
     task = check_task(options.task)
-    check_at_least(1, good=options.good, bad=options.bad)
-    check_at_least(0, seed=options.seed)
     from agps_agent.detectors import FloatDetector
 
     file = options.file or _default_file(task.name)

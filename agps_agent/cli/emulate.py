@@ -7,9 +7,10 @@ from pathlib import Path
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least
+from agps_agent.cli.options import UsageError
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.run.signals import terminated_like_ctrl_c
+from rl.bounds import Count, Port, Seed
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class EmulateOptions:
     """Task whose scene is on the table."""
     station: Path = Path("station.toml")
     """Station file to write; calibrations go to `calibration/` beside it."""
-    port: int = 0
+    port: Port = 0
     """TCP port of cameras, truth and faults; 0: any free one."""
     image_size: str = "424x240"
     """Width and height of the cameras, e.g. 640x480; the policy sees the square in the middle."""
-    fps: int = 10
+    fps: Count = 10
     """Frames per second of each camera that somebody watches."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the scene."""
     slowdown: float | None = None
     """Seconds that a second of the station takes, 1 to 20; as many as this computer needs, which is measured, if not
@@ -47,8 +48,6 @@ def run(argv: Sequence[str]) -> int:
 
     options = parse_for_task(EmulateOptions, argv, prog="agps emulate")
     kind = check_task(options.task)
-    check_at_least(0, port=options.port, seed=options.seed)
-    check_at_least(1, fps=options.fps)
     size = _size(options.image_size)
     emulator = Emulator(
         simulated(make_task(kind, **field_values(kind, options.task_options))),

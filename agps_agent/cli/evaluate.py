@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import say
 from agps_agent.run.directory import RunDirectory
 from agps_agent.state import AgentSettings
+from rl.bounds import Count, Positive, Seed, Threads
 from rl.evaluation import EvaluationResult
 
 PROG = "agps eval"
@@ -27,9 +28,9 @@ class EvalOptions:
 
     run_dir: tyro.conf.Positional[Path]
     """Run directory."""
-    episodes: int | None = None
+    episodes: Count | None = None
     """Episodes. None: 50, or 10 on a robot."""
-    seed: int = 20_000
+    seed: Seed = 20_000
     """Seed of the first start; episode k starts from seed + k. The default repeats the final evaluation of training."""
     station: Path | None = None
     """Run on a robot: its station file. It is asked for again, as the arm will move."""
@@ -39,7 +40,7 @@ class EvalOptions:
     """Run on a robot: longest control step over the task's. None: as in training."""
     checkpoint: str | None = None
     """Checkpoint of the run, such as `pretrained`: after stage 1. None: the newest."""
-    threads: int = 1
+    threads: Threads = 1
     """Torch threads; 0: one per physical core."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -51,17 +52,17 @@ class AgentAloneOptions:
 
     task: tyro.conf.Positional[str]
     """Task."""
-    episodes: int = 50
+    episodes: Count = 50
     """Episodes."""
-    seed: int = 20_000
+    seed: Seed = 20_000
     """Seed of the first start; episode k starts from seed + k."""
     vlm: str = "embedded"
     """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server. None: the first that it lists."""
-    max_questions: int = 4
+    max_questions: Count = 4
     """Questions per episode: the agent is asked again when its waypoints are over and the task is not done."""
-    horizon_factor: float = 1.0
+    horizon_factor: Positive = 1.0
     """Time for an episode, over the task's own."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -80,9 +81,6 @@ def run(argv: Sequence[str]) -> int:
 
 def _evaluate_policy(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog=PROG)
-    if options.episodes is not None:
-        check_at_least(1, episodes=options.episodes)
-    check_at_least(0, seed=options.seed, threads=options.threads)
     directory = RunDirectory.open(options.run_dir)
     from agps_agent.run.build import evaluation_env, load_policy
     from agps_agent.run.config import load_config
@@ -112,8 +110,6 @@ def _evaluate_agent(argv: Sequence[str]) -> int:
     options = parse_for_task(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}")
     task = check_task(options.task)
     check_vlm(options.vlm)
-    check_at_least(1, episodes=options.episodes, max_questions=options.max_questions)
-    check_at_least(0, seed=options.seed)
     from agps_agent.measure.agent_alone import run_agent_alone
     from agps_agent.run.config import RunConfig
 

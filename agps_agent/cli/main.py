@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, BAD_USAGE)
     except AgpsError as error:
         return _fail(error, FAILED)
+    except MemoryError as error:
+        return _fail(AgpsError(f"The memory does not suffice ({error}); ask for something smaller."), FAILED)
     except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
         sys.stderr.close()
         return FAILED

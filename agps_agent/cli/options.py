@@ -1,6 +1,7 @@
 """Arguments into typed options (tyro), and every complaint about them into one line."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import tyro
 from pydantic import ValidationError
 
+from rl.bounds import check_bounds
 from rl.errors import ConfigError
 
 OptionsT = TypeVar("OptionsT")
@@ -47,7 +49,12 @@ def parse_options(
     given: dict[str, Any] = {} if default is None else {"default": default}
     with _complaints_as_usage_errors(prog):
         parsed: OptionsT = tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
-        return parsed
+    if dataclasses.is_dataclass(parsed):  # pydantic models see to their numbers themselves
+        try:
+            check_bounds(parsed, lambda name: f"--{name.replace('_', '-')}")
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
+    return parsed
 
 
 def peek_options(options: type[OptionsT], argv: Sequence[str], *, prog: str) -> OptionsT:
@@ -74,17 +81,6 @@ def _complaints_as_usage_errors(prog: str) -> Iterator[None]:
         if not option:  # several options together
             raise UsageError(reason) from None
         raise UsageError(f"--{option}: {reason}, got {first['input']}. See `{prog} --help`.") from None
-
-
-def check_at_least(least: int, **values: int) -> None:
-    """Refuse counts and seeds that are too small.
-
-    Raises:
-        UsageError: Naming the option, its value and the limit.
-    """
-    for name, value in values.items():
-        if value < least:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; ask for at least {least}.")
 
 
 def check_vlm(vlm: str) -> None:

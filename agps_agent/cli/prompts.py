@@ -11,13 +11,13 @@ import tyro
 
 from agps_agent.cli.options import (
     UsageError,
-    check_at_least,
     check_vlm,
     json_only_on_stdout,
     parse_options,
     run_subcommand,
 )
 from agps_agent.cli.tasks import is_task
+from rl.bounds import Count
 
 if TYPE_CHECKING:  # heavy: loaded when a command needs them
     from agps_agent.measure.replay.replay import Query, Variant
@@ -34,7 +34,7 @@ class ShowOptions:
 
     name: tyro.conf.Positional[str]
     """Prompt, or task whose words to show."""
-    version: int | None = None
+    version: Count | None = None
     """Version; None: the newest."""
 
 
@@ -53,7 +53,7 @@ class ReplayOptions:
     """Model name at those servers. None: the first that each lists."""
     mode: Literal["recorded", "prune", "guide"] = "recorded"
     """Kind of help to ask for: what each question was answered with, or one kind for all."""
-    limit: int | None = None
+    limit: Count | None = None
     """Questions to ask, spread evenly over the run. None: all."""
     out: Path | None = None
     """Page to write. None: replay.html in the run directory."""
@@ -110,8 +110,6 @@ def _replay(argv: Sequence[str]) -> int:
     options = parse_options(ReplayOptions, argv, prog="agps prompts replay")
     for vlm in options.vlm:
         check_vlm(vlm)
-    if options.limit is not None:
-        check_at_least(1, limit=options.limit)
     from agps_agent.measure.replay.comparison import comparison_table, write_comparison_page
     from agps_agent.measure.replay.experiments import check_account, run_experiment
     from agps_agent.measure.replay.replay import load_queries, replay, summarise

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import console, say
 from agps_agent.run.directory import RunDirectory, default_classifier, reward_folder
 from agps_agent.run.place import check_robot, named_at, place_of
 from agps_agent.run.simulation import SIMULATION
+from rl.bounds import Count, Seed, Threads, Whole
 from rl.errors import ConfigError
 from rl.rewards.classifier import FitConfig
 
@@ -55,16 +56,16 @@ class CollectOptions:
 
     task: tyro.conf.Positional[str]
     """Task."""
-    positive: int | None = None
+    positive: Count | None = None
     """Frames of successes. None: as the task's recipe says, 200 (HIL-SERL) where they do."""
-    negative: int | None = None
+    negative: Count | None = None
     """Frames of failures, most from around success. None: as the task's recipe says, 1000 (HIL-SERL) where they do."""
     run: Path | None = None
     """Run directory: its newest policy gives half of the failures, or with --by policy moves the arm. None: scripted
     behaviour only."""
     by: Literal["spacemouse", "gamepad", "policy", "expert"] | None = None
     """Robot: who moves the arm. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
-    seed: int = COLLECT_SEED
+    seed: Seed = COLLECT_SEED
     """Seed of the first start; each episode has its own."""
     image_size: Literal[64, 128, 256] = 64
     """Edge of the images, [px]; must be that of the policy that will be trained with the classifier."""
@@ -92,7 +93,7 @@ class FitOptions:
     """Whose frames to fit to where --data does not say it, and whose classifier to write where --out does not."""
     out: Path | None = None
     """File to write. None: runs/reward/TASK/classifier.pt, or runs/reward/ROBOT-TASK/classifier.pt."""
-    threads: int = 1
+    threads: Threads = 1
     """Torch threads; 0: one per physical core."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -113,13 +114,13 @@ class EvalOptions:
     """Classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or that of ROBOT-TASK."""
     data: tuple[Path, ...] = ()
     """Folders that `agps reward collect` wrote; of them only the held-out episodes count. None: as for fit."""
-    rollouts: int | None = None
+    rollouts: Whole | None = None
     """New rollouts to watch from start to end; 0: none. None: 120, or none for frames of a robot."""
     run: Path | None = None
     """Run directory: its newest policy acts in a fifth of the rollouts. None: scripted behaviour only."""
-    n: int = 2
+    n: Count = 2
     """Positive frames in a row that make a success; the page compares 1 to 5."""
-    seed: int = JUDGE_SEED
+    seed: Seed = JUDGE_SEED
     """Seed of the first rollout."""
     out: Path | None = None
     """Folder to write. None: runs/reward/TASK/eval, or runs/reward/ROBOT-TASK/eval."""
@@ -150,8 +151,6 @@ def _collect(argv: Sequence[str]) -> int:
     default = task.recipe.reward_frames
     positive = default[0] if options.positive is None else options.positive
     negative = default[1] if options.negative is None else options.negative
-    check_at_least(1, positive=positive, negative=negative)
-    check_at_least(0, seed=options.seed)
     place = place_of(options.robot)
     if options.by not in (None, "expert"):
         place.require_arm(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
@@ -235,7 +234,6 @@ def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
     options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
-    check_at_least(0, threads=options.threads)
     from rl.process import prepare_process
     from rl.rewards.classifier import fit_classifier, load_frames
 
@@ -267,8 +265,6 @@ def _eval(argv: Sequence[str]) -> int:
     options = parse_for_task(EvalOptions, argv, prog="agps reward eval")
     options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
-    check_at_least(0, rollouts=options.rollouts or 0, seed=options.seed)
-    check_at_least(1, n=options.n)
     from agps_agent.report.classifier_page import write_classifier_page
     from rl.process import prepare_process
     from rl.rewards.classifier import RewardClassifier, load_frames

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.models.faults import TRANSPORT_FAULTS, Fault, FaultPlan
+from rl.bounds import Port, Seed, Share
 from rl.errors import AgpsError
 
 
@@ -16,25 +17,21 @@ class ServeOptions:
 
     host: str = "127.0.0.1"
     """Address to listen on."""
-    port: int = 8000
+    port: Port = 8000
     """TCP port; 0: any free one."""
     task: tuple[str, ...] = ()
     """Tasks whose plans it knows beside those of the registered ones: ./my_task.py:MyTask."""
-    fail_share: float = 0.0
+    fail_share: Share = 0.0
     """Share of the requests that fail on purpose, from 0 to 1: to see what a run makes of it."""
     faults: tuple[Fault, ...] = TRANSPORT_FAULTS
     """How they fail."""
-    fault_seed: int = 0
+    fault_seed: Seed = 0
     """Seed of which requests fail, and how."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps serve-model`."""
     options = parse_options(ServeOptions, argv, prog="agps serve-model")
-    if not 0 <= options.port <= 65_535:
-        raise UsageError(f"--port is {options.port}; use 0 (any free one) to 65535.")
-    if not 0.0 <= options.fail_share <= 1.0:
-        raise UsageError(f"--fail-share is {options.fail_share:g}; use 0 (none) to 1 (all).")
     if not options.faults:
         raise UsageError("--faults is empty; name at least one, or leave it out.")
     from agps_agent.models.server import serve_model

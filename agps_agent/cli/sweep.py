@@ -6,10 +6,12 @@ from pathlib import Path
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, parse_options
+from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from agps_agent.run.methods import combine
+from agps_agent.run.signals import terminated_like_ctrl_c
+from rl.bounds import Count, Seed, Whole
 from rl.errors import AgpsError
 
 
@@ -24,11 +26,11 @@ class SweepOptions:
     """Task to learn."""
     methods: tuple[str, ...] = ("agps", "serl")
     """Methods to compare: short forms of --method, or ALGORITHM+HELPER such as drq+human."""
-    demos: tuple[int, ...] = (20, 5, 1, 0)
+    demos: tuple[Whole, ...] = (20, 5, 1, 0)
     """Numbers of demonstrations."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds."""
-    jobs: int = 2
+    jobs: Count = 2
     """Trainings at a time; the processor's cores are shared out among them."""
     out: Path | None = None
     """Folder of all runs. None: runs/TASK-sweep."""
@@ -44,7 +46,6 @@ def run(argv: Sequence[str]) -> int:
         own, passed_on = own[:split], own[split + 1 :]
     options = parse_options(SweepOptions, own, prog="agps sweep")
     task = check_task(options.task)
-    check_at_least(1, jobs=options.jobs)
     plans = {method: combine(method, None, None, None, default=method) for method in options.methods}
     staged = [method for method, plan in plans.items() if plan.learner.needs_demonstrations]
     if staged and 0 in options.demos:
@@ -60,7 +61,8 @@ def run(argv: Sequence[str]) -> int:
     def tell(cell: Cell, change: str) -> None:
         say(f"{change:>8}  {cell.name}")
 
-    failed = run_sweep(sweep, tell)
+    with terminated_like_ctrl_c():  # its trainings are told to end, and save
+        failed = run_sweep(sweep, tell)
     page = write_tables(sweep)
     print((sweep.directory / "table.md").read_text(encoding="utf-8"), end="")
     print(page)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from rl.bounds import Count, Port
 from rl.errors import AgpsError, ConfigError
 
 
@@ -17,7 +18,7 @@ class ServeOptions:
     """Where the traces are kept."""
     host: str = "127.0.0.1"
     """Address to listen on: only this machine by default."""
-    port: int = 8765
+    port: Port = 8765
     """TCP port; 0: any free one."""
 
 
@@ -29,7 +30,7 @@ class ReportOptions:
     """Where the traces are kept."""
     out: Path | None = None
     """Page to write. None: traces.html in that folder."""
-    newest: int = 50
+    newest: Count = 50
     """How many of the newest traces to show."""
     json: bool = False
     """Print one JSON object on stdout: the page, and how many traces it holds."""
@@ -49,8 +50,6 @@ def _serve(argv: Sequence[str]) -> int:
     from agps_agent.tracing.store import TraceStore
 
     options = parse_options(ServeOptions, argv, prog="agps traces serve")
-    if not 0 <= options.port <= 65_535:
-        raise UsageError(f"--port is {options.port}; use 0 (any free one) to 65535.")
     store = TraceStore(options.dir)
     try:
         running = serve_traces(store, host=options.host, port=options.port)
@@ -74,8 +73,6 @@ def _report(argv: Sequence[str]) -> int:
     from agps_agent.tracing.store import TraceStore
 
     options = parse_options(ReportOptions, argv, prog="agps traces report")
-    if options.newest < 1:
-        raise UsageError(f"--newest is {options.newest}; ask for at least 1.")
     if not (options.dir / "traces.db").is_file():
         raise ConfigError(f"There are no traces in {options.dir}; collect some with `agps traces serve`.")
     store = TraceStore(options.dir)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from agps_agent.detectors.base import FailureDetector, Reading
-from rl.errors import ConfigError
+from rl.bounds import Count, NotNegative, Positive, Whole, check_bounds
 from rl.types import FloatArray, Observation
 
 
@@ -14,20 +14,19 @@ from rl.types import FloatArray, Observation
 class StallConfig:
     """When a rollout counts as stalled."""
 
-    window_steps: int = 10
+    window_steps: Count = 10
     """Steps over which net motion is measured; a probe asked after 10 steps without progress."""
-    min_motion_m: float = 0.010
+    min_motion_m: NotNegative = 0.010
     """Net motion of the TCP over the window below this is a stall, [m]. One full action moves 10 mm. On USB insertion
     this flags no rollout of the expert, and all that stall or press on the wrong place."""
-    horizon_fraction: float = 0.4
+    horizon_fraction: Positive = 0.4
     """Ask at this share of the horizon in any case; above 1 never."""
-    cooldown_steps: int = 10
+    cooldown_steps: Whole = 10
     """No trigger for this many steps after `rearm`."""
 
     def __post_init__(self) -> None:
         """Check the fields once."""
-        if self.window_steps < 1:
-            raise ConfigError(f"window_steps = {self.window_steps} is below 1; give 1 or more.")
+        check_bounds(self)
 
 
 class StallRule(FailureDetector):

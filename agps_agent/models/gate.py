@@ -52,7 +52,7 @@ class CallFailed(AgpsError):
 class CallLimits(BaseModel):
     """What a model may cost: in time, in attempts, and over a whole run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     call_timeout_s: float = Field(30.0, gt=0, description="Limit of one chat model call with its retries, seconds.")
     retries: int = Field(1, ge=0, description="Times a call is repeated when the server is down, busy or hangs up.")

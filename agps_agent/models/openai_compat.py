@@ -29,7 +29,7 @@ _NO_LIST = (404, 405, 501)
 class OpenAICompatConfig(BaseModel):
     """How to reach a served model. What differs between model families is in their profiles."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str = Field(description="Base URL of the server, ending in /v1.")
     model: str | None = Field(None, description="Name of the served model; None asks the server for its first one.")

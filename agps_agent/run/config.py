@@ -34,6 +34,7 @@ from agps_agent.run.simulation import SIMULATION
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
 from rl.algorithm import ALGORITHMS
+from rl.bounds import Seed, Threads
 from rl.changes import changed, differences, preset
 from rl.config import GuidedConfig
 from rl.demonstrations import recorded_count
@@ -89,7 +90,7 @@ class RunConfig(BaseModel):
     What is not given comes from the task's recipe: method, demonstrations, budgets and learner settings.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: tyro.conf.Positional[str]
     """Task to learn: a name that `agps tasks` lists, package.module:Name or ./file.py:Name."""
@@ -136,7 +137,7 @@ class RunConfig(BaseModel):
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). Robot: 0 by default."""
     demos_dir: Path | None = None
     """Take demonstrations from this folder, which `agps demos record` wrote; all of them if --demos is not given."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of everything random; in lockstep it fixes the whole run."""
     max_env_steps: Annotated[int, Field(ge=1), MayChange] = 10_000
     """Budget of control steps."""
@@ -177,7 +178,7 @@ class RunConfig(BaseModel):
     """Episodes of each evaluation on the way."""
     learner: Literal["lockstep", "threaded"] = "lockstep"
     """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
-    threads: Annotated[int, Field(ge=0), MayChange] = 1
+    threads: Annotated[Threads, MayChange] = 1
     """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
 
     final_policy: Literal["last", "best"] = "last"

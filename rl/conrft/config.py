@@ -5,10 +5,13 @@ because a small encoder learns from pixels on a processor, and says so.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval, Le
+
+from rl.bounds import NotNegative, Positive, check_bounds
 from rl.changes import changed
-from rl.config import check_at_least_one, check_number
+from rl.config import check_at_least_one
 from rl.errors import ConfigError
 from rl.pixels.config import Gripper, PixelConfig
 
@@ -19,19 +22,16 @@ Stage = Literal["pretrain", "online"]
 class StageConfig:
     """Weights of the losses in one of the two stages."""
 
-    bc_weight: float
+    bc_weight: NotNegative
     """beta: weight of the reconstruction of stored actions."""
-    q_weight: float
+    q_weight: NotNegative
     """eta: weight of the mean value of the policy's actions."""
-    conservative_weight: float
+    conservative_weight: NotNegative
     """alpha: weight of Cal-QL's conservative gap; 0 for plain TD."""
 
     def __post_init__(self) -> None:
         """Refuse weights below 0."""
-        for name in ("bc_weight", "q_weight", "conservative_weight"):
-            check_number(name, getattr(self, name))
-            if getattr(self, name) < 0.0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; ask for at least 0.")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +42,16 @@ class NoiseScales:
     """Smallest noise, at which the policy returns its input."""
     sigma_max: float = 80.0
     """Largest noise, from which actions are drawn."""
-    rho: float = 7.0
+    rho: Positive = 7.0
     """How strongly the scales crowd at the small end."""
-    count: int = 40
+    count: Annotated[int, Interval(ge=2, le=10_000)] = 40
     """Number of scales."""
-    sigma_data: float = 0.5
+    sigma_data: Positive = 0.5
     """Standard deviation that actions are assumed to have."""
 
     def __post_init__(self) -> None:
         """Refuse scales that are not in order."""
+        check_bounds(self)
         if not 0.0 < self.sigma_min < self.sigma_max or self.count < 2:
             raise ConfigError(
                 f"Noise from {self.sigma_min} to {self.sigma_max} in {self.count} scales is no schedule; "
@@ -78,11 +79,11 @@ class ConRFTConfig(PixelConfig):
     )
     """Stage 2, online. Paper: beta 0.5, eta 1; its code: beta 0.1."""
 
-    sampled_actions: int = 10
+    sampled_actions: Annotated[int, Le(10_000)] = 10
     """Cal-QL: random actions per state, and as many of the policy here, and in the next state (ConRFT)."""
-    conservative_temperature: float = 1.0
+    conservative_temperature: Positive = 1.0
     """Cal-QL: temperature of the soft maximum (ConRFT)."""
-    conservative_states: int = 32
+    conservative_states: Annotated[int, Le(65_536)] = 32
     """Cal-QL: states of a batch whose actions are sampled. ConRFT: all, which would double an update's time on a
     processor core; these take a quarter of it."""
     encoder_clones: bool = True
@@ -90,7 +91,7 @@ class ConRFTConfig(PixelConfig):
     reconstruct: Literal["all", "demo"] = "demo"
     """Actions that the policy reconstructs: the demonstrations', successful guidance included, or the whole batch's
     (ConRFT), which ties it to its own failures. Learning to reach from pictures: 0.89 against 0.71 (one seed)."""
-    exploration_noise: float = 0.1
+    exploration_noise: NotNegative = 0.1
     """Standard deviation added to each component of a collected action. ConRFT: 0. Reconstruction teaches the mean
     action at the largest noise, so that samples hardly vary: after demonstrations that dawdle, stage 2 learned nothing
     in 1,200 steps of a small task (0.58); with 0.2 it reached 0.83, with 0.4 0.90."""
@@ -105,8 +106,6 @@ class ConRFTConfig(PixelConfig):
         super().__post_init__()
         for name in ("sampled_actions", "conservative_states"):
             check_at_least_one(name, getattr(self, name))
-        if self.exploration_noise < 0.0 or self.conservative_temperature <= 0.0:
-            raise ConfigError("exploration_noise must be at least 0 and conservative_temperature above 0.")
 
     @classmethod
     def of(cls, **changes: Any) -> "ConRFTConfig":

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from rl.bounds import NotNegative, Positive
 from rl.changes import preset
 from rl.config import check_at_least_one
 from rl.errors import ConfigError
@@ -47,12 +48,12 @@ class DrQConfig(PixelConfig):
     actor_q: Literal["mean", "min"] = "mean"
     """What the actor maximises over the ensemble. HIL-SERL: mean."""
 
-    bc_weight: float = 1.0
+    bc_weight: NotNegative = 1.0
     """Weight of the squared distance between the actor's mean and the actions of demonstrations, successful guidance
     included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the
     critic little. HIL-SERL: 0."""
 
-    initial_temperature: float = 0.01
+    initial_temperature: Positive = 0.01
     """Weight of the entropy at the start. There is no entropy in the critic's target (RLPD, HIL-SERL)."""
     target_entropy_per_action: float = -1.5
     """Target entropy per action component, [nat]. HIL-SERL: -0.5, which is a noise of several millimetres per step."""

@@ -108,6 +108,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self._T_base_start = self._T_base_ref = task.home
         self._opening = task.gripper_opening
         self._step = 0
+        self._has_begun = False
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -153,7 +154,12 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
 
     @property
     def robot(self) -> RobotState:
-        """What the arm measured last; valid after `reset`."""
+        """What the arm measured last.
+
+        Raises:
+            ConfigError: Before the first `reset`.
+        """
+        self._check_begun()
         return self._robot
 
     @property
@@ -168,6 +174,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         super().reset(seed=seed)
         T_base_start = self.task.sample_start(self.np_random)
         self._robot = self._backend.reset(T_base_start, self.np_random)
+        self._has_begun = True
         self._T_base_start = self._robot.T_base_tcp
         self._T_base_ref = T_base_start if self.reference == "commanded" else self._robot.T_base_tcp
         self._opening = self.task.gripper_opening
@@ -179,8 +186,12 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
     def step(
         self, action: npt.NDArray[np.float32]
     ) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        """Command one guarded target and advance by one control period."""
-        action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        """Command one guarded target and advance by one control period.
+
+        Raises:
+            ConfigError: Before the first `reset`, or if the action has another shape.
+        """
+        action = np.clip(self._checked(action), -1.0, 1.0)
         target = apply_delta(self._T_base_ref, action[:6] * self.action_scale)
         guarded = guard_target(
             target, T_base_ref=self._T_base_ref, T_base_tcp=self._robot.T_base_tcp, limits=self._limits
@@ -229,7 +240,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         """Return this moment, to continue from it later."""
         return EnvSnapshot(
             backend=self._backend.snapshot(),
-            robot=self._robot,
+            robot=self.robot,
             T_base_start=self._T_base_start,
             T_base_ref=self._T_base_ref,
             opening=self._opening,
@@ -240,7 +251,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
     def restore(self, snapshot: EnvSnapshot) -> tuple[dict[str, npt.NDArray[Any]], Observation]:
         """Go back to a snapshot; return what is observed there."""
         self._backend.restore(snapshot.backend)
-        self._robot = snapshot.robot
+        self._robot, self._has_begun = snapshot.robot, True
         self._T_base_start, self._T_base_ref = snapshot.T_base_start, snapshot.T_base_ref
         self._opening, self._step = snapshot.opening, snapshot.step
         self.np_random.bit_generator.state = dict(snapshot.rng)
@@ -250,6 +261,18 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
     def close(self) -> None:
         """Release the backend."""
         self._backend.close()
+
+    def _checked(self, action: npt.NDArray[np.float32]) -> FloatArray:
+        """Return an action that can be commanded now."""
+        self._check_begun()
+        array = np.asarray(action, dtype=np.float64)
+        if array.shape != self.action_space.shape:
+            raise ConfigError(f"The action has shape {array.shape}; {self.task.name} takes {self.action_space.shape}.")
+        return array
+
+    def _check_begun(self) -> None:
+        if not self._has_begun:
+            raise ConfigError("No episode has begun; call reset() first.")
 
     def _gripper_command(self, action: FloatArray) -> float:
         if not self.task.has_gripper or not abs(action[6]) > 0.5:  # not a number keeps too

@@ -162,6 +162,7 @@ class RobotEnv(ManipulationEnv):
         """Command one guarded target, wait for the end of the control period, and see what came of it.
 
         Raises:
+            ConfigError: Before the first `reset`, or if the action has another shape.
             HardwareFault: If the arm was not recovered from an earlier one.
             KeyboardInterrupt: If the operator pressed a key that stops.
         """
@@ -169,6 +170,7 @@ class RobotEnv(ManipulationEnv):
             raise self.broken
         if self._fault is not None:  # it came while the arm was held
             return self._end(self._fault)
+        self._checked(action)  # before the arm is told anything
         try:
             if self._paused:
                 self._paused = False

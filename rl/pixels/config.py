@@ -1,8 +1,11 @@
 """Hyperparameters that algorithms share which learn from pixels, with the origin of each default."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval, Le
+
+from rl.bounds import NotNegative
 from rl.config import GuidedConfig, check_at_least_one, check_share
 from rl.errors import ConfigError
 from rl.widths import check_width
@@ -15,7 +18,7 @@ Gripper = Literal["discrete", "continuous"]
 class PixelConfig(GuidedConfig):
     """What algorithms share that learn critics and an encoder from shifted pixels."""
 
-    n_step: int = 3
+    n_step: Annotated[int, Le(1_000)] = 3
     """Rewards summed before bootstrapping (DrQ-v2). HIL-SERL: 1."""
     reward_scale: float = 1.0
     """Rewards are divided by this when they are learned from: a task's reward for success. What is weighed against
@@ -23,7 +26,7 @@ class PixelConfig(GuidedConfig):
     clip_target: tuple[float, float] | None = (0.0, 1.0)
     """Range of possible returns, to which critic targets are clamped, in units of `reward_scale`. None for rewards
     other than a sparse 0/1."""
-    critics: int = 2
+    critics: Annotated[int, Le(100)] = 2
     """Members of the critic ensemble."""
 
     average_rate: float = 0.005
@@ -33,10 +36,10 @@ class PixelConfig(GuidedConfig):
     shift_together: bool = True
     """Shift the cameras of one observation alike. Features then locate the port to 0.3 mm where separate shifts left
     0.4 mm, after as many updates; their rows and columns stay comparable."""
-    patch_size: int | None = None
+    patch_size: Annotated[int, Le(1_024)] | None = None
     """Side of the patches of the encoder's first layer, [px]. None for a 16th of the image's height, with the edges
     repeated where that does not divide the image; a size that is asked for must divide it."""
-    channels: int = 32
+    channels: Annotated[int, Le(1_024)] = 32
     """Channels of each of the encoder's layers, a multiple of 8."""
     gripper: Gripper = "discrete"
     """The gripper command, where the environment has one (`metadata["gripper"]`, see `rl.pixels.gripper`): chosen by a
@@ -45,13 +48,13 @@ class PixelConfig(GuidedConfig):
     toggle_penalty: float = -0.02
     """Discrete gripper: added to the reward of a command that toggles it, in units of `reward_scale`, for the gripper's
     critic alone (HIL-SERL, whose success gives 1)."""
-    gripper_margin: float = 0.1
+    gripper_margin: NotNegative = 0.1
     """Discrete gripper: lead in value that `bc_weight` asks of demonstrated commands over all others (DQfD,
     arXiv:1704.03732: 0.8), in units of `reward_scale`."""
 
-    feature_size: int = 64
+    feature_size: Annotated[int, Interval(ge=1, le=4_096)] = 64
     """Image features given to actor and critics."""
-    hidden_size: int = 256
+    hidden_size: Annotated[int, Interval(ge=1, le=4_096)] = 256
     """Width of the two hidden layers of actor and critics."""
     precision: Precision = "auto"
     """Arithmetic of the encoder in updates; `auto` takes bfloat16 where the processor multiplies it natively."""

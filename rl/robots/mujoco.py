@@ -5,7 +5,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -13,6 +12,7 @@ from PIL import Image
 from rl.errors import ConfigError
 from rl.robots import panda
 from rl.robots.base import CLOSED_BELOW, CONTROL_RATE_HZ
+from rl.robots.engine import mujoco
 from rl.robots.grasp import MODEL_ARRAYS, Grasp, ties_mjcf
 from rl.robots.rendering import Renderer, intrinsics, mounted_pose
 from rl.tasks.base import TOOL_DOWN, Camera, SceneVariation, SimulatedTask

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from rl.errors import ConfigError, HardwareFault
+from rl.robots.engine import mujoco
 from rl.robots.panda import TCP_OFFSET_M
 from rl.tasks.base import Camera
 from rl.types import ByteArray, FloatArray

@@ -26,11 +26,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+from annotated_types import Interval
 from pydantic import TypeAdapter, ValidationError
 
+from rl.bounds import Count, Positive, Whole, check_bounds
 from rl.errors import ConfigError
 from rl.robots.base import Arm, Gripper, arm_class, gripper_class
 from rl.robots.clock import Clock, check_clock
@@ -52,12 +54,16 @@ class TeleopConfig:
     operator_yaw_deg: float = 0.0
     """Direction in which the operator looks, about the base's z from its x axis, [deg]: 0 stands behind the arm, 180
     faces it."""
-    deadband: float = 0.1
+    deadband: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     """Deflection that counts as none, of 1 (ours: a cap pushed one way also moves a little in the others)."""
-    translation_scale: float = 1.0
+    translation_scale: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """Action at full deflection, at most 1: less moves finer."""
-    rotation_scale: float = 1.0
+    rotation_scale: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """The same for rotations."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no hand can be driven with."""
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +79,23 @@ class CameraConfig:
     """`hand` is eye-in-hand, `world` eye-to-hand."""
     kind: str = "realsense"
     """What it is: a registered name, `package.module:Name` or `./file.py:Name`."""
-    width: int = 640
-    height: int = 480
+    width: Annotated[int, Interval(ge=1, le=16_384)] = 640
+    height: Annotated[int, Interval(ge=1, le=16_384)] = 480
     """Of colour and depth, [px]."""
-    fps: int = 30
+    fps: Count = 30
     """Frames per second; an L515's depth knows 30 only."""
-    exposure_us: float | None = None
+    exposure_us: Positive | None = None
     """Fixed exposure; None: automatic, which changes what a policy sees."""
-    crop: tuple[int, int, int, int] | None = None
+    crop: tuple[Whole, Whole, Whole, Whole] | None = None
     """Part that the policy sees: left, top, width, height, [px]; None: the largest square in the middle."""
-    max_age_s: float = 0.15
+    max_age_s: Positive = 0.15
     """Older frames are refused, [s]."""
     calibration: Path | None = None
     """File that `agps calibrate` wrote; None: the camera serves the policy only."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no camera can be driven with."""
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,3 +312,5 @@ def _read(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{where}: {name} is {first['input']!r}: {first['msg']}.") from error
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None

@@ -28,11 +28,11 @@ def test_values_at_and_within_the_limits_pass(good: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"clearance_m": 0.0}, "clearance_m is 0; ask for more than 0."),
+        ({"clearance_m": 0.0}, "clearance_m is 0.0; ask for more than 0."),
         ({"lead_in_m": -1e-6}, "lead_in_m is -1e-06; ask for at least 0."),
         ({"share": 1.5}, "share is 1.5; ask for at most 1."),
         ({"sides": 100}, "sides is 100; ask for less than 100."),
-        ({"place_m": (2.0, 0.0)}, "place_m is 2; ask for at most 1."),
+        ({"place_m": (2.0, 0.0)}, "place_m is 2.0; ask for at most 1."),
         ({"place_m": (0.0, float("nan"))}, "place_m is nan; give a finite number."),
         ({"share": float("inf")}, "share is inf; give a finite number."),
         ({"share": "half"}, "share is 'half'; give a number."),
@@ -50,7 +50,7 @@ class Block:
 
 
 def test_dataclass_within_is_looked_at_too() -> None:
-    with pytest.raises(ConfigError, match="share is 2; ask for at most 1"):
+    with pytest.raises(ConfigError, match="share is 2.0; ask for at most 1"):
         check_bounds(Block(hole=Hole(share=2.0)))
 
 
@@ -60,5 +60,5 @@ class TightHole(Hole):
 
 
 def test_class_that_changes_a_default_keeps_the_limit() -> None:
-    with pytest.raises(ConfigError, match="clearance_m is -1; ask for more than 0"):
+    with pytest.raises(ConfigError, match="clearance_m is -1.0; ask for more than 0"):
         check_bounds(TightHole(clearance_m=-1.0))

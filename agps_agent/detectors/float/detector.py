@@ -31,6 +31,7 @@ from agps_agent.detectors.float.transport import (
     IncrementalFloatIndex,
     Index,
 )
+from rl.bounds import Count, Whole, check_bounds
 from rl.errors import AgpsError, ConfigError
 from rl.files import write_atomically
 
@@ -50,24 +51,24 @@ class FloatConfig:
     """`prefix`: Eq. 1. `partial`: the frames still to come are free; starts near 0 and never falls (ARMADA's code)."""
     threshold: Literal["band", "global95"] = "band"
     """`band`: one threshold per step from leave-one-out prefixes. `global95`: the paper's single 95th percentile."""
-    horizon: int | None = None
+    horizon: Count | None = None
     """Frames of a whole rollout, for `partial`. None: twice the longest demonstration."""
     center: bool = True
     """Subtract the demonstrations' mean embedding first, so that what all frames share does not count."""
     local: bool = False
     """Also watch the distance of the newest frames to the most similar demonstration frames; needs `band`. Fires some
     steps earlier, and on a quarter of good rollouts, since a policy's way differs from the expert's."""
-    local_window: int = 5
+    local_window: Count = 5
     """Newest frames that the local term averages over."""
     alpha: float | None = None
     """Share of good rollouts that may be flagged. None: 0.05, or the smallest that so few demonstrations allow."""
-    warmup_steps: int = 3
+    warmup_steps: Whole = 3
     """No trigger before this many frames: the arm has hardly moved."""
-    cooldown_steps: int = 10
+    cooldown_steps: Whole = 10
     """No trigger for this many frames after `rearm`."""
-    min_demos: int = 5
+    min_demos: Count = 5
     """Fewest demonstrations that are calibrated on: with n, no alpha below 1 / (n + 1) can be promised."""
-    smoothing: int = 5
+    smoothing: Count = 5
     """Steps over which the band's standard deviation is averaged."""
 
     def __post_init__(self) -> None:
@@ -78,11 +79,7 @@ class FloatConfig:
             )
         if self.alpha is not None and not 0.0 < self.alpha < 1.0:
             raise ConfigError(f"alpha = {self.alpha} is not between 0 and 1; 0.05 flags one good rollout in twenty.")
-        if self.horizon is not None and self.horizon < 1:
-            raise ConfigError(f"horizon = {self.horizon} is below 1; give the frames of a whole rollout.")
-        for name in ("local_window", "smoothing", "min_demos"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)} is below 1; give 1 or more.")
+        check_bounds(self)
 
     @classmethod
     def paper(cls) -> Self:

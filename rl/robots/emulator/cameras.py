@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from rl.robots.clock import REAL_TIME
 from rl.robots.emulator.profiles import CameraProfile, pinhole, task_cameras
 from rl.robots.emulator.shared import SharedScene
+from rl.robots.engine import mujoco
 from rl.robots.mujoco import MAX_DEPTH_M
 from rl.robots.rendering import Renderer, intrinsics
 from rl.tasks.base import Task

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from rl.robots.clock import Clock
@@ -29,6 +28,7 @@ from rl.robots.emulator.cameras import CameraStudio
 from rl.robots.emulator.pace import Pace
 from rl.robots.emulator.profiles import CameraProfile, header, task_cameras
 from rl.robots.emulator.shared import SharedScene
+from rl.robots.engine import mujoco
 from rl.robots.mujoco import apply_variation, build_model, nominal_arrays
 from rl.tasks.base import SimulatedTask
 

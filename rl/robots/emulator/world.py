@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from rl.robots import panda
 from rl.robots.base import CLOSED_BELOW
+from rl.robots.engine import mujoco
 from rl.robots.grasp import Grasp
 from rl.robots.mujoco import apply_variation, build_model, nominal_arrays
 from rl.tasks.base import SimulatedTask

@@ -1,3 +1,4 @@
+import ctypes.util
 import json
 import os
 import subprocess
@@ -71,6 +72,42 @@ def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytes
             ["train", "towel_folding", "--method", "conrft", "--demos", "0"],
             "--demos: conrft learns from demonstrations",
         ),
+        (["train", "usb_insertion", "--max-minutes", "inf"], "--max-minutes: Input should be a finite number, got inf"),
+        (
+            ["train", "usb_insertion", "--seed", "4294967296"],
+            "--seed: Input should be less than or equal to 4294967295",
+        ),
+        (["train", "usb_insertion", "--threads", "99999"], "--threads: Input should be less than or equal to 1024"),
+        (["train", "usb_insertion", "--drq.learning-rate", "-1"], "learning_rate is -1.0; ask for more than 0."),
+        (["train", "usb_insertion", "--drq.learning-rate", "nan"], "learning_rate is nan; give a finite number"),
+        (["train", "usb_insertion", "--stall.horizon-fraction", "inf"], "horizon_fraction is inf; give a finite"),
+        (["train", "usb_insertion", "--guidance.contact-n", "0"], "contact_n is 0.0; ask for more than 0."),
+        (
+            ["train", "usb_insertion", "--supervisor.patience-s", "nan"],
+            "--supervisor.patience-s: Input should be a finite",
+        ),
+        (
+            ["train", "usb_insertion", "--task-options.clearance-mm", "nan"],
+            "--task-options.clearance-mm: Input should be greater",
+        ),
+        (["eval", "nowhere", "--threads", "99999"], "--threads is 99999; ask for at most 1024."),
+        (["eval", "nowhere", "--seed", "-1"], "--seed is -1; ask for at least 0."),
+        (
+            ["eval", "--agent-alone", "usb_insertion", "--horizon-factor", "inf"],
+            "--horizon-factor is inf; give",
+        ),
+        (["demos", "record", "usb_insertion", "--seed", "4294967296"], "--seed is 4294967296"),
+        (["ask", "usb_insertion", "--seed", "4294967296"], "--seed is 4294967296"),
+        (["float", "fit", "usb_insertion", "--seed", "-1"], "--seed is -1"),
+        (["float", "fit", "usb_insertion", "--float.warmup-steps", "-1"], "warmup_steps is -1; ask for at least 0."),
+        (["reward", "collect", "usb_insertion", "--speed", "nan"], "--speed is nan; give a finite number."),
+        (["reward", "fit", "usb_insertion", "--learning-rate", "inf"], "learning_rate is inf; give a finite number"),
+        (["calibrate", "wrist_1", "--hover-mm", "nan"], "--hover-mm is nan; give a finite number."),
+        (["emulate", "usb_insertion", "--port", "99999"], "--port is 99999; ask for at most 65535."),
+        (["bench", "realtime", "--seconds", "inf"], "--seconds is inf; give a finite number."),
+        (["bench", "env", "--image-size", "100000"], "--image-size is 100000; ask for at most 1024."),
+        (["sweep", "usb_insertion", "--seeds", "0", "-1"], "--seeds is -1"),
+        (["serve-model", "--fault-seed", "-1"], "--fault-seed is -1"),
         (["train", "usb_insertion", "--human.notice", "1.5"], "human.notice is 1.5; ask for a value in [0, 1]."),
     ],
 )
@@ -80,6 +117,17 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     assert words in stderr_of(argv, 2, capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("platform", ["osmesa", "crayons"])
+def test_renderer_that_cannot_be_loaded_is_one_line(platform: str) -> None:
+    if platform == "osmesa" and ctypes.util.find_library("OSMesa"):
+        pytest.skip("OSMesa is installed here")
+    argv = [sys.executable, "-m", "agps_agent.cli", "bench", "env"]
+    environment = {**os.environ, "MUJOCO_GL": platform}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"agps: Cannot load MuJoCo with MUJOCO_GL='{platform}' (")
 
 
 def test_existing_run_is_refused_before_anything_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

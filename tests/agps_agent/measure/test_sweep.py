@@ -1,9 +1,13 @@
+import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from agps_agent.cli.main import main
 from agps_agent.measure import sweep as experiments
 from agps_agent.measure.sweep import Cell, Sweep, cells, run_sweep, write_tables
 
@@ -88,4 +92,20 @@ def test_interrupted_sweep_lets_its_trainings_save(tmp_path: Path) -> None:
     one = Sweep(task="usb_insertion", cells=(Cell("agps", 1, 15),), directory=tmp_path / "sweep", jobs=1)
     with pytest.raises(KeyboardInterrupt):
         run_sweep(one, interrupt)
+    assert path.with_suffix(".saved").exists()
+
+
+@pytest.mark.usefixtures("quick_training")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sweep_that_is_told_to_end_tells_its_trainings(number: signal.Signals, tmp_path: Path) -> None:
+    path = tmp_path / "sweep" / "serl-demos1-seed15"
+
+    def tell() -> None:
+        while not path.with_suffix(".ready").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=tell, daemon=True).start()
+    few = ["--methods", "serl", "--demos", "1", "--seeds", "15", "--jobs", "1"]
+    assert main(["sweep", "usb_insertion", "--out", str(tmp_path / "sweep"), *few]) == 1
     assert path.with_suffix(".saved").exists()

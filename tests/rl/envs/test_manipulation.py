@@ -6,6 +6,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import rl.envs
 from rl.envs import make_env
+from rl.errors import ConfigError
 from rl.tasks import TASKS, UsbInsertion
 from rl.tasks.expert import make_expert
 
@@ -216,3 +217,16 @@ def test_two_environments_side_by_side_do_not_mix_their_images(env):
 
 def test_task_can_be_passed_as_an_object():
     assert make_env(UsbInsertion(horizon=7), robot="fake").task.horizon == 7
+
+
+@pytest.mark.parametrize("use", [lambda e: e.step(np.zeros(6)), lambda e: e.robot, lambda e: e.snapshot()])
+def test_environment_without_an_episode_says_what_to_do(fake, use):
+    with pytest.raises(ConfigError, match=r"^No episode has begun; call reset\(\) first\.$"):
+        use(fake)
+
+
+@pytest.mark.parametrize("action", [np.zeros(3), np.zeros(7), np.zeros((1, 6)), 0.0])
+def test_action_of_another_shape_is_refused(fake, action):
+    fake.reset(seed=0)
+    with pytest.raises(ConfigError, match=r"^The action has shape .*; usb_insertion takes \(6,\)\.$"):
+        fake.step(action)

@@ -198,3 +198,14 @@ def test_camera_that_fails_the_agent_ends_the_episode():
     assert (terminated, truncated) == (False, True)
     assert "side" in info["fault"]
     assert env.metrics()["faults"] == 1.0
+
+
+def test_arm_without_an_episode_is_told_nothing():
+    env = robot()
+    with pytest.raises(ConfigError, match="No episode has begun"):
+        env.step(HOLD)
+    env.reset(seed=0)
+    told = list(env.robot_backend.log)
+    with pytest.raises(ConfigError, match=r"The action has shape \(3,\)"):
+        env.step(np.zeros(3, np.float32))
+    assert env.robot_backend.log == told

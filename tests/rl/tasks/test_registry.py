@@ -43,7 +43,7 @@ def test_what_a_task_says_of_its_scene_is_in_the_scene(name: str) -> None:
 def test_task_in_a_file_is_made_with_changes(tmp_path: Path) -> None:
     reference = write_simulated(tmp_path)
     assert get_task(reference, patience_s=5.0).name == "slow_usb"
-    with pytest.raises(ConfigError, match="patience_s is 10; ask for at most 9"):
+    with pytest.raises(ConfigError, match="patience_s is 10.0; ask for at most 9"):
         get_task(reference, patience_s=10.0)
     with pytest.raises(ConfigError, match="Task slow_usb has no field 'patience'; its fields: horizon,"):
         get_task(reference, patience=1.0)
