@@ -26,7 +26,7 @@ from rl.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
-START_S = 60.0
+START_S = 180.0
 """Longest wait until the emulator answers, [s]."""
 
 
@@ -120,7 +120,7 @@ class Emulator:
         self.ip, self.port = addresses["ip"], addresses["port"]
         self.clock, self.pace = Clock(addresses["slowdown"]), addresses["why"]
         if self.clock.slowdown > 1.0:
-            logger.warning("The emulator's clock is slower than real time: %s.", self.pace)
+            logger.info("The emulator's clock is slower than real time: %s.", self.pace)
         if self._wanted_station is None:
             self._folder = tempfile.TemporaryDirectory(prefix="agps-emulator-")
         self.station = self._wanted_station or Path(self._folder.name if self._folder else ".") / "station.toml"

@@ -20,22 +20,15 @@ from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits, guard_target, is_pose
 from rl.robots.base import Arm
 from rl.robots.clock import REAL_TIME, Clock, check_clock
+from rl.robots.franka import faults
 from rl.robots.franka.config import ArmConfig
 from rl.robots.franka.connection import connect, import_franky
-from rl.robots.franka.faults import (
-    ArmFault,
-    StopReason,
-    errors_of,
-    lost,
-    network_errors_of,
-    reason,
-    stopped_itself,
-)
+from rl.robots.franka.faults import ArmFault, StopReason
 from rl.robots.franka.joints import FrankaJointReset, reaches
 from rl.robots.franka.motions import Tracking, check_way
 from rl.robots.franka.state import ArmState, Silence
 from rl.robots.real.history import PoseHistory
-from rl.robots.real.line import corners, follow_line, place
+from rl.robots.real.line import follow_line
 from rl.types import Box, FloatArray
 
 logger = logging.getLogger(__name__)
@@ -75,15 +68,13 @@ class FrankaArm(Arm):
             ConfigError: If the arm cannot be reached or used from this machine, or the clock is not for this arm.
         """
         check_clock(clock, config.ip)
-        self.config = config
-        self.clock = clock
-        """The station's."""
+        self.config, self.clock = config, clock
         self.limits = GuardLimits(
             workspace=workspace, max_step_m=0.05, max_step_rad=0.3, max_tilt_rad=1.6, leash_m=0.05, leash_rad=0.4
         )
         """Of each target, on top of the environment's."""
         self._franky: Any = import_franky()
-        self._errors, self._network_errors = errors_of(self._franky), network_errors_of(self._franky)
+        self._errors, self._network_errors = faults.errors_of(self._franky), faults.network_errors_of(self._franky)
         self._lock = threading.RLock()
         self._mode: Mode = "idle"
         self._fault: ArmFault | None = None
@@ -326,9 +317,9 @@ class FrankaArm(Arm):
         try:
             return action()
         except self._network_errors as error:
-            raise self._fail(lost(self.config.ip, error), network=True) from error
+            raise self._fail(faults.lost(self.config.ip, error), network=True) from error
         except self._errors as error:
-            raise self._fail(f"The arm refused: {reason(error)}.") from error
+            raise self._fail(f"The arm refused: {faults.reason(error)}.") from error
 
     def _read(self) -> Any:
         return self._call(lambda: self._robot.state)
@@ -378,8 +369,8 @@ class FrankaArm(Arm):
         out_m = float(np.max(np.abs(position - self.limits.workspace.project(position))))
         if out_m > OUTSIDE_M:
             raise HardwareFault(
-                f"{place(T_base_tcp)} is {1000 * out_m:.0f} mm outside the workspace {corners(self.limits.workspace)}; "
-                "guide the arm into it by hand."
+                f"{faults.place(T_base_tcp)} is {1000 * out_m:.0f} mm outside the workspace "
+                f"{faults.corners(self.limits.workspace)}; guide the arm into it by hand."
             )
 
     def _check_ready(self) -> None:
@@ -415,7 +406,7 @@ class FrankaArm(Arm):
             except HardwareFault:
                 continue  # remembered, for whoever commands the arm next
             except Exception as error:  # whatever it is: a monitor that ends in silence would be worse
-                self._fail(lost(self.config.ip, error), network=isinstance(error, self._network_errors))
+                self._fail(faults.lost(self.config.ip, error), network=isinstance(error, self._network_errors))
 
     def _renew(self, age_s: float) -> None:
         with self._lock:
@@ -443,9 +434,9 @@ class FrankaArm(Arm):
         try:
             self._robot.join_motion(self.clock.host_s(0.5))
         except self._network_errors as error:
-            self._fail(lost(self.config.ip, error), network=True)
+            self._fail(faults.lost(self.config.ip, error), network=True)
         except self._errors as error:
-            self._fail(f"The control box stopped the arm: {reason(error)}. Look why before it goes on.")
+            self._fail(f"The control box stopped the arm: {faults.reason(error)}. Look why before it goes on.")
         for _ in range(100):  # franky's thread tells the event as soon as it gets the interpreter
             if self._event is None and self._fault is None:
                 self.clock.sleep(0.01)
@@ -456,7 +447,7 @@ class FrankaArm(Arm):
         self._brake()  # if a fresh motion took over before the stop was known
         stop_s = self.clock.now() - fired_s if what == "force" else None
         limit_N = self.config.stop_force_factor * self.config.max_contact_force_N
-        self._fail(stopped_itself(what, force_N=force_N, limit_N=limit_N, stop_s=stop_s), stop_s=stop_s)
+        self._fail(faults.stopped_itself(what, force_N=force_N, limit_N=limit_N, stop_s=stop_s), stop_s=stop_s)
 
     def _brake(self) -> None:
         mode, self._mode = self._mode, "idle"
