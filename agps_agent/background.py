@@ -54,7 +54,9 @@ class Background:
         return [(what, error) for what, future in done if (error := future.exception()) is not None]
 
     def close(self) -> None:
-        """Finish the writes, cancel the questions, end the threads."""
+        """Finish the writes, cancel the questions, end the threads; once is enough."""
+        if self._loop.is_closed():
+            return
         self._writer.shutdown(wait=True)
         self._loop.call_soon_threadsafe(self._cancel_all)
         self._thread.join(timeout=5.0)

@@ -1,5 +1,6 @@
 """What the agent answered, drawn over what it saw: the way of the tool's tip, or the box that confines it."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -33,7 +34,20 @@ def draw_answer(folder: Path, guidance: Mapping[str, Any], camera: str | None = 
         T_base_tcp = np.array(scene["T_base_tcp"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return None
-    draw = ImageDraw.Draw(image)
+    # An answer that is damaged or of another version leaves the image bare.
+    with contextlib.suppress(LookupError, TypeError, ValueError):
+        _draw(ImageDraw.Draw(image), guidance, T_base_tcp, tip, K, T_base_cam)
+    return image
+
+
+def _draw(
+    draw: ImageDraw.ImageDraw,
+    guidance: Mapping[str, Any],
+    T_base_tcp: FloatArray,
+    tip: FloatArray,
+    K: FloatArray,
+    T_base_cam: FloatArray,
+) -> None:
     if guidance.get("kind") == "guide":
         poses = [T_base_tcp, *(np.array(waypoint["T_base_tcp"]) for waypoint in guidance["waypoints"])]
         way = np.array([pose[:3, 3] + pose[:3, :3] @ tip for pose in poses])
@@ -43,7 +57,6 @@ def draw_answer(folder: Path, guidance: Mapping[str, Any], camera: str | None = 
         offset = T_base_tcp[:3, :3] @ tip
         limits = (np.array(guidance["lower"]) + offset, np.array(guidance["upper"]) + offset)
         _draw_box(draw, limits, K, T_base_cam)
-    return image
 
 
 def _camera_of_keypoints(folder: Path) -> str | None:

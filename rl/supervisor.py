@@ -71,7 +71,7 @@ class Supervisor(Protocol):
         """Continue from `state_dict`."""
 
     def close(self) -> None:
-        """Release threads, files and sockets."""
+        """Release threads, files and sockets; may be called more than once."""
 
 
 class NullSupervisor:

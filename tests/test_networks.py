@@ -25,7 +25,7 @@ from rl.errors import ConfigError
 from rl.pixels.config import PixelConfig
 from rl.rewards.classifier import FitConfig
 from rl.rewards.classifier.network import ResNet10, RewardNetwork
-from rl.tasks import TASK_NAMES
+from rl.tasks.registry import TASKS
 from rl.widths import LANES, check_width
 
 SMALLEST = {"channels": LANES, "feature_size": 8, "hidden_size": 16}
@@ -38,7 +38,7 @@ def space(cameras: int) -> spaces.Dict:
 
 def policies() -> Iterator[nn.Module]:
     """Yield the policies of the presets, of every task's recipe, and the smallest, with one to three cameras."""
-    told = [RunConfig(task=name).algorithm_options for name in TASK_NAMES]
+    told = [RunConfig(task=name).algorithm_options for name in TASKS.names]
     drq = [
         DrQConfig(**SMALLEST),
         *(DrQConfig.preset(name) for name in DrQConfig.presets),

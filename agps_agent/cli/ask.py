@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.state import AgentSettings
 from rl.errors import AgpsError, ConfigError
@@ -21,12 +21,12 @@ class AskOptions:
     """Task."""
     scene: Path | None = None
     """Folder of a saved scene; None: the start of the episode of --seed, or what a robot's cameras see now."""
-    robot: Literal["sim", "franka"] = "sim"
-    """Whose cameras to look through; a real arm is not moved."""
+    robot: str = "sim"
+    """Whose cameras to look through: sim, or station for the arm of --station, which is not moved."""
     station: Path = Path("station.toml")
-    """franka: file that describes arm and cameras."""
+    """Robot: file that describes arm and cameras."""
     robot_ip: str | None = None
-    """franka: address of the control box in place of the station's."""
+    """Robot: address of the arm in place of the station's."""
     seed: int | None = None
     """Seed of the simulated episode. None: 0."""
     mode: Literal["auto", "prune", "guide"] = "auto"
@@ -36,7 +36,7 @@ class AskOptions:
     vlm_model: str | None = None
     """Model name at that server. None: the first that it lists."""
     out: Path | None = None
-    """Folder to write. None: runs/ask/TASK-seedN-MODE, -SCENE-MODE or -franka-MODE."""
+    """Folder to write. None: runs/ask/TASK-seedN-MODE, -SCENE-MODE or -ROBOT-MODE."""
     json: bool = False
     """Print one JSON object on stdout."""
     agent: Annotated[AgentSettings, tyro.conf.arg(name="agent")] = field(default_factory=AgentSettings)
@@ -48,6 +48,9 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(AskOptions, argv, prog="agps ask")
     task = check_task(options.task)
     check_vlm(options.vlm)
+    from agps_agent.run.place import check_robot
+
+    robot = check_robot(options.robot)
     seed = _seed(options)
     from agps_agent.ask import describe_answer, save_answer
     from agps_agent.overlay import draw_answer
@@ -60,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
         vlm=options.vlm,
         vlm_model=options.vlm_model,
         agent=options.agent,
-        robot=options.robot,
+        robot=robot,
         station=options.station,
         robot_ip=options.robot_ip,
     )
@@ -97,18 +100,23 @@ def _seed(options: AskOptions) -> int:
     """Return the seed of the simulated episode.
 
     Raises:
-        UsageError: If nothing is simulated.
+        ConfigError: If nothing is simulated.
     """
     if options.seed is None:
         return 0
     check_at_least(0, seed=options.seed)
-    if options.robot != "sim":
-        raise UsageError(f"--seed {options.seed} is of a simulated episode; a robot's table is as it is, leave it out.")
+    from agps_agent.run.place import place_of
+
+    place_of(options.robot).require_simulation(
+        f"--seed {options.seed} is of a simulated episode; a robot's table is as it is, leave it out."
+    )
     return options.seed
 
 
 def _default_folder(options: AskOptions, task: str, seed: int) -> Path:
-    live = f"seed{seed}" if options.robot == "sim" else options.robot
+    from agps_agent.run.place import place_of
+
+    live = place_of(options.robot).choose(f"seed{seed}", options.robot.rpartition(":")[2])
     what = live if options.scene is None else options.scene.resolve().name
     return Path("runs") / "ask" / f"{task}-{what}-{options.mode}"
 

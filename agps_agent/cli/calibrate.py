@@ -16,12 +16,11 @@ from agps_agent.run.signals import terminated_like_ctrl_c
 from rl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rl.robots.base import Arm, CameraDriver
     from rl.robots.calibration.board import CharucoBoard, Dictionary
     from rl.robots.calibration.capture import Key, Progress
     from rl.robots.calibration.solve import Solution
-    from rl.robots.cameras.base import CameraDriver
     from rl.robots.cameras.calibration import CameraCalibration
-    from rl.robots.franka.arm import FrankaArm
     from rl.robots.station import CameraConfig, StationConfig
     from rl.types import Box, FloatArray
 else:
@@ -280,7 +279,7 @@ def _check(
 
 
 def _go_above(
-    options: CalibrateOptions, arm: "FrankaArm", T_base_tcp: "FloatArray", origin: "FloatArray", workspace: "Box"
+    options: CalibrateOptions, arm: "Arm", T_base_tcp: "FloatArray", origin: "FloatArray", workspace: "Box"
 ) -> "tuple[FloatArray | None, str]":
     """Move the TCP above a point if that is possible and wanted; return where it is then, and what to tell."""
     from rl.robots.calibration.check import hover_path
@@ -307,13 +306,13 @@ def _point(point: "FloatArray") -> str:
     return "({:.4f}, {:.4f}, {:.4f}) m".format(*point)
 
 
-def _open(stack: ExitStack, station: "StationConfig", config: "CameraConfig") -> "tuple[CameraDriver, FrankaArm]":
+def _open(stack: ExitStack, station: "StationConfig", config: "CameraConfig") -> "tuple[CameraDriver, Arm]":
     """Return the streaming camera and the connected arm; both are closed with the stack, the arm first."""
     from rl.robots.cameras import open_camera
-    from rl.robots.franka.arm import FrankaArm
+    from rl.robots.station import open_arm
 
     camera = stack.enter_context(closing(open_camera(config, station.clock)))
-    arm = stack.enter_context(FrankaArm(station.arm, station.workspace, clock=station.clock))
+    arm = stack.enter_context(closing(open_arm(station)))
     return camera, arm
 
 

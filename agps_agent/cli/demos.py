@@ -1,7 +1,7 @@
 """`agps demos record|list|show`: demonstrations of the scripted expert or a person, on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,17 +30,17 @@ class RecordOptions:
     image_size: Literal[64, 128, 256] = 64
     """Edge of the policy's images, [px]."""
     out: Path | None = None
-    """Folder to write. None: demos/TASK, or demos/franka-TASK."""
-    robot: Literal["sim", "franka"] = "sim"
-    """Where: in simulation, or on the FR3 of --station."""
+    """Folder to write. None: demos/TASK, or demos/ROBOT-TASK."""
+    robot: str = "sim"
+    """Where: in simulation (sim), or on the arm of --station (station, or that arm's own name, e.g. franka)."""
     station: Path = Path("station.toml")
-    """franka: file that describes arm, workspace and cameras."""
+    """Robot: file that describes arm, workspace and cameras."""
     robot_ip: str | None = None
-    """franka: address of the control box in place of the station's."""
+    """Robot: address of the arm in place of the station's."""
     speed: float = 1.0
-    """franka: longest control step over the task's."""
+    """Robot: longest control step over the task's."""
     by: Literal["spacemouse", "gamepad", "expert"] | None = None
-    """franka: who demonstrates. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
+    """Robot: who demonstrates. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
     horizon: int | None = None
     """Control steps for one demonstration. None: the task's own, or four times as many by hand."""
     resume: bool = False
@@ -74,7 +74,10 @@ def _record(argv: Sequence[str]) -> int:
     task = check_task(options.task)
     check_at_least(1, n=options.n)
     check_at_least(0, seed=options.seed)
-    folder = options.out or _default_folder(task.name, options.robot)
+    from agps_agent.run.place import check_robot
+
+    robot = check_robot(options.robot)
+    folder = options.out or _default_folder(task.name, robot)
     from rl.growing_folder import is_in_use
 
     if is_in_use(folder) and not options.resume:
@@ -83,7 +86,7 @@ def _record(argv: Sequence[str]) -> int:
     before = _count(folder)
     try:
         with json_only_on_stdout(options.json):  # nothing that a library prints gets before the object
-            _record_missing(options, folder, before)
+            _record_missing(replace(options, robot=robot), folder, before)
     except BaseException:
         if (kept := _count(folder)) > before:
             say(
@@ -154,7 +157,9 @@ def _folder_of(named: Path) -> Path:
 
 
 def _default_folder(task: str, robot: str = "sim") -> Path:
-    return Path("demos") / (task if robot == "sim" else f"{robot}-{task}")
+    from agps_agent.run.place import named_at
+
+    return Path("demos") / named_at(robot, task)
 
 
 def _print_summary(folder: Path, *, as_json: bool) -> int:

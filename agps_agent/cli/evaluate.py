@@ -3,19 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import UsageError, check_at_least, check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import check_at_least, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import say
 from agps_agent.run.directory import RunDirectory
 from agps_agent.state import AgentSettings
 from rl.evaluation import EvaluationResult
-
-if TYPE_CHECKING:  # loads half of the program; only needed to run
-    from agps_agent.run.config import RunConfig
 
 PROG = "agps eval"
 AGENT_ALONE = "--agent-alone"
@@ -37,7 +34,7 @@ class EvalOptions:
     station: Path | None = None
     """Run on a robot: its station file. It is asked for again, as the arm will move."""
     robot_ip: str | None = None
-    """Run on a robot: address of the control box in place of the station's."""
+    """Run on a robot: address of the arm in place of the station's."""
     speed: float | None = None
     """Run on a robot: longest control step over the task's. None: as in training."""
     checkpoint: str | None = None
@@ -89,11 +86,14 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     directory = RunDirectory.open(options.run_dir)
     from agps_agent.run.build import evaluation_env, load_policy
     from agps_agent.run.config import load_config
+    from agps_agent.run.place import place_of
     from rl.evaluation import evaluate
     from rl.process import prepare_process
 
-    config = _with_station(load_config(directory), options)
-    episodes = options.episodes or (50 if config.robot == "sim" else 10)
+    saved = load_config(directory)
+    place = place_of(saved.robot)
+    config = place.relocated(saved, station=options.station, robot_ip=options.robot_ip, speed=options.speed)
+    episodes = options.episodes or place.eval_episodes
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
         policy = load_policy(directory, options.checkpoint)
@@ -106,16 +106,6 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
         steps = f"{policy.num_timesteps} environment steps of training"
         print(f"{_in_words(result)}{earned}; {config.task_name}, {steps}.")
     return 0
-
-
-def _with_station(config: "RunConfig", options: EvalOptions) -> "RunConfig":
-    """Return the configuration of a run with the robot that is named now."""
-    if config.robot == "sim":
-        return config
-    if options.station is None:
-        raise UsageError(f"This run is of a robot ({config.station}), which will move; name its file with --station.")
-    changes = {"station": options.station, "robot_ip": options.robot_ip, "speed": options.speed or config.speed}
-    return config.model_copy(update=changes)
 
 
 def _evaluate_agent(argv: Sequence[str]) -> int:

@@ -88,13 +88,18 @@ def check_at_least(least: int, **values: int) -> None:
 
 
 def check_vlm(vlm: str) -> None:
-    """Refuse a chat model that is neither the embedded one nor a URL.
+    """Refuse what can be no chat model.
 
     Raises:
         UsageError: Saying what would be.
     """
-    if vlm != "embedded" and not vlm.startswith(("http://", "https://")):
-        raise UsageError(f"--vlm is {vlm!r}; use `embedded` or a URL such as http://localhost:8000/v1.")
+    from agps_agent.models.library import check_model
+    from rl.errors import ConfigError
+
+    try:
+        check_model(vlm)
+    except ConfigError as error:
+        raise UsageError(f"--vlm: {error}") from None
 
 
 def complaint_line(box: str) -> str:

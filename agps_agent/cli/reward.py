@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +13,8 @@ from agps_agent.cli.options import check_at_least, json_only_on_stdout, parse_op
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import console, say
 from agps_agent.run.directory import RunDirectory, default_classifier, reward_folder
+from agps_agent.run.place import check_robot, named_at, place_of
+from agps_agent.run.simulation import SIMULATION
 from rl.errors import ConfigError
 from rl.rewards.classifier import FitConfig
 
@@ -34,11 +36,11 @@ class RobotOptions:
     """The arm."""
 
     station: Path = Path("station.toml")
-    """franka: file that describes arm, workspace and cameras."""
+    """Robot: file that describes arm, workspace and cameras."""
     robot_ip: str | None = None
-    """franka: address of the control box in place of the station's."""
+    """Robot: address of the arm in place of the station's."""
     speed: float = 1.0
-    """franka: longest control step over the task's."""
+    """Robot: longest control step over the task's."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,15 @@ class CollectOptions:
     """Run directory: its newest policy gives half of the failures, or with --by policy moves the arm. None: scripted
     behaviour only."""
     by: Literal["spacemouse", "gamepad", "policy", "expert"] | None = None
-    """franka: who moves the arm. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
+    """Robot: who moves the arm. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
     seed: int = COLLECT_SEED
     """Seed of the first start; each episode has its own."""
     image_size: Literal[64, 128, 256] = 64
     """Edge of the images, [px]; must be that of the policy that will be trained with the classifier."""
     out: Path | None = None
-    """Folder to write. None: runs/reward/TASK/frames, or runs/reward/franka-TASK/frames."""
-    robot: Literal["sim", "franka"] = "sim"
-    """Where: in simulation, or on the FR3 of --station."""
+    """Folder to write. None: runs/reward/TASK/frames, or runs/reward/ROBOT-TASK/frames."""
+    robot: str = "sim"
+    """Where: in simulation (sim), or on the arm of --station (station, or that arm's own name, e.g. franka)."""
     where: Annotated[RobotOptions, tyro.conf.arg(name="")] = field(default_factory=RobotOptions)
     """The arm."""
     json: bool = False
@@ -85,11 +87,11 @@ class FitOptions:
     task: tyro.conf.Positional[str]
     """Task."""
     data: tuple[Path, ...] = ()
-    """Folders that `agps reward collect` wrote. None: runs/reward/TASK/frames, or runs/reward/franka-TASK/frames."""
-    robot: Literal["sim", "franka"] = "sim"
+    """Folders that `agps reward collect` wrote. None: runs/reward/TASK/frames, or runs/reward/ROBOT-TASK/frames."""
+    robot: str = "sim"
     """Whose frames to fit to where --data does not say it, and whose classifier to write where --out does not."""
     out: Path | None = None
-    """File to write. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/classifier.pt."""
+    """File to write. None: runs/reward/TASK/classifier.pt, or runs/reward/ROBOT-TASK/classifier.pt."""
     threads: int = 1
     """Torch threads; 0: one per physical core."""
     json: bool = False
@@ -102,13 +104,13 @@ class FitOptions:
 class EvalOptions:
     """Score a classifier on held-out episodes, and its verdicts on new rollouts; draws its mistakes.
 
-    New rollouts need somebody who knows the truth: the simulation, or with --robot franka an emulated station.
+    New rollouts need somebody who knows the truth: the simulation, or with --robot station an emulated one.
     """
 
     task: tyro.conf.Positional[str]
     """Task."""
     file: Path | None = None
-    """Classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or that of franka-TASK."""
+    """Classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or that of ROBOT-TASK."""
     data: tuple[Path, ...] = ()
     """Folders that `agps reward collect` wrote; of them only the held-out episodes count. None: as for fit."""
     rollouts: int | None = None
@@ -120,8 +122,8 @@ class EvalOptions:
     seed: int = JUDGE_SEED
     """Seed of the first rollout."""
     out: Path | None = None
-    """Folder to write. None: runs/reward/TASK/eval, or runs/reward/franka-TASK/eval."""
-    robot: Literal["sim", "franka"] = "sim"
+    """Folder to write. None: runs/reward/TASK/eval, or runs/reward/ROBOT-TASK/eval."""
+    robot: str = "sim"
     """Where new rollouts are watched, and whose frames and classifier are taken where nothing else is named."""
     where: Annotated[RobotOptions, tyro.conf.arg(name="")] = field(default_factory=RobotOptions)
     """The arm."""
@@ -143,18 +145,20 @@ def run(argv: Sequence[str]) -> int:
 
 def _collect(argv: Sequence[str]) -> int:
     options = parse_for_task(CollectOptions, argv, prog="agps reward collect")
+    options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
     default = task.recipe.reward_frames
     positive = default[0] if options.positive is None else options.positive
     negative = default[1] if options.negative is None else options.negative
     check_at_least(1, positive=positive, negative=negative)
     check_at_least(0, seed=options.seed)
-    if options.robot == "sim" and options.by not in (None, "expert"):
-        raise ConfigError(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
+    place = place_of(options.robot)
+    if options.by not in (None, "expert"):
+        place.require_arm(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
     folder = options.out or default_frames(task.name, options.robot)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
-    collect = _collect_in_simulation if options.robot == "sim" else _collect_on_robot
+    collect = place.choose(_collect_in_simulation, _collect_on_robot)
     with json_only_on_stdout(options.json) as show:
         episodes = collect(options, folder, positive, negative)
         numbers = {
@@ -206,6 +210,7 @@ def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, nega
             folder,
             task=options.task,
             by=options.by,
+            robot=options.robot,
             positive=positive,
             negative=negative,
             seed=options.seed,
@@ -228,12 +233,13 @@ def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, nega
 
 def _fit(argv: Sequence[str]) -> int:
     options = parse_options(FitOptions, argv, prog="agps reward fit")
+    options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
     check_at_least(0, threads=options.threads)
     from rl.process import prepare_process
     from rl.rewards.classifier import fit_classifier, load_frames
 
-    file = options.out or default_classifier(task.name, options.robot)
+    file = options.out or default_classifier(named_at(options.robot, task.name))
     frames = load_frames(options.data or (default_frames(task.name, options.robot),), task=task.name)
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
@@ -259,6 +265,7 @@ def _fit(argv: Sequence[str]) -> int:
 
 def _eval(argv: Sequence[str]) -> int:
     options = parse_for_task(EvalOptions, argv, prog="agps reward eval")
+    options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
     check_at_least(0, rollouts=options.rollouts or 0, seed=options.seed)
     check_at_least(1, n=options.n)
@@ -268,8 +275,8 @@ def _eval(argv: Sequence[str]) -> int:
     from rl.rewards.classifier.frames import recorded_on
     from rl.rewards.classifier.judging import score_frames
 
-    folder = options.out or reward_folder(task.name, options.robot) / "eval"
-    classifier = RewardClassifier.load(options.file or default_classifier(task.name, options.robot))
+    folder = options.out or reward_folder(named_at(options.robot, task.name)) / "eval"
+    classifier = RewardClassifier.load(options.file or default_classifier(named_at(options.robot, task.name)))
     data = options.data or (default_frames(task.name, options.robot),)
     frames = load_frames(data, task=task.name)
     rollouts = _rollouts(options, recorded_on(data, task=task.name))
@@ -292,7 +299,7 @@ def _eval(argv: Sequence[str]) -> int:
         if options.rollouts is None and not rollouts:
             print(
                 "No whole rollouts were watched: these frames are of a robot, and only the simulation or an emulated "
-                "station (--robot franka --rollouts N) knows whether a verdict is right."
+                "station (--robot station --rollouts N) knows whether a verdict is right."
             )
     return 0
 
@@ -303,19 +310,19 @@ def _rollouts(options: EvalOptions, robots: set[str]) -> int:
     Raises:
         ConfigError: If nobody there knows whether a verdict is right.
     """
-    on_robot = options.robot != "sim" or robots != {"sim"}
-    rollouts = options.rollouts if options.rollouts is not None else 0 if on_robot else 120
-    if rollouts and options.robot == "sim" and robots != {"sim"}:
-        raise ConfigError(
+    place, were_simulated = place_of(options.robot), robots == {SIMULATION}
+    rollouts = options.rollouts if options.rollouts is not None else place.choose(120, 0) if were_simulated else 0
+    if rollouts and not were_simulated:
+        place.require_arm(
             f"--rollouts {rollouts}: these frames are of a robot, and the simulation looks different; "
-            "use --rollouts 0, or --robot franka with an emulated station."
+            "use --rollouts 0, or --robot station with an emulated one."
         )
-    if rollouts and options.robot != "sim":
+    if rollouts and place.choose(False, True):
         from rl.robots.station import load_station
 
         load_station(options.where.station, ip=options.where.robot_ip).require_truth(
             f"--rollouts {rollouts}",
-            "use --rollouts 0, and watch `agps train --robot franka --reward classifier`: your keys override it",
+            "use --rollouts 0, and watch `agps train --robot station --reward classifier`: your keys override it",
         )
     return rollouts
 
@@ -338,17 +345,22 @@ def _judge(classifier: "RewardClassifier", options: EvalOptions, rollouts: int) 
     return [score_verdicts(judged, threshold=classifier.threshold, n=n) for n in counts]
 
 
+def _judging_env(options: EvalOptions, image_size: int) -> "AbstractContextManager[ManipulationEnv]":
+    return place_of(options.robot).choose(_simulated_judging, _judging_on_arm)(options, image_size)
+
+
+def _simulated_judging(options: EvalOptions, image_size: int) -> "AbstractContextManager[ManipulationEnv]":
+    return closing(_env(options.task, image_size, options.task_options))
+
+
 @contextmanager
-def _judging_env(options: EvalOptions, image_size: int) -> "Iterator[ManipulationEnv]":
-    if options.robot == "sim":
-        with closing(_env(options.task, image_size, options.task_options)) as env:
-            yield env
-        return
+def _judging_on_arm(options: EvalOptions, image_size: int) -> "Iterator[ManipulationEnv]":
     from agps_agent.run.demonstrations import open_moved_arm
 
     with open_moved_arm(
         options.task,
         "expert",
+        robot=options.robot,
         seed=options.seed,
         image_size=image_size,
         station=options.where.station,
@@ -404,7 +416,7 @@ def _words(score: "FrameScore", verdicts: "Sequence[VerdictScore]", n: int) -> I
 
 def default_frames(task: str, robot: str = "sim") -> Path:
     """Return where the frames of a task are kept."""
-    return reward_folder(task, robot) / "frames"
+    return reward_folder(named_at(robot, task)) / "frames"
 
 
 def _env(task: str, image_size: int, task_options: Mapping[str, Any]) -> "ManipulationEnv":

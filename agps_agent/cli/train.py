@@ -15,6 +15,8 @@ from agps_agent.detectors.base import load_detector
 from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, fixed_changes, load_config, start_values
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.field_options import options_group, options_model
+from agps_agent.run.methods import combine
+from agps_agent.run.place import place_of
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.algorithm import ALGORITHMS
 from rl.errors import AgpsError, ConfigError
@@ -33,7 +35,7 @@ class TrainOptions:
     resume: bool = False
     """Go on from the last checkpoint in --run-dir, with the settings saved there; an option given here replaces one."""
     dry_run: bool = False
-    """franka: command nothing for ten seconds, and draw on the camera image what would be commanded."""
+    """Robot: command nothing for ten seconds, and draw on the camera image what would be commanded."""
     json: bool = False
     """Print the summary as one JSON object on stdout; the progress goes to stderr."""
     task_options: TaskOptions = field(default_factory=dict)
@@ -90,9 +92,10 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
     saved = load_config(RunDirectory.open(first.run_dir)) if first.resume and first.run_dir is not None else None
     if saved is not None:
-        for name in ("method", "algorithm", "helper", "offline"):
-            if getattr(first, name) is not None:
-                _refuse_change(name, getattr(first, name), getattr(saved, name))
+        offline = saved.offline if first.offline is None and first.method is None else first.offline
+        plan = combine(first.method, first.algorithm, first.helper, offline, default=saved.method)
+        for name in ("algorithm", "helper", "offline"):
+            _refuse_change(name, getattr(plan, name), getattr(saved, name))
 
     def start(task: str | None) -> TrainOptions:
         return TrainOptions(config=saved or _start(first, task))
@@ -174,8 +177,9 @@ def one_spelling(argv: Sequence[str], algorithm: str) -> list[str]:
 def _dry_run(options: TrainOptions, path: Path) -> int:
     """Look at a robot without moving it."""
     config = options.config
-    if config.robot == "sim":
-        raise UsageError("--dry-run is for a robot, with --robot franka; a simulated arm cannot break anything.")
+    place_of(config.robot).require_arm(
+        "--dry-run is for a robot, with --robot station; a simulated arm cannot break anything."
+    )
     folder = path.with_name(f"{path.name}-dry-run")
     from agps_agent.run.dry_run import dry_run
 

@@ -80,10 +80,11 @@ def _rendering() -> str:
 
 
 def _disk(folder: Path) -> str:
+    folder = next(there for there in (folder.resolve(), *folder.resolve().parents) if there.exists())
     free_gb = shutil.disk_usage(folder).free / 1e9
     if free_gb < NEEDED_DISK_GB:
-        raise AgpsError(f"{free_gb:.1f} GB free in {folder.resolve()}; a run needs {NEEDED_DISK_GB:.0f} GB.")
-    return f"{free_gb:.0f} GB free in {folder.resolve()}"
+        raise AgpsError(f"{free_gb:.1f} GB free in {folder}; a run needs {NEEDED_DISK_GB:.0f} GB.")
+    return f"{free_gb:.0f} GB free in {folder}"
 
 
 def _chat_model(url: str) -> str:

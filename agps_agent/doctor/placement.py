@@ -3,8 +3,8 @@
 import numpy as np
 
 from rl.errors import AgpsError
+from rl.robots.base import CameraInfo
 from rl.robots.calibration.check import doubts, misfits
-from rl.robots.cameras.base import CameraInfo
 from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.station import CameraConfig, StationConfig
 from rl.tasks.base import Task

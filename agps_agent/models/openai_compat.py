@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from agps_agent.models.gate import CallFailed
 from agps_agent.models.profiles import ModelProfile, find_profile
-from agps_agent.models.replies import THOUGHTS
+from agps_agent.models.replies import BESIDE
 from agps_agent.models.words import words
 from rl.errors import ConfigError
 from tools.proxies import proxy_for
@@ -73,7 +73,7 @@ class CompatibleChat(ChatOpenAI):
         result = super()._create_chat_result({**body, "choices": body["choices"][:1]}, generation_info)
         message = result.generations[0].message
         if isinstance(message, AIMessage):
-            kept = {key: said[key] for key in ("refusal", *THOUGHTS) if said.get(key)}
+            kept = {key: said[key] for key in BESIDE if said.get(key)}
             message.additional_kwargs.update(kept)
         return result
 

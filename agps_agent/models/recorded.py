@@ -13,6 +13,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import PrivateAttr
 
+from agps_agent.models.replies import BESIDE, ENDINGS
 from rl.errors import AgpsError
 
 
@@ -24,7 +25,7 @@ class RecordedModel(BaseChatModel):
     """Replays replies from a file, by question; asks and records a live model where there is one."""
 
     path: Path
-    """One JSON object per line: key, content, usage, and tool_calls where there are some."""
+    """One JSON object per line: key, content, usage; tools, what was said beside, and why it ended, where told."""
     live: BaseChatModel | None = None
     """Asked what the file does not hold; None makes that an error."""
     _replies: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)
@@ -54,7 +55,14 @@ class RecordedModel(BaseChatModel):
         if entry is None:
             entry = self._ask_live(key, messages, kwargs)
         usage = cast(UsageMetadata, entry["usage"]) if entry["usage"] else None
-        message = AIMessage(content=entry["content"], tool_calls=entry.get("tool_calls", []), usage_metadata=usage)
+        message = AIMessage(
+            content=entry["content"],
+            tool_calls=entry.get("tool_calls", []),
+            invalid_tool_calls=entry.get("invalid_tool_calls", []),
+            additional_kwargs=entry.get("beside", {}),
+            response_metadata=entry.get("metadata", {}),
+            usage_metadata=usage,
+        )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _ask_live(self, key: str, messages: list[BaseMessage], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -62,8 +70,13 @@ class RecordedModel(BaseChatModel):
             raise NoRecordedReply(f"{self.path} holds no reply to question {key}; record it with a live model first.")
         reply = self.live.invoke(messages, **kwargs)
         entry: dict[str, Any] = {"key": key, "content": reply.text, "usage": dict(reply.usage_metadata or {}) or None}
-        if reply.tool_calls:
-            entry["tool_calls"] = [dict(call) for call in reply.tool_calls]
+        optional = {
+            "tool_calls": [dict(call) for call in reply.tool_calls],
+            "invalid_tool_calls": [dict(call) for call in reply.invalid_tool_calls],
+            "beside": {key: reply.additional_kwargs[key] for key in BESIDE if reply.additional_kwargs.get(key)},
+            "metadata": {key: reply.response_metadata[key] for key in ENDINGS if reply.response_metadata.get(key)},
+        }
+        entry |= {key: value for key, value in optional.items() if value}
         with self._lock, self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             self._replies[key] = entry

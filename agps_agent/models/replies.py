@@ -8,6 +8,10 @@ from agps_agent.models.parsing import ReplyError
 
 THOUGHTS = ("reasoning_content", "reasoning")
 """Where servers put what a model thought, beside its answer."""
+BESIDE = ("refusal", *THOUGHTS)
+"""What is kept of a message beside its text and its tools."""
+ENDINGS = ("finish_reason", "stop_reason")
+"""Where libraries put why a reply ended."""
 SHOWN = 300
 """Characters of a refusal, or from the end of thoughts, that are shown."""
 
@@ -49,8 +53,7 @@ def said(reply: AIMessage) -> str:
 
 def _ended(reply: AIMessage) -> str:
     """Return why a reply ended, as its server puts it; empty if it does not say."""
-    metadata = reply.response_metadata
-    return str(metadata.get("finish_reason") or metadata.get("stop_reason") or "").lower()
+    return str(next((reply.response_metadata[key] for key in ENDINGS if reply.response_metadata.get(key)), "")).lower()
 
 
 def _thoughts(reply: AIMessage) -> str:

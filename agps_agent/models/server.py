@@ -13,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, convert_to_messages
 
 from agps_agent.models.faults import Fault, FaultPlan, spoil
+from agps_agent.models.replies import BESIDE
 
 LARGEST_REQUEST = 64 * 1024 * 1024
 """Longest request body, bytes: tens of VGA images."""
@@ -151,8 +152,8 @@ def _completion(reply: AIMessage, name: str) -> dict[str, Any]:
     """Return a reply as an OpenAI chat completion."""
     usage = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
-    if refusal := reply.additional_kwargs.get("refusal"):
-        message["refusal"] = refusal
+    message |= {key: reply.additional_kwargs[key] for key in BESIDE if reply.additional_kwargs.get(key)}
+    ended = reply.response_metadata.get("finish_reason") or ("tool_calls" if reply.tool_calls else "stop")
     if reply.tool_calls:
         message["tool_calls"] = [
             {
@@ -168,7 +169,7 @@ def _completion(reply: AIMessage, name: str) -> dict[str, Any]:
         "created": int(time.time()),
         "model": name,
         "choices": [
-            {"index": 0, "finish_reason": "tool_calls" if reply.tool_calls else "stop", "message": message},
+            {"index": 0, "finish_reason": ended, "message": message},
         ],
         "usage": {
             "prompt_tokens": usage["input_tokens"],

@@ -1,7 +1,7 @@
 """The folders under interventions/, read for people: what was asked, answered, and what came of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,10 +77,10 @@ def _read(folder: Path, episode: Row | None, camera: str | None) -> Intervention
         kind=str(guidance.get("kind", record.get("mode", "none"))),
         reason=str(record.get("reason") or guidance.get("message") or ""),
         failure_mode=str(record.get("failure_mode") or ""),
-        trigger=trigger_in_words(_mapping(record.get("trigger"))),
-        effect=guidance_in_words(guidance),
+        trigger=_told(trigger_in_words, _mapping(record.get("trigger"))),
+        effect=_told(guidance_in_words, guidance),
         end=end_in_words(episode or {}, folder.name),
-        cost=cost_in_words(cost),
+        cost=_told(cost_in_words, cost),
         from_memory=bool(cost.get("memory_hit") or record.get("recalled")),
         image=draw_answer(folder, guidance, camera),
         prompt=_text(folder, "prompt"),
@@ -143,6 +143,14 @@ def cost_in_words(cost: Mapping[str, Any]) -> str:
 
 def _millimetres(metres: Sequence[float]) -> str:
     return ", ".join(str(round(1000 * value)) for value in metres)  # not ":.0f", which writes -0
+
+
+def _told(tell: Callable[[Mapping[str, Any]], str], record: Mapping[str, Any]) -> str:
+    """Return a part of a record in words; nothing for one that is damaged or of another version."""
+    try:
+        return tell(record)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return ""
 
 
 def _mapping(value: object) -> dict[str, Any]:

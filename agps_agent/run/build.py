@@ -16,16 +16,17 @@ from agps_agent.ask import Answer, ask, save_answer
 from agps_agent.detectors import Encoder, FailureDetector, make_detector, make_encoder
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import CallGate
-from agps_agent.models.offline.embedded import EmbeddedVLM
+from agps_agent.models.library import is_url, open_model
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
-from agps_agent.models.profiles import ModelProfile, load_profile
+from agps_agent.models.profiles import ModelProfile
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.environment import arguments_of
-from agps_agent.run.hardware import check_demonstrations, open_dry, open_hand, open_keys, open_robot, suspends
+from agps_agent.run.hardware import check_demonstrations
 from agps_agent.run.methods import HELPERS, Helper
+from agps_agent.run.place import Place, place_of
 from agps_agent.run.recording import Recorder
+from agps_agent.run.site import TrainingEnv
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
 from agps_agent.toolbox import Toolbox
@@ -36,26 +37,19 @@ from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.demonstrations import load_demos, record_demos, save_demos
 from rl.envs.adapter import AdaptedEnv
-from rl.envs.factory import make_env
 from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
-from rl.envs.opening import open_env
-from rl.envs.robot import RobotEnv
-from rl.envs.watchable import Watched, missing
+from rl.envs.watchable import Watched, missing, unwatchable
 from rl.episodes import Episode
 from rl.errors import ConfigError
-from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner
 from rl.process import prepare_process, set_apart
 from rl.rewards import Setting, make_reward
-from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
+from rl.supervisor import HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
 from rl.types import CONTROL_RATE_HZ, FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
-
-TrainingEnv = ManipulationEnv | AdaptedEnv
-"""A task on an arm, or somebody else's environment."""
 
 BEST = "best"
 """Checkpoint with the best evaluation on the way, in runs that keep it."""
@@ -78,6 +72,7 @@ class Session:
 
     config: RunConfig
     run: RunDirectory
+    place: Place
     env: TrainingEnv
     eval_env: TrainingEnv | JudgedEnv
     """A second simulator; on a robot the one that training uses, with the reward of training."""
@@ -90,25 +85,21 @@ class Session:
     """What to release at the end, the last first."""
 
     @property
-    def robot(self) -> RobotEnv | None:
-        """The real arm; None in simulation."""
-        return self.env if isinstance(self.env, RobotEnv) else None
+    def shares_env(self) -> bool:
+        """Whether evaluations use the environment of training: the only one, an arm's."""
+        return isinstance(self.eval_env, JudgedEnv) or self.eval_env is self.env
 
     def hold(self) -> None:
         """Hold a real arm until the next control step: something takes a while."""
-        if self.robot is not None:
-            self.robot.pause()
+        self.env.pause()
 
     def halt(self) -> None:
         """Stop a real arm."""
-        if self.robot is not None:
-            self.robot.halt()
+        self.env.halt()
 
     def hardware_metrics(self) -> dict[str, float]:
         """Return counters and figures of a real arm; nothing in simulation."""
-        if self.robot is None:
-            return {}
-        return {**self.robot.metrics(), **({} if self.confirm is None else self.confirm.metrics())}
+        return {**self.env.metrics(), **({} if self.confirm is None else self.confirm.metrics())}
 
     def demonstrations(self) -> Sequence[Episode]:
         """Return this run's demonstrations: from --demos-dir, or recorded by the scripted expert the first time."""
@@ -150,59 +141,32 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
     check_demonstrations(config, run.demos)
     prepare_process(config.threads)
     with ExitStack() as opened:
-        build = _build_simulated_session if config.robot == "sim" else _build_robot_session
-        session = build(config, run, opened)
+        session = _wired(place_of(config.robot), config, run, opened)
         session.opened = opened.pop_all()
     return session
 
 
-def _build_simulated_session(config: RunConfig, run: RunDirectory, opened: ExitStack) -> Session:
-    """Return what a training run in simulation needs: evaluations have an environment of their own."""
-    env, eval_env = (opened.enter_context(closing(build_training_env(config))) for _ in range(2))
-    supervisor = opened.enter_context(closing(build_supervisor(config, run, env)))
-    algorithm = build_algorithm(config, run, rewarded(config, env, opened), supervisor)
-    if config.learner == "threaded":
-        algorithm.learner = ThreadedLearner(algorithm)
-    recorder = opened.enter_context(closing(build_recorder(config, run, env)))
-    return Session(
-        config=config,
-        run=run,
-        env=env,
-        eval_env=eval_env,
-        algorithm=algorithm,
-        supervisor=supervisor,
-        recorder=recorder,
-    )
-
-
-def _build_robot_session(config: RunConfig, run: RunDirectory, opened: ExitStack) -> Session:
-    """Return what a training run on a robot needs; there is one environment, and everybody can hold the arm."""
-    keys = open_keys(opened)
-    robot = opened.enter_context(closing(open_robot(config, keys=keys)))
-    confirm = Confirm(hold=robot.pause, suspend_keys=suspends(keys)) if config.confirm else None
-    supervisor = opened.enter_context(closing(build_supervisor(config, run, robot, confirm=confirm)))
-    env = rewarded(config, robot, opened)
+def _wired(place: Place, config: RunConfig, run: RunDirectory, opened: ExitStack) -> Session:
+    """Return what a training run needs at a place; what is opened is released when the stack unwinds."""
+    site = place.open_site(config, opened)
+    supervisor = opened.enter_context(closing(build_supervisor(config, run, site.env, confirm=site.confirm)))
+    env = rewarded(config, site.env, opened)
     algorithm = build_algorithm(config, run, env, supervisor)
-    algorithm.confirm = confirm
+    algorithm.confirm = site.confirm
     if config.learner == "threaded":
-        algorithm.learner = ThreadedLearner(algorithm, before_stop=robot.halt)
-    _warm_up(algorithm)
-    recorder = opened.enter_context(closing(build_recorder(config, run, robot)))
+        algorithm.learner = ThreadedLearner(algorithm, before_stop=site.env.halt)
+    place.before_moving(algorithm)
     return Session(
         config=config,
         run=run,
-        env=robot,
-        eval_env=env,
+        place=place,
+        env=site.env,
+        eval_env=env if site.eval_env is None else site.eval_env,
         algorithm=algorithm,
         supervisor=supervisor,
-        recorder=recorder,
-        confirm=confirm,
+        recorder=opened.enter_context(closing(build_recorder(config, run, site.env))),
+        confirm=site.confirm,
     )
-
-
-def _warm_up(algorithm: GuidedAlgorithm) -> None:
-    """Act once on nothing: the first call of a network is slow, and a moving arm would wait for it."""
-    algorithm.predict(algorithm.observation_space.sample(), deterministic=True)
 
 
 def build_recorder(config: RunConfig, run: RunDirectory, env: TrainingEnv) -> Recorder:
@@ -240,38 +204,17 @@ def rewarded(config: RunConfig, env: TrainingEnv, opened: ExitStack) -> Training
     return judged
 
 
-def build_training_env(config: RunConfig) -> TrainingEnv:
-    """Return what a run learns in: somebody else's environment if it names one, else its task.
-
-    Raises:
-        ConfigError: If the environment cannot be made, or not be adapted.
-    """
-    if config.env is None:
-        return build_env(config)
-    arguments = arguments_of(config.env_arguments)
-    return open_env(config.env, config.env_options, image_size=config.image_size, arguments=arguments)
-
-
 def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
     """Return the task's environment on the chosen robot; `dry` only looks at a real one."""
-    if config.robot != "sim":
-        return open_dry(config) if dry else open_robot(config)
-    return make_env(config.task, image_size=config.image_size, **config.task_overrides)
+    return place_of(config.robot).open(config, dry=dry)
 
 
 @contextmanager
 def evaluation_env(config: RunConfig) -> Iterator[TrainingEnv | JudgedEnv]:
     """Yield the environment to evaluate a policy in: by the truth, or where nobody knows it, by the run's reward."""
     with ExitStack() as opened:
-        if config.robot == "sim":
-            env = build_training_env(config)
-            opened.callback(env.close)
-            yield env
-            return
-        robot = open_robot(config, keys=open_keys(opened))
-        opened.callback(robot.close)
-        opened.callback(robot.halt)
-        yield robot if robot.knows_truth else rewarded(config, robot, opened)
+        env = place_of(config.robot).open_alone(config, opened)
+        yield env if env.knows_truth else rewarded(config, env, opened)
 
 
 def build_encoder(task: Task, name: str = "thumbnail") -> Encoder:
@@ -288,26 +231,22 @@ def build_detectors(config: RunConfig, horizon: int) -> list[FailureDetector]:
 def build_chat_model(
     vlm: str, *, name: str | None, settings: AgentSettings, tasks: tuple[TaskPrompt, ...] = ()
 ) -> ChatModel:
-    """Return the embedded model, or the one behind an OpenAI-compatible URL.
+    """Return a chat model: the embedded one, somebody's own, or the one behind an OpenAI-compatible URL.
 
     Args:
-        vlm: `embedded`, or the URL.
+        vlm: Name of a model, or the URL.
         name: Model at the URL.
         settings: Limits of a question.
-        tasks: Words of tasks that the embedded model shall know beside the registered ones.
+        tasks: Words of tasks that an embedded model shall know beside the registered ones.
 
     Raises:
         ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
     """
     for prompt, version in settings.prompt_versions.items():
         load_prompt(prompt, version)
-    if vlm == "embedded" and settings.profile is not None:
-        raise ConfigError(
-            f"--agent.profile {settings.profile} is for a model behind a URL, and the embedded one has its own; "
-            "leave it out, or give --vlm URL."
-        )
-    if vlm == "embedded":
-        return ChatModel(model=EmbeddedVLM(tasks=tasks), profile=load_profile("embedded"), name="embedded")
+    if not is_url(vlm):
+        model, profile = open_model(vlm, tasks=tasks, profile=settings.profile)
+        return ChatModel(model=model, profile=profile, name=vlm)
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
     served = open_chat_model(reach)
     return ChatModel(model=served.model, profile=served.profile, name=served.name)
@@ -331,12 +270,12 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     Raises:
         ConfigError: If the environment lacks something that the agent needs.
     """
-    has_words = isinstance(env, ManipulationEnv) or config.env_prompt is not None
-    watched = Watched(env, also_lacks=() if has_words else ("words about the task (--env-prompt FILE)",))
+    file = _prompt_file(config, env)
+    watched = Watched(env)
     check_patience(config.supervisor, config.agent)
     tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
-    words = load_task_prompt(config.task if config.env_prompt is None else config.env_prompt)
+    words = load_task_prompt(file or config.task)
     tools = config.agent.toolbox(words)
     chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
     encoder = make_encoder(config.encoder, env.cameras)
@@ -381,9 +320,26 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         save_answer=save,
         on_trigger=config.on_trigger,
         gate=gate,
-        hold=env.pause if isinstance(env, RobotEnv) else None,
+        hold=env.pause,
         approve=None if confirm is None else lambda guide: confirm(guide, 0),
     )
+
+
+def _prompt_file(config: RunConfig, env: TrainingEnv) -> Path | None:
+    """Return the file that tells the agent about somebody else's environment; None for a task, which has its own.
+
+    Raises:
+        ConfigError: If there is none, or the environment cannot be watched.
+    """
+    if isinstance(env, ManipulationEnv):
+        return None
+    lacks = missing(env)
+    file = config.env_prompt or (None if lacks else Watched(env).prompt)
+    wanted = (file, "words about the task (--env-prompt FILE)"), (env.cameras, "an image in its observation")
+    lacks += tuple(what for has, what in wanted if not has)
+    if lacks:
+        raise unwatchable(env, lacks)
+    return file
 
 
 def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> HumanSupervisor:
@@ -394,16 +350,7 @@ def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     """
     if isinstance(env, AdaptedEnv):
         raise ConfigError(f"{env.task.name} has no scripted expert that a simulated human could imitate.")
-    if config.robot != "sim" and config.teleop != "simulated":
-        return HumanSupervisor(open_hand(config, env.task))
-    human: Hand = SimulatedHuman(
-        expert=env.expert(),
-        truth=env.truth,
-        action_scale=env.action_scale,
-        config=config.human,
-        seed=config.seed + HUMAN_SEED,
-    )
-    return HumanSupervisor(human)
+    return HumanSupervisor(place_of(config.robot).open_hand(config, env, seed=config.seed + HUMAN_SEED))
 
 
 NOBODY = Helper(build=build_nobody)

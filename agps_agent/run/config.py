@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import tyro
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,11 +24,13 @@ from pydantic import (
 
 from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
 from agps_agent.detectors.base import load_detector
-from agps_agent.run.confirm import is_first_run
+from agps_agent.models.library import MODELS, check_model, is_url
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
 from agps_agent.run.environment import FOREIGN, arguments_of
 from agps_agent.run.field_options import check_options, field_values, made
 from agps_agent.run.methods import HELPERS, Plan, combine
+from agps_agent.run.place import check_robot, named_at, place_of
+from agps_agent.run.simulation import SIMULATION
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
 from rl.algorithm import ALGORITHMS
@@ -36,18 +39,18 @@ from rl.config import GuidedConfig
 from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
 from rl.envs.adapter import AdapterOptions
-from rl.envs.opening import short_name
+from rl.envs.opening import env_reference, short_name
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
 from rl.rewards.base import REWARDS, OwnReward, load_reward
-from rl.robots.station import load_station
-from rl.tasks.base import Recipe, Task, simulated
-from rl.tasks.expert import has_expert, make_expert
+from rl.tasks.base import Recipe, Task
+from rl.tasks.expert import has_expert
 from rl.tasks.registry import TASKS, get_task, load_task
 
-Robot = Literal["sim", "franka"]
+Robot = Annotated[str, AfterValidator(check_robot)]
+"""Where a run takes place: `agps_agent.run.place`."""
 
 TESTED_PACKAGES = (
     "agps",
@@ -109,26 +112,28 @@ class RunConfig(BaseModel):
     offline: bool = False
     """Only the first stage, on demonstrations alone, for an algorithm that has one: no rollouts, nobody helps."""
     robot: Robot = "sim"
-    """Where the task runs: sim is MuJoCo, franka an FR3 (or its emulator) as --station describes it."""
+    """Where the task runs: sim is MuJoCo; station is the arm that --station names, real or emulated; so is that arm's
+    own name, e.g. franka."""
     station: Annotated[Path, MayChange] = Path("station.toml")
-    """franka: file that describes arm, workspace and cameras."""
+    """Robot: file that describes arm, workspace and cameras."""
     robot_ip: Annotated[str | None, MayChange] = None
-    """franka: address of the control box in place of the station's."""
+    """Robot: address of the arm in place of the station's."""
     speed: Annotated[float, Field(gt=0, le=1), MayChange] = 1.0
-    """franka: longest control step over the task's; start with 0.2."""
+    """Robot: longest control step over the task's; start with 0.2."""
     confirm: Annotated[bool, MayChange] = False
-    """franka: ask in the terminal before each waypoint of the agent. On by default for the first runs of a station."""
+    """Robot: ask in the terminal before each waypoint of the agent. On by default for the first runs of a station."""
     teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
-    """franka: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
+    """Robot: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
     vlm: Annotated[str, MayChange] = "embedded"
-    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    """Chat model: `embedded` works offline; package.module:Name or ./file.py:Name is one of your own; else the base
+    URL of an OpenAI-compatible server."""
     vlm_model: Annotated[str | None, MayChange] = None
     """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
     memory: str | None = None
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
     demos: Annotated[int, Field(ge=0)] = 20
-    """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). franka: 0 by default."""
+    """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). Robot: 0 by default."""
     demos_dir: Path | None = None
     """Take demonstrations from this folder, which `agps demos record` wrote; all of them if --demos is not given."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -157,7 +162,7 @@ class RunConfig(BaseModel):
     if the episode succeeds). From the helper: both where a human helps, else success."""
     reward: str = "truth"
     """What training is rewarded by: the simulator's truth, what --reward-model sees (classifier), a reward of an
-    installed package, package.module:Name or ./file.py:Name. Evaluation is by truth. franka: truth only with an
+    installed package, package.module:Name or ./file.py:Name. Evaluation is by truth. Robot: truth only with an
     emulator; keys are the operator's s (success) and f (fail), which override the others."""
     reward_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
     """What to change about the reward: values by option."""
@@ -238,7 +243,8 @@ class RunConfig(BaseModel):
             start["algorithm_options"] = (
                 changed(start["algorithm_options"], given) if isinstance(given, Mapping) else given
             )
-        told = {name: value for name, value in values.items() if name not in (*named, "algorithm_options", "method")}
+        decided = (*named, "algorithm_options", "method", "algorithm", "helper", "offline")
+        told = {name: value for name, value in values.items() if name not in decided}
         return {**start, **told}
 
     @model_validator(mode="after")
@@ -252,7 +258,7 @@ class RunConfig(BaseModel):
         if self.task != short_name(self.env):
             raise ValueError(f"TASK {self.task} and --env {self.env} are two; leave one of them out.")
         for option, is_other in (
-            ("--robot", self.robot != "sim"),
+            ("--robot", self.robot != SIMULATION),
             ("--reward", self.reward != "truth"),
             ("--reward-model", self.reward_model is not None),
             ("--helper human", self.helper == "human"),
@@ -273,6 +279,12 @@ class RunConfig(BaseModel):
         if not isinstance(options, plan.learner.config_class):
             raise ValueError(f"{plan.algorithm} wants a {plan.learner.config_class.__name__}")
         return options
+
+    @field_validator("env")
+    @classmethod
+    def _is_found_anywhere(cls, env: str | None) -> str | None:
+        with _refusals_as_complaints():
+            return None if env is None else env_reference(env)
 
     @field_validator("task")
     @classmethod
@@ -343,7 +355,7 @@ class RunConfig(BaseModel):
         algorithm = info.data.get("algorithm")
         if algorithm is not None and Plan(algorithm=algorithm).learner.needs_demonstrations and demos == 0:
             on_a_robot = " (record them with `agps demos record --robot`, and name their folder with --demos-dir)"
-            where = on_a_robot if info.data.get("robot") != "sim" else ""
+            where = place_of(info.data.get("robot", "sim")).choose("", on_a_robot)
             raise ValueError(f"{algorithm} learns from demonstrations first, ask for at least 1{where}")
         return demos
 
@@ -358,10 +370,12 @@ class RunConfig(BaseModel):
 
     @field_validator("vlm")
     @classmethod
-    def _is_embedded_or_url(cls, vlm: str) -> str:
-        if vlm != "embedded" and not vlm.startswith(("http://", "https://")):
-            raise ValueError("use `embedded` or a URL such as http://localhost:8000/v1")
-        return vlm
+    def _is_a_model(cls, vlm: str) -> str:
+        try:
+            check_model(vlm)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return vlm if is_url(vlm) else MODELS.reference(vlm)
 
     @property
     def task_name(self) -> str:
@@ -406,12 +420,12 @@ class RunConfig(BaseModel):
         """What the reward was fitted to, for one that reads a file; None where it is the truth, or a person."""
         if not self.is_judged:
             return None
-        return self.reward_model or default_classifier(self.task_name, self.robot)
+        return self.reward_model or default_classifier(named_at(self.robot, self.task_name))
 
     def default_run_dir(self) -> Path:
         """Return where the run is written when --run-dir is not given."""
-        arm = "" if self.robot == "sim" else f"{self.robot}-"
-        return Path("runs") / self.task_name / f"{arm}{folder_name(self.method)}-demos{self.demos}-seed{self.seed}"
+        run = f"{folder_name(self.method)}-demos{self.demos}-seed{self.seed}"
+        return Path("runs") / self.task_name / named_at(self.robot, run)
 
 
 def start_values(
@@ -449,8 +463,7 @@ def start_values(
     }
     if env is not None:
         values["task"] = short_name(env)
-    if robot == "franka":
-        values |= _on_a_robot(known, Path(station or "station.toml"))
+    values |= place_of(robot).start_values(known, Path(station or "station.toml"))
     if known is not None and not has_expert(known):
         values["demos"] = 0
     if demos_dir is not None:
@@ -475,24 +488,6 @@ def _known(task: str | None) -> Task | None:
         return None if task is None else get_task(task)
     except ConfigError:
         return None
-
-
-def _on_a_robot(task: Task | None, station: Path) -> dict[str, Any]:
-    """Return what is different where every step takes a tenth of a second and somebody stands by."""
-    try:
-        is_emulated = load_station(station).truth is not None
-    except ConfigError:  # reported when the station is opened
-        is_emulated = False
-    judged = "classifier" if task is not None and default_classifier(task.name, "franka").is_file() else "keys"
-    return {
-        "demos": 0,
-        "max_minutes": 120.0,
-        "eval_episodes": 10,
-        "curve_episodes": 5,
-        "learner": "threaded",
-        "reward": "truth" if is_emulated else judged,
-        "confirm": not is_emulated and is_first_run(station),
-    }
 
 
 @contextlib.contextmanager
@@ -540,14 +535,7 @@ def check_fits(config: RunConfig) -> None:
         ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
     """
     task = get_task(config.task, **config.task_overrides)
-    is_simulated = config.robot == "sim"
-    if is_simulated:
-        simulated(task)
-    has_demos = config.demos_dir is not None or RunDirectory(config.run_dir or config.default_run_dir()).demos.exists()
-    shows = is_simulated and config.demos > 0 and not has_demos
-    helps = config.helper == "human" and (is_simulated or config.teleop == "simulated")
-    if shows or helps:
-        make_expert(task)
+    place_of(config.robot).check_fits(config, task)
 
 
 def save_config(config: RunConfig, run: RunDirectory) -> None:

@@ -1,7 +1,7 @@
 """Recording demonstrations: of the scripted expert in simulation, of a person on a robot."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,10 @@ import numpy.typing as npt
 from agps_agent.run.build import build_env
 from agps_agent.run.config import RunConfig
 from agps_agent.run.hardware import open_hand, open_keys, open_robot, station_of
+from agps_agent.run.place import place_of
+from agps_agent.run.robot import STATION
 from agps_agent.run.signals import saving, terminated_like_ctrl_c
+from agps_agent.run.simulation import SIMULATION
 from rl.demonstrations import DemoFolder, demonstrate
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
@@ -33,13 +36,23 @@ TIME: Mapping[str, int] = {"expert": 1, "policy": 2, "spacemouse": BY_HAND, "gam
 
 
 @dataclass(frozen=True, kw_only=True)
-class MovedArm:
+class Moved:
+    """An environment, and who moves its arm."""
+
+    env: ManipulationEnv
+    by: Mover
+    hand: "FollowHand | None" = None
+    """What acts if it is a person with a device."""
+    trims: bool = False
+    """Idle control steps at the start of an episode are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedArm(Moved):
     """The arm of a station, and who moves it."""
 
     env: RobotEnv
-    by: Mover
-    hand: "FollowHand | None"
-    """What acts if it is a person with a device."""
+    trims: bool = True
 
 
 def record(
@@ -49,7 +62,7 @@ def record(
     n: int,
     seed: int = 0,
     image_size: int = 64,
-    robot: Literal["sim", "franka"] = "sim",
+    robot: str = SIMULATION,
     station: Path = Path("station.toml"),
     robot_ip: str | None = None,
     speed: float = 1.0,
@@ -68,9 +81,9 @@ def record(
         n: Episodes to keep.
         seed: Episode k starts from seed + k, failed ones counted.
         image_size: Side of the policy's images, [px].
-        robot: In simulation, or on the arm of a station.
+        robot: Where, as --robot says it.
         station: Its file.
-        robot_ip: Address of the control box in place of the station's.
+        robot_ip: Address of the arm in place of the station's.
         speed: Longest control step over the task's.
         by: Who demonstrates on a robot. None: a SpaceMouse, or the scripted expert where an emulator knows the truth.
         horizon: Control steps for one episode. None: the task's, or `BY_HAND` times as many by hand.
@@ -81,40 +94,33 @@ def record(
         HardwareFault: If the arm could not be recovered.
     """
     options = {"horizon": horizon}
-    with ExitStack() as opened:
-        if robot == "sim":
-            if by not in (None, "expert"):
-                raise ConfigError(f"--by {by} needs a robot; in simulation the scripted expert demonstrates.")
-            base = {"task": task, "image_size": image_size, "seed": seed}
-            env = build_env(RunConfig.model_validate({**base, "task_options": options}))
-            opened.callback(env.close)
-            opened.enter_context(terminated_like_ctrl_c())
-            _keep(DemoFolder(folder, env=env, seed=seed, resume=resume), env, n=n)
-            return
-        arm = opened.enter_context(
-            open_moved_arm(
-                task,
-                by,
-                seed=seed,
-                image_size=image_size,
-                station=station,
-                robot_ip=robot_ip,
-                speed=speed,
-                task_options=options,
-            )
-        )
-        kept = DemoFolder(folder, env=arm.env, seed=seed, robot=robot, resume=resume)
-        _keep(kept, arm.env, n=n, arm=arm)
+    where = {"station": station, "robot_ip": robot_ip, "speed": speed}
+    place = place_of(robot)
+    if by not in (None, "expert"):
+        place.require_arm(f"--by {by} needs a robot; in simulation the scripted expert demonstrates.")
+    simulated: Callable[..., AbstractContextManager[Moved]] = _simulated_expert
+    open_mover = place.choose(simulated, open_moved_arm)
+    with open_mover(task, by, robot=robot, seed=seed, image_size=image_size, task_options=options, **where) as mover:
+        _keep(DemoFolder(folder, env=mover.env, seed=seed, robot=robot, resume=resume), mover, n=n)
 
 
-def _keep(kept: DemoFolder, env: ManipulationEnv, *, n: int, arm: MovedArm | None = None) -> None:
+@contextmanager
+def _simulated_expert(
+    task: str, by: Mover | None, *, seed: int, image_size: int, task_options: Mapping[str, Any], **where: Any
+) -> "Iterator[Moved]":
+    """Yield the scripted expert in simulation."""
+    base = {"task": task, "image_size": image_size, "seed": seed, "task_options": task_options}
+    env = build_env(RunConfig.model_validate(base))
+    with closing(env), terminated_like_ctrl_c():
+        yield Moved(env=env, by="expert")
+
+
+def _keep(kept: DemoFolder, mover: Moved, *, n: int) -> None:
     """Demonstrate until a folder holds `n` episodes; an arm is held while one is written."""
-    for episode in demonstrate(env, None if arm is None else arm.hand, n=n - kept.count, seed=kept.next_seed):
-        if arm is not None:
-            arm.env.pause()
-            episode = trimmed(episode)
+    for episode in demonstrate(mover.env, mover.hand, n=n - kept.count, seed=kept.next_seed):
+        mover.env.pause()
         with saving():
-            kept.keep(episode)
+            kept.keep(trimmed(episode) if mover.trims else episode)
 
 
 @contextmanager
@@ -122,6 +128,7 @@ def open_moved_arm(
     task: str,
     by: Mover | None,
     *,
+    robot: str = STATION,
     seed: int,
     image_size: int,
     station: Path,
@@ -140,7 +147,7 @@ def open_moved_arm(
     if not 0.0 < speed <= 1.0:
         raise ConfigError(f"--speed is {speed}; use more than 0 and at most 1.")
     base = {"task": task, "image_size": image_size, "seed": seed, "method": "hil-serl"}
-    base |= {"robot": "franka", "station": station, "robot_ip": robot_ip, "speed": speed}
+    base |= {"robot": robot, "station": station, "robot_ip": robot_ip, "speed": speed}
     described = station_of(RunConfig.model_validate(base))
     is_emulated = described.truth is not None
     by = by or ("expert" if is_emulated else "spacemouse")

@@ -311,16 +311,16 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def reward_folder(task: str, robot: str = "sim") -> Path:
-    """Return where `agps reward` keeps what belongs to a task; what was seen on a robot is kept apart."""
-    return Path("runs") / "reward" / (task if robot == "sim" else f"{robot}-{task}")
+def reward_folder(task: str) -> Path:
+    """Return where `agps reward` keeps what belongs to a task, by the name that it has where it was seen."""
+    return Path("runs") / "reward" / task
 
 
-def default_classifier(task: str, robot: str = "sim") -> Path:
+def default_classifier(task: str) -> Path:
     """Return where `agps reward fit` writes a task's classifier."""
-    return reward_folder(task, robot) / "classifier.pt"
+    return reward_folder(task) / "classifier.pt"
 
 
 def folder_name(method: str) -> str:
-    """Return a method's name as that of a folder: `./mine.py:Mine+agent` is `mine.py-Mine+agent`."""
-    return re.sub(r"[^\w.+-]+", "-", method).strip("-.")
+    """Return a method's name as that of a folder: `./mine.py:Mine+agent` is `Mine+agent`."""
+    return re.split(r"[:/]", method)[-1]

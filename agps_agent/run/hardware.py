@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 from agps_agent.run.config import RunConfig
 from agps_agent.run.confirm import is_terminal, wait_for_enter
+from agps_agent.run.place import place_of
+from agps_agent.run.robot import STATION
 from agps_agent.run.signals import interrupt_main_thread
 from rl.demonstrations import recorded_count
-from rl.envs.robot import RobotBackend, RobotEnv, limits_at
+from rl.envs.robot import RobotEnv, limits_at
 from rl.errors import ConfigError
 from rl.rewards.base import load_reward
+from rl.robots.base import RobotBackend, arm_class
 from rl.robots.cameras.ages import FrameAges
-from rl.robots.station import StationConfig, load_station
+from rl.robots.station import StationConfig, load_station, open_arm
 from rl.supervisor import Hand
 from rl.tasks import get_task
 from rl.tasks.base import Task
-from rl.tasks.expert import make_expert
 
 if TYPE_CHECKING:  # teleoperation loads a terminal and devices
     from rl.robots.teleop import KeyReader
@@ -30,9 +32,15 @@ def station_of(config: RunConfig) -> StationConfig:
     """Return the station of a run.
 
     Raises:
-        ConfigError: If its file is missing or wrong.
+        ConfigError: If its file is missing or wrong, or has another arm than the run asks for.
     """
-    return load_station(config.station, ip=config.robot_ip)
+    station = load_station(config.station, ip=config.robot_ip)
+    if config.robot != STATION and arm_class(config.robot) is not arm_class(station.arm_kind):
+        raise ConfigError(
+            f"--robot {config.robot}: the arm in {config.station} is of kind {station.arm_kind}; say --robot "
+            f"{STATION}, or correct kind under [arm]."
+        )
+    return station
 
 
 def task_at(config: RunConfig, station: StationConfig) -> Task:
@@ -82,14 +90,13 @@ def open_dry(config: RunConfig, folder: Path | None = None) -> RobotEnv:
         folder: Where pictures are written; None: nowhere.
     """
     from rl.robots.cameras.rig import CameraRig
-    from rl.robots.franka.arm import FrankaArm
     from rl.robots.look_only import DryRunBackend
 
     station = station_of(config)
     task = task_at(config, station)
     limits = limits_at(task, station.workspace, speed=config.speed)
     with ExitStack() as opened:
-        arm = FrankaArm(station.arm, station.workspace, clock=station.clock)
+        arm = open_arm(station)
         opened.callback(arm.close)
         cameras = CameraRig(station.cameras, task, clock=station.clock)
         opened.callback(cameras.close)
@@ -104,13 +111,13 @@ def _open_backend(
 ) -> RobotBackend:
     from rl.robots.cameras.opening import open_camera
     from rl.robots.cameras.rig import CameraRig
-    from rl.robots.franka.backend import FrankaBackend
+    from rl.robots.real.backend import StationBackend
 
     cameras = CameraRig(
         station.cameras, task, open_camera=lambda camera: ages.watch(open_camera(camera, station.clock))
     )
     try:
-        return FrankaBackend(task, station, cameras=cameras, speed=config.speed, prompt=prompt)
+        return StationBackend(task, station, cameras=cameras, speed=config.speed, prompt=prompt)
     except BaseException:
         cameras.close()
         raise
@@ -155,11 +162,7 @@ def check_demonstrations(config: RunConfig, recorded: Path) -> None:
                 "record more with `agps demos record`."
             )
     elif config.demos > 0:
-        if config.robot != "sim":
-            record = f"agps demos record {config.task} --robot {config.robot} --station {config.station}"
-            instead = f"record them with `{record}`, and name their folder with --demos-dir"
-            station_of(config).require_truth(f"--demos {config.demos}", instead)
-        make_expert(get_task(config.task))
+        place_of(config.robot).check_expert(config)
 
 
 def open_keys(stack: ExitStack) -> "KeyReader | None":

@@ -138,12 +138,14 @@ def combine(
     Raises:
         ConfigError: If they contradict each other, or cannot be done.
     """
-    start = plan_of(default if method is None else method)
-    given = {"algorithm": algorithm, "helper": helper, "offline": offline}
-    said = {name: value for name, value in given.items() if value is not None}
+    start = _anywhere(plan_of(default if method is None else method))
+    given = _anywhere(Plan(algorithm=algorithm or start.algorithm, helper=helper or start.helper))
+    said: dict[str, Any] = {} if algorithm is None else {"algorithm": given.algorithm}
+    said |= {} if helper is None else {"helper": given.helper}
+    said |= {} if offline is None else {"offline": offline}
     if method is None and said:
         start = replace(start, offline=False)
-    plan = replace(start, **said)  # type: ignore[arg-type]  # each value is of its field's type
+    plan = replace(start, **said)
     for name, value in said.items():
         if method is not None and value != getattr(start, name):
             raise ConfigError(
@@ -152,3 +154,8 @@ def combine(
             )
     plan.check()
     return plan
+
+
+def _anywhere(plan: Plan) -> Plan:
+    """Return a plan whose names hold in every working directory."""
+    return replace(plan, algorithm=ALGORITHMS.reference(plan.algorithm), helper=HELPERS.reference(plan.helper))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from agps_agent.run.demonstrations import MovedArm, Mover, open_moved_arm
+from agps_agent.run.robot import STATION
 from agps_agent.run.signals import saving
 from rl.errors import ConfigError
 from rl.rewards.classifier.collecting import Policy, collect_episodes
@@ -24,6 +25,7 @@ def record_frames(
     *,
     task: str,
     by: Mover | None,
+    robot: str = STATION,
     positive: int,
     negative: int,
     seed: int,
@@ -44,12 +46,13 @@ def record_frames(
         task: What is done.
         by: Who moves the arm. None: a SpaceMouse, or the scripted expert where an emulator knows the truth. The
             expert's frames are labelled by the truth, all others by the operator's keys (`rl.rewards.classifier`).
+        robot: The arm of the station, as --robot says it.
         positive: Successes to record.
         negative: Failures to record.
         seed: Seed of the first start.
         image_size: Side of the policy's images, [px].
         station: File that describes the arm, its workspace and cameras.
-        robot_ip: Address of the control box in place of the station's.
+        robot_ip: Address of the arm in place of the station's.
         speed: Longest control step over the task's.
         task_options: What to change about the task.
         policy: Who acts for `policy`; half of the failures of `expert`.
@@ -64,6 +67,7 @@ def record_frames(
     with open_moved_arm(
         task,
         by,
+        robot=robot,
         seed=seed,
         image_size=image_size,
         station=station,
@@ -71,7 +75,7 @@ def record_frames(
         speed=speed,
         task_options=task_options,
     ) as arm:
-        kept = FrameFolder(folder, env=arm.env, seed=seed, robot="franka")
+        kept = FrameFolder(folder, env=arm.env, seed=seed, robot=robot)
         for episode in _episodes(arm, policy, positive=positive, negative=negative, seed=seed, say=say):
             arm.env.pause()
             with saving():

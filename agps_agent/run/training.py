@@ -9,7 +9,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agps_agent.run.build import Session, build_session
 from agps_agent.run.config import RunConfig, save_config
-from agps_agent.run.confirm import count_finished_run
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import ProgressListener
@@ -67,8 +66,7 @@ def train(
             summary = _report(session, log, final, report)
         if ended_by is not None:
             raise ended_by
-        if session.robot is not None:
-            count_finished_run(config.station)
+        session.place.finish(config)
         return summary
 
 
@@ -101,9 +99,7 @@ def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseExc
         return None, interruption
     except Exception as error:
         session.halt()
-        if session.robot is None:
-            raise
-        _log.error("The run ends: %s", error)
+        session.place.endure(error)
         return None, error
 
 
@@ -187,10 +183,10 @@ class RunCallback(BaseCallback):
 
     def _may_evaluate(self, step: Step) -> bool:
         """Return whether the environment is free: the only one, a robot's, is between two episodes."""
-        return self._log.session.robot is None or step.outcome is not None
+        return not self._log.session.shares_env or step.outcome is not None
 
     def _begin_again(self) -> None:
         """Begin the next episode anew where the evaluation has used its environment."""
         loop = self._log.session.algorithm.loop
-        if self._log.session.robot is not None and loop is not None:
+        if self._log.session.shares_env and loop is not None:
             loop.restart()

@@ -38,6 +38,8 @@ class AdapterOptions:
     """Where the channels of an image are. auto: where there are 1, 3 or 4, or fewer than rows and columns."""
     render: bool = False
     """Add what `render()` shows as an image, in the render mode rgb_array."""
+    plain_rendering: bool = False
+    """MuJoCo: draw without shadows and without smoothing edges. Without a GPU that is many times faster."""
     action_repeat: int = 1
     """Steps of the environment for one action; their rewards are added."""
     horizon: int | None = None
@@ -78,6 +80,8 @@ def adapt(
     """
     options = options or AdapterOptions()
     name = name or name_of(env)
+    if options.plain_rendering:
+        _draw_plainly(env, name)
     if options.render:
         if env.render_mode != "rgb_array":
             raise ConfigError(f"{name} renders {env.render_mode!r}; make it with render_mode='rgb_array'.")
@@ -104,7 +108,7 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
 
     | key | shape | content |
     |---|---|---|
-    | one per image found or named | (image_size, image_size, C) uint8 | channels last, resized; C is 1, 3 or 4 |
+    | one per image found or named | (image_size, image_size, C) uint8 | resized; C is 1, 3 or 4, 3 if watchable |
     | `state` | (P,) float32 | all other entries, flattened one after the other, in their own units |
 
     An entry that holds several frames becomes several images, `key.0`, `key.1` ...: a stack of RGB frames by frames,
@@ -132,22 +136,38 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         self.horizon = horizon
         """Actions until an episode is truncated."""
         self._options = options
+        self._low, self._high, self._whole = _action_bounds(env.action_space, name)
+        self.action_space = spaces.Box(-1.0, 1.0, self._low.shape, np.float32)
+        self.watched = None if missing(self) else Watched(self)
+        """The environment as supervisors see it; None where it is not `Watchable`."""
         self._spaces = {key: space for key, space, _ in entries(env.observation_space)}
         layouts = {key: image_layout(space, options.channels) for key, space in self._spaces.items()}
         images = {key: layout for key, layout in layouts.items() if layout is not None}
         others = tuple(key for key, layout in layouts.items() if layout is None)
         chosen = self._chosen("image_keys", options.image_keys, tuple(images))
-        self._pictures = Pictures({key: images[key] for key in chosen}, size=image_size)
+        channels = None if self.watched is None else 3  # what watches compares pictures in RGB
+        self._pictures = Pictures({key: images[key] for key in chosen}, size=image_size, channels=channels)
         self._state_keys = self._chosen("state_keys", options.state_keys, others)
         size = sum(flat_size(f"{name}'s entry {key}", self._spaces[key]) for key in self._state_keys)
         state = spaces.Box(-np.inf, np.inf, (size,), np.float32)
         seen: dict[str, spaces.Space[Any]] = {**self._pictures.spaces, STATE: state}
         self.observation_space: spaces.Dict = spaces.Dict(seen)  # type: ignore[override]
-        self._low, self._high, self._whole = _action_bounds(env.action_space, name)
-        self.action_space = spaces.Box(-1.0, 1.0, self._low.shape, np.float32)
-        self.watched = None if missing(self) else Watched(env)
-        """The environment as supervisors see it; None where it is not `Watchable`."""
         self._step = 0
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether success is what really happened: the environment says so."""
+        return True
+
+    def pause(self) -> None:
+        """Do nothing: the environment waits by itself."""
+
+    def halt(self) -> None:
+        """Do nothing."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return nothing: there is no hardware that we know of."""
+        return {}
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -174,7 +194,7 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
 
     def truth(self) -> Mapping[str, FloatArray]:
         """Return named points that only a simulator knows; none where the environment does not tell."""
-        return {} if self.watched is None else self.watched.truth()
+        return {} if missing(self) else Watched(self.env).truth()
 
     def expert(self) -> Expert:
         """Refuse: nobody here can demonstrate it.
@@ -234,6 +254,15 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         names = SUCCESS_KEYS if options.success_key is None else (options.success_key,)
         said = next((info[name] for name in names if name in info), terminated and reward > 0.0)
         return bool(np.any(said))
+
+
+def _draw_plainly(env: gymnasium.Env[Any, Any], name: str) -> None:
+    """Switch off what costs most of the time of a software renderer; it counts for renderers that are made later."""
+    try:
+        quality = env.unwrapped.get_wrapper_attr("model").vis.quality
+    except AttributeError as error:
+        raise ConfigError(f"plain_rendering: {name} has no MuJoCo `model`; leave it out.") from error
+    quality.shadowsize = quality.offsamples = 0
 
 
 def _action_bounds(space: spaces.Space[Any], name: str) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:

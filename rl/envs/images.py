@@ -100,16 +100,18 @@ def image_layout(space: spaces.Space[Any], channels: Channels = "auto") -> Image
 class Pictures:
     """Makes the images of an observation equal: one size, as many channels each, uint8, channels last."""
 
-    def __init__(self, layouts: Mapping[str, ImageLayout], *, size: int) -> None:
+    def __init__(self, layouts: Mapping[str, ImageLayout], *, size: int, channels: int | None = None) -> None:
         """Decide what becomes of each entry.
 
         Args:
             layouts: How images lie in each entry, by its name.
             size: Side of the pictures, [px].
+            channels: Channels of each picture. None: as many as the one with most has.
         """
         self._layouts = layouts
         self.size = size
-        self.channels = max((width for layout in layouts.values() for width in layout.pictures), default=3)
+        most = max((width for layout in layouts.values() for width in layout.pictures), default=3)
+        self.channels = channels or most
         """Channels of each picture."""
 
     @property
@@ -139,7 +141,7 @@ class Pictures:
             return np.repeat(picture, self.channels, axis=2)
         if picture.shape[2] < self.channels:  # RGB beside RGBA: opaque
             return np.concatenate([picture, np.full((*picture.shape[:2], 1), 255, np.uint8)], axis=2)
-        return np.array(picture)
+        return np.array(picture[..., : self.channels])
 
 
 def _names(key: str, layout: ImageLayout) -> list[str]:

@@ -139,6 +139,18 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         """Whether success is what really happened in the scene, and not what somebody saw."""
         return True
 
+    def pause(self) -> None:
+        """Hold the arm until the next step; a simulated one waits by itself."""
+        return None
+
+    def halt(self) -> None:
+        """Stop the arm until the next `reset`; a simulated one waits by itself."""
+        return None
+
+    def metrics(self) -> dict[str, float]:
+        """Return counters and figures of the hardware; a simulated arm has none."""
+        return {}
+
     @property
     def robot(self) -> RobotState:
         """What the arm measured last; valid after `reset`."""

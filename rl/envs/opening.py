@@ -44,6 +44,21 @@ def short_name(name: str) -> str:
     return re.split(r"[:/]", name)[-1]
 
 
+def env_reference(name: str) -> str:
+    """Return the name of the same environment that holds in every working directory.
+
+    Raises:
+        ConfigError: If it is a class or function that cannot be imported.
+    """
+    return ENVIRONMENTS.reference(name) if _is_object(name) else name
+
+
+def _is_object(name: str) -> bool:
+    """Return whether a name is that of a class or function, and not of an id."""
+    _, colon, inner = name.rpartition(":")
+    return name in ENVIRONMENTS or bool(colon and inner.replace(".", "_").isidentifier())
+
+
 def _make(name: str, given: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     try:
         env = _maker(name)(**given)
@@ -58,9 +73,9 @@ def _make(name: str, given: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
 
 
 def _maker(name: str) -> Callable[..., gymnasium.Env[Any, Any]]:
-    module, colon, inner = name.rpartition(":")
-    if name in ENVIRONMENTS or (colon and inner.replace(".", "_").isidentifier()):
+    if _is_object(name):
         return ENVIRONMENTS.load(name)
+    module, colon, inner = name.rpartition(":")
     if colon:
         load_module(module)  # registers the id
     return partial(gymnasium.make, inner if colon else name, disable_env_checker=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits
-from rl.robots.base import Backend
+from rl.robots.base import RobotBackend
 from rl.robots.clock import REAL_TIME, Clock
 from rl.tasks.base import Task
 from rl.types import CONTROL_PERIOD_S, Box, Observation, RGBDFrame
@@ -25,29 +25,6 @@ RESET_ATTEMPTS = 2
 """Times that an episode is begun before the arm counts as broken; the backend bounds recoveries per hour besides."""
 
 Step = tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]
-
-
-class RobotBackend(Backend, Protocol):
-    """A backend whose arm is real, or as real as an emulator makes it."""
-
-    def pause(self) -> None:
-        """Hold the arm where it is, for as long as nobody commands it: no watchdog counts."""
-
-    def resume(self) -> None:
-        """End `pause`: commands are expected again."""
-
-    def stop(self) -> None:
-        """Stop the arm; may be called at any time, from any thread, and more than once."""
-
-    def recover(self) -> None:
-        """Make an arm that was stopped by a fault ready for `reset`.
-
-        Raises:
-            HardwareFault: If it cannot be, or was too often already.
-        """
-
-    def metrics(self) -> Mapping[str, float]:
-        """Return counters and figures of the hardware for the run's log."""
 
 
 class Keys(Protocol):

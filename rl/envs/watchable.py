@@ -1,6 +1,7 @@
 """What an environment offers so that a supervisor can watch its rollouts and help."""
 
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium
@@ -21,8 +22,8 @@ class Watchable(Protocol):
 
     These attributes may be there too: `T_base_ref`, the pose that the next action is added to, where that is the last
     commanded one and not the measured one, shape (4, 4), [m]; `p_tcp_tool`, the working point of what is held, in the
-    TCP frame, shape (3,), [m]; `truth()`, named points that only a simulator knows; `prompt`, the file of what the
-    agent is told about the task.
+    TCP frame, shape (3,), [m]; `truth()`, named points that only a simulator knows; `prompt`, path of the file that
+    tells the agent about the task.
     """
 
     @property
@@ -48,21 +49,14 @@ NEEDED = ("robot", "action_scale", "workspace", "capture")
 class Watched:
     """An environment as a supervisor's tools see it: what it offers, and what stands in for what it does not."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, also_lacks: tuple[str, ...] = ()) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         """See through the wrappers of an environment.
-
-        Args:
-            env: The environment.
-            also_lacks: What is missing for those who will watch, beside what `missing` finds.
 
         Raises:
             ConfigError: If it lacks something; the sentence names all of it.
         """
-        if lacks := (*missing(env), *also_lacks):
-            raise ConfigError(
-                f"{name_of(env)} cannot be watched, as it lacks {', '.join(lacks)}: `rl.envs.watchable.Watchable` says "
-                "what each is. Offer them, or let nobody help (--method serl)."
-            )
+        if lacks := missing(env):
+            raise unwatchable(env, lacks)
         self._env = env
 
     @property
@@ -93,6 +87,12 @@ class Watched:
         """Working point of what is held, in the TCP frame. Shape (3,), [m]."""
         return np.asarray(_get(self._env, "p_tcp_tool") if _offers(self._env, "p_tcp_tool") else np.zeros(3))
 
+    @property
+    def prompt(self) -> Path | None:
+        """File that tells the agent about the task; None where there is none."""
+        file = _get(self._env, "prompt") if _offers(self._env, "prompt") else None
+        return None if file is None else Path(file)
+
     def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
         """Return full-resolution RGB-D of the named cameras, of all if None."""
         return tuple(_get(self._env, "capture")(cameras))
@@ -111,6 +111,14 @@ def missing(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
         found = "no fixed number" if shape is None else " x ".join(map(str, shape))
         lacks.append(f"an action of 6 or 7 components (it has {found})")
     return tuple(lacks)
+
+
+def unwatchable(env: gymnasium.Env[Any, Any], lacks: tuple[str, ...]) -> ConfigError:
+    """Return the refusal of a supervisor, with all that is missing."""
+    return ConfigError(
+        f"{name_of(env)} cannot be watched, as it lacks {', '.join(lacks)}: `rl.envs.watchable.Watchable` says what "
+        "each is. Offer them, or let nobody help (--method serl)."
+    )
 
 
 def name_of(env: gymnasium.Env[Any, Any]) -> str:

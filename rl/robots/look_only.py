@@ -1,14 +1,15 @@
 """A backend that commands nothing: it draws on the camera image what would be commanded."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 
 from rl.errors import AgpsError, ConfigError
+from rl.robots.base import Arm, Cameras
 from rl.robots.clock import REAL_TIME, Clock
 from rl.tasks.base import Task
 from rl.types import CONTROL_PERIOD_S, Box, ByteArray, FloatArray, RGBDFrame, RobotState
@@ -16,51 +17,6 @@ from rl.types import CONTROL_PERIOD_S, Box, ByteArray, FloatArray, RGBDFrame, Ro
 TRAIL = 30
 """Targets that are drawn."""
 _TARGET, _TCP, _BOX = (255, 140, 0), (0, 200, 90), (150, 90, 230)
-
-
-class Measurement(Protocol):
-    """What an arm measures."""
-
-    @property
-    def T_base_tcp(self) -> FloatArray:
-        """Pose of the TCP. Shape (4, 4), [m]."""
-
-    @property
-    def twist(self) -> FloatArray:
-        """Velocity of the TCP, base frame. Shape (6,)."""
-
-    @property
-    def wrench(self) -> FloatArray:
-        """Force and torque on the TCP, base frame. Shape (6,)."""
-
-
-class Arm(Protocol):
-    """An arm that is only looked at."""
-
-    def measure(self) -> Measurement:
-        """Return what it measures now."""
-
-    def pose_at(self, time_s: float) -> FloatArray:
-        """Return T_base_tcp (4, 4), [m], at a time of the station's clock."""
-
-    def close(self) -> None:
-        """Disconnect."""
-
-
-class Cameras(Protocol):
-    """The cameras of a station."""
-
-    def policy_images(self, size: int) -> dict[str, ByteArray]:
-        """Return the square image of each policy camera."""
-
-    def capture(self, names: Collection[str] | None, pose_at: Callable[[float], FloatArray]) -> tuple[RGBDFrame, ...]:
-        """Return RGB-D of agent cameras."""
-
-    def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> None:
-        """Return once every camera has a frame from after a time of the station's clock."""
-
-    def close(self) -> None:
-        """Close them."""
 
 
 class DryRunBackend:

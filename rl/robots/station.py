@@ -2,7 +2,8 @@
 
 ```toml
 [arm]
-ip = "172.16.0.2"
+kind = "franka"               # the default; or another arm: my_package.my_arm:MyArm (docs/extend/arm.md)
+ip = "172.16.0.2"             # everything else here is what that kind knows
 max_contact_force_N = 20.0
 
 [workspace]                   # mandatory: where the TCP may ever be commanded to, base frame, [m]
@@ -31,71 +32,17 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from rl.errors import ConfigError
+from rl.robots.base import Arm, Gripper, arm_class, gripper_class
 from rl.robots.clock import Clock, check_clock
+from rl.tasks.base import Task
 from rl.types import Box
 
 T = TypeVar("T")
 
+NO_GRIPPER = "none"
+"""Kind of gripper of an arm that has none."""
 Mount = Literal["hand", "world"]
 """Frame that a camera is fixed to: the TCP (eye-in-hand) or the base (eye-to-hand)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmConfig:
-    """The FR3, and how hard it may push."""
-
-    ip: str
-    """Address of the control box, or of an emulator."""
-    realtime: Literal["enforce", "ignore"] = "enforce"
-    """`enforce` refuses a kernel without PREEMPT_RT; `ignore` is for emulators and trials."""
-    max_contact_force_N: float = 20.0
-    """Steady force that the impedance can exert: the error clip is this divided by the stiffness, [N]."""
-    max_contact_torque_Nm: float = 3.0
-    """Steady torque that the impedance can exert, [N m]."""
-    stop_force_factor: float = 2.0
-    """Measured force, as a multiple of `max_contact_force_N`, at which the arm stops when it lasts for 50 ms."""
-    translational_stiffness: float = 2000.0
-    """[N/m] (HIL-SERL: 2000)."""
-    rotational_stiffness: float = 150.0
-    """[N m/rad] (HIL-SERL: 150)."""
-    translational_damping: float = 89.0
-    """[N s/m] (HIL-SERL: 89)."""
-    rotational_damping: float = 7.0
-    """[N m s/rad] (HIL-SERL: 7)."""
-    nullspace_stiffness: float = 2.0
-    """Pull towards `home_q` in the null space, [N m/rad]."""
-    home_q: tuple[float, ...] = (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398)
-    """Posture of joint resets, and of the null space. Shape (7,), [rad]."""
-    joint_reset_every: int = 200
-    """Episodes from one joint reset to the next; 0: never."""
-    speed: float = 0.1
-    """Fraction of the arm's own limits in joint and reset motions, at most 0.3."""
-    load_kg: float = 0.0
-    """Mass on the flange beyond what Desk knows, e.g. wrist cameras, [kg]; 0: as Desk says."""
-    load_com_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Its centre of mass in the flange frame, [m]."""
-    max_recoveries_per_hour: int = 3
-    """Reflexes and lost connections that are recovered without asking; after that a person has to."""
-    max_force_stops_per_hour: int = 30
-    """Stops at the force limit, likewise. The box is in no error then, and a policy that explores contact meets the
-    limit now and then: in 2 to 3 % of the rollouts of USB insertion."""
-    resting_force_N: float = 5.0
-    """Largest force that the arm may feel at rest before it is tared: more is a load that it does not know of, [N]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GripperConfig:
-    """The Franka Hand."""
-
-    enabled: bool = True
-    """False: nothing is sent to the gripper."""
-    max_width_m: float = 0.08
-    """Distance of the fingers that counts as an opening of 1, [m]."""
-    speed_m_s: float = 0.1
-    force_N: float = 40.0
-    """Grasp force, [N]."""
-    debounce_s: float = 0.6
-    """Shortest time between two commands (HIL-SERL: 0.6), [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +62,17 @@ class TeleopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraConfig:
-    """One RealSense camera, or a recording or emulator in its place."""
+    """One camera."""
 
     name: str
     """As the task calls it."""
     device: str
-    """Serial number; path of a recording (.db3, .bag); or emulator://HOST:PORT/CAMERA."""
+    """Serial number; path of a recording (.db3, .bag); or emulator://HOST:PORT/CAMERA. Of another kind what that says.
+    """
     mount: Mount
     """`hand` is eye-in-hand, `world` eye-to-hand."""
+    kind: str = "realsense"
+    """What it is: a registered name, `package.module:Name` or `./file.py:Name`."""
     width: int = 640
     height: int = 480
     """Of colour and depth, [px]."""
@@ -142,11 +92,17 @@ class CameraConfig:
 class StationConfig:
     """Everything about one robot cell that is not the task."""
 
-    arm: ArmConfig
+    arm: Any
+    """What the kind of arm lets a station say: its `config_class`."""
     workspace: Box
     """The commanded TCP position never leaves this box, base frame, [m]; there is no default."""
     cameras: tuple[CameraConfig, ...]
-    gripper: GripperConfig = GripperConfig()
+    arm_kind: str = "franka"
+    """Which arm: a registered name, `package.module:Name` or `./file.py:Name`."""
+    gripper: Any = None
+    """The same for the gripper; None: as the kind has it by default."""
+    gripper_kind: str | None = None
+    """Which gripper; None: the one that belongs to the arm."""
     teleop: TeleopConfig = TeleopConfig()
     task: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the task that differ here."""
@@ -162,7 +118,7 @@ class StationConfig:
             ConfigError: If so.
         """
         clock = Clock(self.slowdown)
-        check_clock(clock, self.arm.ip)
+        check_clock(clock, self.address or self.arm_kind)
         if clock.slowdown > 1.0 and self.truth is None:
             raise ConfigError(
                 f"slowdown is {self.slowdown:g}, but no emulator tells this station's truth: the limits of a real arm "
@@ -173,6 +129,11 @@ class StationConfig:
     def clock(self) -> Clock:
         """What the limits of arm, gripper and cameras are measured with."""
         return Clock(self.slowdown)
+
+    @property
+    def address(self) -> str | None:
+        """Where the arm is reached; None where its kind needs no address."""
+        return dataclasses.asdict(self.arm).get("ip")
 
     def camera(self, name: str) -> CameraConfig:
         """Return a camera by name.
@@ -216,24 +177,75 @@ def load_station(path: Path, *, ip: str | None = None) -> StationConfig:
         raise ConfigError(f"There is no station file {path}; docs/hardware.md shows what to write in it.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"Cannot read the station file {path}: {error}.") from error
-    if ip is not None:
-        content["arm"] = {**_table(content, "arm", path), "ip": ip}
     unknown = sorted(content.keys() - {f.name for f in dataclasses.fields(StationConfig)})
     if unknown:
         raise ConfigError(f"{path} has {unknown[0]!r}, which a station does not have; remove it.")
     cameras = content.get("cameras", [])
     if not isinstance(cameras, list) or not all(isinstance(camera, dict) for camera in cameras):
         raise ConfigError(f"{path}: write each camera as a [[cameras]] table.")
+    folder = Path(path).parent
+    arm_kind, arm = _of_a_kind(content, "arm", folder, "franka")
+    driver = arm_class(arm_kind)
+    if ip is not None:
+        if "ip" not in {f.name for f in dataclasses.fields(driver.config_class)}:
+            raise ConfigError(f"--robot-ip {ip}: the arm {arm_kind} has no address; leave it out.")
+        arm["ip"] = ip
+    gripper_kind, gripper = _of_a_kind(content, "gripper", folder, driver.gripper)
     return StationConfig(
-        arm=_read(ArmConfig, _table(content, "arm", path), f"{path}: arm"),
+        arm=_read(driver.config_class, arm, f"{path}: arm"),
+        arm_kind=arm_kind,
         workspace=_workspace(content.get("workspace"), path),
         cameras=tuple(_camera(values, path) for values in cameras),
         teleop=_read(TeleopConfig, _table(content, "teleop", path), f"{path}: teleop"),
-        gripper=_read(GripperConfig, _table(content, "gripper", path), f"{path}: gripper"),
+        gripper=_read(gripper_class(gripper_kind).config_class, gripper, f"{path}: gripper"),
+        gripper_kind=gripper_kind,
         task=_table(content, "task", path),
         truth=content.get("truth"),
         slowdown=_number(content, "slowdown", path),
     )
+
+
+def open_arm(station: StationConfig) -> Arm:
+    """Return the connected arm of a station; nothing moves.
+
+    Raises:
+        ConfigError: If there is no such kind, or it does not answer.
+    """
+    return arm_class(station.arm_kind)(station.arm, station.workspace, clock=station.clock)
+
+
+def open_gripper(station: StationConfig, task: Task) -> Gripper:
+    """Return the connected gripper of a station; nothing moves.
+
+    Raises:
+        ConfigError: If there is no such kind, it does not answer, or the task needs one and there is none.
+    """
+    kind = station.gripper_kind or arm_class(station.arm_kind).gripper
+    if kind == NO_GRIPPER and task.has_gripper:
+        raise ConfigError(
+            f"{task.name} opens and closes a gripper and the station has none; write its kind under [gripper]."
+        )
+    driver = gripper_class(kind)
+    config = driver.config_class() if station.gripper is None else station.gripper
+    return driver(config, station.arm, clock=station.clock)
+
+
+def _of_a_kind(content: Mapping[str, Any], name: str, folder: Path, default: str) -> tuple[str, dict[str, Any]]:
+    """Return the kind that a table names, and what else it says."""
+    values = dict(_table(content, name, folder))
+    return kind_beside(folder, values.pop("kind", default), name), values
+
+
+def kind_beside(folder: Path, kind: Any, name: str) -> str:
+    """Return a kind of driver that holds in every working directory: `./file.py:Name` is relative to the station file.
+
+    Raises:
+        ConfigError: If it is no name.
+    """
+    if not isinstance(kind, str):
+        raise ConfigError(f"{name}: kind is {kind!r}; write a name, or package.module:Name.")
+    file, colon, attribute = kind.rpartition(":")
+    return f"{(folder / file).resolve()}:{attribute}" if colon and file.endswith(".py") else kind
 
 
 def _table(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
@@ -253,7 +265,7 @@ def _number(content: Mapping[str, Any], name: str, path: Path) -> float:
 def _camera(values: dict[str, Any], path: Path) -> CameraConfig:
     camera = _read(CameraConfig, values, f"{path}: camera {values.get('name', '?')}")
     folder = Path(path).parent
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"kind": kind_beside(folder, camera.kind, f"{path}: camera {camera.name}")}
     if camera.calibration is not None:
         changes["calibration"] = folder / camera.calibration
     if camera.device.endswith((".db3", ".bag")):

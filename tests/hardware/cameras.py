@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rl.robots.cameras.base import CameraInfo
+from rl.robots.base import CameraInfo
 from rl.robots.station import CameraConfig
 
 INFO = CameraInfo(

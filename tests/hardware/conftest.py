@@ -58,9 +58,3 @@ def fresh_emulator(clock: Clock) -> Iterator[Emulator]:
     """An emulated USB station of one's own, to break."""
     with Emulator(get_task("usb_insertion"), slowdown=clock.slowdown) as station:
         yield station
-
-
-def skip_unless_real_time(config: pytest.Config, clock: Clock) -> None:
-    """Skip what is about real time where this computer does not keep it, and say what was measured."""
-    if clock.slowdown > 1.0:
-        pytest.skip(f"this computer does not keep real time: {'; '.join(config.stash[PACES])}")

@@ -19,8 +19,9 @@ from rl.errors import ConfigError, HardwareFault  # noqa: E402
 from rl.robots import panda  # noqa: E402
 from rl.robots.emulator.server import Emulator  # noqa: E402
 from rl.robots.franka.arm import FrankaArm  # noqa: E402
+from rl.robots.franka.config import ArmConfig, GripperConfig  # noqa: E402
 from rl.robots.franka.gripper import FrankaGripper  # noqa: E402
-from rl.robots.station import ArmConfig, GripperConfig, load_station  # noqa: E402
+from rl.robots.station import load_station  # noqa: E402
 from rl.tasks import get_task  # noqa: E402
 from rl.tasks.base import TOOL_DOWN  # noqa: E402
 from rl.transforms import apply_delta, pose, pose_difference  # noqa: E402
@@ -278,7 +279,7 @@ def test_firmware_of_another_protocol_is_named():
 
 
 def test_gripper_that_holds_the_plug_is_not_moved_again(emulator: Emulator):
-    gripper = FrankaGripper(emulator.ip, GripperConfig(), clock=emulator.clock)
+    gripper = FrankaGripper(GripperConfig(), ArmConfig(ip=emulator.ip), clock=emulator.clock)
     try:
         gripper.command(0.2)
         gripper.wait()
@@ -288,7 +289,7 @@ def test_gripper_that_holds_the_plug_is_not_moved_again(emulator: Emulator):
 
 
 def test_gripper_opens_and_closes(fresh_emulator: Emulator):
-    gripper = FrankaGripper(fresh_emulator.ip, GripperConfig(debounce_s=0.2), clock=fresh_emulator.clock)
+    gripper = FrankaGripper(GripperConfig(debounce_s=0.2), ArmConfig(ip=fresh_emulator.ip), clock=fresh_emulator.clock)
     try:
         gripper.command(1.0)
         gripper.wait()

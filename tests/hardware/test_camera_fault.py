@@ -6,12 +6,13 @@ import pytest
 pytest.importorskip("franky", reason="needs the extra robot")
 pytest.importorskip("pyrealsense2", reason="needs the extra realsense")
 
-from rl.envs.robot import PERIOD_S, RobotEnv
+from rl.envs.robot import RobotEnv
 from rl.robots.cameras.rig import CameraRig
 from rl.robots.emulator.server import Emulator
-from rl.robots.franka.backend import FrankaBackend
+from rl.robots.real.backend import StationBackend
 from rl.robots.station import load_station
 from rl.tasks import get_task
+from rl.types import CONTROL_PERIOD_S
 
 pytestmark = pytest.mark.emulated
 
@@ -21,7 +22,7 @@ STILL = np.zeros(6, np.float32)
 
 def test_stalled_camera_stops_the_arm_and_ends_the_episode_only(fresh_emulator: Emulator):
     station = load_station(fresh_emulator.station)
-    backend = FrankaBackend(TASK, station, cameras=CameraRig(station.cameras, TASK, clock=station.clock))
+    backend = StationBackend(TASK, station, cameras=CameraRig(station.cameras, TASK, clock=station.clock))
     env = RobotEnv(TASK, backend, image_size=32, knows_truth=True, clock=station.clock)
     try:
         env.reset(seed=0)
@@ -36,7 +37,9 @@ def test_stalled_camera_stops_the_arm_and_ends_the_episode_only(fresh_emulator: 
             assert not terminated
         print(f"\ncamera stalled: told after {station.clock.now() - stalled_s:.2f} s: {info['fault']}")
         assert "wrist_1" in info["fault"]
-        assert steps <= 2 * station.camera("wrist_1").max_age_s / PERIOD_S + 2  # a step takes half a period at least
+        assert (
+            steps <= 2 * station.camera("wrist_1").max_age_s / CONTROL_PERIOD_S + 2
+        )  # a step takes half a period at least
         assert not backend.arm.tracking  # stopped, not only held
         assert np.all(info["executed_action"] == 0.0)
 

@@ -21,10 +21,11 @@ from rl.errors import HardwareFault  # noqa: E402
 from rl.robots.clock import Clock  # noqa: E402
 from rl.robots.emulator.server import Emulator  # noqa: E402
 from rl.robots.franka.arm import FrankaArm  # noqa: E402
+from rl.robots.franka.config import ArmConfig, GripperConfig  # noqa: E402
 from rl.robots.franka.faults import ArmFault  # noqa: E402
 from rl.robots.franka.gripper import FrankaGripper  # noqa: E402
-from rl.robots.franka.watchdog import Watchdog  # noqa: E402
-from rl.robots.station import GripperConfig, load_station  # noqa: E402
+from rl.robots.real.watchdog import Watchdog  # noqa: E402
+from rl.robots.station import load_station  # noqa: E402
 from rl.tasks import get_task  # noqa: E402
 from rl.transforms import apply_delta  # noqa: E402
 from tests.clocks import MovedClock, until  # noqa: E402
@@ -243,7 +244,7 @@ def test_watchdog_holds_then_stops_an_arm_that_nobody_commands(arm: FrankaArm):
 def test_gripper_that_fails_is_told_without_waiting_for_it(
     kind: str, mended: Emulator, say: Say, monkeypatch: pytest.MonkeyPatch
 ):
-    gripper = FrankaGripper(mended.ip, GripperConfig(debounce_s=0.1), clock=mended.clock)
+    gripper = FrankaGripper(GripperConfig(debounce_s=0.1), ArmConfig(ip=mended.ip), clock=mended.clock)
     try:
         mended.fault("gripper", kind)
         with monkeypatch.context() as patch:

@@ -14,8 +14,8 @@ pytest.importorskip("pyrealsense2", reason="needs the extra realsense")
 
 import pyrealsense2 as rs
 
+from rl.robots.base import CameraInfo
 from rl.robots.cameras import CameraRig, open_camera
-from rl.robots.cameras.base import CameraInfo
 from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.cameras.recording import Recording
 from rl.robots.cameras.software import make_device

@@ -62,3 +62,44 @@ def test_wilson_interval_by_hand():
 def test_no_episodes_are_refused():
     with pytest.raises(ConfigError, match="at least 1"):
         evaluate(Still(), Reach(), episodes=0, seed=0)
+
+
+def test_interval_holds_the_share_and_stays_between_0_and_1(rng):
+    for _ in range(300):
+        trials = int(rng.integers(1, 200))
+        successes = int(rng.integers(0, trials + 1))
+        low, high = wilson_interval(successes, trials)
+        assert 0.0 <= low <= successes / trials + 1e-12 and successes / trials - 1e-12 <= high <= 1.0
+        assert high - low > 0.0
+
+
+def test_interval_of_failures_mirrors_that_of_successes(rng):
+    for _ in range(100):
+        trials = int(rng.integers(1, 100))
+        successes = int(rng.integers(0, trials + 1))
+        low, high = wilson_interval(successes, trials)
+        np.testing.assert_allclose(wilson_interval(trials - successes, trials), (1.0 - high, 1.0 - low), atol=1e-12)
+
+
+def test_more_trials_at_the_same_share_say_more():
+    widths = [high - low for low, high in (wilson_interval(n, 2 * n) for n in (1, 5, 25, 125))]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_one_success_is_little_evidence():
+    low, high = wilson_interval(1, 1)
+    assert low < 0.21 and high == 1.0
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says(rng):
+    """At p = 0.8 and 50 trials, 95 % of 2,000 draws are within two points of it."""
+    hits = [low <= 0.8 <= high for low, high in (wilson_interval(k, 50) for k in rng.binomial(50, 0.8, 2000))]
+    assert 0.93 < np.mean(hits) < 0.97
+
+
+def test_means_are_over_episodes():
+    result = EvaluationResult(
+        successes=(True, False, True, True), steps=(10, 60, 20, 30), returns=(1.0, -2.0, 1.0, 4.0)
+    )
+    assert (result.episodes, result.success_count, result.success_rate) == (4, 3, 0.75)
+    assert (result.mean_steps, result.mean_return) == (30.0, 1.0)

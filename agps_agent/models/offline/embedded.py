@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -64,6 +64,8 @@ class EmbeddedVLM(BaseChatModel):
     A question about things that it does not know is refused, as hosted models refuse.
     """
 
+    profile_family: ClassVar[str] = NAME
+    """It points in pixels of the image that it is sent, whatever its size (`agps_agent/models/families`)."""
     first_plans: tuple[dict[str, Any], ...] = ()
     """Plans, `PlanAnswer` as JSON, that each chat about a plan begins with, before the model makes its own: so a tool
     of one's own can be tried without a server."""

@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 import numpy as np
 
 from rl.errors import HardwareFault
+from rl.robots.base import CameraDriver
 from rl.robots.calibration.board import MIN_CORNERS, CharucoBoard, Sighting
 from rl.robots.calibration.poses import Plan, first_poses, plan_poses
 from rl.robots.calibration.solve import Problem, fit
 from rl.robots.calibration.views import CalibrationError, Coverage, View, coverage, usable
-from rl.robots.cameras.base import CameraDriver
 from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import Mount
 from rl.transforms import apply_delta, pose, pose_difference
@@ -38,10 +38,6 @@ class Pose(Protocol):
     def T_base_tcp(self) -> FloatArray:
         """Measured pose. Shape (4, 4), [m]."""
 
-    @property
-    def q(self) -> FloatArray:
-        """Joint angles. Shape (7,), [rad]."""
-
 
 class ReadableArm(Protocol):
     """An arm whose pose can be read while a person guides it."""
@@ -55,6 +51,9 @@ class MovableArm(ReadableArm, Protocol):
 
     def move_to(self, T_base_tcp: FloatArray, *, speed_m_s: float = 0.1) -> object:
         """Move in a straight line, guarded; returns when there."""
+
+    def reaches(self, T_base_tcp: FloatArray) -> bool:
+        """Return whether it can go to a pose from here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +219,9 @@ def capture_auto(
             arm.move_to(T, speed_m_s=speed_m_s)
             capture.take(views)
         for _ in range(ROUNDS):
-            for T in _farther_poses(capture, views, T_start, mount=mount, workspace=workspace, count=count, rng=rng):
+            for T in _farther_poses(
+                capture, arm, views, T_start, mount=mount, workspace=workspace, count=count, rng=rng
+            ):
                 arm.move_to(T, speed_m_s=speed_m_s)
                 capture.take(views)
             covered = coverage(views, width=capture.camera.info.width, height=capture.camera.info.height)
@@ -235,6 +236,7 @@ def capture_auto(
 
 def _farther_poses(
     capture: Capture,
+    arm: MovableArm,
     views: Sequence[View],
     T_start: FloatArray,
     *,
@@ -264,7 +266,7 @@ def _farther_poses(
     return plan_poses(
         plan,
         T_base_tcp=T_start,
-        q=capture.arm.measure().q,
+        reaches=arm.reaches,
         T_mount_cam=T_mount_cam,
         T_other_board=T_other_board,
         taken=good,

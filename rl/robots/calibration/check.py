@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from rl.errors import ConfigError
+from rl.robots.base import CameraInfo
 from rl.robots.calibration.board import CharucoBoard, Sighting
 from rl.robots.calibration.views import locate_board
-from rl.robots.cameras.base import CameraInfo
 from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.station import Mount
 from rl.types import Box, FloatArray

@@ -1,15 +1,13 @@
 """Poses of the hand from which the board is seen well and from many directions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from rl.errors import ConfigError
 from rl.robots.calibration.board import CharucoBoard, Sighting
 from rl.robots.calibration.views import CalibrationError, View, coverage
-from rl.robots.panda import JOINT_LIMITS, inverse_kinematics
 from rl.robots.station import Mount
 from rl.transforms import invert, matrix_to_rotvec, pose, rotvec_to_matrix
 from rl.types import Box, FloatArray
@@ -23,8 +21,6 @@ _NEAREST_M = 0.12
 """Camera to board plane, [m]."""
 _FLOOR_M = 0.02
 """Lowest place of a board in the hand in the base frame, unless the workspace goes lower still, [m]."""
-_JOINT_MARGIN_RAD = 0.3
-"""To the end of each joint's range, where the arm's own protection pushes back, [rad]."""
 _MARGIN = 0.03
 """Part of the image at each side that stays free of crossings."""
 
@@ -60,7 +56,7 @@ def plan_poses(
     plan: Plan,
     *,
     T_base_tcp: FloatArray,
-    q: FloatArray,
+    reaches: Callable[[FloatArray], bool],
     T_mount_cam: FloatArray,
     T_other_board: FloatArray,
     taken: Sequence[View],
@@ -75,7 +71,7 @@ def plan_poses(
     Args:
         plan: Limits.
         T_base_tcp: Where the hand is. Shape (4, 4), [m].
-        q: The arm's joint angles there. Shape (7,), [rad].
+        reaches: Whether the arm can go to a pose from there.
         T_mount_cam: Rough camera pose. Shape (4, 4), [m].
         T_other_board: Rough pose of the board in the other frame. Shape (4, 4), [m].
         taken: Views that will be used too.
@@ -97,7 +93,7 @@ def plan_poses(
             candidates.append(T)
     known = [_feature(plan, view.T_base_tcp, T_base_tcp, T_mount_cam, T_other_board) for view in taken]
     features = [_feature(plan, T, T_base_tcp, T_mount_cam, T_other_board) for T in candidates]
-    chosen = _farthest(candidates, np.array(features), np.array(known), count, q) if candidates else []
+    chosen = _farthest(candidates, np.array(features), np.array(known), count, reaches) if candidates else []
     _check_plan(plan, chosen, count, taken, T_mount_cam, T_other_board)
     return _short_path(T_base_tcp, chosen)
 
@@ -142,28 +138,22 @@ def _feature(
 
 
 def _farthest(
-    candidates: Sequence[FloatArray], features: FloatArray, known: FloatArray, count: int, q: FloatArray
+    candidates: Sequence[FloatArray],
+    features: FloatArray,
+    known: FloatArray,
+    count: int,
+    reaches: Callable[[FloatArray], bool],
 ) -> list[FloatArray]:
     """Return up to `count` candidates that the arm reaches, each farthest from those before (Gonzalez 1985)."""
     chosen: list[FloatArray] = []
     distance = np.linalg.norm(features[:, None] - known[None], axis=2).min(axis=1)
     while len(chosen) < count and distance.max() > 0.0:
         best = int(np.argmax(distance))
-        if _reaches(candidates[best], q):
+        if reaches(candidates[best]):
             chosen.append(candidates[best])
             distance = np.minimum(distance, np.linalg.norm(features - features[best], axis=1))
         distance[best] = 0.0
     return chosen
-
-
-def _reaches(T_base_tcp: FloatArray, q: FloatArray) -> bool:
-    """Return whether the arm reaches a pose from the joint angles q with room to the joints' ends."""
-    try:
-        there = inverse_kinematics(T_base_tcp, q)
-    except ConfigError:
-        return False
-    low, high = JOINT_LIMITS.T + np.array([[_JOINT_MARGIN_RAD], [-_JOINT_MARGIN_RAD]])
-    return bool(np.all(there > low) and np.all(there < high))
 
 
 def _check_plan(

@@ -1,6 +1,6 @@
 """Cameras: RealSense, recordings, emulated and rendered ones, behind one driver."""
 
-from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
+from rl.robots.base import CameraDriver, CameraFrame, CameraInfo
 from rl.robots.cameras.opening import open_camera
 from rl.robots.cameras.rig import CameraRig
 

@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
+from rl.robots.base import CameraDriver, CameraFrame, CameraInfo
 from rl.robots.clock import REAL_TIME, Clock
 
 KEPT = 100_000

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rl.robots.cameras.base import CameraInfo
+from rl.robots.base import CameraInfo
 from rl.robots.cameras.sdk import pinhole
 from rl.types import FloatArray
 

@@ -1,7 +1,7 @@
 """Opens the camera that a station names, whatever it is."""
 
 from rl.errors import ConfigError
-from rl.robots.cameras.base import CameraDriver
+from rl.robots.base import CAMERAS, CameraDriver
 from rl.robots.cameras.realsense import PipelineSource, is_recording, reset_device, start_with_reset
 from rl.robots.cameras.socket_source import SCHEME, SocketSource
 from rl.robots.cameras.streaming import StreamingCamera
@@ -10,7 +10,21 @@ from rl.robots.station import CameraConfig
 
 
 def open_camera(config: CameraConfig, clock: Clock = REAL_TIME) -> CameraDriver:
-    """Return a streaming camera: a RealSense by serial number, a recording, or one of an emulator.
+    """Return a streaming camera of the kind that the station says.
+
+    Args:
+        config: Which one, and how.
+        clock: The station's.
+
+    Raises:
+        ConfigError: If there is no such kind, or no such device.
+        HardwareFault: If the camera does not stream.
+    """
+    return CAMERAS.load(config.kind)(config, clock)
+
+
+def open_realsense(config: CameraConfig, clock: Clock = REAL_TIME) -> CameraDriver:
+    """Return a RealSense by serial number, a recording, or one of an emulator.
 
     Args:
         config: Which one, and how.

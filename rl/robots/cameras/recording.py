@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.errors import AgpsError, ConfigError
-from rl.robots.cameras.base import CameraDriver, CameraInfo
+from rl.robots.base import CameraDriver, CameraInfo
 from rl.robots.cameras.sdk import load_sdk
 from rl.robots.cameras.software import make_device
 from rl.types import ByteArray

@@ -6,8 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rl.errors import HardwareFault
-from rl.robots.base import Backend
-from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
+from rl.robots.base import Backend, CameraDriver, CameraFrame, CameraInfo
 from rl.robots.station import CameraConfig
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.errors import ConfigError
+from rl.robots.base import CameraDriver, CameraFrame, CameraInfo
 from rl.robots.cameras.alignment import sample_depth
-from rl.robots.cameras.base import CameraDriver, CameraFrame, CameraInfo
 from rl.robots.cameras.calibration import CameraCalibration
 from rl.robots.cameras.opening import open_camera as open_by_kind
 from rl.robots.clock import REAL_TIME, Clock

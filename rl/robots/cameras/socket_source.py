@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rl.errors import ConfigError
-from rl.robots.cameras.base import CameraInfo
+from rl.robots.base import CameraInfo
 from rl.robots.cameras.software import make_device
 from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import CameraConfig

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rl.robots.cameras.base import CameraInfo
+from rl.robots.base import CameraInfo
 from rl.robots.cameras.sdk import load_sdk
 from rl.types import ByteArray, FloatArray
 

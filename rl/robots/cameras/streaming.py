@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from rl.errors import AgpsError, HardwareFault
+from rl.robots.base import CameraFrame, CameraInfo
 from rl.robots.cameras.alignment import Alignment
-from rl.robots.cameras.base import CameraFrame, CameraInfo
 from rl.robots.cameras.sdk import load_sdk, opencv_distortion, pinhole
 from rl.robots.clock import REAL_TIME, Clock
 from rl.robots.station import CameraConfig

@@ -12,37 +12,36 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
 from rl.guard import GuardLimits, guard_target, is_pose
+from rl.robots.base import Arm
 from rl.robots.clock import REAL_TIME, Clock, check_clock
+from rl.robots.franka.config import ArmConfig
 from rl.robots.franka.connection import connect, import_franky
 from rl.robots.franka.faults import (
     ArmFault,
     StopReason,
-    corners,
     errors_of,
     lost,
     network_errors_of,
-    place,
     reason,
     stopped_itself,
 )
-from rl.robots.franka.line import follow_line
+from rl.robots.franka.joints import FrankaJointReset, reaches
 from rl.robots.franka.motions import Tracking, check_way
-from rl.robots.franka.state import ArmState, PoseHistory
-from rl.robots.station import ArmConfig
+from rl.robots.franka.state import ArmState, Silence
+from rl.robots.real.history import PoseHistory
+from rl.robots.real.line import corners, follow_line, place
 from rl.types import Box, FloatArray
 
 logger = logging.getLogger(__name__)
 
 STALE_S = 0.3
 """Age at which a state of the arm counts as stale: the control box is silent, [s]."""
-STALE_LOOKS = 5
-"""Times, in that age, that the monitor must have seen the same state."""
 OUTSIDE_M = 0.03
 """How far outside the workspace the measured TCP may be when the arm starts, [m]."""
 _MONITOR_S = 0.02
@@ -54,12 +53,15 @@ _STILL_RAD_S = 0.05
 Mode = Literal["idle", "tracking", "joints"]
 
 
-class FrankaArm:
+class FrankaArm(Arm):
     """One FR3. Nothing moves before `start`, and leaving the context, by whatever way, stops the arm.
 
     Every method may be called in any state and from any thread: what does not apply raises `HardwareFault` with the
     reason, and `stop` and `close` never raise. After a fault every command raises it again until `recover`.
     """
+
+    config_class: ClassVar[type[Any]] = ArmConfig
+    gripper: ClassVar[str] = "franka"
 
     def __init__(self, config: ArmConfig, workspace: Box, *, clock: Clock = REAL_TIME) -> None:
         """Connect.
@@ -274,6 +276,18 @@ class FrankaArm:
             raise HardwareFault("The joint motion was stopped on its way; look at the arm, then try again.")
         self._T_target = self.measure().T_base_tcp
 
+    def joint_reset(self, T_base_home: FloatArray) -> FrankaJointReset:
+        """Return what brings the elbow back at the task's home, see `joint_reset_every`."""
+        return FrankaJointReset(self, T_base_home)
+
+    def reaches(self, T_base_tcp: FloatArray) -> bool:
+        """Return whether the arm can go to a pose from here with room to its joints' ends."""
+        return reaches(T_base_tcp, self.measure().q)
+
+    def success_rate(self) -> float | None:
+        """Return the fraction of commands that arrived in time; None before the first motion."""
+        return float(self._read().control_command_success_rate) or None
+
     def recover(self) -> None:
         """Leave a fault behind: the arm is idle afterwards and wants `start`.
 
@@ -388,20 +402,16 @@ class FrankaArm:
 
     def _watch(self) -> None:
         """Notice lost control and stale states, keep the pose history, and renew the dead man's switch."""
-        robot_time, fresh_s, same = -1.0, self.clock.now(), 0
+        silence = Silence()
         while not self.clock.wait(self._closing, _MONITOR_S):
             try:
                 if self._fault is not None:
                     continue
                 state = self._robot.state
                 now = self.clock.now()
-                if state.time.to_sec() != robot_time:
-                    robot_time, fresh_s, same = state.time.to_sec(), now, 0
+                if silence.look(state.time.to_sec(), now):
                     self._history.add(now, np.array(state.O_T_EE.matrix))
-                else:
-                    same += 1
-                # What this thread slept through is no silence of the box: states may wait to be received.
-                self._renew(now - fresh_s if same >= STALE_LOOKS else 0.0)
+                self._renew(silence.duration_s)
             except HardwareFault:
                 continue  # remembered, for whoever commands the arm next
             except Exception as error:  # whatever it is: a monitor that ends in silence would be worse

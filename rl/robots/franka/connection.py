@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rl.errors import ConfigError
+from rl.robots.franka.config import ArmConfig
 from rl.robots.franka.faults import network_errors_of, reason
-from rl.robots.station import ArmConfig
 
 CONNECT_S = 20.0
 """Longest wait for the control box, [s]: libfranka waits for ever where another client is served."""

@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 from rl.errors import HardwareFault
-from rl.types import Box, FloatArray
 
 DEAD_MAN_S = 1.0
 """Robot time without a sign of life from Python after which the 1 kHz thread stops the arm, [s]."""
@@ -69,14 +68,3 @@ def stopped_itself(what: StopReason, *, force_N: float, limit_N: float, stop_s: 
         f"Python did not answer for {DEAD_MAN_S:.1f} s, so the 1 kHz thread stopped the arm by itself. Something held "
         "the interpreter: give training a smaller model or a process of its own."
     )
-
-
-def place(T_base_tcp: FloatArray) -> str:
-    """Return a pose's position in words."""
-    x, y, z = T_base_tcp[:3, 3]
-    return f"TCP position ({x:.3f}, {y:.3f}, {z:.3f}) m"
-
-
-def corners(box: Box) -> str:
-    """Return a box's corners in words."""
-    return " to ".join("(" + ", ".join(f"{v:.3f}" for v in corner) + ")" for corner in (box.lower, box.upper))

@@ -2,14 +2,14 @@
 
 import logging
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 from rl.errors import ConfigError, HardwareFault
-from rl.robots.base import CLOSED_BELOW
+from rl.robots.base import CLOSED_BELOW, Gripper
 from rl.robots.clock import REAL_TIME, Clock, check_clock
+from rl.robots.franka.config import ArmConfig, GripperConfig
 from rl.robots.franka.connection import CONNECT_S, import_franky, within
 from rl.robots.franka.faults import errors_of
-from rl.robots.station import GripperConfig
 
 logger = logging.getLogger(__name__)
 
@@ -18,23 +18,26 @@ MOTION_TIMEOUT_S = 5.0
 _STATE_MAX_AGE_S = 3.0
 
 
-class FrankaGripper:
+class FrankaGripper(Gripper):
     """Opens and closes on a change of the command; a thread of its own talks to the hand.
 
     Closing is a grasp that accepts any width. A failure is raised by the next call, as `HardwareFault`.
     """
 
-    def __init__(self, ip: str, config: GripperConfig, *, clock: Clock = REAL_TIME) -> None:
+    config_class: ClassVar[type[Any]] = GripperConfig
+
+    def __init__(self, config: GripperConfig, arm: ArmConfig, *, clock: Clock = REAL_TIME) -> None:
         """Connect; nothing moves.
 
         Args:
-            ip: Address of the control box.
             config: Speeds and forces.
+            arm: Tells the address of the control box.
             clock: The station's.
 
         Raises:
             ConfigError: If there is no franky-control, no hand answers, or the clock is not for this arm.
         """
+        ip = arm.ip
         check_clock(clock, ip)
         self._config, self._clock = config, clock
         self._fault: HardwareFault | None = None

@@ -7,8 +7,9 @@ import numpy as np
 
 from rl.errors import ConfigError
 from rl.robots import panda
-from rl.robots.franka.faults import DEAD_MAN_S, StopReason, corners, place
-from rl.robots.station import ArmConfig
+from rl.robots.franka.config import ArmConfig
+from rl.robots.franka.faults import DEAD_MAN_S, StopReason
+from rl.robots.real.line import corners, place
 from rl.types import Box, FloatArray
 
 PATIENCE_S = 0.05

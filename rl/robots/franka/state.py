@@ -1,11 +1,7 @@
-"""What the arm measures, and where it was a moment ago."""
+"""What the arm measures."""
 
-from collections import deque
 from dataclasses import dataclass
 
-from rl.errors import HardwareFault
-from rl.robots.clock import REAL_TIME, Clock
-from rl.transforms import apply_delta, pose_difference
 from rl.types import ComparesByValue, FloatArray
 
 
@@ -29,31 +25,26 @@ class ArmState(ComparesByValue):
     """Fraction of control commands that arrived in time; below 0.95 the network or kernel is too slow."""
 
 
-class PoseHistory:
-    """The TCP's poses of the last seconds, for cameras that ride on the hand; one thread adds, any may ask."""
+SILENT_LOOKS = 5
+"""Looks at one and the same state after which the control box counts as silent."""
 
-    def __init__(self, *, poses: int, clock: Clock = REAL_TIME) -> None:
-        self._clock = clock
-        self._poses: deque[tuple[float, FloatArray]] = deque(maxlen=poses)
 
-    def add(self, time_s: float, T_base_tcp: FloatArray) -> None:
-        """Remember where the TCP is at a time of the station's clock, later than the one before."""
-        self._poses.append((time_s, T_base_tcp))
+class Silence:
+    """For how long the control box has said nothing new, for somebody who looks now and then.
 
-    def at(self, time_s: float) -> FloatArray:
-        """Return T_base_tcp (4, 4), [m], at a time of the clock, interpolated; the newest one for what is later.
+    What the one who looks slept through does not count by itself: states may only wait to be received.
+    """
 
-        Raises:
-            HardwareFault: If the time is older than the history.
-        """
-        poses = list(self._poses)
-        if not poses or time_s < poses[0][0]:
-            age_s = self._clock.now() - time_s
-            raise HardwareFault(f"Nobody remembers where the arm was {age_s:.2f} s ago; take a new image.")
-        later, T_later = poses[-1]
-        for earlier, T_earlier in reversed(poses[:-1]):
-            if earlier <= time_s:
-                part = min((time_s - earlier) / max(later - earlier, 1e-6), 1.0)
-                return apply_delta(T_earlier, part * pose_difference(T_earlier, T_later))
-            later, T_later = earlier, T_earlier
-        return T_later.copy()
+    def __init__(self) -> None:
+        self.duration_s = 0.0
+        """By the last look, [s]."""
+        self._state_s, self._since_s, self._looks = -1.0, 0.0, 0
+
+    def look(self, robot_time_s: float, time_s: float) -> bool:
+        """Look at the newest state, of a time of the robot's, and return whether it is a new one."""
+        if robot_time_s != self._state_s:
+            self._state_s, self._since_s, self._looks = robot_time_s, time_s, 0
+        else:
+            self._looks += 1
+        self.duration_s = time_s - self._since_s if self._looks >= SILENT_LOOKS else 0.0
+        return self._looks == 0

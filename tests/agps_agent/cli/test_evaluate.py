@@ -7,8 +7,8 @@ import pytest
 from agps_agent.cli.main import main
 from agps_agent.measure import agent_alone
 from agps_agent.measure.agent_alone import AgentAloneResult
-from agps_agent.run import build
 from agps_agent.run.config import RunConfig
+from agps_agent.run.simulation import Simulation
 from rl.drq import DrQConfig
 from rl.envs.factory import make_env
 from tests.agps_agent.run.test_training import SMALL_CONRFT, Listening, configure
@@ -62,7 +62,7 @@ def test_agent_alone_says_its_failures_in_words(asked: list[Any], capsys: pytest
     [
         (["--agent-alone", "knitting"], "There is no task 'knitting'"),
         (["--agent-alone"], "TASK"),
-        (["--agent-alone", "usb_insertion", "--vlm", "gpt"], "use `embedded` or a URL"),
+        (["--agent-alone", "usb_insertion", "--vlm", "gpt"], "There is no model 'gpt'; use embedded"),
         (["--agent-alone", "usb_insertion", "--max-questions", "0"], "--max-questions is 0"),
         (["--agent-alone", "usb_insertion", "--task-options.towel-jitter-mm", "1"], "usb_insertion has no such option"),
     ],
@@ -75,7 +75,7 @@ def test_bad_usage_is_one_line(argv: list[str], words: str, capsys: pytest.Captu
 def test_policy_after_stage_1_is_a_checkpoint_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(build, "build_env", lambda config: make_env(config.task, robot="fake"))
+    monkeypatch.setattr(Simulation, "open", lambda self, config, **_: make_env(config.task, robot="fake"))
     small = DrQConfig(batch_size=8, hidden_size=16, channels=8, feature_size=16)
     config, run = configure(
         tmp_path / "run", method="conrft", demos=1, pretrain_steps=2, drq=small, conrft=SMALL_CONRFT, record_every=0

@@ -2,11 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 
 from agps_agent.cli.main import main
+from agps_agent.models.server import serve_model
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.directory import RunDirectory
 from rl.demonstrations import load_demos, save_demos
@@ -89,6 +94,39 @@ def test_images_alone_and_arms_train_too(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+class Pointing(BaseChatModel):
+    """Sees the red mark in the middle of the image, and wants the tool above it."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "pointing"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        plans = "Use only these primitives" in str(messages)
+        call = {"name": "translate", "arguments": {"target": "mark", "height_m": 0.05}}
+        plan = {"calls": [call], "reason": "There."}
+        seen = {"keypoints": [{"label": "mark", "point_2d": [79.5, 59.5], "visible": True}]}
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(json.dumps(plan if plans else seen)))])
+
+
+def test_agent_helps_in_an_environment_that_can_be_watched(tmp_path: Path) -> None:
+    more = ["--method", "agps", "--mode", "guide", "--env-options.horizon", "40", "--supervisor.help-share", "1.0"]
+    with serve_model(Pointing(), name="plain") as server:
+        assert main(argv(tmp_path / "run", f"{MODULE}:Arm", *more, "--vlm", server.url, "--max-env-steps", "120")) == 0
+    episodes = [row for row in RunDirectory(tmp_path / "run").read_metrics() if row["kind"] == "episode"]
+    helped = [row for row in episodes if row["guided_steps"] > 0]
+    assert helped and all(row["success"] for row in helped)
+    assert any((tmp_path / "run" / "interventions").glob("*/annotated.png"))
+
+
+def test_agent_wants_words_about_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arm = argv(tmp_path / "run", f"{MODULE}:Arm", "--env-arguments", '{"prompt": false}', "--method", "agps")
+    assert main(arm) == 2
+    assert "Arm cannot be watched, as it lacks words about the task (--env-prompt FILE)" in capsys.readouterr().err
+    assert main([*arm, "--env-prompt", str(tmp_path / "arm.md")]) == 2
+    assert "arm.md" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def demonstrations(folder: Path) -> Path:
     """Two episodes of somebody who knows where the joints should be."""
     env = adapt(SevenJoints(), image_size=64)
@@ -132,7 +170,7 @@ def test_demonstrations_come_from_a_folder(tmp_path: Path) -> None:
         (["--reward", "classifier"], "--reward is for AGPS's own tasks"),
         (
             ["usb_insertion"],
-            "TASK usb_insertion and --env tests.rl.envs.foreign:Picture are two; leave one of them out",
+            "TASK usb_insertion and --env ",
         ),
         (["--env-arguments", "{"], "--env-arguments is '{', no JSON object"),
         (["--env-arguments", "[1]"], "--env-arguments is '[1]'; write a JSON object such as"),

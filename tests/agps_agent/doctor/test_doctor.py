@@ -10,7 +10,8 @@ from agps_agent.doctor.checkup import NotChecked, attempt
 from agps_agent.doctor.placement import bounds, task_cameras
 from agps_agent.doctor.station import StationCheckup, usb
 from rl.errors import AgpsError
-from rl.robots.station import ArmConfig, StationConfig
+from rl.robots.franka.config import ArmConfig
+from rl.robots.station import StationConfig
 from rl.tasks import get_task
 from rl.types import Box
 
@@ -76,6 +77,11 @@ def test_fast_usb_and_none_at_all_are_good(kind):
 def test_slow_usb_is_refused():
     with pytest.raises(AgpsError, match=r"USB 2.1; use a USB 3 port"):
         usb("2.1")
+
+
+@pytest.mark.parametrize("kind", ["Undefined", "?", "USB 3"])
+def test_usb_of_a_kind_that_the_camera_does_not_know_is_told_and_not_refused(kind):
+    assert usb(kind) == f"its kind is not known ({kind})"
 
 
 def test_missing_station_file_is_the_one_finding(tmp_path):

@@ -1,15 +1,20 @@
 from pathlib import Path
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, HumanMessage
 
 from agps_agent.ask import ask
 from agps_agent.graph import build_graph
 from agps_agent.models.offline.embedded import EmbeddedVLM
+from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
 from agps_agent.models.profiles import load_profile
 from agps_agent.models.recorded import NoRecordedReply, RecordedModel, question_key
-from agps_agent.state import AgentContext
+from agps_agent.models.server import serve_model
+from agps_agent.state import AgentContext, AgentSettings
 from tests.agps_agent.scenes import scene
+
+NO_REPAIRS = AgentSettings(max_repairs=0)
 
 
 async def test_recorded_replies_answer_the_same_question_again(tmp_path: Path) -> None:
@@ -21,6 +26,28 @@ async def test_recorded_replies_answer_the_same_question_again(tmp_path: Path) -
     assert first.reason_key == "answered"
     assert again.state == first.state
     assert again.cost.prompt_tokens == first.cost.prompt_tokens
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (AIMessage('{"keypoints": []}', response_metadata={"finish_reason": "length"}), "reply_cut"),
+        (AIMessage("", additional_kwargs={"refusal": "I will not."}), "refused"),
+        (AIMessage("", additional_kwargs={"reasoning_content": "Hm."}), "not_json"),
+    ],
+)
+async def test_reply_that_is_no_answer_is_none_again(message: AIMessage, reason: str, tmp_path: Path) -> None:
+    """Through a socket, recorded, and replayed."""
+    path, graph, at = tmp_path / "replies.jsonl", build_graph("usb_insertion"), scene()
+    live = FakeMessagesListChatModel(responses=[message])
+    with serve_model(live) as server:
+        served = open_chat_model(OpenAICompatConfig(url=server.url)).model
+        for asked in (served, None):
+            model = RecordedModel(path=path, live=asked)
+            asking = AgentContext(scene=at, model=model, profile=load_profile("plain"), settings=NO_REPAIRS)
+            answer = await ask(graph, asking, mode="guide")
+            assert (answer.intervention, answer.reason_key) == (None, reason), answer.reason
+        server.shutdown()
 
 
 async def test_question_that_was_not_recorded_is_a_counted_fault(tmp_path: Path) -> None:

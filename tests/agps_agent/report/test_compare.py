@@ -1,11 +1,13 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from agps_agent.report.compare import (
     TABLE_HEAD,
+    RunResult,
     comparison_markdown,
     comparison_rows,
     grouped,
@@ -15,6 +17,7 @@ from agps_agent.report.compare import (
 from agps_agent.report.curves import Curve
 from agps_agent.report.figures import mean_curve
 from agps_agent.run.directory import RunDirectory
+from rl.errors import AgpsError
 from tests.agps_agent.report.synthetic import make_run
 
 
@@ -64,3 +67,86 @@ def test_mean_over_seeds_keeps_what_a_run_ended_with() -> None:
     x, y = mean_curve([short, long], "env_steps", points=3)
     np.testing.assert_allclose(x, [1000, 1500, 2000])
     np.testing.assert_allclose(y, [0.5, 0.625, 0.75])
+
+
+def result(method: str = "agps", demos: int = 1, seed: int = 0, rate: float | None = None, **summary: Any) -> RunResult:
+    """A run of which only the summary matters; without a rate it has not finished."""
+    done = {} if rate is None else {"success_rate": rate, "eval_episodes": 50}
+    return RunResult(
+        path=Path(f"runs/{method}{seed}"),
+        method=method,
+        demos=demos,
+        seed=seed,
+        summary={**done, **summary},
+        curve=Curve([], [], [], []),
+    )
+
+
+def row_of(*results: RunResult) -> dict[str, str]:
+    (row,) = comparison_rows({"group": results})
+    return dict(zip(TABLE_HEAD, row, strict=True))
+
+
+def test_groups_are_by_method_and_demonstrations_most_first() -> None:
+    results = [result("serl", 1, 1), result("agps", 0), result("serl", 1, 0), result("agps", 20), result("agps", 1)]
+    groups = grouped(results)
+    assert list(groups) == ["AGPS, 20 demos", "AGPS, 1 demo", "SERL, 1 demo", "AGPS, 0 demos"]
+    assert [run.seed for run in groups["SERL, 1 demo"]] == [0, 1]
+
+
+def test_successes_are_pooled_and_not_their_rates() -> None:
+    """10 of 10 and 25 of 50 are 35 of 60."""
+    row = row_of(result(rate=1.0, eval_episodes=10), result(seed=1, rate=0.5))
+    assert (row["successes of the policy alone"], row["pooled"]) == ("10/10, 25/50", "58%")
+
+
+def test_median_is_over_the_seeds_that_finished() -> None:
+    runs = [result(seed=n, rate=1.0, env_steps=steps) for n, steps in enumerate((1000, 9000, 2000))]
+    assert row_of(*runs, result(seed=3, env_steps=50))["env steps"] == "2000"
+    assert row_of(*runs)["seeds"] == "0, 1, 2"
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([1000, 3000], "2000"),
+        ([1000, None], "1000 (1 of 2)"),
+        ([None, None], "-"),
+        ([0, 0], "0"),  # stage 1 was there already
+    ],
+)
+def test_level_that_not_every_seed_reached_says_how_many_did(steps: list[int | None], told: str) -> None:
+    runs = [result(seed=n, rate=0.9, steps_to_80=count) for n, count in enumerate(steps)]
+    assert row_of(*runs)["steps to 80 %"] == told
+
+
+def test_run_of_an_earlier_version_lacks_columns_and_not_the_table() -> None:
+    row = row_of(result(rate=0.98))
+    assert row["pooled"] == "98%" and {row["agent calls"], row["human time [s]"], row["robot time [s]"]} == {"-"}
+
+
+def test_nothing_is_known_before_a_run_finished() -> None:
+    row = row_of(result())
+    assert {row[name] for name in TABLE_HEAD[3:]} == {"-"}
+
+
+def test_markdown_has_one_cell_per_column_in_every_line() -> None:
+    groups = grouped([result("agps", rate=1.0), result("serl", 0)])
+    lines = comparison_markdown(groups).splitlines()
+    assert len(lines) == 2 + len(groups) and {line.count("|") for line in lines} == {len(TABLE_HEAD) + 1}
+
+
+def test_runs_without_an_evaluation_are_compared_without_curves(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        RunDirectory.create(tmp_path / name).config.write_text('{"config": {"method": "serl"}}')
+    page = write_comparison([RunDirectory(tmp_path / name) for name in "ab"], tmp_path / "deep" / "page.html")
+    text = page.read_text()
+    assert "Success over" not in text and text.count("not finished") == 3  # two links and the note about dashes
+    assert 'href="../a/report.html"' in text
+
+
+def test_damaged_configuration_is_named(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    run.config.write_text("{")
+    with pytest.raises(AgpsError, match="config.json"):
+        read_result(run)

@@ -1,6 +1,8 @@
 import pytest
 
 from agps_agent.report.curves import (
+    REWARD_ERRORS,
+    episodes_of,
     evaluation_curve,
     evaluations_of,
     final_evaluations_of,
@@ -52,3 +54,65 @@ def test_curve_begins_with_stage_1_and_ends_before_the_final_evaluation() -> Non
     rows = [{"kind": kind, "env_steps": n} for n, kind in enumerate(("pretrain_eval", "episode", "eval", "final_eval"))]
     assert [row["env_steps"] for row in evaluations_of(rows)] == [0, 2]
     assert [row["env_steps"] for row in final_evaluations_of(rows)] == [3]
+
+
+def test_first_rate_is_that_of_the_first_window_that_says_something() -> None:
+    """With a window of 8 the first two episodes are left out: the curve begins with 2 of 3."""
+    rows = [episode(success, env_steps=10 * n) for n, success in enumerate((True, False, True, True))]
+    curve = training_curve(rows, window=8)
+    assert curve.env_steps == [20, 30] and curve.success == pytest.approx([2 / 3, 3 / 4])
+
+
+def test_window_slides_over_the_unaided_episodes_only() -> None:
+    rows = [episode(True), episode(False, guided_steps=9), episode(True), episode(False), episode(False)]
+    assert training_curve(rows, window=2).success == pytest.approx([1.0, 1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("row", "unaided"),
+    [
+        ({}, True),
+        ({"guided_steps": 0, "pruned_steps": 0, "boxed": False}, True),
+        ({"guided_steps": None}, True),
+        ({"guided_steps": 1}, False),
+        ({"pruned_steps": 1}, False),
+        ({"boxed": True}, False),  # the box was there, whether or not it changed an action
+        ({"intervention_ids": ["0001"]}, True),  # asked, but nothing acted
+    ],
+)
+def test_episode_is_aided_by_what_acted(row: dict[str, object], unaided: bool) -> None:
+    assert is_unaided(row) is unaided
+
+
+@pytest.mark.parametrize(
+    ("counts", "bins"),
+    [
+        ([], []),
+        ([1] * 10, [10.0]),
+        ([0] * 10 + [1, 0], [0.0, 5.0]),  # one of two: five of ten
+        ([2] * 3, [20.0]),
+        ([None, 1], [5.0]),
+    ],
+)
+def test_counts_are_of_ten_rollouts(counts: list[int | None], bins: list[float]) -> None:
+    assert per_ten_rollouts([{"triggered": count} for count in counts], "triggered") == bins
+
+
+def test_line_without_a_number_is_no_episode_and_an_old_one_has_no_kind() -> None:
+    rows = [{"kind": "pretrain"}, {"episode": 0}, {"kind": "episode", "episode": 1}, {"kind": "episode"}]
+    assert [row["episode"] for row in episodes_of(rows)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("success", "true_success", "was_true", "wrong"),
+    [
+        (True, True, True, []),
+        (False, False, False, []),
+        (True, False, False, ["rewarded, not true"]),
+        (False, False, True, ["true, not rewarded"]),
+        (True, False, True, ["rewarded, not true"]),  # it was true at another step
+    ],
+)
+def test_learned_reward_is_wrong_in_two_ways(success: bool, true_success: bool, was_true: bool, wrong: list) -> None:
+    row = {"success": success, "true_success": true_success, "was_true": was_true}
+    assert [name for name, is_wrong in REWARD_ERRORS.items() if is_wrong(row)] == wrong

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agps_agent.cli.main import main
-from agps_agent.run import build, hardware
+from agps_agent.run import hardware
 from agps_agent.run.build import build_session
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.directory import RunDirectory
@@ -233,7 +233,7 @@ def test_evaluation_asks_for_the_station(station, arm, tmp_path, capsys):
 
 def test_dry_run_needs_a_robot(capsys):
     assert main(["train", "usb_insertion", "--dry-run"]) == 2
-    assert "--robot franka" in capsys.readouterr().err
+    assert "--robot station" in capsys.readouterr().err
 
 
 def test_session_rewards_by_what_the_run_says(station, arm, tmp_path):
@@ -257,7 +257,7 @@ class Device(Hand):
 
 
 def test_hand_on_a_device_takes_the_arm(station, arm, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "open_hand", lambda *_: Device())
+    monkeypatch.setattr(hardware, "open_hand", lambda *_: Device())
     summary = train(configure(station, method="hil-serl"), RunDirectory.create(tmp_path / "run"), SilentProgress())
     assert summary["human_interventions"] == 3
     assert summary["human_s"] == pytest.approx(1.4)

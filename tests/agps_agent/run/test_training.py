@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agps_agent.run import build
 from agps_agent.run.build import build_session, load_policy
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.directory import SUMMARY_KEYS, RunDirectory
 from agps_agent.run.progress import Progress
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
+from agps_agent.run.simulation import Simulation
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
@@ -151,7 +151,7 @@ def test_interrupted_run_leaves_checkpoint_and_report_and_goes_on(tmp_path: Path
 @pytest.fixture
 def fake_robot(monkeypatch: pytest.MonkeyPatch) -> None:
     """An arm that obeys at once in place of the simulated one."""
-    monkeypatch.setattr(build, "build_env", lambda config: make_env(config.task, robot="fake"))
+    monkeypatch.setattr(Simulation, "open", lambda self, config, **_: make_env(config.task, robot="fake"))
 
 
 def small_run(path: Path, method: str, **changes) -> tuple[RunConfig, RunDirectory]:

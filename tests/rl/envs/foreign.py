@@ -1,5 +1,6 @@
 """Environments that nobody here would write: images of odd sizes, channels first, floats, torques, dense rewards."""
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -84,11 +85,18 @@ class Picture(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 class Arm(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """A point that moves by delta poses, and offers what `Watchable` names: its success is a place on the table."""
+    """A point that moves by delta poses, and offers what `Watchable` names: its success is 5 cm above a red mark.
 
-    def __init__(self) -> None:
+    Its own camera sees grey; the agent's looks down from 60 cm, the mark in the middle of its image.
+    """
+
+    prompt = Path(__file__).with_name("arm.md")
+
+    def __init__(self, *, prompt: bool = True) -> None:
+        if not prompt:
+            self.prompt = None
         self.observation_space = spaces.Dict(
-            {"wrist": spaces.Box(0, 255, (48, 64, 3), np.uint8), "xyz": spaces.Box(-1.0, 1.0, (3,), np.float64)}
+            {"wrist": spaces.Box(0, 255, (48, 64), np.uint8), "xyz": spaces.Box(-1.0, 1.0, (3,), np.float64)}
         )
         self.action_space = spaces.Box(-1.0, 1.0, (6,), np.float32)
         self.action_scale = np.array([0.01] * 3 + [0.06] * 3)
@@ -103,7 +111,8 @@ class Arm(gymnasium.Env[dict[str, Any], np.ndarray]):
     def capture(self, cameras: Any = None) -> tuple[RGBDFrame, ...]:
         T = np.eye(4)
         T[:3, :3], T[:3, 3] = np.diag([1.0, -1.0, -1.0]), [0.4, 0.0, 0.6]
-        image = np.zeros((120, 160, 3), np.uint8)
+        image = np.full((120, 160, 3), 200, np.uint8)
+        image[57:63, 77:83] = [255, 0, 0]
         depth = np.full((120, 160), 0.6, np.float32)
         return (
             RGBDFrame(
@@ -124,7 +133,7 @@ class Arm(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self._seen(), float(done), done, False, {}
 
     def _seen(self) -> dict[str, Any]:
-        image = np.zeros((48, 64, 3), np.uint8)
+        image = np.zeros((48, 64), np.uint8)
         image[int(200 * self.position[2]), int(300 * (self.position[1] + 0.1))] = 255
         return {"wrist": image, "xyz": self.position}
 

@@ -198,6 +198,13 @@ def test_what_render_shows_can_be_the_image() -> None:
     assert obs["state"].shape == (3,)
 
 
+def test_plain_rendering_leaves_out_shadows_and_smooth_edges() -> None:
+    env = open_env("InvertedPendulum-v5", AdapterOptions(render=True, plain_rendering=True), image_size=48)
+    quality = env.unwrapped.model.vis.quality
+    assert (quality.shadowsize, quality.offsamples) == (0, 0)
+    assert env.reset(seed=0)[0]["render"].std() > 5
+
+
 # --- actions ------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +345,7 @@ def test_environment_that_cannot_be_made_says_why(name: str, arguments: dict[str
         ({"image_keys": ("robot.joints",)}, "image_keys: robot.joints of SevenJoints is Box.*no image"),
         ({"state_keys": ("robot",)}, "state_keys: SevenJoints observes no 'robot'"),
         ({"render": True}, "SevenJoints renders None; make it with render_mode='rgb_array'"),
+        ({"plain_rendering": True}, "plain_rendering: SevenJoints has no MuJoCo `model`"),
         ({"horizon": 0}, "horizon is 0; ask for at least 1"),
     ],
 )

@@ -1,10 +1,11 @@
 import pytest
 
 from rl.envs.benchmark import bench_env
-from rl.tasks import TASK_NAMES, get_task
+from rl.tasks import get_task
+from rl.tasks.registry import TASKS
 
 
-@pytest.mark.parametrize("task", TASK_NAMES)
+@pytest.mark.parametrize("task", TASKS.names)
 def test_benchmark_times_the_environment_with_every_rgbd_camera(task: str) -> None:
     """How fast it is depends on the computer: `agps bench env` says so."""
     figures = bench_env(task, image_size=64, steps=5)

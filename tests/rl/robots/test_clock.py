@@ -10,8 +10,9 @@ from rl.errors import ConfigError
 from rl.robots.clock import REAL_TIME, Clock, check_clock
 from rl.robots.emulator.pace import Pace, run_free
 from rl.robots.franka.arm import FrankaArm
+from rl.robots.franka.config import ArmConfig, GripperConfig
 from rl.robots.franka.gripper import FrankaGripper
-from rl.robots.station import ArmConfig, GripperConfig, StationConfig, load_station
+from rl.robots.station import StationConfig, load_station
 from rl.types import Box
 
 ROOM = Box(lower=[0.3, -0.2, 0.0], upper=[0.7, 0.2, 0.4])
@@ -66,7 +67,7 @@ def test_emulator_s_addresses_may_have_a_slow_clock(ip: str) -> None:
     "build",
     [
         lambda arm: FrankaArm(arm, ROOM, clock=Clock(2.0)),
-        lambda arm: FrankaGripper(arm.ip, GripperConfig(), clock=Clock(2.0)),
+        lambda arm: FrankaGripper(GripperConfig(), arm, clock=Clock(2.0)),
         lambda arm: StationConfig(arm=arm, workspace=ROOM, cameras=(), truth="emulator://127.0.0.1:5000", slowdown=2.0),
     ],
 )

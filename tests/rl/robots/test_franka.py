@@ -9,10 +9,11 @@ import pytest
 
 from rl.errors import ConfigError, HardwareFault
 from rl.robots.clock import Clock
+from rl.robots.franka.config import ArmConfig
 from rl.robots.franka.connection import connect, import_franky, within
-from rl.robots.franka.state import PoseHistory
-from rl.robots.franka.watchdog import Watchdog
-from rl.robots.station import ArmConfig
+from rl.robots.franka.state import Silence
+from rl.robots.real.history import PoseHistory
+from rl.robots.real.watchdog import Watchdog
 from rl.tasks import get_task
 from rl.transforms import pose
 from tests.clocks import MovedClock, until
@@ -149,6 +150,24 @@ def test_speed_beyond_the_arm_s_own_limits_is_refused(speed: float):
 def test_connection_that_never_comes_is_given_up():
     with pytest.raises(ConfigError, match="no answer"):
         within(0.05, lambda: time.sleep(60.0), "no answer")
+
+
+def test_silence_lasts_from_the_last_new_state():
+    silence = Silence()
+    for look in range(10):
+        assert silence.look(0.001 * look, 0.02 * look) and silence.duration_s == 0.0
+    for look in range(10, 30):
+        assert not silence.look(0.001 * 9, 0.02 * look)
+    assert silence.duration_s == pytest.approx(0.4)
+    assert silence.look(0.010, 0.6) and silence.duration_s == 0.0
+
+
+def test_what_the_monitor_slept_through_is_no_silence_of_the_box():
+    """It wakes after 0.5 s and sees the state of before: the new ones have come and wait to be received."""
+    silence = Silence()
+    silence.look(1.000, 10.0)
+    assert not silence.look(1.000, 10.5) and silence.duration_s == 0.0
+    assert silence.look(1.480, 10.52) and silence.duration_s == 0.0
 
 
 def test_pose_between_two_is_interpolated():

@@ -5,9 +5,10 @@ import time
 import cv2
 import numpy as np
 
+from rl.robots.base import CameraFrame, CameraInfo
 from rl.robots.calibration.board import CharucoBoard, Sighting
 from rl.robots.calibration.views import View
-from rl.robots.cameras.base import CameraFrame, CameraInfo
+from rl.robots.franka.joints import reaches
 from rl.robots.panda import HOME_Q
 from rl.robots.station import Mount
 from rl.transforms import apply_delta, invert, pose, rotvec_to_matrix
@@ -118,7 +119,8 @@ class DrawnCell:
     def measure(self) -> "DrawnCell":
         return self
 
-    q = np.array(HOME_Q)
+    def reaches(self, T_base_tcp: FloatArray) -> bool:
+        return reaches(T_base_tcp, np.array(HOME_Q))
 
     def move_to(self, T_base_tcp: FloatArray, *, speed_m_s: float = 0.1) -> None:
         self.T_base_tcp = T_base_tcp

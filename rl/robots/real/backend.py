@@ -1,18 +1,17 @@
-"""The real arm as a `Backend`: FR3, Franka Hand and RealSense cameras of one station."""
+"""The arm, gripper and cameras of a station as a `Backend`."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from rl.errors import ConfigError, HardwareFault
-from rl.robots.franka.arm import FrankaArm
-from rl.robots.franka.gripper import FrankaGripper
-from rl.robots.franka.reset import ScriptedReset
-from rl.robots.franka.watchdog import Watchdog
-from rl.robots.station import StationConfig
+from rl.robots.base import Arm, Cameras
+from rl.robots.real.reset import ScriptedReset
+from rl.robots.real.watchdog import Watchdog
+from rl.robots.station import StationConfig, open_arm, open_gripper
 from rl.tasks.base import Task
 from rl.types import CONTROL_PERIOD_S, ByteArray, FloatArray, RGBDFrame, RobotState
 
@@ -22,23 +21,7 @@ SLOW_NETWORK = 0.95
 """Fraction of control commands below which the log warns."""
 
 
-class Cameras(Protocol):
-    """The cameras of a station (`rl.robots.cameras.rig.CameraRig`)."""
-
-    def policy_images(self, size: int) -> dict[str, ByteArray]:
-        """Return the square image of each policy camera."""
-
-    def capture(self, names: Collection[str] | None, pose_at: Callable[[float], FloatArray]) -> tuple[RGBDFrame, ...]:
-        """Return RGB-D of agent cameras."""
-
-    def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> None:
-        """Return once every camera has a frame from after a time of the station's clock."""
-
-    def close(self) -> None:
-        """Close them."""
-
-
-class FrankaBackend:
+class StationBackend:
     """A task on the arm of a station.
 
     The watchdog runs from `resume`, or the first `command`, to the next `pause` or `reset`. Whatever fails, the arm
@@ -77,8 +60,9 @@ class FrankaBackend:
         self._paused = True
         self._counts = {"recoveries": 0.0, "late_commands": 0.0, "max_force_N": 0.0, "min_success_rate": 1.0}
         with ExitStack() as opened:
-            self._arm = opened.enter_context(FrankaArm(station.arm, station.workspace, clock=station.clock))
-            self._gripper = FrankaGripper(station.arm.ip, station.gripper, clock=station.clock)
+            self._arm = open_arm(station)
+            opened.callback(self._arm.close)
+            self._gripper = open_gripper(station, task)
             opened.callback(self._gripper.close)
             self._emulator = self._open_emulator(station, opened)
             self._reset = ScriptedReset(
@@ -89,7 +73,7 @@ class FrankaBackend:
             self._opened = opened.pop_all()
 
     @property
-    def arm(self) -> FrankaArm:
+    def arm(self) -> Arm:
         """The arm, for calibration and tests."""
         return self._arm
 
@@ -215,12 +199,11 @@ class FrankaBackend:
         state = self._arm.measure()
         counts = self._counts
         counts["max_force_N"] = max(counts["max_force_N"], float(np.linalg.norm(state.wrench[:3])))
-        if 0.0 < state.success_rate < SLOW_NETWORK <= counts["min_success_rate"]:
-            logger.warning(
-                "Only %.0f %% of control commands arrive in time; check kernel and network.", 100 * state.success_rate
-            )
-        if state.success_rate > 0.0:  # 0 before the first motion
-            counts["min_success_rate"] = min(counts["min_success_rate"], state.success_rate)
+        rate = self._arm.success_rate()
+        if rate is not None:
+            if rate < SLOW_NETWORK <= counts["min_success_rate"]:
+                logger.warning("Only %.0f %% of control commands arrive in time; check kernel and network.", 100 * rate)
+            counts["min_success_rate"] = min(counts["min_success_rate"], rate)
         return RobotState(
             T_base_tcp=state.T_base_tcp,
             twist=state.twist,

@@ -7,11 +7,10 @@ import numpy as np
 
 from rl.errors import ConfigError
 from rl.guard import GuardLimits
+from rl.robots.base import Measurement
 from rl.robots.clock import REAL_TIME, Clock
-from rl.robots.franka.faults import corners, place
-from rl.robots.franka.state import ArmState
 from rl.transforms import apply_delta, pose_difference
-from rl.types import FloatArray
+from rl.types import Box, FloatArray
 
 PERIOD_S = 0.05
 """From one target of a line to the next, [s]."""
@@ -30,7 +29,7 @@ class Follower(Protocol):
     def command(self, T_base_target: FloatArray) -> FloatArray:
         """Set a guarded target."""
 
-    def measure(self) -> ArmState:
+    def measure(self) -> Measurement:
         """Return the measurement."""
 
 
@@ -85,3 +84,14 @@ def _settle(arm: Follower, T_base_tcp: FloatArray, clock: Clock) -> str:
         f"The arm stands {1000 * off_m:.0f} mm and {np.degrees(off_rad):.0f} degrees from {place(T_base_tcp)}; "
         "something is in its way."
     )
+
+
+def place(T_base_tcp: FloatArray) -> str:
+    """Return a pose's position in words."""
+    x, y, z = T_base_tcp[:3, 3]
+    return f"TCP position ({x:.3f}, {y:.3f}, {z:.3f}) m"
+
+
+def corners(box: Box) -> str:
+    """Return a box's corners in words."""
+    return " to ".join("(" + ", ".join(f"{v:.3f}" for v in corner) + ")" for corner in (box.lower, box.upper))

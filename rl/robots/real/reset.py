@@ -1,25 +1,16 @@
 """How an arm comes back to the start of an episode: out of what it is in, up, over, down."""
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
 
-from rl.errors import ConfigError, HardwareFault
-from rl.robots import panda
-from rl.robots.base import CLOSED_BELOW
-from rl.robots.franka.arm import FrankaArm
-from rl.robots.franka.gripper import FrankaGripper
+from rl.robots.base import CLOSED_BELOW, Arm, Gripper
 from rl.tasks.base import Task
 from rl.transforms import pose
 from rl.types import Box, FloatArray
 
-logger = logging.getLogger(__name__)
-
 SPEED_M_S = 0.10
 """Of the way through free space, [m/s]; out of a contact it is half of it."""
-KNOWN_RAD = 1.0
-"""Largest distance of any joint from the reset posture at which a joint reset is tried, [rad]."""
 
 
 class ScriptedReset:
@@ -28,8 +19,8 @@ class ScriptedReset:
     def __init__(
         self,
         task: Task,
-        arm: FrankaArm,
-        gripper: FrankaGripper,
+        arm: Arm,
+        gripper: Gripper,
         *,
         workspace: Box,
         renew: Callable[[np.random.Generator], None],
@@ -50,10 +41,9 @@ class ScriptedReset:
         """
         self._task, self._arm, self._gripper = task, arm, gripper
         self._workspace, self._renew, self._speed = workspace, renew, speed
-        self._every = arm.config.joint_reset_every
         self._episode = 0
         self._T_home = pose(workspace.project(task.home[:3, 3]), task.home[:3, :3])
-        self._q_home = panda.inverse_kinematics(self._T_home, np.array(arm.config.home_q))
+        self._reset_joints = arm.joint_reset(self._T_home)
 
     def __call__(self, T_base_start: FloatArray, rng: np.random.Generator) -> None:
         """Bring arm and scene to the start; the arm tracks it afterwards, tared.
@@ -68,7 +58,8 @@ class ScriptedReset:
             self._gripper.wait()  # let go of what is held before going away from it
         self._retract(T_base_start)
         self._renew(rng)
-        if self._every and self._episode and self._episode % self._every == 0:
+        if self._reset_joints is not None and self._reset_joints.due(self._episode):
+            self._go(self._T_home)  # the way of the joints is known from above home only
             self._reset_joints()
         self._episode += 1
         self._over(T_base_start)
@@ -94,18 +85,3 @@ class ScriptedReset:
     def _go(self, T_base_tcp: FloatArray, *, speed_m_s: float = SPEED_M_S) -> None:
         T = pose(self._workspace.project(T_base_tcp[:3, 3]), T_base_tcp[:3, :3])
         self._arm.move_to(T, speed_m_s=self._speed * speed_m_s)
-
-    def _reset_joints(self) -> None:
-        """Undo the drift of the elbow, from above home only."""
-        self._go(self._T_home)
-        off_rad = float(np.max(np.abs(self._arm.measure().q - self._q_home)))
-        if off_rad > KNOWN_RAD:
-            raise HardwareFault(
-                f"A joint is {off_rad:.2f} rad from the reset posture, more than {KNOWN_RAD}: the way there is not "
-                "known to be free. Guide the arm to its home by hand."
-            )
-        try:
-            self._arm.move_joints(self._q_home)
-        except ConfigError as error:
-            raise HardwareFault(f"No joint reset: {error}") from error
-        self._arm.start()

@@ -1,0 +1,51 @@
+"""`agps bench`: what cannot be measured is refused before anything is built; what is measured is printed in full."""
+
+import json
+
+import pytest
+
+from agps_agent.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["env", "--steps", "0"], "--steps is 0; ask for at least 1."),
+        (["env", "--image-size", "0"], "--image-size is 0; ask for at least 1."),
+        (["env", "--task", "knitting"], "There is no task 'knitting'"),
+        (["float", "--demos", "0"], "--demos is 0; ask for at least 1."),
+        (["float", "--frames", "-3"], "--frames is -3; ask for at least 1."),
+        (["float", "--dimensions", "0"], "--dimensions is 0; ask for at least 1."),
+        (["agent", "--questions", "0"], "--questions is 0; ask for at least 1."),
+        (["agent", "--vlm", "gpt"], "--vlm is 'gpt'; use `embedded` or a URL"),
+        (["realtime", "--seconds", "0.5"], "--seconds 0.5 and --agent-s 5: at least 1 s and 0 s."),
+        (["realtime", "--agent-s", "-1"], "--seconds 20 and --agent-s -1: at least 1 s and 0 s."),
+        (["realtime", "--robot", "franka"], "--robot"),
+        (["memory", "--tolerance-mm", "0"], "--tolerance-mm is 0; ask for more than 0."),
+        (["memory", "--tolerance-mm", "nan"], "--tolerance-mm is nan; ask for more than 0."),
+        (["memory", "--scenes", "0"], "--scenes is 0; ask for at least 1."),
+        (["grounding", "--progressed", "1.5"], "--progressed is 1.5; it is a share from 0 to 1."),
+        (["grounding", "--progressed", "nan"], "--progressed is nan; it is a share from 0 to 1."),
+        (["grounding", "--absent", "-1"], "--absent is -1; ask for at least 0."),
+        (["grounding", "knitting"], "There is no task 'knitting'"),
+        (["update", "--threads", "-1"], "--threads is -1; ask for at least 0."),
+        (["update", "--image-size", "100"], "--image-size"),
+        (["update", "--preset", "mine"], "--preset"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(
+    argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and words in err and err.count("\n") == 1
+
+
+def test_numbers_are_one_object_with_json_and_one_line_each_without(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["bench", "float", "--demos", "2", "--frames", "6", "--dimensions", "4"]
+    assert main([*argv, "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(numbers)
+    assert len({line.index(line.split()[1]) for line in lines}) == 1  # the numbers stand below each other
