@@ -1,6 +1,7 @@
 """A task of somebody else's package, found by entry point: nothing here knows it, and every command takes it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def test_its_names_are_found_with_where_they_come_from() -> None:
     assert origins[NAME] == "agps-peg-in-hole 0.1.0"
     assert "hole" in GROUNDINGS
     assert load_task(NAME) is load_task(REFERENCE) is load_task("agps_peg_in_hole.task:PegInHole")
+
+
+def test_gymnasium_knows_it_and_nothing_of_it_is_imported_before_it_is_made() -> None:
+    code = (
+        "import sys, gymnasium, rl.envs; before = 'agps_peg_in_hole' in sys.modules; "
+        "env = gymnasium.make('agps/PegInHole-v0', robot='fake', clearance_m=0.001); print(before, env.task)"
+    )
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = [sys.executable, "-c", code]
+    told = subprocess.run(run, env=where, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert told.startswith("False PegInHole(") and "clearance_m=0.001" in told
 
 
 def test_its_words_lie_beside_its_class() -> None:
