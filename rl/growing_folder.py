@@ -4,6 +4,7 @@ It holds a manifest and one `episode_NNN.npz` each, as folders do that are writt
 between an episode and its manifest, it has one episode more than the manifest counts, and that one is whole.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -70,5 +71,6 @@ def _write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise

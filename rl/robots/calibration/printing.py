@@ -1,5 +1,6 @@
 """The board as a PDF page at its exact size."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def write_pdf(board: CharucoBoard, path: Path) -> None:
         FigureCanvasPdf(figure).print_pdf(unfinished)  # type: ignore[no-untyped-call]  # matplotlib's own
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise AgpsError(f"Cannot write {path}: {error.strerror or error}; make room, or name another file.") from error
 
 

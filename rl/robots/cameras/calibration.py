@@ -1,5 +1,6 @@
 """The calibration of one camera on one mount, as a JSON file."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -56,7 +57,8 @@ class CameraCalibration:
             unfinished.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
             unfinished.replace(path)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
             raise AgpsError(
                 f"Cannot write {path}: {error.strerror or error}; make room, or name another file."
             ) from error

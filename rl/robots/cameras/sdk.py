@@ -25,9 +25,8 @@ def load_sdk() -> Any:
             ) from error
         raise ConfigError(f"pyrealsense2 does not load: {error}; reinstall it for this Python.") from error
     if not hasattr(pyrealsense2, "pipeline"):
-        raise ConfigError(
-            f"The module pyrealsense2 at {pyrealsense2.__path__} is not the SDK; run `pip install 'agps[realsense]'`."
-        )
+        origin = getattr(pyrealsense2, "__file__", None) or ", ".join(getattr(pyrealsense2, "__path__", ("?",)))
+        raise ConfigError(f"The module pyrealsense2 at {origin} is not the SDK; run `pip install 'agps[realsense]'`.")
     return pyrealsense2
 
 

@@ -67,3 +67,10 @@ def test_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(AgpsError, match="Cannot write"):
         write_pdf(BOARD, tmp_path / "charuco.pdf")
     assert [path.name for path in tmp_path.iterdir()] == ["charuco.pdf"]
+
+
+def test_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AgpsError, match="Cannot write .*charuco.pdf: .*; make room, or name another file"):
+        write_pdf(BOARD, tmp_path / "file" / "charuco.pdf")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
