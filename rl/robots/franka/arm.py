@@ -28,7 +28,7 @@ from rl.robots.franka.joints import FrankaJointReset, reaches
 from rl.robots.franka.motions import Tracking, check_way
 from rl.robots.franka.state import ArmState, Silence
 from rl.robots.real.history import PoseHistory
-from rl.robots.real.line import follow_line
+from rl.robots.real.line import corners, follow_line, place
 from rl.types import Box, FloatArray
 
 logger = logging.getLogger(__name__)
@@ -369,8 +369,8 @@ class FrankaArm(Arm):
         out_m = float(np.max(np.abs(position - self.limits.workspace.project(position))))
         if out_m > OUTSIDE_M:
             raise HardwareFault(
-                f"{faults.place(T_base_tcp)} is {1000 * out_m:.0f} mm outside the workspace "
-                f"{faults.corners(self.limits.workspace)}; guide the arm into it by hand."
+                f"{place(T_base_tcp)} is {1000 * out_m:.0f} mm outside the workspace "
+                f"{corners(self.limits.workspace)}; guide the arm into it by hand."
             )
 
     def _check_ready(self) -> None:
