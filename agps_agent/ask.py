@@ -139,6 +139,7 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
         # A recalled target was not seen in any image.
         "keypoints": [point for point in answer.state.get("keypoints", []) if point["camera"]],
         "plan": answer.state.get("plan"),
+        "tool_answers": answer.state.get("tool_answers", []),
         "tool_results": answer.state.get("tool_results", ""),
         "record_id": answer.record_id,
         "cost": vars(answer.cost),
@@ -150,7 +151,7 @@ def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger, tr
     callbacks = tracers()
     if not callbacks:  # every node would carry it along for nobody: a millisecond and a half per question
         return {"run_name": "ask", "run_id": trace_id}
-    names = ("decide_mode", "perceive", *PLAN_PROMPTS.values(), "repair")
+    names = ("decide_mode", "perceive", *PLAN_PROMPTS.values(), "repair", "tool_answers")
     prompts = {f"prompt/{prompt.tag}": prompt.sha for prompt in map(context.prompt, names)}
     task, model = context.scene.task, str(getattr(context.model, "model_name", context.model._llm_type))
     metadata = {
@@ -181,6 +182,8 @@ def _prompts_markdown(answer: Answer) -> str:
         parts.append(f"## reply\n\n```json\n{exchange.reply}\n```")
         if exchange.error:
             parts.append(f"## refused\n\n{exchange.error}")
+        if exchange.answers:
+            parts.append(f"## tools answered\n\n{exchange.answers}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -190,6 +193,7 @@ def _exchange_json(exchange: Exchange) -> dict[str, Any]:
         "schema": exchange.schema_name,
         "reply": exchange.reply,
         "error": exchange.error,
+        "answers": exchange.answers,
         "prompt_tokens": exchange.prompt_tokens,
         "completion_tokens": exchange.completion_tokens,
         "latency_s": round(exchange.latency_s, 4),

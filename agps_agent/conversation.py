@@ -67,14 +67,30 @@ async def converse(
 
 
 def calls_left(context: AgentContext, node: NodeName) -> int:
-    """Return how often a node may still ask the model: once, and once more per repair."""
-    return 1 + context.settings.max_repairs - sum(exchange.node == node for exchange in context.transcript)
+    """Return how often a node may still ask the model: once, once more per repair, and after each answer of tools."""
+    asked = [exchange for exchange in context.transcript if exchange.node == node]
+    return 1 + context.settings.max_repairs + answer_rounds(context) * (node == "plan") - len(asked)
+
+
+def answer_rounds(context: AgentContext) -> int:
+    """Return how often tools have answered the model in this question."""
+    return sum(bool(exchange.answers) for exchange in context.transcript)
 
 
 def repaired(context: AgentContext, error: str) -> list[BaseMessage]:
     """Return the last question, its reply and what is wrong with it, as the messages of a new question."""
+    return _followed_up(context, "repair", error=error)
+
+
+def informed(context: AgentContext) -> list[BaseMessage]:
+    """Return the last question, its reply and what tools answered to it, as the messages of a new question."""
+    left = context.settings.max_tool_answers - answer_rounds(context)
+    return _followed_up(context, "tool_answers", answers=context.transcript[-1].answers, rounds_left=str(left))
+
+
+def _followed_up(context: AgentContext, prompt: str, **variables: str) -> list[BaseMessage]:
     last = context.transcript[-1]
-    _, user = context.prompt("repair").render(error=error)
+    _, user = context.prompt(prompt).render(**variables)
     said_before = [AIMessage(last.reply)] if last.reply else []  # servers refuse a message without content
     return [*last.messages, *said_before, HumanMessage(user)]
 

@@ -5,17 +5,18 @@ The picture is written by `python -m agps_agent.graph`.
 ```mermaid
 graph TD
 __start__ --> recall;
-call_tools -. stale .-> decide_mode;
-call_tools -. repair .-> plan;
+call_tools -. answers .-> plan;
 call_tools -. done .-> validate;
+call_tools -. repair .-> plan;
+call_tools -. stale .-> decide_mode;
 decide_mode --> perceive;
 perceive --> plan;
 plan --> call_tools;
-recall -. plan .-> call_tools;
-recall -. miss .-> decide_mode;
 recall -. box .-> validate;
-validate --> remember;
+recall -. miss .-> decide_mode;
+recall -. plan .-> call_tools;
 remember --> __end__;
+validate --> remember;
 ```
 """
 
@@ -82,7 +83,9 @@ def build_graph(task: str | TaskPrompt, *, context_schema: type[Any] = AgentCont
     builder.add_edge("perceive", "plan")
     builder.add_edge("plan", "call_tools")
     builder.add_conditional_edges(
-        "call_tools", Choice(nodes.after_tools), {"done": "validate", "repair": "plan", "stale": "decide_mode"}
+        "call_tools",
+        Choice(nodes.after_tools),
+        {"done": "validate", "repair": "plan", "answers": "plan", "stale": "decide_mode"},
     )
     builder.add_edge("validate", "remember")
     builder.add_edge("remember", END)
@@ -91,8 +94,13 @@ def build_graph(task: str | TaskPrompt, *, context_schema: type[Any] = AgentCont
 
 def picture() -> str:
     """Return the graph as a Mermaid diagram: its edges, without the colours."""
-    lines = build_graph("usb_insertion").get_graph().draw_mermaid().replace("&nbsp;", "").splitlines()
-    return "\n".join(["graph TD", *(line.strip() for line in lines if "->" in line)])
+    builder = build_graph("usb_insertion").builder
+    edges = [f"{source} --> {target};" for source, target in builder.edges]
+    # Not by LangGraph's own drawing: it keeps one of two labels that lead to the same node.
+    for source, branches in builder.branches.items():
+        for branch in branches.values():
+            edges += [f"{source} -. {label} .-> {target};" for label, target in (branch.ends or {}).items()]
+    return "\n".join(["graph TD", *sorted(edges)])
 
 
 def update_picture() -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from langchain_core.messages import BaseMessage
 from langgraph.errors import NodeError
 from langgraph.graph import END
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import TypeAdapter, ValidationError
 
-from agps_agent.conversation import calls_left, compose, converse, repaired
+from agps_agent.conversation import answer_rounds, calls_left, compose, converse, informed, repaired
 from agps_agent.models.parsing import ReplyError
 from agps_agent.perceiving import find_keypoints
 from agps_agent.state import (
@@ -37,8 +38,10 @@ from tools.describe import describe_bounds, describe_keypoints, describe_robot, 
 from tools.errors import ToolError, ToolRetry
 from tools.memory import MemoryRecord
 from tools.perception import Point
+from tools.plan import run_plan
 from tools.scene import Scene, calibration_hash
-from tools.schemas import resolve_target, run_plan
+from tools.spec import Tools
+from tools.targets import resolve_target
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +86,8 @@ async def decide_mode(state: GraphState, runtime: Runtime[AgentContext]) -> Grap
     prompt, task = context.prompt("decide_mode"), context.words
     system, user = prompt.render(
         task_description=task.description,
-        available_tools=describe_tools(task.tools["prune"] + task.tools["guide"], task.tool_defaults),
-        allowed_primitive=", ".join(task.tools["guide"]),
+        available_tools=describe_tools({**context.tools["prune"], **context.tools["guide"]}, task.tool_defaults),
+        allowed_primitive=_motions(context.tools["guide"]),
         global_xyz_bounds=describe_bounds(context.scene),
         situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
     )
@@ -100,34 +103,48 @@ async def perceive(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
 
 
 async def plan(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
-    """Ask the model for tool calls, given the labelled image; or for corrected ones when a tool refused them."""
+    """Ask the model for tool calls: given the labelled image, what was wrong with its last ones, or their answers."""
     context = runtime.context
     if state.get("tool_error"):
         messages = repaired(context, state["tool_error"] or "")
+    elif state.get("tool_answers"):
+        messages = informed(context)
     else:
-        task, mode = context.words, state["mode"]
-        points = _from_state(state["keypoints"])
-        seen_by = context.scene.frames[next(iter(points.values())).camera]
-        system, user = context.prompt(PLAN_PROMPTS[mode]).render(
-            task_description=task.description,
-            heuristics=task.heuristics[mode],
-            available_tools=describe_tools(task.tools[mode], task.tool_defaults),
-            allowed_primitive=", ".join(task.tools["guide"]),
-            global_xyz_bounds=describe_bounds(context.scene),
-            situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
-            keypoints=describe_keypoints(points, task.keypoints),
-        )
-        messages = compose(system, user, context.pictures.labelled(seen_by.rgb, points, context.profile))
+        messages = _plan_question(state, context)
     repairs = calls_left(context, "plan") - 1
     answer = await converse(context, "plan", messages, PlanAnswer, lambda answer: answer, repairs=repairs)
     return {"plan": answer.model_dump(), "tool_error": None, "reason": answer.reason}
 
 
+def _plan_question(state: GraphState, context: AgentContext) -> list[BaseMessage]:
+    """Return the messages that ask for tool calls the first time."""
+    task, mode = context.words, state["mode"]
+    points = _from_state(state["keypoints"])
+    seen_by = context.scene.frames[next(iter(points.values())).camera]
+    guide = context.tools["guide"]
+    system, user = context.prompt(PLAN_PROMPTS[mode]).render(
+        task_description=task.description,
+        heuristics=task.heuristics[mode],
+        available_tools=describe_tools(context.tools[mode], task.tool_defaults),
+        # A guide calls these; in a box the robot moves as with them.
+        allowed_primitive=", ".join(guide) if mode == "guide" else _motions(guide),
+        global_xyz_bounds=describe_bounds(context.scene),
+        situation=_situation(state.get("trigger", USER_TRIGGER), context.scene),
+        keypoints=describe_keypoints(points, task.keypoints),
+    )
+    return compose(system, user, context.pictures.labelled(seen_by.rgb, points, context.profile))
+
+
+def _motions(tools: Tools) -> str:
+    """Return the names of the tools that move, as prompt text."""
+    return ", ".join(name for name, spec in tools.items() if spec.gives == "waypoints")
+
+
 async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
-    """Run the planned calls: they come to a box or to waypoints, and move nothing."""
+    """Run the planned calls: they come to a box, to waypoints, or to answers for the model, and move nothing."""
     context = runtime.context
     try:
-        return _run_calls(state, context)
+        return await _run_calls(state, context)
     except (AgentFault, ToolRetry, ValidationError) as error:
         if state["recalled"]:
             return await _stale(context, state.get("record_id"), error)
@@ -139,11 +156,13 @@ async def call_tools(state: GraphState, runtime: Runtime[AgentContext]) -> Graph
         return {"tool_error": str(error)}
 
 
-def after_tools(state: GraphState) -> Literal["done", "repair", "stale"]:
-    """Where to go on: the calls were run, the model shall correct them, or a recalled plan does not fit this scene."""
+def after_tools(state: GraphState) -> Literal["done", "repair", "answers", "stale"]:
+    """Where to go on: there is help, the model shall correct its calls or is told answers, or a plan misfits."""
     if state.get("stale"):
         return "stale"
-    return "repair" if state.get("tool_error") else "done"
+    if state.get("tool_error"):
+        return "repair"
+    return "done" if "guidance" in state else "answers"
 
 
 async def validate(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
@@ -159,7 +178,7 @@ async def remember(state: GraphState, runtime: Runtime[AgentContext]) -> GraphSt
     context = runtime.context
     if state["recalled"] or context.memory is None or context.embedding is None:
         return {}
-    record = _record(state, context)
+    record = await asyncio.to_thread(_record, state, context)
     if record is None:
         return {}
     try:
@@ -210,27 +229,47 @@ async def _stale(context: AgentContext, record_id: str | None, why: Exception) -
     return {"stale": True, "recalled": False, "record_id": None, "keypoints": []}
 
 
-def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
-    """Return what the planned calls come to.
+async def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
+    """Return what the planned calls come to; other questions go on meanwhile, however long somebody's tool takes.
 
     Raises:
-        ToolRetry: If a tool refuses its arguments.
-        AgentFault: If they give neither a box nor waypoints.
+        ToolRetry: If a tool refuses its arguments, or answers are asked for once too often.
+        AgentFault: If a recalled plan asks for answers: there is nobody to tell them to.
         ValidationError: If the plan is none; one that was recalled may be of another version.
     """
     task, mode = context.words, state["mode"]
     calls = PlanAnswer.model_validate(state["plan"]).calls
     points = _from_state(state["keypoints"])
-    allowed, defaults = task.tools[mode], task.tool_defaults
-    result = run_plan(calls, context.scene, points, mode=mode, allowed=allowed, defaults=defaults)
+    result = await asyncio.to_thread(
+        run_plan, calls, context.scene, points, tools=context.tools[mode], defaults=task.tool_defaults
+    )
+    if result.is_answer:
+        return _answer_model(state, context, result.text)
     if result.box is not None:
         guidance = intervention_to_guidance(Prune(box=result.box))
-    elif result.waypoints:
+    else:
         max_steps = context.settings.guide_max_steps or task.guide_steps
         guidance = intervention_to_guidance(Guide(waypoints=result.waypoints, max_steps=max_steps))
-    else:
-        raise AgentFault("no_intervention", "The plan's tools gave neither a box nor waypoints.")
     return {"guidance": guidance, "tool_results": result.text, "tool_error": None}
+
+
+def _answer_model(state: GraphState, context: AgentContext, answers: str) -> GraphState:
+    """Note what tools answered, so that the model plans again knowing it.
+
+    Raises:
+        ToolRetry: If they have answered as often as they may.
+        AgentFault: If the plan was recalled.
+    """
+    if state["recalled"]:
+        raise AgentFault("tool_not_allowed", "A recalled plan calls tools that only answer.")
+    limit = context.settings.max_tool_answers
+    if answer_rounds(context) >= limit:
+        raise ToolRetry(
+            f"Tools have answered {limit} times, which is the limit within a question; plan without calls that ask.",
+            reason="answers_spent",
+        )
+    context.transcript[-1].answered(answers)
+    return {"tool_answers": [*state.get("tool_answers", []), answers]}
 
 
 def _misfit(guidance: PruneGuidance | GuideGuidance | NoGuidance, workspace: Box) -> AgentFault | None:
@@ -256,7 +295,6 @@ def _misfit(guidance: PruneGuidance | GuideGuidance | NoGuidance, workspace: Box
 def _record(state: GraphState, context: AgentContext) -> MemoryRecord | None:
     """Return what to remember of an answer; None for a plan that cannot be carried over to another start."""
     assert context.embedding is not None
-    points = _from_state(state["keypoints"])
     guidance = GUIDANCE.validate_python(state["guidance"])
     record = MemoryRecord(
         task=context.scene.task,
@@ -269,15 +307,25 @@ def _record(state: GraphState, context: AgentContext) -> MemoryRecord | None:
     )
     if isinstance(guidance, PruneGuidance):
         return replace(record, box=Box(lower=np.array(guidance.lower), upper=np.array(guidance.upper)))
-    targets = [call["arguments"]["target"] for call in state["plan"]["calls"] if "target" in call["arguments"]]
-    if not targets or any(target != targets[0] or not isinstance(target, str) for target in targets):
-        return None  # towards several points, or none: one refined target would not correct them
-    return replace(
-        record,
-        target=resolve_target(targets[0], points),
-        target_label=targets[0],
-        plan=json.dumps(state["plan"]),
-    )
+    target = _only_target(state, context)
+    if target is None:
+        return None
+    return replace(record, target=target.xyz, target_label=target.label, plan=json.dumps(state["plan"]))
+
+
+def _only_target(state: GraphState, context: AgentContext) -> Point | None:
+    """Return the point that a plan goes to; None if it needs several, or none: one refined target cannot correct it."""
+    calls = PlanAnswer.model_validate(state["plan"]).calls
+    label = next((call.arguments["target"] for call in calls if "target" in call.arguments), None)
+    if not isinstance(label, str):
+        return None
+    try:
+        xyz = resolve_target(label, _from_state(state["keypoints"]))
+        point = Point(label=label, camera="", uv=np.zeros(2), xyz=xyz, depth_spread_m=0.0)
+        run_plan(calls, context.scene, {label: point}, tools=context.tools[state["mode"]])
+    except (ToolRetry, LookupError):  # it needs another point; not every tool refuses an unknown label in our way
+        return None
+    return point
 
 
 def _recalled_keypoint(record: MemoryRecord) -> KeypointState:
@@ -287,18 +335,25 @@ def _recalled_keypoint(record: MemoryRecord) -> KeypointState:
 
 def _situation(trigger: Trigger, scene: Scene) -> str:
     """Return what woke the agent and where the arm is, as prompt text."""
-    why = {
-        "float": f"The failure detector's index {trigger['index']:.3f} exceeds its limit {trigger['threshold']:.3f}",
-        "stall": "The attempt makes no progress (stall)",
-        "user": "A person asks for help",
-    }[trigger["kind"]]
-    parts = [f"{why}, at step {trigger['step']} of the attempt."]
+    parts = [f"{_why(trigger)}, at step {trigger['step']} of the attempt."]
     if "last_plan" in trigger:
         parts.append(f"Your last plan ended: {trigger['last_plan']}.")
     if "alone" in trigger:
         successes, attempts = trigger["alone"]
         parts.append(f"By itself the robot completed {successes} of its last {attempts} attempts.")
     return " ".join([*parts, describe_robot(scene)])
+
+
+def _why(trigger: Trigger) -> str:
+    """Return what woke the agent: the words for ours, and for another detector its own."""
+    if trigger["kind"] == "float":
+        return f"The failure detector's index {trigger['index']:.3f} exceeds its limit {trigger['threshold']:.3f}"
+    if trigger["kind"] == "stall":
+        return "The attempt makes no progress (stall)"
+    if trigger["kind"] == "user":
+        return "A person asks for help"
+    reason = f": {' '.join(trigger['reason'].split())}" if trigger.get("reason") else " sees a failure"
+    return f"The failure detector {trigger['kind']}{reason}"
 
 
 def _to_state(point: Point) -> KeypointState:

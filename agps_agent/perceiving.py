@@ -14,7 +14,7 @@ from tools.answers import KeypointAnswer, PerceiveAnswer
 from tools.errors import ToolFailed
 from tools.labels import find_label
 from tools.perception import Point, locate_keypoint
-from tools.schemas import tip_to_tcp
+from tools.scene import tip_to_tcp
 
 ANOTHER_VIEW_HELPS: frozenset[Reason] = frozenset(
     {"not_visible", "no_depth", "implausible_keypoints", "cameras_disagree", "outside_workspace", "outside_image"}

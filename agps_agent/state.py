@@ -16,6 +16,7 @@ from agps_agent.models.gate import CallGate, CallLimits, CallReason
 from agps_agent.models.parsing import ReplyReason
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.pictures import Pictures
+from agps_agent.toolbox import Toolbox, open_toolbox
 from prompts.loader import Prompt, TaskPrompt, load_prompt, load_task_prompt
 from rl.errors import AgpsError
 from rl.types import Box, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
@@ -34,7 +35,6 @@ Reason = (
         "not_visible",
         "implausible_keypoints",
         "cameras_disagree",
-        "no_intervention",
         "internal_error",
     ]
 )
@@ -59,6 +59,17 @@ class AgentSettings(CallLimits):
     )
     wall_budget_s: float = Field(60.0, gt=0, description="Limit of a whole question, seconds; the arm holds still.")
     max_repairs: int = Field(1, ge=0, le=3, description="Times the model may correct one answer after an error.")
+    tools: tuple[str, ...] = Field(
+        (),
+        description="Tools to offer beside those that the task's prompt names: by name, as package.module:NAME, or as "
+        "./file.py:NAME.",
+    )
+    max_tool_answers: int = Field(
+        2,
+        ge=0,
+        le=8,
+        description="Times within a question that tools may answer the model before it must plan; 0: none that do.",
+    )
     recall_similarity: float = Field(
         0.60, ge=-1, le=1, description="Least cosine similarity of the wrist views at which a record is reused."
     )
@@ -90,13 +101,22 @@ class AgentSettings(CallLimits):
         default_factory=dict, description="Prompts to take in another version than the newest, e.g. perceive 1."
     )
 
+    def toolbox(self, task: TaskPrompt) -> Toolbox:
+        """Return what the model may call for a task.
+
+        Raises:
+            ConfigError: As `open_toolbox`.
+        """
+        return open_toolbox(task, added=self.tools, answering=self.max_tool_answers > 0)
+
 
 class Trigger(TypedDict):
     """What woke the agent."""
 
-    kind: Literal["float", "stall", "user"]
+    kind: str
+    """Name of the failure detector, or `user`."""
     index: float
-    """FLOAT's index when it fired; 0 for the other kinds."""
+    """The detector's index when it fired; 0 from one that does not measure."""
     threshold: float
     step: int
     """Control step of the rollout."""
@@ -106,6 +126,8 @@ class Trigger(TypedDict):
     """Successes of the policy without help, and over how many of its newest rollouts."""
     last_plan: NotRequired[str]
     """How the waypoints of the question before ended, in the same rollout."""
+    reason: NotRequired[str]
+    """Why the detector fired, in a few words."""
 
 
 USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)
@@ -192,8 +214,10 @@ class GraphState(TypedDict, total=False):
     """A `PlanAnswer` as JSON: the tool calls that the model asked for."""
     tool_error: str | None
     """Why a tool refused its call; the model may correct it."""
+    tool_answers: list[str]
+    """What tools answered the model, one text per plan that asked; the newest plan comes after them all."""
     tool_results: str
-    """What the tool calls came to, one line each."""
+    """What the calls of the last plan came to, one line each."""
     guidance: dict[str, Any]
     """A `Guidance` as JSON."""
 
@@ -209,6 +233,8 @@ class Exchange:
     """Text of the reply; empty when there was none."""
     error: str = ""
     """Why there was no reply, or why it was refused; empty when it was fine."""
+    answers: str = ""
+    """What the tools that it called answered: the model was asked again, knowing this."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     latency_s: float = 0.0
@@ -218,6 +244,10 @@ class Exchange:
     def refused(self, error: str) -> None:
         """Note why the reply was of no use."""
         self.error = error
+
+    def answered(self, answers: str) -> None:
+        """Note what tools answered to the reply."""
+        self.answers = answers
 
 
 @dataclass(frozen=True)
@@ -243,6 +273,17 @@ class AgentContext:
     """Images of this question as content blocks."""
     task_prompt: TaskPrompt | None = None
     """What the agent is told about the task; None: what belongs to the registered task of the scene's name."""
+    tools: Toolbox = field(default_factory=dict)
+    """What the model may call, by kind of help. Empty: what the task's prompt and the settings name."""
+
+    def __post_init__(self) -> None:
+        """Look up the tools, unless they are handed over, as to each question of a run.
+
+        Raises:
+            ConfigError: If one cannot be found.
+        """
+        if not self.tools:
+            object.__setattr__(self, "tools", self.settings.toolbox(self.words))
 
     @property
     def words(self) -> TaskPrompt:

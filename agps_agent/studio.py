@@ -34,11 +34,11 @@ class SavedSceneContext:
     @cached_property
     def opened(self) -> AgentContext:
         """The live objects, made at the first use."""
-        served = ServedModel(EmbeddedVLM(), "embedded", load_profile("embedded"))
-        if self.vlm != "embedded":
-            served = open_chat_model(OpenAICompatConfig(url=self.vlm, profile=self.settings.profile))
         scene = load_scene(Path(self.scene_folder))
         words = load_task_prompt(self.task or scene.task)
+        served = ServedModel(EmbeddedVLM(tasks=(words,)), "embedded", load_profile("embedded"))
+        if self.vlm != "embedded":
+            served = open_chat_model(OpenAICompatConfig(url=self.vlm, profile=self.settings.profile))
         return AgentContext(
             scene=scene, model=served.model, profile=served.profile, settings=self.settings, task_prompt=words
         )

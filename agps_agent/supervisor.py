@@ -1,11 +1,11 @@
-"""The agent behind `rl.supervisor.Supervisor`: FLOAT watches, the graph answers, memory learns what worked."""
+"""The agent behind `rl.supervisor.Supervisor`: detectors watch, the graph answers, memory learns what worked."""
 
 import concurrent.futures
 import logging
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 from uuid import UUID
@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agps_agent.ask import Answer
 from agps_agent.background import Background
-from agps_agent.detectors import FloatConfig, FloatDetector, FloatReading, NotEnoughDemos, StallRule
-from agps_agent.detectors.float.encoder import Encoder
+from agps_agent.detectors import Encoder, FailureDetector, Reading, Watch
+from agps_agent.help import Help
 from agps_agent.models.gate import CallGate
+from agps_agent.question import Question
 from agps_agent.state import AgentSettings, Trigger
 from agps_agent.tracing.client import report_outcome
 from rl.episodes import Episode
@@ -28,6 +29,9 @@ from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
 _log = logging.getLogger(__name__)
+
+STALL = "stall"
+"""Name of the rule whose use `SupervisorConfig.stall` decides."""
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
 """One pass of the graph over a scene, with the embedding for the memory and what woke the agent."""
@@ -50,10 +54,10 @@ class SupervisorConfig(BaseModel):
     )
     stall: Literal["always", "until_float", "never"] = Field(
         "always",
-        description="When the stall rule may wake the agent: always, until FLOAT is calibrated, or never. Calibrated "
-        "on a few early successes, FLOAT takes wandering for normal and would never ask again.",
+        description="When the stall rule may wake the agent: always, until the other detectors are calibrated, or "
+        "never. Calibrated on a few early successes, FLOAT takes wandering for normal and would never ask again.",
     )
-    max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate FLOAT.")
+    max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate detectors.")
     stale_after_m: float = Field(
         0.03,
         gt=0,
@@ -83,22 +87,29 @@ def check_patience(config: SupervisorConfig, settings: AgentSettings) -> None:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """A question under way."""
+@dataclass(kw_only=True)
+class _Rollout:
+    """What belongs to one rollout."""
 
-    id: str
-    scene: Scene
-    answer: concurrent.futures.Future[Answer]
-    position: FloatArray
-    """Where the TCP was, base frame. Shape (3,), [m]."""
-    frame: int
-    """Number of the observation in the rollout."""
-    asked_at: float
+    episode: int
+    may_help: bool
+    embeddings: list[FloatArray] = field(default_factory=list)
+    """One per step, each (k,)."""
+    queries: int = 0
+    help_step: int = 0
+    """First step after the newest help."""
+    trigger: Trigger | None = None
+    """The first one."""
+    record_ids: dict[str, str] = field(default_factory=dict)
+    """Memory record of each intervention, by the intervention's id."""
+    trace_ids: dict[str, UUID] = field(default_factory=dict)
+    """The same of its trace."""
+    last_plan: InterventionEnd | None = None
+    """How the waypoints of the newest question ended."""
 
 
 class AgentSupervisor:
-    """Asks the agent when FLOAT, or the stall rule while FLOAT is not calibrated, says that a rollout drifts."""
+    """Asks the agent when a failure detector says that a rollout drifts."""
 
     def __init__(
         self,
@@ -106,8 +117,7 @@ class AgentSupervisor:
         capture: Callable[[], Scene],
         ask: Ask,
         encoder: Encoder,
-        float_config: FloatConfig,
-        stall_rule: StallRule,
+        detectors: Sequence[FailureDetector],
         memory: EpisodicMemory,
         config: SupervisorConfig,
         seed: int,
@@ -117,24 +127,18 @@ class AgentSupervisor:
         hold: Callable[[], None] | None = None,
         approve: Callable[[Guide], bool] | None = None,
     ) -> None:
-        self.reading: FloatReading | None = None
-        """What FLOAT last said; None until it is calibrated."""
         self._capture = capture
         self._ask = ask
         self._encoder = encoder
-        self._float_config = float_config
-        self._detector: FloatDetector | None = None
-        self._stall_rule = stall_rule
+        self._watch = Watch(
+            [detector for detector in detectors if config.stall != "never" or detector.name != STALL],
+            max_references=config.max_references,
+            stand_ins=(STALL,) if config.stall == "until_float" else (),
+        )
         self._memory = memory
         self._config = config
-        self._rng = np.random.default_rng(seed)
+        self._help = Help(share=config.help_share, window=config.fade_window, seed=seed)
         self._save_answer = save_answer
-        self._references: deque[FloatArray] = deque(maxlen=config.max_references)
-        self._fitted_on: list[FloatArray] = []
-        """The references that FLOAT was calibrated on last, or would have been if they were enough."""
-        self._learns_references = True
-        self._since_fit = 0
-        self._unaided: deque[bool] = deque(maxlen=config.fade_window)
         self._counts: Counter[str] = Counter()
         self._thinking_s = 0.0
         self._on_trigger = on_trigger
@@ -144,59 +148,48 @@ class AgentSupervisor:
         self._approve = approve
         """Whether a person agrees to waypoints."""
         self._background = Background()
-        self._pending: _Question | None = None
+        self._pending: Question | None = None
+        self._rollout = _Rollout(episode=-1, may_help=False)
         self.last_episode: dict[str, Any] = {}
-        """What FLOAT and the agent did in the last finished rollout, for the run's log."""
+        """What detectors and agent did in the last finished rollout, for the run's log."""
+
+    @property
+    def reading(self) -> Reading | None:
+        """What the first detector that measures said last; None until it is calibrated."""
+        return self._watch.reading
 
     def calibrate(self, demos: Sequence[Episode]) -> None:
-        """Fit FLOAT on demonstrations: per camera (T + 1, H, W, 3) uint8, beside what else an episode holds."""
-        for demo in demos:
-            # The last frame is seen by no rollout: there is no decision left to review.
-            steps = range(len(demo["action"]))
-            self._references.append(
-                self._encoder.encode_batch([{name: demo[name][t] for name in self._encoder.cameras} for t in steps])
-            )
-        # Enough demonstrations stay the yardstick; otherwise the newest successes are, and they get better.
-        self._fit(self._references)
-        self._learns_references = self._detector is None
+        """Fit the detectors on demonstrations: per camera (T + 1, H, W, 3) uint8, beside what else an episode holds."""
+        # The last frame is seen by no rollout: there is no decision left to review.
+        cameras = self._encoder.cameras
+        rollouts = ([{name: demo[name][t] for name in cameras} for t in range(len(demo["action"]))] for demo in demos)
+        self._watch.calibrate(self._encoder.encode_batch(steps) for steps in rollouts)
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""
         self._abandon_question()
-        self._episode = episode
-        self._embeddings: list[FloatArray] = []
-        self._queries = 0
-        self._help_step = 0
-        self._trigger: Trigger | None = None
-        self._readings: list[FloatReading] = []
-        self._record_ids: dict[str, str] = {}
-        """Memory record of each intervention, by the intervention's id; likewise its trace."""
-        self._trace_ids: dict[str, UUID] = {}
-        self._last_plan: InterventionEnd | None = None
-        self._stall_rule.reset()
-        if self._detector is not None:
-            self._detector.reset()
-        unaided_success = sum(self._unaided) / self._config.fade_window
-        self._may_help = bool(self._rng.random() < self._config.help_share * (1.0 - unaided_success))
+        self._watch.reset()
+        self._rollout = _Rollout(episode=episode, may_help=self._help.draw())
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
-        """Update FLOAT with this step; on the first drift of a rollout ask the agent.
+        """Show this step to the detectors; on the first drift of a rollout ask the agent.
 
         The arm holds still until the answer is there, or the policy goes on and the answer comes at a later step.
         """
-        embedding = self._encoder.encode(observation.images)
-        self._embeddings.append(embedding)
-        trigger = self._watch(embedding, observation)
+        embedding, rollout = self._encoder.encode(observation.images), self._rollout
+        rollout.embeddings.append(embedding)
+        reading = self._watch.update(observation, embedding)
         if self._pending is not None:
             return self._collect(observation)
-        if trigger is None or isinstance(active, Guide | Takeover):  # it fires again when they are over
+        if reading is None or isinstance(active, Guide | Takeover):  # it fires again when they are over
             return None
-        if self._trigger is None:
-            self._trigger = trigger
+        trigger = self._woken(reading, observation)
+        if rollout.trigger is None:
+            rollout.trigger = trigger
             self._counts["triggers"] += 1
-        if self._queries >= self._config.max_queries or not self._may_help:
+        if rollout.queries >= self._config.max_queries or not rollout.may_help:
             return None
-        self._queries += 1
+        rollout.queries += 1
         if self._hold is not None and self._on_trigger == "hold":
             self._hold()
         try:
@@ -212,39 +205,33 @@ class AgentSupervisor:
     def note_end(self, end: InterventionEnd) -> None:
         """Keep how waypoints ended, for the next question of the rollout."""
         if end.kind == "guide":
-            self._last_plan = end
+            self._rollout.last_plan = end
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
-        """Tell memory and traces what came of the answers, and let FLOAT learn from a success."""
+        """Tell memory and traces what came of the answers, and let the detectors learn from a success."""
         self._abandon_question()
+        rollout = self._rollout
         ends = {end.id: end for end in outcome.interventions}
         final = None if outcome.final_robot is None else outcome.final_robot.T_base_tcp
-        for id, record_id in self._record_ids.items():
+        for id, record_id in rollout.record_ids.items():
             ended = ends[id].how if id in ends else None
             mark = partial(self._memory.mark, record_id, success=outcome.success, T_base_tcp_final=final, ended=ended)
             self._background.write("unmarked_records", mark)
-        for id, trace_id in self._trace_ids.items():
+        for id, trace_id in rollout.trace_ids.items():
             report_outcome(trace_id, success=outcome.success, ended=describe_end(ends[id]) if id in ends else None)
         if not outcome.intervention_ids:
-            self._unaided.append(outcome.success)
+            self._help.note_unaided(outcome.success)
         self.last_episode = {
-            "triggered": self._trigger is not None,
-            "trigger_kind": None if self._trigger is None else self._trigger["kind"],
-            "trigger_step": None if self._trigger is None else self._trigger["step"],
-            "may_help": self._may_help,
-            "float_trace": [round(reading.index, 5) for reading in self._readings],
-            "float_thresholds": [round(reading.threshold, 5) for reading in self._readings],
-            "float_scores": [round(reading.score, 4) for reading in self._readings],
-            "float_max": max((reading.index for reading in self._readings), default=None),
-            "float_threshold": None if self.reading is None else self.reading.threshold,
+            "triggered": rollout.trigger is not None,
+            "trigger_kind": None if rollout.trigger is None else rollout.trigger["kind"],
+            "trigger_step": None if rollout.trigger is None else rollout.trigger["step"],
+            "may_help": rollout.may_help,
+            **self._watch.log(),
             "counters": self.metrics(),
         }
-        if outcome.success and self._learns_references and self._embeddings:
+        if outcome.success and rollout.embeddings:
             # What led up to the question was no example to follow.
-            self._references.append(np.stack(self._embeddings[self._help_step :]))
-            self._since_fit += 1
-            if self._since_fit >= max(self._float_config.min_demos, len(self._references) // 2):
-                self._fit(self._references)
+            self._watch.learn(np.stack(rollout.embeddings[rollout.help_step :]))
 
     def metrics(self) -> dict[str, float]:
         """Return cumulative counters of the run; a write that is under way is not counted yet."""
@@ -261,81 +248,57 @@ class AgentSupervisor:
         self._count_failed_writes(wait=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return counters, references of FLOAT and the random state."""
+        """Return counters, what the detectors compare with, and the random state."""
         self.settle()
         return {
-            "learns_references": self._learns_references,
-            "references": [np.asarray(reference) for reference in self._references],
-            "fitted_on": [np.asarray(reference) for reference in self._fitted_on],
-            "since_fit": self._since_fit,
-            "unaided": list(self._unaided),
+            **self._watch.state_dict(),
+            **self._help.state_dict(),
             "counts": dict(self._counts),
             "thinking_s": self._thinking_s,
-            "rng": self._rng.bit_generator.state,
             "gate": self._gate.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self._references.clear()
-        self._references.extend(state["references"])
-        self._learns_references = state["learns_references"]
-        self._unaided.clear()
-        self._unaided.extend(state["unaided"])
+        self._watch.load_state_dict(state)
+        self._help.load_state_dict(state)
         self._counts = Counter(state["counts"])
         self._thinking_s = state["thinking_s"]
-        self._rng.bit_generator.state = state["rng"]
         self._gate.load_state_dict(state["gate"])
-        # Not on the newest references: the run would not have looked at them yet. Older checkpoints do not tell.
-        self._fit(state.get("fitted_on", state["references"]))
-        self._since_fit = state.get("since_fit", 0)
 
     def close(self) -> None:
         """Finish what is being written, give up a question under way, and release the memory."""
         self._background.close()
         self._memory.close()
 
-    def _watch(self, embedding: FloatArray, observation: Observation) -> Trigger | None:
-        """Show this step to every detector, and return what woke one of them."""
-        trigger = None
-        if self._detector is not None:
-            self.reading = reading = self._detector.update(embedding)
-            self._readings.append(reading)
-            if reading.triggered:
-                trigger = self._woken("float", observation, index=reading.index, threshold=reading.threshold)
-        stall_counts = self._config.stall == "always" or (self._config.stall == "until_float" and not self._detector)
-        if stall_counts and self._stall_rule.update(observation):
-            trigger = trigger or self._woken("stall", observation)
-        return trigger
-
-    def _rearm(self) -> None:
-        """Let no detector ask again before its cooldown is over."""
-        self._stall_rule.rearm()
-        if self._detector is not None:
-            self._detector.rearm()
-
-    def _woken(
-        self, kind: Literal["float", "stall"], observation: Observation, *, index: float = 0.0, threshold: float = 0.0
-    ) -> Trigger:
-        alone = [sum(self._unaided), len(self._unaided)]
+    def _woken(self, reading: Reading, observation: Observation) -> Trigger:
+        """Return what a detector's reading tells the agent."""
+        rollout = self._rollout
         trigger = Trigger(
-            kind=kind, index=index, threshold=threshold, step=observation.step, episode=self._episode, alone=alone
+            kind=reading.name,
+            index=float(reading.index or 0.0),
+            threshold=float(reading.threshold or 0.0),
+            step=observation.step,
+            episode=rollout.episode,
+            alone=self._help.alone,
         )
-        if self._last_plan is not None:
-            trigger["last_plan"] = describe_end(self._last_plan)
+        if reading.reason:
+            trigger["reason"] = reading.reason
+        if rollout.last_plan is not None:
+            trigger["last_plan"] = describe_end(rollout.last_plan)
         return trigger
 
-    def _question(self, embedding: FloatArray, trigger: Trigger, observation: Observation) -> _Question:
+    def _question(self, embedding: FloatArray, trigger: Trigger, observation: Observation) -> Question:
         """Start a question about what the cameras see now."""
         self._counts["questions"] += 1
         asked_at = time.monotonic()
         scene = self._capture()
-        return _Question(
+        return Question(
             id=f"{self._counts['questions']:04d}",
             scene=scene,
             answer=self._background.start(self._ask(scene, embedding, trigger)),
             position=observation.robot.T_base_tcp[:3, 3].copy(),
-            frame=len(self._embeddings) - 1,
+            frame=len(self._rollout.embeddings) - 1,
             asked_at=asked_at,
         )
 
@@ -343,15 +306,15 @@ class AgentSupervisor:
         """Return what the question under way came to, if it is answered and the answer still fits."""
         question, now = self._pending, time.monotonic()
         assert question is not None
-        if not question.answer.done() and now - question.asked_at <= self._config.patience_s:
+        if not question.is_over(now, patience_s=self._config.patience_s):
             return None
         intervention = self._answer(question, observation, now)
         # Without an answer the rollout goes on as before: the next question, if there may be one, waits a while too.
-        if intervention is not None or self._queries < self._config.max_queries:
-            self._rearm()
+        if intervention is not None or self._rollout.queries < self._config.max_queries:
+            self._watch.rearm()
         return intervention
 
-    def _answer(self, question: _Question, observation: Observation, now: float) -> Intervention | None:
+    def _answer(self, question: Question, observation: Observation, now: float) -> Intervention | None:
         """End the question under way, and return its answer if there is one and it fits."""
         self._pending = None
         self._thinking_s += now - question.asked_at
@@ -361,7 +324,7 @@ class AgentSupervisor:
             return None
         answer = question.answer.result()
         self._count(answer)
-        self._trace_ids[question.id] = answer.trace_id
+        self._rollout.trace_ids[question.id] = answer.trace_id
         self._save(question, answer)
         if answer.intervention is None:
             return None
@@ -373,8 +336,8 @@ class AgentSupervisor:
                 self._counts["declined/not_confirmed"] += 1
                 return None
         if answer.record_id is not None:
-            self._record_ids[question.id] = answer.record_id
-        self._help_step = question.frame
+            self._rollout.record_ids[question.id] = answer.record_id
+        self._rollout.help_step = question.frame
         return replace(answer.intervention, id=question.id)
 
     def _abandon_question(self) -> None:
@@ -393,17 +356,15 @@ class AgentSupervisor:
             self._counts[f"declined/{answer.reason_key}"] += 1
 
     def _stale(
-        self, question: _Question, intervention: Intervention, observation: Observation, now: float
+        self, question: Question, intervention: Intervention, observation: Observation, now: float
     ) -> Literal["moved", "late"] | None:
         """Return why waypoints are not for this moment any more; None if they are, and for a box."""
         if isinstance(intervention, Prune) or self._on_trigger == "hold":
             return None
-        moved_m = float(np.linalg.norm(observation.robot.T_base_tcp[:3, 3] - question.position))
-        if moved_m > self._config.stale_after_m:
-            return "moved"
-        return "late" if now - question.asked_at > self._config.stale_after_s else None
+        config = self._config
+        return question.stale(observation, now, after_m=config.stale_after_m, after_s=config.stale_after_s)
 
-    def _save(self, question: _Question, answer: Answer) -> None:
+    def _save(self, question: Question, answer: Answer) -> None:
         """Keep a question for people; a full disk costs its record, not the run."""
         if self._save_answer is not None:
             self._background.write("unsaved_questions", partial(self._save_answer, question.id, answer, question.scene))
@@ -414,11 +375,3 @@ class AgentSupervisor:
                 raise error
             self._counts[what] += 1
             _log.warning("Not written (%s: %s); the run goes on.", what, error)
-
-    def _fit(self, references: Iterable[FloatArray]) -> None:
-        """Calibrate FLOAT on references when there are enough of them."""
-        self._since_fit, self._fitted_on = 0, list(references)
-        try:
-            self._detector = FloatDetector(self._float_config).fit(self._fitted_on)
-        except NotEnoughDemos:
-            self._detector = None

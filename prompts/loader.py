@@ -13,11 +13,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from prompts.plans import BACK_OUT, MAKE_ROOM, Plans
 from rl.errors import ConfigError
 from rl.tasks.base import Task
 from rl.tasks.registry import TASKS, load_task
 from tools.answers import ANSWERS, Answer
-from tools.schemas import Defaults, Margins
+from tools.schemas import Margins
+from tools.spec import Defaults
 
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SECTION = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
@@ -96,6 +98,8 @@ class TaskPrompt:
     """Margins of the box where a call gives none: x_neg to z_pos, [m]."""
     guide_steps: int
     """Control steps after which waypoints are given up: enough for the whole task from its start."""
+    plan: Plans
+    """Plan templates: what the offline model plans. No other model is shown them."""
     sha: str
     """First 8 digits of the SHA-256 of the file."""
 
@@ -240,6 +244,7 @@ def _parse_task_prompt(text: str, task: str, *, source: str) -> TaskPrompt:
         heuristics=MappingProxyType({mode: _section(sections, mode, source) for mode in ("prune", "guide")}),
         margins=MappingProxyType(_margins(_value(head, "margins", source), source)),
         guide_steps=int(_value(head, "guide_steps", source)),
+        plan=_plans(head, source),
         sha=_sha(text),
     )
 
@@ -251,6 +256,27 @@ def _labels(head: Mapping[str, Any], key: str, source: str) -> frozenset[str]:
     if unknown:
         raise ConfigError(f"{source} lists {', '.join(sorted(unknown))} as {key}, which are no keypoints of it.")
     return labels
+
+
+def _plans(head: Mapping[str, Any], source: str) -> Plans:
+    """Return the plan templates; none where there are none. `parts` is where YAML anchors may stand."""
+    given = {mode: stages for mode, stages in dict(head.get("plan") or {}).items() if mode != "parts"}
+    try:
+        plans = Plans.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{source}: plan.{place}: {first['msg']}, got {first['input']!r}.") from error
+    keypoints, tools = _value(head, "keypoints", source), dict(_value(head, "tools", source))
+    halfway = {label.removesuffix("_left") for label in keypoints if label.endswith("_left")}
+    for mode, stages in (("prune", plans.prune), ("guide", plans.guide)):
+        for call in (call for stage in stages for call in stage.calls):
+            if call.name not in (*tools.get(mode, ()), MAKE_ROOM, BACK_OUT):
+                raise ConfigError(f"{source}: plan.{mode} calls {call.name}, which is not among its tools.")
+            for label in call.points:
+                if label not in {*keypoints, *halfway}:
+                    raise ConfigError(f"{source}: plan.{mode} names {label!r}, which is no keypoint of it.")
+    return plans
 
 
 def _margins(given: Any, source: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.errors import ConfigError
-from rl.rollout import last_of, run_episode
+from rl.rollout import run_episode
 
 
 class Predictor(Protocol):
@@ -30,6 +30,8 @@ class EvaluationResult:
     """Whether each episode succeeded, in the order of their seeds."""
     steps: tuple[int, ...]
     """Control steps of each episode."""
+    returns: tuple[float, ...] = ()
+    """Sum of the rewards of each episode, not discounted."""
 
     @property
     def episodes(self) -> int:
@@ -56,6 +58,11 @@ class EvaluationResult:
         """Mean control steps per episode."""
         return float(np.mean(self.steps))
 
+    @property
+    def mean_return(self) -> float:
+        """Mean over episodes of the sum of their rewards."""
+        return float(np.mean(self.returns))
+
 
 def evaluate(policy: Predictor, env: gym.Env[Any, Any], episodes: int, seed: int) -> EvaluationResult:
     """Run deterministic episodes from start states seed, seed + 1, ...
@@ -68,7 +75,8 @@ def evaluate(policy: Predictor, env: gym.Env[Any, Any], episodes: int, seed: int
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}; ask for at least 1.")
     outcomes = [_run_episode(policy, env, seed + i) for i in range(episodes)]
-    return EvaluationResult(successes=tuple(o[0] for o in outcomes), steps=tuple(o[1] for o in outcomes))
+    successes, steps, returns = zip(*outcomes, strict=True)
+    return EvaluationResult(successes=successes, steps=steps, returns=returns)
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -79,9 +87,11 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _run_episode(policy: Predictor, env: gym.Env[Any, Any], seed: int) -> tuple[bool, int]:
-    last = last_of(run_episode(env, lambda now: policy.predict(now.obs, deterministic=True)[0], seed=seed))
-    return _is_success(last.info), last.step
+def _run_episode(policy: Predictor, env: gym.Env[Any, Any], seed: int) -> tuple[bool, int, float]:
+    rewards = 0.0
+    for moment in run_episode(env, lambda now: policy.predict(now.obs, deterministic=True)[0], seed=seed):
+        rewards += moment.reward
+    return _is_success(moment.info), moment.step, rewards
 
 
 def _is_success(info: Mapping[str, Any]) -> bool:

@@ -226,3 +226,8 @@ def _import_lone_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def load_module(module: str) -> ModuleType:
+    """Return the module of a dotted name or a file, as `Registry.load` finds it; raises whatever importing it does."""
+    return _import_file(Path(module)) if module.endswith(".py") else _import_module(module)

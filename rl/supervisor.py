@@ -14,11 +14,15 @@ class Reading(Protocol):
     """What a failure detector says of one control step."""
 
     @property
-    def index(self) -> float:
-        """How far the rollout has drifted."""
+    def name(self) -> str:
+        """The detector's."""
 
     @property
-    def threshold(self) -> float:
+    def index(self) -> float | None:
+        """How far the rollout has drifted; None from a detector that does not measure."""
+
+    @property
+    def threshold(self) -> float | None:
         """Index above which it is no good rollout any more."""
 
 

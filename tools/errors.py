@@ -13,6 +13,7 @@ ToolReason = Literal[
     "no_depth",
     "outside_workspace",
     "box_misses_workspace",
+    "answers_spent",
 ]
 """What went wrong, as a closed set, so that it can be counted."""
 
@@ -31,6 +32,10 @@ class ToolRetry(ToolError):
 
 class ToolFailed(ToolError):
     """The model must plan around it: no depth there, nothing to recall, the target cannot be reached."""
+
+
+class BrokenTool(AgpsError):
+    """A tool does not do what every tool must: whoever wrote it has to mend it."""
 
 
 class MemoryUnavailable(AgpsError):

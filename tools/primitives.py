@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.guard import MAX_TILT_RAD
-from rl.transforms import TOOL_DOWN, pose, rotvec_to_matrix
+from rl.transforms import TOOL_DOWN, matrix_to_rotvec, pose, rotvec_to_matrix
 from rl.types import FloatArray, Motion, Waypoint
 from tools.errors import ToolRetry
 from tools.scene import Scene
@@ -21,11 +21,13 @@ MAX_YAW_RAD = MAX_TILT_RAD
 MAX_HEIGHT_M = 0.20
 MAX_DELTA_M = 0.10
 MAX_SEARCH_RADIUS_M = 0.010
+MIN_SEARCH_PITCH_M, MAX_SEARCH_PITCH_M = 0.0005, 0.004
 MAX_PUSH_M = 0.003
 """Deepest push below the contact, [m]: stiffness turns more of it into damage."""
 MAX_DEPTH_M = 0.030
 
 HOVER_M = 0.006
+PRE_GRASP_M = 0.03
 SEARCH_RADIUS_M = 0.004
 SEARCH_PITCH_M = 0.0012
 """Distance between turns, [m]: less than twice the 0.8 mm within which a lead-in of half a millimetre catches."""
@@ -62,6 +64,12 @@ def move_delta(scene: Scene, delta_m: npt.ArrayLike, *, yaw_rad: float = 0.0) ->
     _check_yaw(yaw_rad)
     T = _present(scene)
     rotation = rotvec_to_matrix(np.array([0.0, 0.0, yaw_rad])) @ T[:3, :3]
+    before_rad, after_rad = _tilt_rad(T[:3, :3]), _tilt_rad(rotation)
+    if after_rad > max(MAX_YAW_RAD, before_rad) + 1e-6:  # the guard would stop it half-way
+        raise ToolRetry(
+            f"yaw_rad {yaw_rad:g} would turn the tool {after_rad:.2f} rad away from pointing down and being aligned, "
+            f"where it is {before_rad:.2f} rad away already; the limit is {MAX_YAW_RAD:g} rad."
+        )
     return (_waypoint(scene, T[:3, 3] + delta + T[:3, :3] @ scene.p_tcp_tool, rotation),)
 
 
@@ -119,7 +127,7 @@ def descend(
 
 
 def pre_grasp(
-    scene: Scene, target: npt.ArrayLike, *, height_m: float = 0.03, yaw_rad: float = 0.0
+    scene: Scene, target: npt.ArrayLike, *, height_m: float = PRE_GRASP_M, yaw_rad: float = 0.0
 ) -> tuple[Waypoint, ...]:
     """Open the gripper and move the tip above a target that shall be grasped. Arguments as in `translate`."""
     moves = translate(scene, target, height_m=height_m, yaw_rad=yaw_rad)
@@ -151,7 +159,7 @@ def search(
         yaw_rad: Yaw, [rad].
     """
     _check("radius_m", radius_m, SEARCH_ARC_M, MAX_SEARCH_RADIUS_M)
-    _check("pitch_m", pitch_m, 0.0005, 0.004)
+    _check("pitch_m", pitch_m, MIN_SEARCH_PITCH_M, MAX_SEARCH_PITCH_M)
     _check("push_m", push_m, 0.0, MAX_PUSH_M)
     _check("depth_m", depth_m, 0.0, MAX_DEPTH_M)
     middle = _finite("center", center)
@@ -183,6 +191,11 @@ def spiral(radius_m: float, pitch_m: float, arc_m: float) -> FloatArray:
 def _present(scene: Scene) -> FloatArray:
     """Return the measured TCP pose, moved onto the workspace where measuring noise put it outside. Shape (4, 4)."""
     return pose(scene.workspace.project(scene.T_base_tcp[:3, 3]), scene.T_base_tcp[:3, :3])
+
+
+def _tilt_rad(rotation: FloatArray) -> float:
+    """Return how far an orientation (3, 3) is from pointing straight down and aligned, a geodesic angle, [rad]."""
+    return float(np.linalg.norm(matrix_to_rotvec(rotation @ TOOL_DOWN.T)))
 
 
 def _tool_down(yaw_rad: float) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from rl.errors import ConfigError
+from rl.transforms import TOOL_DOWN
 from rl.types import Box, FloatArray, RGBDFrame
 
 DEPTH_UNIT_M = 1e-4
@@ -33,6 +34,18 @@ class Scene:
     """Where the TCP may be commanded to, base frame, [m]."""
     p_tcp_tool: FloatArray
     """Working point of what is held (the plug's tip; the origin for bare fingers) in the TCP frame. Shape (3,), [m]."""
+
+
+def tool_tip(scene: Scene) -> FloatArray:
+    """Return where the tip of the tool is now, base frame. Shape (3,), [m]."""
+    T = scene.T_base_tcp
+    tip: FloatArray = T[:3, 3] + T[:3, :3] @ scene.p_tcp_tool
+    return tip
+
+
+def tip_to_tcp(scene: Scene) -> FloatArray:
+    """Return the vector from the tool's tip to the TCP for a tool that points straight down. Shape (3,), [m]."""
+    return -TOOL_DOWN @ scene.p_tcp_tool
 
 
 def calibration_hash(scene: Scene, camera: str) -> str:

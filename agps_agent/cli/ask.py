@@ -117,7 +117,12 @@ def _in_words(described: dict[str, Any]) -> str:
     from agps_agent.report.interventions import cost_in_words, guidance_in_words
 
     lines = [described["kind"] if described["kind"] != "none" else f"no intervention ({described['reason_key']})"]
-    lines += [described["failure_mode"], described["reason"], guidance_in_words(described["guidance"] or {})]
+    lines += [
+        described["failure_mode"],
+        *described["tool_answers"],
+        described["reason"],
+        guidance_in_words(described["guidance"] or {}),
+    ]
     for keypoint in described["keypoints"]:
         u, v = keypoint["uv"]
         x, y, z = (1000 * value for value in keypoint["xyz"])

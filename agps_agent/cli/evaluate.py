@@ -100,7 +100,9 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
         about = {"run_dir": str(directory.path), "task": config.task_name, "method": config.method}
         show({**about, "env_steps": policy.num_timesteps, **_numbers(result, options.seed)})
     if not options.json:
-        print(f"{_in_words(result)}; {config.task_name}, {policy.num_timesteps} environment steps of training.")
+        earned = "" if config.env is None else f", mean return {result.mean_return:.4g}"
+        steps = f"{policy.num_timesteps} environment steps of training"
+        print(f"{_in_words(result)}{earned}; {config.task_name}, {steps}.")
     return 0
 
 
@@ -171,6 +173,7 @@ def _numbers(result: EvaluationResult, seed: int) -> Mapping[str, Any]:
         "success_rate": result.success_rate,
         "interval_95": list(result.interval_95),
         "mean_steps": result.mean_steps,
+        **({"mean_return": result.mean_return} if result.returns else {}),
         "failed_seeds": [seed + n for n, success in enumerate(result.successes) if not success],
     }
 

@@ -127,12 +127,13 @@ def _counters(progress: Progress) -> list[str]:
 
 
 def _lambda(progress: Progress) -> str:
+    name = "λ" if progress.detector == "float" else progress.detector
     if progress.float_index is None:
-        return "λ -"
+        return f"{name} -"
     if progress.float_threshold is None:
-        return f"λ {progress.float_index:.3f}"
+        return f"{name} {progress.float_index:.3f}"
     relation = ">" if progress.float_index > progress.float_threshold else "≤"
-    return f"λ {progress.float_index:.3f} {relation} {progress.float_threshold:.3f}"
+    return f"{name} {progress.float_index:.3f} {relation} {progress.float_threshold:.3f}"
 
 
 def _success_style(success_rate: float) -> str:

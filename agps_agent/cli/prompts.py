@@ -145,16 +145,16 @@ def _replay(argv: Sequence[str]) -> int:
 
 def _variants(options: ReplayOptions, queries: "Sequence[Query]") -> "list[Variant]":
     """Return every chosen prompt with every chosen model."""
-    from agps_agent.measure.replay.replay import build_variant, recorded_task
+    from agps_agent.measure.replay.replay import build_variant, recorded_task, recorded_tools
     from agps_agent.state import AgentSettings
 
-    task = recorded_task(options.run_dir, queries)
+    task, tools = recorded_task(options.run_dir, queries), recorded_tools(options.run_dir)
     prompts = _chosen_prompts(options.prompt)
     variants = []
     for vlm in options.vlm:
         for tag, versions in prompts.items():
             name = tag if len(options.vlm) == 1 else f"{tag} {vlm}" if options.prompt else vlm
-            settings = AgentSettings(prompt_versions=versions)
+            settings = AgentSettings(prompt_versions=versions, tools=tools)
             variants.append(build_variant(name, task=task, vlm=vlm, vlm_model=options.vlm_model, settings=settings))
     return variants
 

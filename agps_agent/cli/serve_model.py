@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agps_agent.cli.options import UsageError, parse_options
+from agps_agent.cli.tasks import check_task
 from agps_agent.models.faults import TRANSPORT_FAULTS, Fault, FaultPlan
 from rl.bounds import Port, Seed, Share
 from rl.errors import AgpsError
@@ -18,6 +19,8 @@ class ServeOptions:
     """Address to listen on."""
     port: Port = 8000
     """TCP port; 0: any free one."""
+    task: tuple[str, ...] = ()
+    """Tasks whose plans it knows beside those of the registered ones: ./my_task.py:MyTask."""
     fail_share: Share = 0.0
     """Share of the requests that fail on purpose, from 0 to 1: to see what a run makes of it."""
     faults: tuple[Fault, ...] = TRANSPORT_FAULTS
@@ -34,8 +37,10 @@ def run(argv: Sequence[str]) -> int:
     from agps_agent.models.server import serve_model
     from agps_agent.run.build import build_chat_model
     from agps_agent.state import AgentSettings
+    from prompts.loader import load_task_prompt
 
-    chat = build_chat_model("embedded", name=None, settings=AgentSettings())
+    words = tuple(load_task_prompt(check_task(name)) for name in options.task)
+    chat = build_chat_model("embedded", name=None, settings=AgentSettings(), tasks=words)
     try:
         faults = FaultPlan(options.faults, share=options.fail_share, seed=options.fault_seed)
         running = serve_model(chat.model, name=chat.name, host=options.host, port=options.port, faults=faults)

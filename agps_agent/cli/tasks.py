@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
+from rl.errors import ConfigError
 
 if TYPE_CHECKING:  # loads NumPy; `agps --help` does without
     from rl.tasks.base import Task
@@ -83,6 +85,7 @@ def parse_for_task(
     start: Callable[[str | None], OptionsT] | None = None,
     task_of: Callable[[OptionsT], str] = lambda options: options.task,  # type: ignore[attr-defined]
     spelled: Callable[[Sequence[str], OptionsT], Sequence[str]] = lambda argv, start: argv,
+    groups: Mapping[str, Any] = MappingProxyType({}),
 ) -> OptionsT:
     """Return the options of a command that changes something about its task: `--task-options.<field>`.
 
@@ -97,27 +100,35 @@ def parse_for_task(
         start: Returns what to start from for a task; None: the defaults of the class.
         task_of: Returns the task that was parsed.
         spelled: Returns the arguments as the options are called, for what is started from.
+        groups: Further fields that hold options by name, as `task_options` does, and the model of each.
 
     Raises:
         UsageError: With one line, if an argument is unknown, missing or out of range.
+        ConfigError: If the task cannot be imported.
     """
-    refusal: UsageError | None = None
+    refusals: list[ConfigError] = []
     candidates: list[str | None] = [*_candidates(argv)]
     for candidate in candidates if candidates and default is None else [*candidates, default]:
-        given = None if start is None else start(candidate)
         try:
+            given = None if start is None else start(candidate)
             told = argv if given is None else spelled(argv, given)
-            parsed = _parse(options, told, candidate, given, prog)
-        except UsageError as error:
-            refusal = refusal or error
-            continue
-        if candidate is None or task_of(parsed) in (candidate, _reference(candidate)):
-            return parsed
-    raise refusal or UsageError(f"Name the task once. See `{prog} --help`.")
+            parsed = _parse(options, told, candidate, given, prog, groups)
+            if candidate is None or task_of(parsed) in (candidate, _reference(candidate)):
+                return parsed
+            check_task(task_of(parsed))
+        except ConfigError as error:
+            refusals.append(error)
+    # What is no task at all may be somebody's algorithm: what is said of the real task comes first.
+    raise min(refusals, key=lambda error: not isinstance(error, UsageError))
 
 
 def _parse(
-    options: type[OptionsT], argv: Sequence[str], task: str | None, start: OptionsT | None, prog: str
+    options: type[OptionsT],
+    argv: Sequence[str],
+    task: str | None,
+    start: OptionsT | None,
+    prog: str,
+    groups: Mapping[str, Any],
 ) -> OptionsT:
     """Return the options where the task is a given one; None: it is unknown."""
     from agps_agent.run.field_options import options_model
@@ -125,17 +136,19 @@ def _parse(
 
     kind: Any = Task if task is None else check_task(task)
     _check_names(argv, kind, prog)
-    model = options_model(kind)
+    models: dict[str, Any] = {"task_options": options_model(kind), **groups}
     shown = dataclasses.make_dataclass(
         options.__name__,
-        [("task_options", model, field(default=model(), kw_only=True))],
+        [(name, model, field(default=model(), kw_only=True)) for name, model in models.items()],
         bases=(options,),
         frozen=True,
         namespace={"__doc__": options.__doc__},
     )
-    default = None if start is None else shown(**{**_fields(start), "task_options": model()})
+    default = (
+        None if start is None else shown(**{**_fields(start), **{name: model() for name, model in models.items()}})
+    )
     parsed: Any = parse_options(shown, argv, prog=prog, default=default)
-    return options(**{**_fields(parsed), "task_options": parsed.task_options.given()})
+    return options(**{**_fields(parsed), **{name: getattr(parsed, name).given() for name in models}})
 
 
 def _check_names(argv: Sequence[str], kind: "type[Task]", prog: str) -> None:
@@ -170,7 +183,6 @@ def _reference(task: str) -> str:
 
 def _registered() -> Iterator[dict[str, Any]]:
     """Yield what is known of each registered task; of one that cannot be imported, why."""
-    from rl.errors import ConfigError
     from rl.tasks.registry import TASKS, load_task
 
     for entry in TASKS:

@@ -8,16 +8,21 @@ from typing import Annotated, Any
 
 import tyro
 
-from agps_agent.cli.options import UsageError, json_only_on_stdout, peek_options
+from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
 from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
-from agps_agent.run.config import RunConfig, check_fits, fixed_changes, load_config, start_values
+from agps_agent.detectors.base import load_detector
+from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, fixed_changes, load_config, start_values
 from agps_agent.run.directory import RunDirectory, alone_in
+from agps_agent.run.field_options import options_group, options_model
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.algorithm import ALGORITHMS
 from rl.errors import AgpsError, ConfigError
+from rl.rewards.base import load_reward
 
 PROG = "agps train"
+_NOTHING = RunConfig.model_construct(task="")
+"""What a run that is not resumed was told before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,10 @@ class TrainOptions:
     """Print the summary as one JSON object on stdout; the progress goes to stderr."""
     task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
+    detector_options: TaskOptions = field(default_factory=dict)
+    """What to change about detectors other than float and stall, which have options of their own."""
+    reward_options: TaskOptions = field(default_factory=dict)
+    """What to change about the reward."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +58,18 @@ class _First:
     robot: str = "sim"
     station: Path | None = None
     demos_dir: Path | None = None
+    env: str | None = None
+    detectors: tuple[str, ...] | None = None
+    reward: str | None = None
 
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps train`."""
     options = read_options(argv)
     config = options.config
-    check_task(config.task)
-    check_fits(config)
+    if config.env is None:
+        check_task(config.task)
+        check_fits(config)
     path = config.run_dir or config.default_run_dir()
     if options.dry_run:
         return _dry_run(options, path)
@@ -84,6 +97,9 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
     def start(task: str | None) -> TrainOptions:
         return TrainOptions(config=saved or _start(first, task))
 
+    if first.env is not None or (saved is not None and saved.env is not None):  # what looks like a task is none
+        started = start(None)
+        return parse_options(TrainOptions, one_spelling(argv, started.config.algorithm), prog=PROG, default=started)
     default = None if saved is None else saved.task
     options = parse_for_task(
         TrainOptions,
@@ -93,9 +109,32 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         start=start,
         task_of=lambda parsed: parsed.config.task,
         spelled=lambda argv, started: one_spelling(argv, started.config.algorithm),
+        groups=_groups(first, saved),
     )
-    task_options = {**({} if saved is None else saved.task_options), **options.task_options}
-    return replace(options, config=options.config.model_copy(update={"task_options": task_options}))
+    before: Any = saved or _NOTHING
+    changes = {
+        "task_options": {**before.task_options, **options.task_options},
+        "reward_options": {**before.reward_options, **options.reward_options},
+        "detector_options": {
+            name: {**before.detector_options.get(name, {}), **options.detector_options.get(name, {})}
+            for name in {**before.detector_options, **options.detector_options}
+        },
+    }
+    return replace(options, config=options.config.model_copy(update=changes))
+
+
+def _groups(first: _First, saved: RunConfig | None) -> dict[str, Any]:
+    """Return the models of the options that the run's detectors and its reward have."""
+    detectors = first.detectors or (RunConfig.model_fields["detectors"].default if saved is None else saved.detectors)
+    reward = first.reward or (None if saved is None else saved.reward)
+    models: dict[str, Any] = {}
+    for name in detectors:
+        kind: Any = load_detector(name)
+        if kind.name not in OWN_SETTINGS and getattr(kind, "config_class", None) is not None:
+            models[kind.name] = options_model(kind.config_class)
+    groups: dict[str, Any] = {"detector_options": options_group("DetectorOptions", models)} if models else {}
+    config: Any = None if reward is None else getattr(load_reward(reward), "config_class", None)
+    return groups if config is None else {**groups, "reward_options": options_model(config)}
 
 
 def _start(first: _First, task: str | None) -> RunConfig:
@@ -109,9 +148,10 @@ def _start(first: _First, task: str | None) -> RunConfig:
         robot=first.robot,
         station=first.station,
         demos_dir=first.demos_dir,
+        env=first.env,
     )
-    # Not validated: the task is still missing, and tyro asks for it.
-    return RunConfig.model_construct(task=tyro.MISSING, **values)
+    # Not validated: the task is still missing where there is no environment, and tyro asks for it.
+    return RunConfig.model_construct(**{"task": tyro.MISSING, **values})
 
 
 def one_spelling(argv: Sequence[str], algorithm: str) -> list[str]:

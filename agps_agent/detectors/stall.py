@@ -1,9 +1,11 @@
 """StallRule: asks for help when a rollout gets nowhere. Needs no demonstration; watches until FLOAT can be fitted."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from agps_agent.detectors.base import FailureDetector, Reading
 from rl.bounds import Count, NotNegative, Positive, Whole, check_bounds
 from rl.types import FloatArray, Observation
 
@@ -27,11 +29,14 @@ class StallConfig:
         check_bounds(self)
 
 
-class StallRule:
+class StallRule(FailureDetector):
     """Fires when the TCP hardly moved over a window, or when a share of the horizon has passed without success.
 
     It fires at every step at which that is so, until it is re-armed: who asks decides how often.
     """
+
+    name: ClassVar[str] = "stall"
+    config_class: ClassVar[type[StallConfig]] = StallConfig
 
     def __init__(self, horizon: int, config: StallConfig | None = None) -> None:
         """Watch rollouts of at most `horizon` control steps."""
@@ -41,8 +46,6 @@ class StallRule:
 
     def reset(self) -> None:
         """Begin a new rollout."""
-        self.reason = ""
-        """Why the last update asked: `no_progress`, `half_time`, or empty."""
         self._positions: list[FloatArray] = []
         self._cooldown = 0
         self._is_late = False
@@ -54,8 +57,8 @@ class StallRule:
         self._cooldown = self.config.cooldown_steps
         self._half_time_used |= self._is_late
 
-    def update(self, observation: Observation) -> bool:
-        """Add the newest observation and return whether to ask the agent now; `reason` says why."""
+    def update(self, observation: Observation, embedding: FloatArray | None = None) -> Reading:
+        """Add the newest observation and judge: the reason is `no_progress`, `half_time` or empty."""
         config = self.config
         self._positions.append(np.array(observation.robot.T_base_tcp[:3, 3], dtype=np.float64))
         self._is_late = observation.step >= config.horizon_fraction * self._horizon
@@ -63,8 +66,8 @@ class StallRule:
         stuck = net_motion(self._positions, config.window_steps) < config.min_motion_m
         ready = self._cooldown == 0
         self._cooldown = max(self._cooldown - 1, 0)
-        self.reason = ("no_progress" if stuck else "half_time" if late else "") if ready else ""
-        return bool(self.reason)
+        reason = ("no_progress" if stuck else "half_time" if late else "") if ready else ""
+        return Reading(name=self.name, triggered=bool(reason), reason=reason)
 
 
 def net_motion(positions: list[FloatArray], window_steps: int) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -13,13 +13,14 @@ import numpy.typing as npt
 from agps_agent import perceiving
 from agps_agent.run.build import build_chat_model, capture_scene
 from agps_agent.state import AgentContext, AgentFault, AgentSettings
-from prompts.loader import load_task_prompt
+from prompts.loader import TaskPrompt, load_task_prompt
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.robots.mujoco import MujocoBackend
 from rl.rollout import Act, Moment, last_of, run_episode
-from rl.tasks import get_task
+from rl.tasks.base import simulated
+from rl.tasks.registry import get_task
 from rl.types import FloatArray, RGBDFrame
 from tools.errors import ToolError
 from tools.scene import Scene
@@ -28,35 +29,6 @@ JITTER = MappingProxyType(
     {"light_jitter": 0.4, "colour_jitter": 0.3, "camera_jitter_m": 0.005, "camera_jitter_rad": 0.015}
 )
 """What varies in every task."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Subject:
-    """What shall be found in a task."""
-
-    jitter: Mapping[str, float]
-    """How much it moves and turns: fields of the task."""
-    materials: tuple[str, ...]
-    """Materials that are made invisible to take it away."""
-    thickness_m: float
-    """What is this far in front of a keypoint hides it, [m]: keypoints are inside of rods and cloth."""
-
-
-SUBJECTS: Mapping[str, _Subject] = MappingProxyType(
-    {
-        "usb_insertion": _Subject(
-            jitter={"port_jitter_m": 0.03, "port_jitter_rad": 0.15}, materials=("rim", "cavity"), thickness_m=0.006
-        ),
-        "knot_hanging": _Subject(
-            jitter={"hook_jitter_m": 0.02, "hook_jitter_rad": 0.15},
-            materials=("post", "peg", "ball", "collar", "cord", "knot", "bead"),
-            thickness_m=0.012,
-        ),
-        "towel_folding": _Subject(
-            jitter={"towel_jitter_m": 0.02, "towel_jitter_rad": 0.15}, materials=("towel",), thickness_m=0.006
-        ),
-    }
-)
 
 
 @dataclass
@@ -99,38 +71,62 @@ def bench_grounding(
         vlm_model: Model name at that server.
 
     Raises:
-        ConfigError: If there is no such task, or the agent has no words for it.
+        ConfigError: If there is no such task, it has no scene, the agent has no words for it, the simulator does not
+            know its keypoints, or the model refuses to look for them.
     """
-    if task not in SUBJECTS:
-        raise ConfigError(f"There is no grounding benchmark of {task!r}; choose one of {', '.join(SUBJECTS)}.")
-    settings = AgentSettings()
-    chat = build_chat_model(vlm, name=vlm_model, settings=settings)
-    tallies = {label: _Tally() for label in load_task_prompt(task).keypoints}
+    settings, words = AgentSettings(), load_task_prompt(task)
+    nominal = simulated(get_task(task))
+    absent = absent if nominal.subject.materials else 0
+    varied = replace(nominal, **JITTER, **nominal.subject.jitter, horizon=10 * nominal.horizon)
+    chat = build_chat_model(vlm, name=vlm_model, settings=settings, tasks=(words,))
     rejected = 0
-    varied = get_task(task, **JITTER, **SUBJECTS[task].jitter, horizon=10 * get_task(task).horizon)
     with closing(make_env(varied)) as env:
-        for number, scene in enumerate(_scenes(env, seed, scenes, absent, progressed)):
+        tallies = {label: _Tally() for label in _known_keypoints(env, words)}
+        shown = _scenes(env, seed, scenes, absent, progressed, nominal.horizon)
+        for number, scene in enumerate(shown):
             present = number < scenes
             truth = _shown(env, scene, tallies) if present else {}
-            context = AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings)
+            context = AgentContext(
+                scene=scene, model=chat.model, profile=chat.profile, settings=settings, task_prompt=words
+            )
             found = asyncio.run(_look(context))
             rejected += not present and not found
             for label, tally in tallies.items():
                 _count(tally, context, label, found.get(label), truth.get(label))
-    return _numbers(task, scenes, absent, tallies) | {"absent_rejected": rejected / absent if absent else None}
+    numbers = _numbers(nominal.name, scenes, absent, tallies)
+    return numbers | {"absent_rejected": rejected / absent if absent else None}
 
 
-def _scenes(env: ManipulationEnv, seed: int, scenes: int, absent: int, progressed: float) -> Iterator[Scene]:
+def _known_keypoints(env: ManipulationEnv, words: TaskPrompt) -> list[str]:
+    """Return the labels of the keypoints that the simulator knows too.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    env.reset(seed=0)
+    known = [label for label in words.keypoints if label in env.truth()]
+    if not known:
+        raise ConfigError(
+            f"The scene of {words.task} knows none of the keypoints {', '.join(words.keypoints)}; give it sites called "
+            "truth/<keypoint>."
+        )
+    return known
+
+
+def _scenes(
+    env: ManipulationEnv, seed: int, scenes: int, absent: int, progressed: float, horizon: int
+) -> Iterator[Scene]:
     """Yield the scenes with the object, then those without; the environment stands where the scene was captured."""
     backend = env.backend
     assert isinstance(backend, MujocoBackend)
     for number in range(scenes + absent):
         rng = np.random.default_rng(seed + number)
         has_progressed = rng.random() < progressed
-        steps = int(rng.integers(1, get_task(env.task.name).horizon)) if has_progressed else 0
-        last_of(run_episode(env, _clumsy(env, rng), seed=seed + number, max_steps=steps))
+        steps = int(rng.integers(1, horizon)) if has_progressed else 0
+        act: Act = _clumsy(env, rng) if has_progressed else lambda now: None
+        last_of(run_episode(env, act, seed=seed + number, max_steps=steps))
         if number >= scenes:
-            for material in SUBJECTS[env.task.name].materials:
+            for material in simulated(env.task).subject.materials:
                 backend.model.mat_rgba[backend.model.material(material).id, 3] = 0.0  # until the next reset
         yield capture_scene(env)
 
@@ -152,7 +148,7 @@ def _clumsy(env: ManipulationEnv, rng: np.random.Generator) -> Act:
 def _shown(env: ManipulationEnv, scene: Scene, labels: Mapping[str, Any]) -> dict[str, FloatArray]:
     """Return where each keypoint is that the agent's default camera shows. Shape (3,), [m]."""
     truth, frame = env.truth(), next(iter(scene.frames.values()))
-    thickness_m = SUBJECTS[scene.task].thickness_m
+    thickness_m = simulated(env.task).subject.thickness_m
     return {label: truth[label] for label in labels if _is_shown(frame, truth[label], thickness_m)}
 
 
@@ -175,10 +171,16 @@ def _project(frame: RGBDFrame, point: FloatArray) -> tuple[FloatArray, float]:
 
 
 async def _look(context: AgentContext) -> dict[str, tuple[float, float]]:
-    """Return what the model sees; an answer of no use is nothing seen."""
+    """Return what the model sees; an answer of no use is nothing seen.
+
+    Raises:
+        ConfigError: If it refuses to look.
+    """
     try:
         return await perceiving.look(context, context.frame)
-    except AgentFault:
+    except AgentFault as fault:
+        if fault.reason == "refused":  # it would refuse the next scene too
+            raise ConfigError(str(fault)) from fault
         return {}
 
 

@@ -91,11 +91,15 @@ def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
 
 
 def _validated(value: Any, answer: type[AnswerT]) -> AnswerT:
-    """Return a value as an answer; keys that nobody asked for are dropped."""
+    """Return a value as an answer; keys beside it that nobody asked for are dropped, and the ids of calls.
+
+    Any other key within a call stays refused: it may be an argument in the wrong place.
+    """
     try:
         return answer.model_validate(value)
     except ValidationError as error:
-        surplus = [entry["loc"] for entry in error.errors() if entry["type"] == "extra_forbidden"]
+        places = [entry["loc"] for entry in error.errors() if entry["type"] == "extra_forbidden"]
+        surplus = [place for place in places if len(place) == 1 or place[-1] in ("id", "type")]
         if not surplus:
             raise
     value = copy.deepcopy(value)

@@ -151,6 +151,8 @@ def _completion(reply: AIMessage, name: str) -> dict[str, Any]:
     """Return a reply as an OpenAI chat completion."""
     usage = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if refusal := reply.additional_kwargs.get("refusal"):
+        message["refusal"] = refusal
     if reply.tool_calls:
         message["tool_calls"] = [
             {

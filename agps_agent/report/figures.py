@@ -84,6 +84,31 @@ def success_over_clocks(training: Curve, evaluation: Curve, final: Curve) -> str
         return _svg(figure)
 
 
+def return_over_steps(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> str:
+    """Draw the sum of an episode's rewards over environment steps: of training episodes, and of the policy alone."""
+    with rc_context(_STYLE):
+        figure, axes = _figure(9.2, 3.0)
+        trained = [row for row in episodes if "return" in row]
+        axes.plot(
+            *([row["env_steps"] for row in trained], [row["return"] for row in trained]),
+            ".",
+            color=POLICY,
+            alpha=0.25,
+            markersize=4,
+            label="training episode",
+        )
+        alone = [row for row in evaluations if "mean_return" in row]
+        steps, returns = [row["env_steps"] for row in alone], [row["mean_return"] for row in alone]
+        axes.plot(steps, returns, "o-", color=POLICY, markersize=4, label="policy alone, mean")
+        last = [row for row in final if "mean_return" in row]
+        steps, returns = [row["env_steps"] for row in last], [row["mean_return"] for row in last]
+        axes.plot(steps, returns, "D", color=GOOD, markersize=7, label="final evaluation, mean")
+        axes.set_xlabel("environment steps")
+        axes.set_ylabel("return")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.18), ncols=3)
+        return _svg(figure)
+
+
 def triggers_per_ten(episodes: Sequence[Row]) -> str:
     """Draw, for each ten rollouts, how many triggered and how many got help."""
     triggered = per_ten_rollouts(episodes, "triggered")
@@ -164,14 +189,21 @@ def pretraining(rows: Sequence[Row]) -> str:
         return _svg(figure)
 
 
-def float_traces(episodes: Sequence[Row]) -> str:
-    """Draw lambda within good and bad rollouts against its threshold, and each rollout's largest score against 1."""
-    traced = [row for row in episodes if row.get("float_scores")]
+def detector_traces(episodes: Sequence[Row], name: str, *, symbol: str) -> str:
+    """Draw a detector's index within good and bad rollouts against its threshold, and their largest scores against 1.
+
+    Args:
+        episodes: Rows of training rollouts.
+        name: The detector's.
+        symbol: Of its index.
+    """
+    traced = [row for row in episodes if row.get(f"{name}_scores")]
     with rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _draw_traces(left, traced)
-        _draw_scores(right, traced)
+        _draw_traces(left, traced, name)
+        left.set_ylabel(symbol)
+        _draw_scores(right, traced, name)
         return _svg(figure)
 
 
@@ -230,28 +262,28 @@ def _style_success(axes: Axes) -> None:
     axes.set_xlim(left=0)
 
 
-def _draw_traces(axes: Axes, traced: Sequence[Row]) -> None:
+def _draw_traces(axes: Axes, traced: Sequence[Row], name: str) -> None:
     every = max(1, -(-len(traced) // _MAX_TRACES))
     labelled: set[bool] = set()
     for row in traced[::every]:
         success = bool(row["success"])
         label = None if success in labelled else ("good rollouts" if success else "bad rollouts")
         labelled.add(success)
-        steps = range(1, len(row["float_trace"]) + 1)
-        axes.plot(steps, row["float_trace"], color=GOOD if success else BAD, alpha=0.4, lw=1.0, label=label)
+        trace = row[f"{name}_trace"]
+        axes.plot(range(1, len(trace) + 1), trace, color=GOOD if success else BAD, alpha=0.4, lw=1.0, label=label)
     # Each recalibration moves the threshold; the last one belongs to most of the rollouts that are drawn.
-    thresholds = max((row["float_thresholds"] for row in traced[-_MAX_TRACES:]), key=len)
+    thresholds = max((row[f"{name}_thresholds"] for row in traced[-_MAX_TRACES:]), key=len)
     axes.plot(range(1, len(thresholds) + 1), thresholds, "--", color=INK, lw=1.4, label="threshold")
     # One lost rollout must not press all others to the bottom.
-    axes.set_ylim(0.0, min(axes.get_ylim()[1], 3.0 * max(thresholds)))
+    if max(thresholds) > 0.0:
+        axes.set_ylim(0.0, min(axes.get_ylim()[1], 3.0 * max(thresholds)))
     axes.set_xlabel("step of the rollout")
-    axes.set_ylabel("λ")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=3, columnspacing=1.2)
 
 
-def _draw_scores(axes: Axes, traced: Sequence[Row]) -> None:
+def _draw_scores(axes: Axes, traced: Sequence[Row], name: str) -> None:
     rollouts = np.array([row["episode"] for row in traced])
-    highest = np.clip([max(row["float_scores"]) for row in traced], 0.0, _HIGHEST_SCORE)
+    highest = np.clip([max(row[f"{name}_scores"]) for row in traced], 0.0, _HIGHEST_SCORE)
     good = np.array([bool(row["success"]) for row in traced])
     helped = np.array([not is_unaided(row) for row in traced])
     for chosen, color in ((good, GOOD), (~good, BAD)):

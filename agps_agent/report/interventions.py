@@ -96,7 +96,10 @@ def trigger_in_words(trigger: Mapping[str, Any]) -> str:
     step = f"step {trigger.get('step', '?')}"
     if trigger.get("kind") == "float":
         return f"FLOAT at {step}: λ {trigger.get('index', 0.0):.3f} over {trigger.get('threshold', 0.0):.3f}"
-    return f"{'stalled' if trigger.get('kind') == 'stall' else 'asked'} at {step}"
+    if trigger.get("kind") in ("stall", "user"):
+        return f"{'stalled' if trigger['kind'] == 'stall' else 'asked'} at {step}"
+    reason = f": {trigger['reason']}" if trigger.get("reason") else ""
+    return f"{trigger.get('kind', 'asked')} at {step}{reason}"
 
 
 def guidance_in_words(guidance: Mapping[str, Any]) -> str:

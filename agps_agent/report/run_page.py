@@ -1,5 +1,6 @@
 """The report of one run: one page that can be mailed."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -48,9 +49,10 @@ def write_report(run: RunDirectory) -> Path:
     subtitle = f"{demos} demonstration{'' if demos == 1 else 's'}, seed {config.get('seed', '?')}, {run.path}"
     sections = [
         html.header(title, subtitle),
-        _headline(summary, episodes, evaluations, questions),
+        _headline(summary, episodes, evaluations, questions, is_foreign=bool(config.get("env"))),
         *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
         *_learning(episodes, evaluations, final, helper=_helper(config)),
+        *([_return(episodes, evaluations, final)] if config.get("env") and episodes else []),
         *_takeovers(episodes),
         *_detector(episodes),
         *_reward(episodes),
@@ -76,7 +78,9 @@ def _method(config: Mapping[str, Any]) -> str:
     return f"{shown(method)}{who}" + (f" on {config['robot']}" if is_real else "")
 
 
-def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row], questions: int) -> str:
+def _headline(
+    summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row], questions: int, *, is_foreign: bool
+) -> str:
     last: Row = {**(episodes[-1] if episodes else {}), **summary}
     numbers = [
         _final_success(summary, evaluations),
@@ -92,6 +96,8 @@ def _headline(summary: Row, episodes: Sequence[Row], evaluations: Sequence[Row],
         hits = last.get("memory_hits", 0)
         numbers.append((f"{last.get('agent_calls', 0)}", f"agent calls in {questions} questions, {hits} from memory"))
         numbers.append((f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-", "triggers per 10 rollouts"))
+    if "mean_return" in summary and summary["mean_return"] is not None and is_foreign:
+        numbers.insert(1, (f"{summary['mean_return']:.4g}", "mean return of the policy alone"))
     if last.get("human_interventions"):
         numbers.append(
             (
@@ -146,9 +152,10 @@ def _reward(episodes: Sequence[Row]) -> list[str]:
         return []
     counts = {name: sum(wrong(row) for row in judged) for name, wrong in REWARD_ERRORS.items()}
     wrong_in_words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    rewarded = sum(row["success"] for row in judged)
     note = (
-        f"The reward came from images. Of {len(judged)} training rollouts, {sum(row['success'] for row in judged)} "
-        f"were rewarded: {wrong_in_words}. Rewarded, not true: the rollout ended as a success that the simulator did "
+        f"The reward did not come from the truth. Of {len(judged)} training rollouts, {rewarded} were rewarded: "
+        f"{wrong_in_words}. Rewarded, not true: the rollout ended as a success that the simulator did "
         "not see at that step. True, not rewarded: the simulator saw a success at some step, the reward at none. "
         "Evaluations are by the simulator's truth."
     )
@@ -179,28 +186,48 @@ def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequen
     ]
 
 
+def _return(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> str:
+    note = "Sum of the rewards of an episode, as the environment gives them: not discounted, not scaled."
+    drawn = figures.return_over_steps(episodes, evaluations, final)
+    return html.section("Return over environment steps", note, html.figure(drawn, "Return over environment steps"))
+
+
 def _detector(episodes: Sequence[Row]) -> list[str]:
     sections = []
     if any("triggered" in row for row in episodes):
         sections.append(
             html.section(
                 "Triggers per 10 rollouts",
-                "Rollouts that FLOAT, or the stall rule before there are enough good rollouts to compare with, found "
-                "to drift, and those of them that the agent helped in. Help fades as the policy succeeds alone.",
+                f"Rollouts that {_who_watched(episodes)} found to drift, and those of them that the agent helped in. "
+                "Help fades as the policy succeeds alone.",
                 html.figure(figures.triggers_per_ten(episodes), "Triggers per 10 rollouts"),
             )
         )
-    if any(row.get("float_scores") for row in episodes):
+    names = [key.removesuffix("_scores") for row in episodes for key in row if key.endswith("_scores") and row[key]]
+    for name in dict.fromkeys(names):
+        title, about, symbol = _DETECTORS.get(name, (f"{name} in good and bad rollouts", f"{name}'s index", name))
         sections.append(
             html.section(
-                "λ of good and bad rollouts",
-                "Left: FLOAT's distance from the demonstrations within rollouts, against the last threshold. Right: "
-                "the largest score of each rollout, which is 1 where λ or the local term reaches its threshold; green "
-                "for good and red for bad rollouts, with a ring where the agent helped.",
-                html.figure(figures.float_traces(episodes), "Lambda of good and bad rollouts against the threshold"),
+                title,
+                f"Left: {about} within rollouts, against the last threshold. Right: the largest score of each rollout, "
+                "which is 1 where the detector fires; green for good and red for bad rollouts, with a ring where the "
+                "agent helped.",
+                html.figure(figures.detector_traces(episodes, name, symbol=symbol), f"{title}, against the threshold"),
             )
         )
     return sections
+
+
+_DETECTORS = {"float": ("λ of good and bad rollouts", "FLOAT's distance from the demonstrations", "λ")}
+"""Detectors that are drawn under another name than their own: title, what is measured, symbol."""
+
+
+def _who_watched(episodes: Sequence[Row]) -> str:
+    """Return which detectors woke the agent how often; in runs of earlier versions only that they did."""
+    woke = Counter(str(row["trigger_kind"]) for row in episodes if row.get("trigger_kind"))
+    known = {"float": "FLOAT", "stall": "the stall rule"}
+    counts = ", ".join(f"{known.get(name, name)} in {count}" for name, count in woke.most_common())
+    return f"the failure detectors ({counts})" if counts else "the failure detectors"
 
 
 def _gallery(views: Sequence[InterventionView], questions: int) -> list[str]:

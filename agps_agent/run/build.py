@@ -1,7 +1,6 @@
 """The only file that builds and wires objects from a configuration. Everybody else is handed what they need."""
 
 import asyncio
-import dataclasses
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -10,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from langchain_core.language_models import BaseChatModel
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agps_agent.ask import Answer, ask, save_answer
-from agps_agent.detectors import Encoder, FloatConfig, StallRule, default_encoder
+from agps_agent.detectors import Encoder, FailureDetector, make_detector, make_encoder
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import CallGate
 from agps_agent.models.offline.embedded import EmbeddedVLM
@@ -24,32 +22,40 @@ from agps_agent.models.profiles import ModelProfile, load_profile
 from agps_agent.run.config import RunConfig, load_config
 from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.environment import arguments_of
 from agps_agent.run.hardware import check_demonstrations, open_dry, open_hand, open_keys, open_robot, suspends
 from agps_agent.run.methods import HELPERS, Helper
 from agps_agent.run.recording import Recorder
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
+from agps_agent.toolbox import Toolbox
 from agps_agent.tracing.client import tracers
 from agps_agent.tracing.truth import Truths, save_truth
 from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.demonstrations import load_demos, record_demos, save_demos
-from rl.envs.classified import ClassifierReward
+from rl.envs.adapter import AdaptedEnv
 from rl.envs.factory import make_env
+from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
+from rl.envs.opening import open_env
 from rl.envs.robot import RobotEnv
+from rl.envs.watchable import Watched, missing
 from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.human import SimulatedHuman
 from rl.learner import ThreadedLearner
 from rl.process import prepare_process, set_apart
-from rl.rewards.classifier import RewardClassifier
+from rl.rewards import Setting, make_reward
 from rl.supervisor import Hand, HumanSupervisor, NullSupervisor, Supervisor
 from rl.tasks.base import Task
 from rl.types import CONTROL_RATE_HZ, FloatArray
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
+
+TrainingEnv = ManipulationEnv | AdaptedEnv
+"""A task on an arm, or somebody else's environment."""
 
 BEST = "best"
 """Checkpoint with the best evaluation on the way, in runs that keep it."""
@@ -72,8 +78,8 @@ class Session:
 
     config: RunConfig
     run: RunDirectory
-    env: ManipulationEnv
-    eval_env: ManipulationEnv | ClassifierReward
+    env: TrainingEnv
+    eval_env: TrainingEnv | JudgedEnv
     """A second simulator; on a robot the one that training uses, with the reward of training."""
     algorithm: GuidedAlgorithm
     supervisor: Supervisor
@@ -107,13 +113,14 @@ class Session:
     def demonstrations(self) -> Sequence[Episode]:
         """Return this run's demonstrations: from --demos-dir, or recorded by the scripted expert the first time."""
         config, folder = self.config, self.run.demos
-        env = self.env if isinstance(self.eval_env, ClassifierReward) else self.eval_env
+        env = self.env if isinstance(self.eval_env, JudgedEnv) else self.eval_env
         if config.demos == 0:
             return []
         if not folder.exists():
             if config.demos_dir is not None:
                 episodes = load_demos(config.demos_dir, env=env)[: config.demos]
             else:
+                assert isinstance(env, ManipulationEnv)  # of others the configuration asks for a folder
                 episodes = record_demos(env, n=config.demos, seed=config.seed + DEMO_SEED)
             save_demos(folder, episodes, env=env, seed=config.seed + DEMO_SEED)
         return load_demos(folder, env=env)
@@ -151,9 +158,9 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
 
 def _build_simulated_session(config: RunConfig, run: RunDirectory, opened: ExitStack) -> Session:
     """Return what a training run in simulation needs: evaluations have an environment of their own."""
-    env, eval_env = (opened.enter_context(closing(build_env(config))) for _ in range(2))
+    env, eval_env = (opened.enter_context(closing(build_training_env(config))) for _ in range(2))
     supervisor = opened.enter_context(closing(build_supervisor(config, run, env)))
-    algorithm = build_algorithm(config, run, rewarded(config, env), supervisor)
+    algorithm = build_algorithm(config, run, rewarded(config, env, opened), supervisor)
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm)
     recorder = opened.enter_context(closing(build_recorder(config, run, env)))
@@ -174,7 +181,7 @@ def _build_robot_session(config: RunConfig, run: RunDirectory, opened: ExitStack
     robot = opened.enter_context(closing(open_robot(config, keys=keys)))
     confirm = Confirm(hold=robot.pause, suspend_keys=suspends(keys)) if config.confirm else None
     supervisor = opened.enter_context(closing(build_supervisor(config, run, robot, confirm=confirm)))
-    env = rewarded(config, robot)
+    env = rewarded(config, robot, opened)
     algorithm = build_algorithm(config, run, env, supervisor)
     algorithm.confirm = confirm
     if config.learner == "threaded":
@@ -198,14 +205,14 @@ def _warm_up(algorithm: GuidedAlgorithm) -> None:
     algorithm.predict(algorithm.observation_space.sample(), deterministic=True)
 
 
-def build_recorder(config: RunConfig, run: RunDirectory, env: ManipulationEnv) -> Recorder:
+def build_recorder(config: RunConfig, run: RunDirectory, env: TrainingEnv) -> Recorder:
     """Return what records the run for the viewer."""
-    cameras = [camera.name for camera in env.task.policy_cameras]
-    return Recorder(run.recording, workspace=env.workspace, cameras=cameras, every=config.record_every)
+    workspace = None if missing(env) else Watched(env).workspace
+    return Recorder(run.recording, workspace=workspace, cameras=env.cameras, every=config.record_every)
 
 
 def build_algorithm(
-    config: RunConfig, run: RunDirectory, env: ManipulationEnv | ClassifierReward, supervisor: Supervisor
+    config: RunConfig, run: RunDirectory, env: TrainingEnv | JudgedEnv, supervisor: Supervisor
 ) -> GuidedAlgorithm:
     """Return what the method learns with."""
     vec_env = DummyVecEnv([lambda: env])
@@ -219,15 +226,30 @@ def build_algorithm(
     return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
 
 
-def rewarded(config: RunConfig, env: ManipulationEnv) -> ManipulationEnv | ClassifierReward:
-    """Return the environment with the reward to train on.
+def rewarded(config: RunConfig, env: TrainingEnv, opened: ExitStack) -> TrainingEnv | JudgedEnv:
+    """Return the environment with the reward to train on; somebody else's has its own.
 
     Raises:
-        ConfigError: If the classifier cannot be read, or is of another task, camera or image size.
+        ConfigError: If the reward cannot be made, or does not fit the task, its cameras or the image size.
     """
-    if config.reward_file is None:
+    if not config.is_judged or isinstance(env, AdaptedEnv):
         return env
-    return ClassifierReward(env, RewardClassifier.load(config.reward_file))
+    setting = Setting(task=env.task, image_size=env.image_size, file=config.reward_file)
+    judged = JudgedEnv(env, make_reward(config.reward, setting, config.reward_settings))
+    opened.callback(judged.reward.close)
+    return judged
+
+
+def build_training_env(config: RunConfig) -> TrainingEnv:
+    """Return what a run learns in: somebody else's environment if it names one, else its task.
+
+    Raises:
+        ConfigError: If the environment cannot be made, or not be adapted.
+    """
+    if config.env is None:
+        return build_env(config)
+    arguments = arguments_of(config.env_arguments)
+    return open_env(config.env, config.env_options, image_size=config.image_size, arguments=arguments)
 
 
 def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
@@ -238,27 +260,41 @@ def build_env(config: RunConfig, *, dry: bool = False) -> ManipulationEnv:
 
 
 @contextmanager
-def evaluation_env(config: RunConfig) -> Iterator[ManipulationEnv | ClassifierReward]:
+def evaluation_env(config: RunConfig) -> Iterator[TrainingEnv | JudgedEnv]:
     """Yield the environment to evaluate a policy in: by the truth, or where nobody knows it, by the run's reward."""
     with ExitStack() as opened:
         if config.robot == "sim":
-            env = build_env(config)
+            env = build_training_env(config)
             opened.callback(env.close)
             yield env
             return
         robot = open_robot(config, keys=open_keys(opened))
         opened.callback(robot.close)
         opened.callback(robot.halt)
-        yield robot if robot.knows_truth else rewarded(config, robot)
+        yield robot if robot.knows_truth else rewarded(config, robot, opened)
 
 
-def build_encoder(task: Task) -> Encoder:
-    """Return the encoder that FLOAT and the memory share: it sees what the policy sees."""
-    return default_encoder([camera.name for camera in task.policy_cameras])
+def build_encoder(task: Task, name: str = "thumbnail") -> Encoder:
+    """Return the encoder that the detectors and the memory share: it sees what the policy sees."""
+    return make_encoder(name, [camera.name for camera in task.policy_cameras])
 
 
-def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> ChatModel:
+def build_detectors(config: RunConfig, horizon: int) -> list[FailureDetector]:
+    """Return what watches rollouts of at most `horizon` control steps for the agent."""
+    settings = config.detector_settings
+    return [make_detector(name, horizon=horizon, config=settings[name]) for name in config.detectors]
+
+
+def build_chat_model(
+    vlm: str, *, name: str | None, settings: AgentSettings, tasks: tuple[TaskPrompt, ...] = ()
+) -> ChatModel:
     """Return the embedded model, or the one behind an OpenAI-compatible URL.
+
+    Args:
+        vlm: `embedded`, or the URL.
+        name: Model at the URL.
+        settings: Limits of a question.
+        tasks: Words of tasks that the embedded model shall know beside the registered ones.
 
     Raises:
         ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
@@ -271,32 +307,40 @@ def build_chat_model(vlm: str, *, name: str | None, settings: AgentSettings) -> 
             "leave it out, or give --vlm URL."
         )
     if vlm == "embedded":
-        return ChatModel(model=EmbeddedVLM(), profile=load_profile("embedded"), name="embedded")
+        return ChatModel(model=EmbeddedVLM(tasks=tasks), profile=load_profile("embedded"), name="embedded")
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
     served = open_chat_model(reach)
     return ChatModel(model=served.model, profile=served.profile, name=served.name)
 
 
 def build_supervisor(
-    config: RunConfig, run: RunDirectory, env: ManipulationEnv, *, confirm: Confirm | None = None
+    config: RunConfig, run: RunDirectory, env: TrainingEnv, *, confirm: Confirm | None = None
 ) -> Supervisor:
     """Return who watches the rollouts."""
     return HELPERS.load(config.helper).build(config, run, env, confirm)
 
 
-def build_nobody(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> NullSupervisor:
+def build_nobody(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> NullSupervisor:
     """Return nobody."""
     return NullSupervisor()
 
 
-def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> AgentSupervisor:
-    """Return the agent."""
+def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> AgentSupervisor:
+    """Return the agent.
+
+    Raises:
+        ConfigError: If the environment lacks something that the agent needs.
+    """
+    has_words = isinstance(env, ManipulationEnv) or config.env_prompt is not None
+    watched = Watched(env, also_lacks=() if has_words else ("words about the task (--env-prompt FILE)",))
     check_patience(config.supervisor, config.agent)
     tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
-    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    encoder = build_encoder(env.task)
-    words = load_task_prompt(config.task)
+    words = load_task_prompt(config.task if config.env_prompt is None else config.env_prompt)
+    tools = config.agent.toolbox(words)
+    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
+    encoder = make_encoder(config.encoder, env.cameras)
+    detectors = build_detectors(config, env.horizon)
     graph, gate = build_graph(words), CallGate()
     memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
 
@@ -310,6 +354,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
             gate=gate,
             settings=config.agent,
             run=run.path.name,
+            tools=tools,
             task_prompt=words,
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
@@ -318,7 +363,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
 
     def capture() -> Scene:
         scene = capture_scene(env)
-        truths.note(scene, env.truth())
+        truths.note(scene, watched.truth())
         return scene
 
     def save(answer_id: str, answer: Answer, scene: Scene) -> None:
@@ -329,8 +374,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
         capture=capture,
         ask=ask_agent,
         encoder=encoder,
-        float_config=_bounded(config.detector, env.task.horizon),
-        stall_rule=StallRule(env.task.horizon, config.stall),
+        detectors=detectors,
         memory=memory,
         config=config.supervisor,
         seed=config.seed + SUPERVISOR_SEED,
@@ -342,8 +386,14 @@ def build_agent(config: RunConfig, run: RunDirectory, env: ManipulationEnv, conf
     )
 
 
-def build_human(config: RunConfig, run: RunDirectory, env: ManipulationEnv, confirm: Confirm | None) -> HumanSupervisor:
-    """Return the human beside the arm: on a robot with a device in the hand, else simulated."""
+def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> HumanSupervisor:
+    """Return the human beside the arm: on a robot with a device in the hand, else simulated.
+
+    Raises:
+        ConfigError: If there is no arm that a human could take, or nobody to imitate one.
+    """
+    if isinstance(env, AdaptedEnv):
+        raise ConfigError(f"{env.task.name} has no scripted expert that a simulated human could imitate.")
     if config.robot != "sim" and config.teleop != "simulated":
         return HumanSupervisor(open_hand(config, env.task))
     human: Hand = SimulatedHuman(
@@ -373,28 +423,29 @@ def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicM
     return EpisodicMemory(directory, dim=dim, task=config.task_name, server=server)
 
 
-def _check_camera(settings: AgentSettings, env: ManipulationEnv) -> None:
-    names = [camera.name for camera in env.task.agent_cameras]
-    if settings.camera is not None and settings.camera not in names:
+def _check_camera(settings: AgentSettings, env: TrainingEnv) -> None:
+    if settings.camera is None:
+        return
+    if isinstance(env, ManipulationEnv):
+        names = [camera.name for camera in env.task.agent_cameras]
+    else:  # only the pictures themselves say where they come from
+        env.reset(seed=0)
+        names = [frame.name for frame in Watched(env).capture()]
+    if settings.camera not in names:
         raise ConfigError(f"The task has no camera {settings.camera!r} for the agent; it has {', '.join(names)}.")
 
 
-def _bounded(config: FloatConfig, horizon: int) -> FloatConfig:
-    """Return the detector's settings with the task's horizon: references that contain help may be as long as that."""
-    return config if config.horizon is not None else dataclasses.replace(config, horizon=horizon + 1)
-
-
-def capture_scene(env: ManipulationEnv) -> Scene:
+def capture_scene(env: TrainingEnv) -> Scene:
     """Return a snapshot of cameras and arm for the agent."""
-    frames = env.capture()
-    robot = env.robot
+    watched = Watched(env)
+    robot = watched.robot
     return Scene(
         task=env.task.name,
-        frames={frame.name: frame for frame in frames},
+        frames={frame.name: frame for frame in watched.capture()},
         T_base_tcp=robot.T_base_tcp,
         gripper_opening=robot.gripper_opening,
-        workspace=env.workspace,
-        p_tcp_tool=np.asarray(env.task.p_tcp_tool),
+        workspace=watched.workspace,
+        p_tcp_tool=watched.p_tcp_tool,
     )
 
 
@@ -406,6 +457,7 @@ class Asker:
     chat: ChatModel
     graph: Graph
     words: TaskPrompt
+    tools: Toolbox
     _env: ManipulationEnv | None = None
 
     def scene_at(self, seed: int) -> Scene:
@@ -422,6 +474,7 @@ class Asker:
             model=self.chat.model,
             profile=self.chat.profile,
             settings=self.config.agent,
+            tools=self.tools,
             task_prompt=self.words,
         )
         return asyncio.run(ask(self.graph, context, mode=mode))
@@ -444,12 +497,13 @@ def build_asker(config: RunConfig) -> Asker:
     """Return the agent for questions outside of a run.
 
     Raises:
-        ConfigError: If the task has no prompt, or the URL does not answer.
+        ConfigError: If the task has no prompt, a tool cannot be found, or the URL does not answer.
     """
     prepare_process(config.threads)
     words = load_task_prompt(config.task)
-    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent)
-    return Asker(config=config, chat=chat, graph=build_graph(words), words=words)
+    tools = config.agent.toolbox(words)
+    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
+    return Asker(config=config, chat=chat, graph=build_graph(words), words=words, tools=tools)
 
 
 def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:

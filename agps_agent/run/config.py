@@ -1,12 +1,13 @@
 """Everything that a run can be told: documented here, reachable from the command line, saved as config.json."""
 
+import contextlib
 import importlib.metadata
 import json
 import platform
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 from pydantic import (
@@ -20,10 +21,12 @@ from pydantic import (
     model_validator,
 )
 
-from agps_agent.detectors import FloatConfig, StallConfig
+from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
+from agps_agent.detectors.base import load_detector
 from agps_agent.run.confirm import is_first_run
 from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
-from agps_agent.run.field_options import check_options, field_values
+from agps_agent.run.environment import FOREIGN, arguments_of
+from agps_agent.run.field_options import check_options, field_values, made
 from agps_agent.run.methods import HELPERS, Plan, combine
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
@@ -33,17 +36,19 @@ from rl.changes import changed, differences, preset
 from rl.config import GuidedConfig
 from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
+from rl.envs.adapter import AdapterOptions
+from rl.envs.opening import short_name
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
+from rl.rewards.base import REWARDS, OwnReward, load_reward
 from rl.robots.station import load_station
 from rl.tasks.base import Recipe, Task, simulated
 from rl.tasks.expert import has_expert, make_expert
 from rl.tasks.registry import TASKS, get_task, load_task
 
 Robot = Literal["sim", "franka"]
-Reward = Literal["truth", "classifier", "keys"]
 
 TESTED_PACKAGES = (
     "agps",
@@ -65,6 +70,10 @@ _ADDRESS = re.compile(r"(//)?[^/]+:\d+(/.*)?")
 """Host and port without a scheme."""
 
 
+OWN_SETTINGS = ("float", "stall")
+"""Detectors whose settings are fields of the run."""
+
+
 class MayChange:
     """Marks a setting that a resumed run may be given anew: budgets, what is shown and kept, and where things are.
 
@@ -82,6 +91,15 @@ class RunConfig(BaseModel):
 
     task: tyro.conf.Positional[str]
     """Task to learn: a name that `agps tasks` lists, package.module:Name or ./file.py:Name."""
+    env: str | None = None
+    """Learn in somebody else's Gymnasium environment in place of a task: an id, package.module:id, package.module:Name
+    or ./file.py:Name. Leave TASK out."""
+    env_options: AdapterOptions = AdapterOptions()
+    """How that environment is read."""
+    env_arguments: str = "{}"
+    """What that environment is made with: a JSON object."""
+    env_prompt: Path | None = None
+    """What the agent is told about that environment's task: a file as prompts/tasks/ has them."""
     method: str = "agps"
     """Short for --algorithm and --helper: DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on
     demonstrations alone (conrft), then with the agent (agps-conrft) or a human (hil-conrft); or ALGORITHM+HELPER."""
@@ -138,9 +156,12 @@ class RunConfig(BaseModel):
     store_guided: Literal["online", "both", "success"] = "success"
     """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
     if the episode succeeds). From the helper: both where a human helps, else success."""
-    reward: Reward = "truth"
-    """What training is rewarded by: the simulator's truth, or what --reward-model sees. Evaluation is by truth.
-    franka: truth only with an emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    reward: str = "truth"
+    """What training is rewarded by: the simulator's truth, what --reward-model sees (classifier), a reward of an
+    installed package, package.module:Name or ./file.py:Name. Evaluation is by truth. franka: truth only with an
+    emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    reward_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
+    """What to change about the reward: values by option."""
     reward_model: Path | None = None
     """Reward classifier that `agps reward fit` wrote. None: runs/reward/TASK/classifier.pt, or runs/reward/franka-TASK/
     on a robot."""
@@ -170,8 +191,15 @@ class RunConfig(BaseModel):
     algorithm_options: SerializeAsAny[GuidedConfig] = DrQConfig()
     """The algorithm's own settings; they start from --preset and the task's recipe. Those of an algorithm with a short
     name may go by it, as in --drq.gamma."""
+    detectors: tuple[str, ...] = ("float", "stall")
+    """Failure detectors that wake the agent: float, stall, those of installed packages, package.module:Name or
+    ./file.py:Name. The first of those that fire at one step counts."""
+    detector_options: tyro.conf.Suppress[Mapping[str, Mapping[str, Any]]] = {}
+    """What to change about other detectors than float and stall: values by detector and option."""
+    encoder: str = "thumbnail"
+    """What turns images into what detectors and memory compare: thumbnail, dinov2, or one by its name as a detector."""
     detector: Annotated[FloatConfig, tyro.conf.arg(name="float")] = FloatConfig()
-    """The failure detector."""
+    """The failure detector FLOAT."""
     stall: StallConfig = StallConfig()
     """What watches until FLOAT has enough good rollouts to compare with."""
     supervisor: SupervisorConfig = SupervisorConfig()
@@ -200,6 +228,7 @@ class RunConfig(BaseModel):
                 station=values.get("station"),
                 # A finished run is read long after its demonstrations were moved: it knows how many there were.
                 demos_dir=values.get("demos_dir") if "demos" not in values else None,
+                env=values.get("env"),
             )
         except ConfigError as error:
             raise ValueError(str(error)) from error
@@ -212,6 +241,31 @@ class RunConfig(BaseModel):
             )
         told = {name: value for name, value in values.items() if name not in (*named, "algorithm_options", "method")}
         return {**start, **told}
+
+    @model_validator(mode="after")
+    def _suits_its_environment(self) -> Self:
+        if self.env is None:
+            others = AdapterOptions(), "{}", None
+            if (self.env_options, self.env_arguments, self.env_prompt) != others:
+                raise ValueError("--env-options, --env-arguments and --env-prompt are about --env; name one.")
+            return self
+        arguments_of(self.env_arguments)
+        if self.task != short_name(self.env):
+            raise ValueError(f"TASK {self.task} and --env {self.env} are two; leave one of them out.")
+        for option, is_other in (
+            ("--robot", self.robot != "sim"),
+            ("--reward", self.reward != "truth"),
+            ("--reward-model", self.reward_model is not None),
+            ("--helper human", self.helper == "human"),
+        ):
+            if is_other:
+                raise ValueError(f"{option} is for AGPS's own tasks; leave it out with --env.")
+        if self.demos > 0 and self.demos_dir is None:
+            raise ValueError(
+                f"--demos {self.demos}: {self.task} has no scripted expert; name a folder of demonstrations with "
+                "--demos-dir (docs/extend/environment.md)."
+            )
+        return self
 
     @field_validator("algorithm_options")
     @classmethod
@@ -232,8 +286,57 @@ class RunConfig(BaseModel):
         task = info.data.get("task")
         if task is None or not options:
             return {}
+        if info.data.get("env") is not None:
+            raise ValueError("these are for AGPS's own tasks; leave them out with --env")
         kind = load_task(task)
         return check_options(kind, options, flag="task-options", name=kind.name)
+
+    @field_validator("reward")
+    @classmethod
+    def _is_reward(cls, name: str) -> str:
+        with _refusals_as_complaints():
+            load_reward(name)
+            return REWARDS.reference(name)
+
+    @field_validator("reward_options")
+    @classmethod
+    def _belong_to_the_reward(cls, options: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        if not options or "reward" not in info.data:
+            return {}
+        with _refusals_as_complaints():
+            return _checked(load_reward(info.data["reward"]), options, flag="reward-options")
+
+    @field_validator("detectors")
+    @classmethod
+    def _are_detectors(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        with _refusals_as_complaints():
+            called = [load_detector(name).name for name in names]
+        if not names:
+            raise ValueError(f"name at least one; there are {', '.join(DETECTORS.names)}")
+        if len(set(called)) < len(called):
+            raise ValueError(f"name each detector once; these are called {', '.join(called)}")
+        return tuple(DETECTORS.reference(name) for name in names)
+
+    @field_validator("detector_options")
+    @classmethod
+    def _belong_to_detectors(
+        cls, options: Mapping[str, Mapping[str, Any]], info: ValidationInfo
+    ) -> Mapping[str, Mapping[str, Any]]:
+        known = {load_detector(name).name: load_detector(name) for name in info.data.get("detectors", ())}
+        for name in options:
+            if name not in known or name in OWN_SETTINGS:
+                raise ValueError(f"{name} is none of the run's detectors with options of this kind: {', '.join(known)}")
+        with _refusals_as_complaints():
+            return {
+                name: _checked(known[name], given, flag=f"detector-options.{name}") for name, given in options.items()
+            }
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_encoder(cls, name: str) -> str:
+        with _refusals_as_complaints():
+            ENCODERS.load(name)
+            return ENCODERS.reference(name)
 
     @field_validator("demos")
     @classmethod
@@ -264,7 +367,7 @@ class RunConfig(BaseModel):
     @property
     def task_name(self) -> str:
         """Name of the task, which folders and the memory have, however the task was found."""
-        return load_task(self.task).name
+        return self.task if self.env is not None else load_task(self.task).name
 
     @property
     def task_overrides(self) -> dict[str, Any]:
@@ -272,14 +375,37 @@ class RunConfig(BaseModel):
         return field_values(load_task(self.task), self.task_options)
 
     @property
+    def detector_settings(self) -> dict[str, Any]:
+        """The settings of each detector, as `detectors` names it; None for one that has none."""
+        own: dict[str, Any] = {"float": self.detector, "stall": self.stall}
+        settings: dict[str, Any] = {}
+        for name in self.detectors:
+            kind: Any = load_detector(name)
+            config = getattr(kind, "config_class", None)
+            given = self.detector_options.get(kind.name, {})
+            settings[name] = own.get(name) or (None if config is None else made(config, given))
+        return settings
+
+    @property
     def plan(self) -> Plan:
         """What the method does."""
         return Plan(algorithm=self.algorithm, helper=self.helper, offline=self.offline)
 
     @property
+    def is_judged(self) -> bool:
+        """Whether training is rewarded by something that sees, not by the truth or a person."""
+        return not issubclass(load_reward(self.reward), OwnReward)
+
+    @property
+    def reward_settings(self) -> Any:
+        """The settings of the reward; None where it has none."""
+        kind: Any = getattr(load_reward(self.reward), "config_class", None)
+        return None if kind is None else made(kind, self.reward_options)
+
+    @property
     def reward_file(self) -> Path | None:
-        """Classifier that training is rewarded by; None where it is the truth, or a person."""
-        if self.reward != "classifier":
+        """What the reward was fitted to, for one that reads a file; None where it is the truth, or a person."""
+        if not self.is_judged:
             return None
         return self.reward_model or default_classifier(self.task_name, self.robot)
 
@@ -300,13 +426,14 @@ def start_values(
     robot: str = "sim",
     station: Path | str | None = None,
     demos_dir: Path | str | None = None,
+    env: str | None = None,
 ) -> dict[str, Any]:
     """Return the fields of `RunConfig` that a few others decide where they are not given.
 
     What is unknown decides nothing here: validation reports it.
     """
-    known = _known(task)
-    recipe = Recipe() if known is None else known.recipe
+    known = None if env is not None else _known(task)
+    recipe = FOREIGN if env is not None else Recipe() if known is None else known.recipe
     plan = combine(method, algorithm, helper, offline, default=recipe.method)
     values: dict[str, Any] = {
         "method": plan.method,
@@ -321,6 +448,8 @@ def start_values(
         "pretrain_steps": recipe.pretrain_steps,
         "final_policy": recipe.final_policy,
     }
+    if env is not None:
+        values["task"] = short_name(env)
     if robot == "franka":
         values |= _on_a_robot(known, Path(station or "station.toml"))
     if known is not None and not has_expert(known):
@@ -337,7 +466,7 @@ def learner_settings(plan: Plan, preset_name: str, recipe: Recipe) -> GuidedConf
         ConfigError: If the algorithm has no such preset.
     """
     kind = plan.learner.config_class
-    told = next((config for config in recipe.learners if type(config) is kind), None)
+    told = next((config for base in kind.__mro__ for config in recipe.learners if type(config) is base), None)
     return preset(kind, preset_name, {} if told is None else differences(told))
 
 
@@ -367,6 +496,27 @@ def _on_a_robot(task: Task | None, station: Path) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def _refusals_as_complaints() -> Iterator[None]:
+    """Let pydantic name the field of what is refused inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+def _checked(kind: Any, options: Mapping[str, Any], *, flag: str) -> dict[str, Any]:
+    """Return the options of a detector or a reward, checked.
+
+    Raises:
+        ConfigError: If it has none of these, or a value is out of bounds.
+    """
+    config = getattr(kind, "config_class", None)
+    if config is None:
+        raise ConfigError(f"--{flag}: {kind.__name__} has no options.")
+    return check_options(config, options, flag=flag, name=kind.__name__)
+
+
 def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
     """Yield each setting that differs though a resumed run must keep it: its name, its value then and now."""
     may_change = {name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata}
@@ -391,10 +541,13 @@ def check_fits(config: RunConfig) -> None:
         ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
     """
     task = get_task(config.task, **config.task_overrides)
-    human_is_simulated = config.plan.helper == "human" and (config.robot == "sim" or config.teleop == "simulated")
-    if config.robot == "sim":
+    is_simulated = config.robot == "sim"
+    if is_simulated:
         simulated(task)
-    if human_is_simulated or (config.robot == "sim" and config.demos > 0 and config.demos_dir is None):
+    has_demos = config.demos_dir is not None or RunDirectory(config.run_dir or config.default_run_dir()).demos.exists()
+    shows = is_simulated and config.demos > 0 and not has_demos
+    helps = config.helper == "human" and (is_simulated or config.teleop == "simulated")
+    if shows or helps:
         make_expert(task)
 
 

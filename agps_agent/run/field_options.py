@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -26,15 +26,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from rl.bounds import Limit, bound_of, field_limits
 from rl.errors import ConfigError
 
-SettingsT = TypeVar("SettingsT")
 Kind = Any
 """A dataclass, `type[Any]`; mypy takes no class for something that can be hashed."""
 
 _UNITS: Mapping[str, tuple[str, float]] = {"m": ("mm", 1e-3), "rad": ("deg", math.pi / 180.0)}
 """Unit of a field -> unit of its option, and what one of those is."""
 _PLAIN = (bool, int, float, str, Path)
-_NONE = "none"
-"""How nothing is spelled, where a field may be nothing: an option that is left out changes nothing."""
 
 
 class FieldOptions(BaseModel):
@@ -71,8 +68,6 @@ class _Option:
 
     def value(self, given: Any) -> Any:
         """Return what is given in the unit of the field."""
-        if given == _NONE:
-            return None
         if self.factor is None:
             return given
         return tuple(v * self.factor for v in given) if isinstance(given, tuple | list) else given * self.factor
@@ -109,6 +104,12 @@ def options_model(kind: Kind) -> type[FieldOptions]:
     return create_model(
         f"{kind.__name__}Options", __base__=FieldOptions, __doc__=f"What to change about {kind.__name__}.", **fields
     )
+
+
+def options_group(name: str, models: Mapping[str, type[FieldOptions]]) -> type[FieldOptions]:
+    """Return the model of several groups of options, each under its name."""
+    fields: dict[str, Any] = {group: (model, model()) for group, model in models.items()}
+    return create_model(name, __base__=FieldOptions, __doc__="What to change about each.", **fields)
 
 
 def check_options(kind: Kind, given: Mapping[str, Any], *, flag: str, name: str) -> dict[str, Any]:
@@ -155,13 +156,12 @@ def has_option(kind: Kind, option: str) -> bool:
     return option in _options(kind)
 
 
-def field_values(kind: Kind, given: Mapping[str, Any], *, start: Any = None) -> dict[str, Any]:
-    """Return the fields of a dataclass that options change.
+def field_values(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a dataclass that options change; a group changes its default.
 
     Args:
         kind: The dataclass.
         given: From `FieldOptions.given` or `check_options`.
-        start: Instance whose groups are changed; None: the defaults of the dataclass.
     """
     values = {}
     for name, value in given.items():
@@ -169,15 +169,13 @@ def field_values(kind: Kind, given: Mapping[str, Any], *, start: Any = None) -> 
         if option.group is None:
             values[option.field] = option.value(value)
         else:
-            values[option.field] = changed(option.default if start is None else getattr(start, option.field), value)
+            values[option.field] = dataclasses.replace(option.default, **field_values(option.group, value))
     return values
 
 
-def changed(settings: SettingsT, given: Mapping[str, Any]) -> SettingsT:
-    """Return a dataclass instance with what options change about it."""
-    kind: Kind = type(settings)
-    values = field_values(kind, given, start=settings)
-    return dataclasses.replace(settings, **values)  # type: ignore[type-var]  # no bound says dataclass
+def made(kind: Kind, given: Mapping[str, Any]) -> Any:
+    """Return an instance of a dataclass with what options change about its defaults."""
+    return kind(**field_values(kind, given))
 
 
 def spelled(name: str) -> str:
@@ -222,16 +220,15 @@ def _offered(hint: Any, limits: tuple[Limit, ...]) -> Any:
     """Return the type of an option for a field of some type, None where the command line cannot spell it."""
     inner = _without_none(hint)
     origin, parts = get_origin(inner), get_args(inner)
-    offered: Any = None
     if inner in _PLAIN:
-        offered = Annotated[(inner, *limits)] if limits else inner
-    elif origin is Literal:
-        offered = inner
-    elif origin is tuple and parts and all(part in (*_PLAIN, Ellipsis) for part in parts):
-        offered = tuple[tuple(p if p is Ellipsis or not limits else Annotated[(p, *limits)] for p in parts)]  # type: ignore[misc]
-    elif dataclasses.is_dataclass(inner) and inner is hint:
-        return inner if _options(inner) else None  # type: ignore[arg-type]
-    return offered if offered is None or inner is hint else offered | Literal["none"]
+        return Annotated[(inner, *limits)] if limits else inner
+    if origin is Literal:
+        return inner
+    if origin is tuple and parts and all(part in (*_PLAIN, Ellipsis) for part in parts):
+        return tuple[tuple(p if p is Ellipsis or not limits else Annotated[(p, *limits)] for p in parts)]  # type: ignore[misc]
+    if dataclasses.is_dataclass(inner) and inner is hint and _options(inner):
+        return inner
+    return None
 
 
 def _without_none(hint: Any) -> Any:

@@ -14,6 +14,7 @@ from agps_agent.run.signals import interrupt_main_thread
 from rl.demonstrations import recorded_count
 from rl.envs.robot import RobotBackend, RobotEnv, limits_at
 from rl.errors import ConfigError
+from rl.rewards.base import load_reward
 from rl.robots.cameras.ages import FrameAges
 from rl.robots.station import StationConfig, load_station
 from rl.supervisor import Hand
@@ -121,12 +122,14 @@ def check_reward(config: RunConfig, station: StationConfig, *, has_keys: bool) -
     Raises:
         ConfigError: Saying who could.
     """
-    if config.reward == "truth":
-        station.require_truth("--reward truth", "use --reward classifier (`agps reward fit`) or --reward keys")
-    if config.reward == "keys" and not has_keys:
+    needs = load_reward(config.reward).needs
+    if needs == "truth":
+        instead = "use --reward classifier (`agps reward fit`) or --reward keys"
+        station.require_truth(f"--reward {config.reward}", instead)
+    if needs == "keys" and not has_keys:
         raise ConfigError(
-            "--reward keys: there is no terminal to press s (success) and f (fail) in; run this in a terminal, or use "
-            "--reward classifier."
+            f"--reward {config.reward}: there is no terminal to press s (success) and f (fail) in; run this in a "
+            "terminal, or use --reward classifier."
         )
     if config.teleop == "simulated" and config.plan.helper == "human":
         station.require_truth("--teleop simulated", "use spacemouse or gamepad")

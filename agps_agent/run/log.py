@@ -18,6 +18,7 @@ from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.evaluation import EvaluationResult, evaluate
 from rl.loop import Step
+from rl.supervisor import Reading
 from rl.types import EpisodeOutcome
 
 SUCCESS_WINDOW = 20
@@ -50,6 +51,8 @@ class TrainingLog:
     """Episodes in which a learned reward was wrong: `false_positive`, `false_negative`."""
     was_true: bool = False
     """In this episode, the simulator has said success."""
+    episode_return: float = 0.0
+    """Sum of this episode's rewards."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -82,6 +85,7 @@ class TrainingLog:
                 human_s=counts.get("human_s", 0.0),
                 elapsed_s=self.wall_clock_s,
                 phase=phase,
+                detector="float" if reading is None else reading.name,
                 pretrain_steps=self.pretrain_steps,
                 max_pretrain_steps=self.config.pretrain_steps,
             )
@@ -91,15 +95,20 @@ class TrainingLog:
         """Add one control step to the recording."""
         session = self.session
         self.was_true |= bool(step.info.get("true_success", False))
+        self.episode_return += step.transition.reward
         assert session.algorithm.loop is not None
-        reading = session.supervisor.reading
-        session.recorder.log_step(
-            step.info["observation"],
-            env_step=session.algorithm.num_timesteps,
-            episode=self.episodes,
-            drift=None if reading is None else Drift(reading.index, reading.threshold),
-            active=session.algorithm.loop.active,
-        )
+        now = {"env_step": session.algorithm.num_timesteps, "episode": self.episodes}
+        reading, observation = session.supervisor.reading, step.info.get("observation")
+        if observation is None:  # an environment that nobody can watch still shows its images
+            seen = step.transition.next_observation
+            session.recorder.log_images({name: seen[name] for name in session.env.cameras}, **now)
+        else:
+            session.recorder.log_step(
+                observation,
+                drift=_drift(reading),
+                active=session.algorithm.loop.active,
+                **now,
+            )
         if step.outcome is not None:
             session.recorder.log_episode(step.outcome)
 
@@ -108,6 +117,7 @@ class TrainingLog:
         outcome = step.outcome
         assert outcome is not None
         details = {**self.session.supervisor.last_episode, **self._judged(outcome, step)}
+        episode_return, self.episode_return = self.episode_return, 0.0
         details |= {key: step.info[key] for key in ("operator", "fault") if key in step.info}
         self.episodes += 1
         self.triggered_episodes += bool(details.get("triggered", False))
@@ -125,6 +135,7 @@ class TrainingLog:
                 "terminated": outcome.terminated,
                 "truncated": outcome.truncated,
                 "steps": outcome.steps,
+                "return": episode_return,
                 "guided_steps": outcome.guided_steps,
                 "pruned_steps": outcome.pruned_steps,
                 "intervention_ids": list(outcome.intervention_ids),
@@ -207,6 +218,7 @@ class TrainingLog:
                 "success_rate": result.success_rate,
                 "episodes": episodes,
                 "mean_steps": result.mean_steps,
+                "mean_return": result.mean_return,
             }
         )
         # Stage 1 is evaluated on the final start states: it must not be chosen by them.
@@ -264,6 +276,7 @@ class TrainingLog:
             "success_rate": None if final is None else final.success_rate,
             "eval_episodes": 0 if final is None else final.episodes,
             "interval_95": None if final is None else list(final.interval_95),
+            "mean_return": None if final is None else final.mean_return,
             "final_policy_steps": self.final_policy_steps,
             "env_steps": self.session.algorithm.num_timesteps,
             "learner_steps": self.session.algorithm.n_updates,
@@ -276,10 +289,17 @@ class TrainingLog:
             "triggers_per_10_rollouts": 10.0 * self.triggered_episodes / max(self.episodes, 1),
             "steps_to_80": self._steps_to(0.8),
             "steps_to_100": self._steps_to(1.0),
-            **({"reward_errors": dict(self.reward_errors)} if self.config.reward == "classifier" else {}),
+            **({"reward_errors": dict(self.reward_errors)} if self.config.is_judged else {}),
             "counters": counts,
             **self._hardware(),
         }
 
     def _steps_to(self, rate: float) -> int | None:
         return next((steps for steps, reached in self.curve if reached >= rate), None)
+
+
+def _drift(reading: Reading | None) -> Drift | None:
+    """Return what a detector measures, for the recording; None where none does."""
+    if reading is None or reading.index is None or reading.threshold is None:
+        return None
+    return Drift(reading.index, reading.threshold)

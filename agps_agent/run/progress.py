@@ -21,9 +21,9 @@ class Progress:
     success_rate: float
     """Share of successes among the last 20 unaided training episodes, in [0, 1]."""
     float_index: float | None
-    """Lambda of the current step; None without a detector."""
+    """Lambda of the current step, or another detector's index; None without a detector that measures."""
     float_threshold: float | None
-    """Lambda above which the agent is asked; None before calibration."""
+    """Index above which the agent is asked; None before calibration."""
     triggers: int
     """Times the detector or the stall rule asked for help."""
     agent_calls: int
@@ -42,6 +42,8 @@ class Progress:
     """Updates of stage 1 so far; 0 for an algorithm without one."""
     max_pretrain_steps: int = 0
     """Updates of stage 1 in all."""
+    detector: str = "float"
+    """Whose index it is."""
 
 
 class ProgressListener(Protocol):

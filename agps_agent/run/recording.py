@@ -13,7 +13,7 @@ while an intervention is under way, so that a run of 10,000 steps stays at some 
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import rerun.blueprint as rrb
 
 from rl.errors import AgpsError
 from rl.files import write_atomically
-from rl.types import Box, EpisodeOutcome, Guide, Intervention, Observation, Prune, Takeover
+from rl.types import Box, ByteArray, EpisodeOutcome, Guide, Intervention, Observation, Prune, Takeover
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +95,20 @@ class Recorder:
         if episode % self._every == 0 or active is not None:
             self._log_scene(observation)
 
+    def log_images(self, images: Mapping[str, ByteArray], *, env_step: int, episode: int) -> None:
+        """Log what an environment shows of which nothing else is known, in each k-th episode.
+
+        Args:
+            images: What was seen after the step, by camera.
+            env_step: Control steps since the run began.
+            episode: Number of the rollout.
+        """
+        if self._stream is None or episode % self._every != 0:
+            return
+        self._stream.set_time("env_step", sequence=env_step)
+        self._stream.set_time("episode", sequence=episode)
+        self._log_images(images)
+
     def log_episode(self, outcome: EpisodeOutcome) -> None:
         """Log how the rollout ended that the last step belonged to, and begin a new path."""
         self._path_so_far = []
@@ -116,12 +130,17 @@ class Recorder:
 
     def _log_scene(self, observation: Observation) -> None:
         assert self._stream is not None
-        for name, image in observation.images.items():
-            self._stream.log(f"camera/{name}", rr.Image(image).compress(jpeg_quality=80))
+        self._log_images(observation.images)
         position = np.array(observation.robot.T_base_tcp[:3, 3])
         self._path_so_far.append(position)
         self._stream.log("world/tcp", rr.Points3D([position], radii=[0.003], colors=[_POLICY]))
         self._stream.log("world/path", rr.LineStrips3D([np.array(self._path_so_far)], colors=[_POLICY]))
+
+    def _log_images(self, images: Mapping[str, ByteArray]) -> None:
+        assert self._stream is not None
+        for name, image in images.items():
+            colours = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+            self._stream.log(f"camera/{name}", rr.Image(colours).compress(jpeg_quality=80))
 
     def _log_intervention(self, active: Intervention | None) -> None:
         assert self._stream is not None

@@ -111,6 +111,21 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
         self._has_begun = False
 
     @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the policy's cameras."""
+        return tuple(camera.name for camera in self.task.policy_cameras)
+
+    @property
+    def horizon(self) -> int:
+        """Control steps until an episode is truncated."""
+        return self.task.horizon
+
+    @property
+    def p_tcp_tool(self) -> FloatArray:
+        """Working point of what is held, in the TCP frame. Shape (3,), [m]."""
+        return self.task.p_tcp_tool
+
+    @property
     def action_scale(self) -> FloatArray:
         """Translation [m] and rotation [rad] of a unit action. Shape (6,)."""
         return self.task.action_scale

@@ -1,6 +1,6 @@
 """Tasks by name."""
 
-from rl.tasks.base import Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, SoftGrasp, Task
+from rl.tasks.base import Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, SoftGrasp, Subject, Task
 from rl.tasks.knot_hanging import KnotHanging
 from rl.tasks.registry import TASKS, get_task, load_task
 from rl.tasks.towel_folding import TowelFolding
@@ -15,6 +15,7 @@ __all__ = [
     "SceneVariation",
     "SimulatedTask",
     "SoftGrasp",
+    "Subject",
     "Task",
     "TowelFolding",
     "UsbInsertion",

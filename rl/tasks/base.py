@@ -89,8 +89,8 @@ class Recipe:
     reward_frames: tuple[int, int] = (200, 1000)
     """Frames of success and of failure that a reward classifier is fitted on (paper and HIL-SERL: 200, 1000)."""
     learners: tuple[GuidedConfig, ...] = ()
-    """At most one configuration per algorithm, found by its class; what differs from the class's defaults goes on top
-    of the run's preset."""
+    """At most one configuration per algorithm, found by its class, else by the nearest class that this derives from;
+    what differs from that class's defaults goes on top of the run's preset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,8 +231,23 @@ class Task(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a benchmark of grounding varies about a scene, takes away and takes for hidden."""
+
+    jitter: Mapping[str, float] = field(default_factory=dict)
+    """How much what shall be found moves and turns: fields of the task."""
+    materials: tuple[str, ...] = ()
+    """Materials that are made invisible to take it away; none: it is always there."""
+    thickness_m: float = 0.006
+    """What is this far in front of a keypoint hides it, [m]: keypoints are inside of rods and cloth."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SimulatedTask(Task):
     """A task with a scene: it runs in the simulator and on the emulated arm as on a real table."""
+
+    subject: ClassVar[Subject] = Subject()
+    """What a benchmark of grounding does with the scene."""
 
     timestep_s: Positive = 0.002
     """Physics step of a simulator, [s]: as long as the stiffest contact of the scene bears."""

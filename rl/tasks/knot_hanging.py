@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Interval
 
 from rl.bounds import NotNegative, Positive
-from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask
+from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, Subject
 from rl.tasks.cord import Cord, cord_mjcf, hanging_points
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, Expert, FloatArray, RobotState
@@ -32,6 +32,12 @@ class KnotHanging(SimulatedTask):
     name: ClassVar[str] = "knot_hanging"
     instruction: ClassVar[str] = "Hang the cord loop of the knot held by the gripper on the hook."
     recipe: ClassVar[Recipe] = Recipe(max_env_steps=8_000, max_minutes=20.0)
+
+    subject: ClassVar[Subject] = Subject(
+        jitter={"hook_jitter_m": 0.02, "hook_jitter_rad": 0.15},
+        materials=("post", "peg", "ball", "collar", "cord", "knot", "bead"),
+        thickness_m=0.012,
+    )
 
     horizon: int = 30
     """Control steps until truncation; the scripted expert needs 12 on average, 17 at most, so that help which begins

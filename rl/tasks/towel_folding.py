@@ -18,6 +18,7 @@ from rl.tasks.base import (
     SceneVariation,
     SimulatedTask,
     SoftGrasp,
+    Subject,
 )
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, ByteArray, Expert, FloatArray, RobotState
@@ -79,6 +80,9 @@ class TowelFolding(SimulatedTask):
     from one evaluation to the next, so that weights are averaged over 500 updates and the best policy is kept.
     """
 
+    subject: ClassVar[Subject] = Subject(
+        jitter={"towel_jitter_m": 0.02, "towel_jitter_rad": 0.15}, materials=("towel",)
+    )
     operator_reset: ClassVar[str] = (
         "Lay the towel flat on the board, red corner far right as seen from the side camera."
     )

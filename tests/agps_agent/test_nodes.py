@@ -44,11 +44,10 @@ async def test_tools_turn_calls_into_waypoints() -> None:
     assert nodes.after_tools({**planned(GUIDE, "guide"), **update}) == "done"
 
 
-async def test_box_has_the_margins_of_the_tasks_words(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_box_has_the_margins_of_the_tasks_words() -> None:
     """The port's middle is at y 0, its ends 8.8 mm from it."""
     words = replace(load_task_prompt("usb_insertion"), margins={"y_neg": 0.03, "y_pos": 0.04})
-    monkeypatch.setattr(nodes, "load_task_prompt", lambda task: words)
-    update = await nodes.call_tools(planned(PRUNE, "prune"), Runtime(context=context()))
+    update = await nodes.call_tools(planned(PRUNE, "prune"), Runtime(context=context(words=words)))
     assert (update["guidance"]["lower"][1], update["guidance"]["upper"][1]) == pytest.approx((-0.0388, 0.0488))
 
 

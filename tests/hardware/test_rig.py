@@ -63,7 +63,7 @@ class TestRig:
     def test_agent_gets_poses_of_the_hand_at_the_frames_time(self, server: CameraServer, tmp_path: Path) -> None:
         file = calibration(tmp_path / "wrist_1.json", T_mount_cam=tuple(map(tuple, translation(0.07).tolist())))
         first = config(server.device, calibration=file)
-        asked: list[float] = []
+        began_s, asked = time.monotonic(), list[float]()
 
         def pose_at(time_s: float) -> np.ndarray:
             asked.append(time_s)
@@ -79,7 +79,7 @@ class TestRig:
         np.testing.assert_allclose(frame.T_base_cam, translation(0.57))
         np.testing.assert_allclose(frame.K, INFO.K, atol=1e-4)
         assert frame.name == "wrist_1"
-        assert 0.0 <= time.monotonic() - asked[0] < 10.0
+        assert began_s <= asked[0] <= time.monotonic()
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -149,7 +149,7 @@ def translation(x: float) -> np.ndarray:
 def test_rig_on_the_emulator_sees_the_port_where_it_is(emulator: Any) -> None:
     """A small image of a narrow rim: 5 mm, see test_perception for what a full image measures."""
     station = load_station(emulator.station)
-    with CameraRig(station.cameras, task()) as rig:
+    with CameraRig(station.cameras, task(), clock=station.clock) as rig:
         images = rig.policy_images(128)
         frame = rig.capture(["side"], lambda time_s: np.eye(4))[0]
     port = emulator.truth()["port_left"]

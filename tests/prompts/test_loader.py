@@ -1,15 +1,18 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from prompts import loader
 from prompts.loader import load_prompt, load_task_prompt, parse_prompt, prompt_names, prompt_versions, task_names
 from rl.errors import ConfigError
+from tests.outside import write_simulated
 from tests.prompts.snapshots import FOLDER, POINT_FORMAT, rendered
 from tools.answers import DecideModeAnswer, PerceiveAnswer, PlanAnswer
 from tools.describe import describe_tools
-from tools.schemas import TOOLS, Margins
+from tools.schemas import Margins
+from tools.spec import load_tools
 
 TEXT = """---
 name: greet
@@ -33,6 +36,7 @@ def test_prompts_and_their_answers():
         "exploration_pruning": PlanAnswer,
         "action_guidance": PlanAnswer,
         "repair": None,
+        "tool_answers": None,
     }
 
 
@@ -50,7 +54,7 @@ def test_file_says_the_name_and_version_that_it_is_filed_under(name: str):
     assert load_prompt(name) == load_prompt(name, prompt_versions(name)[-1])
 
 
-@pytest.mark.parametrize("name", [n for n in prompt_names() if n != "repair"])
+@pytest.mark.parametrize("name", [n for n in prompt_names() if load_prompt(n).answer])
 def test_example_answer_in_a_prompt_is_a_valid_answer(name: str):
     prompt = load_prompt(name)
     assert prompt.answer is not None
@@ -115,7 +119,7 @@ def test_task_names_tools_that_exist_in_their_mode_and_keypoints_one_a_line(task
     words = load_task_prompt(task)
     assert set(words.tools) == set(words.heuristics) == {"prune", "guide"}
     for mode, names in words.tools.items():
-        assert all(mode in TOOLS[name].modes for name in names)
+        assert all(mode in spec.modes for spec in load_tools(names).values())
     Margins.model_validate(dict(words.margins))
     lines = words.requested_keypoints.splitlines()
     assert [line.split(":")[0] for line in lines] == [f"- {label}" for label in words.keypoints]
@@ -128,7 +132,7 @@ def test_task_names_tools_that_exist_in_their_mode_and_keypoints_one_a_line(task
 @pytest.mark.parametrize("task", task_names())
 def test_words_of_a_task_say_the_margins_that_a_box_has(task: str):
     words = load_task_prompt(task)
-    shown = describe_tools(["exploration_bbox"], words.tool_defaults)
+    shown = describe_tools(load_tools(["exploration_bbox"]), words.tool_defaults)
     assert all(f'"{side}": {margin:g}' in shown for side, margin in words.margins.items())
     assert set(words.margins) == set(Margins.model_fields)
 
@@ -137,6 +141,44 @@ def test_words_of_a_task_say_the_margins_that_a_box_has(task: str):
 def test_margins_that_cannot_be_are_refused_with_the_file(wrong: object):
     with pytest.raises(ConfigError, match=r"tasks/x\.md has wrong margins.*x_neg, x_pos"):
         loader._margins(wrong, "tasks/x.md")
+
+
+WORDS = (Path(loader.__file__).parent / "tasks" / "usb_insertion.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (("- translate: {target: port,", "- translate: {target: button,"), "plan.guide names 'button', which is no"),
+        (("- search: {target", "- shove: {target"), "plan.guide calls shove, which is not among its tools"),
+        (("reason: Above port", "because: Above port"), "plan.guide.0.reason: Field required"),
+        (("  guide:\n  - calls", "  guide:\n  - when: {gripper: half}\n    calls"), "plan.guide.0.when.gripper: Input"),
+        (("keypoints:\n", "keypoints: [\n"), "Cannot read what the agent is told about mine"),
+        (("distances:\n  - between: [port_left, port_right]", "distances:\n  - between: [port_left]"), "Cannot read"),
+        (("guide_steps: 36", "guide_steps: many"), "Cannot read what the agent is told about mine"),
+        (("# guide", "# help"), "has no section '# guide'"),
+    ],
+)
+def test_words_that_cannot_be_used_are_refused_with_the_file(tmp_path: Path, damage: tuple[str, str], complaint: str):
+    assert damage[0] in WORDS
+    (tmp_path / "mine.md").write_text(WORDS.replace(*damage, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(complaint)) as refusal:
+        load_task_prompt(tmp_path / "mine.md")
+    assert "mine.md" in str(refusal.value)
+
+
+def test_words_that_are_not_there_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="Cannot read what the agent is told about none.*No such file"):
+        load_task_prompt(tmp_path / "none.md")
+
+
+def test_words_of_a_task_in_a_file_are_beside_it(tmp_path: Path):
+    reference = write_simulated(tmp_path)
+    assert load_task_prompt(reference).description == load_task_prompt("usb_insertion").description
+    text = WORDS.replace("Insert the USB plug", "Slowly insert the USB plug", 1)
+    (tmp_path / "slow_usb.md").write_text(text, encoding="utf-8")
+    words = load_task_prompt(reference)
+    assert words.task == "slow_usb" and words.description.startswith("Slowly insert")
 
 
 def test_rendered_prompts_are_as_last_reviewed():

@@ -11,8 +11,9 @@ from rl.guidance import WaypointFollower
 from rl.types import Guide, Observation
 from tests.tools.scenes import point
 from tools.answers import ToolCall
+from tools.plan import run_plan
 from tools.scene import Scene
-from tools.schemas import run_plan
+from tools.spec import TOOLS, load_tools
 
 HANG = [
     ("translate", {"target": ["hook_base", "hook_tip"], "fraction": 1.4, "height_m": 0.0}),
@@ -43,7 +44,7 @@ def follow(env: ManipulationEnv, observation: Observation, plan: list[tuple[str,
     )
     calls = [ToolCall(name=name, arguments=arguments) for name, arguments in plan]
     points = {label: point(label, *place) for label, place in env.truth().items()}
-    guide = Guide(waypoints=run_plan(calls, scene, points).waypoints, max_steps=80)
+    guide = Guide(waypoints=run_plan(calls, scene, points, tools=load_tools(TOOLS.names)).waypoints, max_steps=80)
     follower = WaypointFollower(guide, action_scale=env.action_scale, actions=env.task.actions)
     done, success = False, False
     while not done and (action := follower.next_action(observation)) is not None:

@@ -12,8 +12,9 @@ from rl.types import FloatArray, Guide, Observation
 from tests.tools.scenes import point
 from tools.answers import ToolCall
 from tools.memory import MemoryRecord
+from tools.plan import run_plan
 from tools.scene import Scene
-from tools.schemas import run_plan
+from tools.spec import load_tools
 
 PLAN = [
     ToolCall(name="translate", arguments={"target": "port", "height_m": 0.006}),
@@ -40,7 +41,8 @@ def insert(env: ManipulationEnv, target: FloatArray, seed: int) -> tuple[bool, O
         workspace=env.workspace,
         p_tcp_tool=env.task.p_tcp_tool,
     )
-    waypoints = run_plan(PLAN, scene, {"port": point("port", *target)}).waypoints
+    tools = load_tools(["translate", "search"])
+    waypoints = run_plan(PLAN, scene, {"port": point("port", *target)}, tools=tools).waypoints
     follower = WaypointFollower(Guide(waypoints=waypoints, max_steps=45), action_scale=env.action_scale)
     done = False
     while not done and (action := follower.next_action(observation)) is not None:

@@ -1,6 +1,6 @@
 """Encoders: camera images to the embeddings that FLOAT compares and memory recalls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from rl.errors import ConfigError
+from rl.registry import Registry
 from rl.types import ByteArray
 
 Embedding = npt.NDArray[np.float32]
@@ -39,6 +40,30 @@ class Encoder(Protocol):
 
     def encode_batch(self, steps: Sequence[Mapping[str, ByteArray]]) -> Embedding:
         """Return the embeddings of several steps' images. Shape (B, k)."""
+
+
+ENCODERS: Registry[Callable[..., Encoder]] = Registry("agps.encoders", "encoder")
+"""What makes an encoder of the names of cameras, by name: a class or a function that takes them as `cameras`."""
+
+
+def make_encoder(name: str, cameras: Sequence[str]) -> Encoder:
+    """Return an encoder by its name.
+
+    Args:
+        name: A registered name, `package.module:Name` or `./file.py:Name`.
+        cameras: The views that it reads.
+
+    Raises:
+        ConfigError: If there is none, it cannot be made, or it is no encoder.
+    """
+    maker = ENCODERS.load(name)
+    try:
+        made = maker(cameras=tuple(cameras))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"The encoder {name} cannot be made: {error}.") from error
+    if not all(hasattr(made, member) for member in ("name", "cameras", "dim", "encode", "encode_batch")):
+        raise ConfigError(f"{name} is no encoder: it must have what agps_agent.detectors.Encoder names.")
+    return made
 
 
 @dataclass(frozen=True)
@@ -186,6 +211,11 @@ def concatenate_views(features: Sequence[npt.NDArray[np.float32]]) -> Embedding:
     """Return the views' features, each scaled to length 1, in a row: its cosine is the mean of the views' cosines."""
     units = [f / max(float(np.linalg.norm(f)), 1e-12) for f in features]
     return np.asarray(np.concatenate(units), dtype=np.float32)
+
+
+def dinov2(cameras: Sequence[str]) -> Encoder:
+    """Return DINOv2 ViT-S/14 from the hub or its cache: three times as fast as ViT-B/14, see `DinoV2Encoder`."""
+    return DinoV2Encoder("dinov2-small", cameras=cameras)
 
 
 def default_encoder(cameras: Sequence[str]) -> Encoder:

@@ -97,9 +97,18 @@ def recorded_task(folder: Path, queries: Sequence[Query]) -> TaskPrompt:
     names = {query.scene.task for query in queries}
     if len(names) > 1:
         raise ConfigError(f"{folder} holds questions of {', '.join(sorted(names))}; name one run.")
+    return load_task_prompt(_run_config(folder).get("task") or names.pop())
+
+
+def recorded_tools(folder: Path) -> tuple[str, ...]:
+    """Return the tools that the run of recorded questions offered beside those of its task."""
+    return tuple(_run_config(folder).get("agent", {}).get("tools", ()))
+
+
+def _run_config(folder: Path) -> dict[str, Any]:
     saved = folder / "config.json"
     config = read_json_object(saved).get("config", {}) if saved.is_file() else {}
-    return load_task_prompt(config.get("task") or names.pop())
+    return config if isinstance(config, dict) else {}
 
 
 def replay(queries: Sequence[Query], variant: Variant, progress: Callable[[int], None] | None = None) -> list[Score]:
@@ -220,17 +229,25 @@ def build_variant(
         task: Name or reference of the task, or what the agent is told about it.
         vlm: `embedded`, or the base URL of an OpenAI-compatible server.
         vlm_model: Model name at that server.
-        settings: Limits of a question, and the versions of prompts.
+        settings: Limits of a question, the versions of prompts, and tools that are added.
 
     Raises:
-        ConfigError: If a prompt has no such version, or the URL does not answer.
+        ConfigError: If a prompt has no such version, a tool cannot be found, or the URL does not answer.
     """
     for prompt, version in settings.prompt_versions.items():
         load_prompt(prompt, version)
     words = task if isinstance(task, TaskPrompt) else load_task_prompt(task)
-    chat = build_chat_model(vlm, name=vlm_model, settings=settings)
+    tools = settings.toolbox(words)
+    chat = build_chat_model(vlm, name=vlm_model, settings=settings, tasks=(words,))
 
     def context(scene: Scene) -> AgentContext:
-        return AgentContext(scene=scene, model=chat.model, profile=chat.profile, settings=settings, task_prompt=words)
+        return AgentContext(
+            scene=scene,
+            model=chat.model,
+            profile=chat.profile,
+            settings=settings,
+            task_prompt=words,
+            tools=tools,
+        )
 
     return Variant(name=name, graph=build_graph(words), context=context)

@@ -22,27 +22,16 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from agps_agent.models.offline.grounding import Grounding
-from agps_agent.models.offline.hook import find_hook
-from agps_agent.models.offline.knot import find_knot
-from agps_agent.models.offline.planning import plan, read_facts
-from agps_agent.models.offline.port import find_port
+from agps_agent.models.offline.grounding import GROUNDINGS, Grounding, finder_of
+from agps_agent.models.offline.planning import NoPlan, plan, read_facts
 from agps_agent.models.offline.replying import Form, fill, in_chunks, put, read_form
-from agps_agent.models.offline.towel import find_towel
 from agps_agent.models.profiles import load_profile
+from prompts.loader import TaskPrompt
 from rl.types import ByteArray
 
 NAME = "embedded"
 
 _KEYPOINT = re.compile(r"^- (\w+): (.+)$", re.MULTILINE)
-_FINDERS: dict[str, Callable[[ByteArray], Grounding | None]] = {
-    "port": find_port,
-    "hook": find_hook,
-    "knot": find_knot,
-    "corner": find_towel,
-}
-"""What it can ground: by the first word of a keypoint's label."""
-
 EARLY_STEPS = 8
 """A rollout that drifts within so many steps has not come near anything yet: a box is enough."""
 
@@ -55,14 +44,31 @@ class _Question:
     """Text of the last question and all before it."""
     image: ByteArray | None
     """The newest image. Shape (H, W, 3), uint8."""
+    replies: int
+    """How often the model has answered in this chat."""
+
+
+INSTEAD = "Or use --vlm URL."
+"""What to do about a question that it cannot answer."""
+
+
+class Declined(Exception):
+    """It cannot do what is asked; the message says why, in its own words."""
 
 
 class EmbeddedVLM(BaseChatModel):
     """Answers decide-mode, perceive and plan questions offline, in tens of milliseconds, always in the same way.
 
     Decide: waypoints, unless the failure detector fired in the first steps, when the arm wanders: then a box. Perceive:
-    classical vision, see `grounding`. Plan: the shortest plan that the offered tools allow, see `planning`.
+    classical vision by the finders that are installed, see `grounding`. Plan: the template of the task, see `planning`.
+    A question about things that it does not know is refused, as hosted models refuse.
     """
+
+    first_plans: tuple[dict[str, Any], ...] = ()
+    """Plans, `PlanAnswer` as JSON, that each chat about a plan begins with, before the model makes its own: so a tool
+    of one's own can be tried without a server."""
+    tasks: tuple[TaskPrompt, ...] = ()
+    """Words of tasks whose plans it knows beside those of the registered ones: of tasks in a file."""
 
     @property
     def _llm_type(self) -> str:
@@ -94,8 +100,12 @@ class EmbeddedVLM(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         question, form = _read(messages), read_form(messages, kwargs)
-        answer = _answer(question, form)
-        message = put(answer, form, model=str(kwargs.get("model", NAME)))
+        refusal = ""
+        try:
+            answer = _answer(question, form, self.first_plans, self.tasks)
+        except Declined as declined:
+            answer, refusal = _nothing(question, form), f"{declined} {INSTEAD}"
+        message = put(answer, form, model=str(kwargs.get("model", NAME)), refusal=refusal)
         message.usage_metadata = _usage(question, json.dumps(answer))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -114,16 +124,22 @@ class EmbeddedVLM(BaseChatModel):
             yield ChatGenerationChunk(message=chunk)
 
 
-def _answer(question: _Question, form: Form) -> dict[str, Any]:
-    """Return the answer to a question of ours; else the smallest one of the form that is asked for."""
-    answers: dict[str, Callable[[_Question], dict[str, Any]]] = {
-        "DecideModeAnswer": _decide,
-        "PerceiveAnswer": _perceive,
-        "PlanAnswer": _plan,
+def _answer(
+    question: _Question, form: Form, first_plans: Sequence[dict[str, Any]], tasks: Sequence[TaskPrompt]
+) -> dict[str, Any]:
+    """Return the answer to a question of ours; else the smallest one of the form that is asked for.
+
+    Raises:
+        Declined: If it knows none of the things, or no plan.
+    """
+    answers: dict[str, Callable[[], dict[str, Any]]] = {
+        "DecideModeAnswer": lambda: _decide(question),
+        "PerceiveAnswer": lambda: _perceive(question),
+        "PlanAnswer": lambda: _plan(question, first_plans, tasks),
     }
     name = form.name or _topic(question.text)
     if name in answers:
-        return answers[name](question)
+        return answers[name]()
     if form.schema or form.is_tool:
         return dict(fill(form.schema))
     return {"error": f"The embedded model answers {', '.join(answers)} only, not {name or 'free text'}."}
@@ -159,17 +175,21 @@ def _decide(question: _Question) -> dict[str, Any]:
 
 
 def _perceive(question: _Question) -> dict[str, Any]:
-    labels = [match[1] for match in _KEYPOINT.finditer(_after(question.text, "Requested keypoints:"))]
+    labels = _requested(question)
+    if labels and not any(map(finder_of, labels)):
+        raise Declined(
+            f"I know no keypoint {', '.join(f'`{label}`' for label in labels)}, only those whose names begin with "
+            f"{', '.join(sorted(GROUNDINGS.names))}; a package can bring a finder (entry point agps.groundings)."
+        )
     found: dict[str, Grounding | None] = {}
     keypoints = []
     for label in labels:
-        thing = label.split("_")[0]
-        if thing not in found:
-            finder = _FINDERS.get(thing)
-            found[thing] = None if finder is None or question.image is None else finder(question.image)
-        grounding = found[thing]
+        name = finder_of(label)
+        if name is not None and name not in found:
+            found[name] = None if question.image is None else GROUNDINGS.load(name)(question.image)
+        grounding = None if name is None else found[name]
         if grounding is None or question.image is None or label not in grounding.points:
-            keypoints.append({"label": label, "point_2d": None, "visible": False})
+            keypoints.append(_hidden(label))
             continue
         height, width = question.image.shape[:2]
         point = load_profile(NAME).from_pixel(grounding.points[label], width=width, height=height)
@@ -178,8 +198,27 @@ def _perceive(question: _Question) -> dict[str, Any]:
     return {"keypoints": keypoints}
 
 
-def _plan(question: _Question) -> dict[str, Any]:
-    return plan(read_facts(question.text))
+def _requested(question: _Question) -> list[str]:
+    return [match[1] for match in _KEYPOINT.finditer(_after(question.text, "Requested keypoints:"))]
+
+
+def _hidden(label: str) -> dict[str, Any]:
+    return {"label": label, "point_2d": None, "visible": False}
+
+
+def _plan(question: _Question, first_plans: Sequence[dict[str, Any]], tasks: Sequence[TaskPrompt]) -> dict[str, Any]:
+    if question.replies < len(first_plans):
+        return first_plans[question.replies]
+    try:
+        return plan(read_facts(question.text), tasks)
+    except NoPlan as error:
+        raise Declined(str(error)) from error
+
+
+def _nothing(question: _Question, form: Form) -> dict[str, Any]:
+    """Return the answer of a question that is declined, in its form: nothing is seen, or nothing is to be done."""
+    labels = _requested(question)
+    return {"keypoints": [_hidden(label) for label in labels]} if labels else {"calls": [], "reason": ""}
 
 
 def _after(text: str, mark: str) -> str:
@@ -196,7 +235,8 @@ def _read(messages: list[BaseMessage]) -> _Question:
                 texts.append(block["text"])
             elif block["type"] == "image" and "base64" in block:
                 image = _decode(block["base64"])
-    return _Question(text="\n\n".join(texts), image=image)
+    replies = sum(isinstance(message, AIMessage) for message in messages)
+    return _Question(text="\n\n".join(texts), image=image, replies=replies)
 
 
 def _decode(data: str) -> ByteArray:

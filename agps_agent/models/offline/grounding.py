@@ -1,9 +1,10 @@
 """What finding parts in an image by classical vision gives, and what the finders share. Knows pixels and nothing else.
 
-The knowledge is that of an eye, not of a simulator: what parts look like, whatever the light. One file per object.
+The knowledge is that of an eye, not of a simulator: what parts look like, whatever the light. One file per object. An
+installed package brings a finder as an entry point `agps.groundings`, named as the keypoints that it finds begin.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rl.registry import Registry
 from rl.types import ByteArray
 
 Array = npt.NDArray[np.floating[Any]]
@@ -26,6 +28,20 @@ class Grounding:
     """Visible keypoints by name: (u, v), the first pixel's centre at 0, [px]."""
     confidence: float
     """0 a guess, 1 certain."""
+
+
+Finder = Callable[[ByteArray], Grounding | None]
+"""From a colour image (H, W, 3), uint8, to the parts that it shows; None where it shows none."""
+
+GROUNDINGS: Registry[Finder] = Registry("agps.groundings", "keypoint finder")
+"""Finders by the first words of the labels that they find: `port` finds `port_left` and `port_right`."""
+
+
+def finder_of(label: str) -> str | None:
+    """Return the name of the finder of a keypoint: the one that shares most words with its label; None for none."""
+    words = label.split("_")
+    names = ("_".join(words[:count]) for count in range(len(words), 0, -1))
+    return next((name for name in names if name in GROUNDINGS), None)
 
 
 @dataclass(frozen=True, kw_only=True)

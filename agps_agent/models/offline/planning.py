@@ -1,17 +1,25 @@
-"""How the embedded model plans: from the tools, positions and the situation that the prompt gives, to tool calls.
+"""How the embedded model plans: it follows the template of the task, from the stage that the prompt's facts tell.
 
-It has the sense of a brain that has seen hooks and towels: what belongs to which stage is in the prompt's advice, how
-far along a task is follows from where things are.
+The facts are what any model is told: tools, measured positions, where the tool is and can go. The template is what it
+has learnt of the task beforehand: `plan` in the task's prompt file (`prompts.plans`).
 """
 
+import logging
 import math
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from prompts.loader import TaskPrompt, load_task_prompt
+from prompts.plans import BACK_OUT, MAKE_ROOM, TOOL, Along, PlannedCall, Stage, TurnOf, When
+from rl.errors import ConfigError
+from rl.tasks.registry import TASKS
 from rl.types import FloatArray
+
+log = logging.getLogger(__name__)
 
 Call = dict[str, Any]
 Plan = dict[str, Any]
@@ -24,36 +32,21 @@ _REACH = re.compile(
 )
 _SITUATION = re.compile(rf"Tool tip at {_POSITION}, gripper (open|closed)")
 
-_PAIRS = (
-    ("hook_base", "hook_tip", (0.02, 0.02, 0.05, 0.01, 0.03, 0.04)),
-    ("corner_grasp", "corner_goal", (0.03, 0.03, 0.03, 0.03, 0.02, 0.15)),
-    ("corner_goal", "corner_left", (0.03, 0.14, 0.03, 0.14, 0.02, 0.15)),
-    ("port_left", "port_right", (0.015, 0.015, 0.012, 0.012, 0.02, 0.04)),
-)
-"""Keypoints between which the task happens, and the margins of a box around them: x_neg to z_pos, [m]."""
-_SIDES = ("x_neg", "x_pos", "y_neg", "y_pos", "z_neg", "z_pos")
-
-IN_FRONT = 1.4
-"""Where the loop is aligned before the hook, over the rod's length from its base."""
-ON_ROD = 0.45
-"""How far up the rod the loop is lowered."""
-SEAT_M = 0.04
-OPENING_M = (0.015, 0.045)
-"""Half the width and half the height of a loop's opening, [m]."""
-CARRY_M = 0.06
-"""How high above the board a corner is carried: low, it drags the cloth along."""
 EDGE_M = 0.010
 """How near to the end of its reach a tool that may be tilted is sent."""
-LAID_M = 0.04
-"""A corner this near to another one lies on it, [m]."""
-HELD_M = 0.03
-"""A corner this near to the fingertips is between them, [m]."""
+BOX = "exploration_bbox"
+
+
+class NoPlan(Exception):
+    """It knows no plan; the message says for what."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What a plan question says."""
 
+    text: str
+    """All of it."""
     tools: tuple[str, ...]
     points: dict[str, FloatArray]
     """Keypoints by label, base frame, in the order given. Shape (3,), [m]."""
@@ -62,6 +55,10 @@ class Facts:
     reach: FloatArray | None
     """Where the tool tip can go: smallest and largest x, y, z. Shape (2, 3), [m]."""
     is_open: bool
+
+    def point(self, label: str) -> FloatArray | None:
+        """Return where a keypoint or the tool is, None where it is not known. Shape (3,), [m]."""
+        return self.tip if label == TOOL else self.points.get(label)
 
 
 def read_facts(text: str) -> Facts:
@@ -76,108 +73,146 @@ def read_facts(text: str) -> Facts:
     bounds = next(reversed(list(_REACH.finditer(text))), None)
     reach = None if bounds is None else np.array([float(value) for value in bounds.groups()]).reshape(3, 2).T
     is_open = situation is not None and situation[4] == "open"
-    return Facts(tools=tools, points=positions, tip=tip, reach=reach, is_open=is_open)
+    return Facts(text=text, tools=tools, points=positions, tip=tip, reach=reach, is_open=is_open)
 
 
-def plan(facts: Facts) -> Plan:
-    """Return tool calls, `PlanAnswer` as JSON: the shortest plan that the tools and what is known allow."""
-    if "exploration_bbox" in facts.tools:
-        return _box(facts)
-    if {"hook_base", "hook_tip"} <= facts.points.keys():
-        return _hang(facts)
-    if any(label.startswith("corner_") for label in facts.points):
-        return _fold(facts)
-    return _insert(facts)
+def plan(facts: Facts, more: Sequence[TaskPrompt] = ()) -> Plan:
+    """Return tool calls, `PlanAnswer` as JSON: those of the first stage of the task's template that fits.
+
+    Args:
+        facts: What the question says.
+        more: Words of tasks whose templates are known beside those of the registered ones.
+
+    Raises:
+        NoPlan: If no template is known for the task, or none of its stages fits.
+    """
+    task = _asked_about(facts, [*more, *_registered()])
+    if task is None:
+        raise NoPlan("I know no plan for this task; its prompt file may bring one under `plan`.")
+    stages = task.plan.prune if BOX in facts.tools else task.plan.guide
+    for stage in stages:
+        if _can_be_called(stage, facts) and _holds(stage.when, facts):
+            return {"calls": list(_calls(stage, facts)), "reason": stage.reason}
+    seen = ", ".join(label for label in facts.points if label not in _halfway(facts)) or "nothing"
+    raise NoPlan(f"I know no plan for this stage of {task.task}, where I see {seen}.")
 
 
-def _box(facts: Facts) -> Plan:
-    pairs = [pair for pair in _PAIRS if {*pair[:2]} <= facts.points.keys()]
-    first, second, margins = pairs[0] if pairs else (*[*facts.points, "", ""][:2], _PAIRS[-1][2])
-    arguments = {
-        "mode": "two_keypoint_union",
-        "keypoints": [first, second],
-        "margins": dict(zip(_SIDES, margins, strict=True)),
-    }
-    reason = f"A box around {first} and {second} keeps the tool where the task happens."
-    return {"calls": [_call("exploration_bbox", **arguments)], "reason": reason}
+def _registered() -> Iterator[TaskPrompt]:
+    """Yield the words of every registered task; one that cannot be read is left out."""
+    for name in TASKS.names:
+        try:
+            yield load_task_prompt(name)
+        except ConfigError as error:
+            log.debug("%s is not known to the embedded model: %s", name, error)
 
 
-def _insert(facts: Facts) -> Plan:
-    """Above the target, down to contact, and in."""
-    labels = list(facts.points)
-    target = next((label for label in labels if not label.endswith(("_left", "_right"))), labels[0] if labels else "")
-    calls = []
-    if "translate" in facts.tools:
-        calls.append(_call("translate", target=target, height_m=0.006))
-    if "search" in facts.tools:
-        calls.append(_call("search", target=target, depth_m=0.013))
-    elif "descend" in facts.tools:
-        calls.append(_call("descend", target=target))
-    return {"calls": calls, "reason": f"Above {target}, down to contact, and in."}
+def _asked_about(facts: Facts, known: Sequence[TaskPrompt]) -> TaskPrompt | None:
+    """Return the task whose description a question holds, else one with its keypoints; None for an unknown one."""
+    described = [task for task in known if task.description in facts.text]
+    if described:
+        return max(described, key=lambda task: len(task.description))
+    labels = {label for label in facts.points if label not in _halfway(facts)}
+    fitting = (task for task in known if labels and labels <= task.keypoints.keys())
+    return next(fitting, None)
 
 
-def _hang(facts: Facts) -> Plan:
-    """In front of the hook, along its rod, down; out again first where the loop is beside the rod or caught."""
-    base, end = facts.points["hook_base"], facts.points["hook_tip"]
-    rod = end - base
-    out = np.array([rod[0], rod[1], 0.0]) / max(1e-6, math.hypot(rod[0], rod[1]))
-    yaw = float(np.clip(math.atan2(out[0], -out[1]), -0.3, 0.3))
-    way = {"target": ["hook_base", "hook_tip"], "height_m": 0.0, "yaw_rad": round(yaw, 3)}
-    through = [
-        _call("translate", fraction=ON_ROD, **way),
-        _call("move_delta", dz_m=-SEAT_M),
-    ]
-    whole = [_call("translate", fraction=IN_FRONT, **way), *through]
-    if facts.tip is None:
-        return {"calls": whole, "reason": "In front of the hook, along its rod, and down."}
-    along = float((facts.tip - base) @ out) / float(rod @ out)
-    offset = facts.tip - base - along * rod
-    beside, above = abs(float(offset @ np.cross([0, 0, 1.0], out))), float(offset[2])
-    if along > 1.1:
-        return {"calls": whole, "reason": "The loop is before the hook: align it, go along the rod, and down."}
-    if beside < OPENING_M[0] and -0.75 * SEAT_M < above < OPENING_M[1]:
-        return {"calls": through, "reason": "The rod is in the opening: on along it, and down."}
-    back = (IN_FRONT - along) * float(rod @ out) * out + [0.0, 0.0, max(0.0, 0.01 - above)]
-    return {"calls": [_move(facts, back), *whole], "reason": "The loop is beside the rod: out first, then on to it."}
+def _halfway(facts: Facts) -> set[str]:
+    """Return the labels that stand for the middle of a left and a right one."""
+    return {label for label in facts.points if f"{label}_left" in facts.points}
 
 
-def _fold(facts: Facts) -> Plan:
-    """Grasp the corner, carry it over, let go: from the stage that has been reached."""
-    corner, goal = facts.points.get("corner_grasp"), facts.points.get("corner_goal")
-    pick = [
-        _call("pre_grasp", target="corner_grasp", height_m=0.03),
-        _call("descend", target="corner_grasp", height_m=0.01),
-        _call("grasp"),
-    ]
-    carry = [
-        _call("translate", target="corner_goal", height_m=CARRY_M),
-        _call("descend", target="corner_goal", height_m=0.015, guarded=False),
-        _call("release"),
-        _call("lift", height_m=0.05),
-    ]
-    up = _call("lift", height_m=CARRY_M)
-    if corner is not None and goal is not None and np.linalg.norm(corner[:2] - goal[:2]) < LAID_M:
-        return {"calls": _look(facts) if facts.is_open else carry[-2:], "reason": "The corner lies there: let go."}
-    held = not facts.is_open and (
-        corner is None or (facts.tip is not None and bool(np.linalg.norm(corner - facts.tip) < HELD_M))
+def _can_be_called(stage: Stage, facts: Facts) -> bool:
+    """Return whether every tool of a stage is offered, and every keypoint that it names is known."""
+    return all(
+        (call.name in facts.tools or call.name in (MAKE_ROOM, BACK_OUT))
+        and all(label in facts.points for label in call.points)
+        for call in stage.calls
     )
-    if held and goal is not None:
-        low = facts.tip is None or facts.tip[2] < goal[2] + 0.8 * CARRY_M
-        return {"calls": [up, *carry] if low else carry, "reason": "The corner is held: carry it over and let go."}
-    if corner is None:
-        return {"calls": _look(facts), "reason": "The corner is not seen: out of the way first."}
-    calls = [*pick, up] if goal is None else [*pick, up, *carry]
-    return {"calls": calls, "reason": "Grasp the corner, carry it over and let go."}
 
 
-def _look(facts: Facts) -> list[Call]:
-    """Return calls that bring the gripper out of the way, so that what it hides is seen: up, then to the freer side."""
+def _holds(when: When, facts: Facts) -> bool:
+    if when.gripper is not None and facts.is_open != (when.gripper == "open"):
+        return False
+    if any(facts.point(label) is None for label in when.seen) or any(
+        facts.point(label) is not None for label in when.hidden
+    ):
+        return False
+    for distance in when.distances:
+        first, second = (facts.point(label) for label in distance.between)
+        axes = slice(0, 2 if distance.level else 3)
+        if first is None or second is None or float(np.linalg.norm((first - second)[axes])) not in distance:
+            return False
+    for height in when.heights:
+        upper, lower = facts.point(height.of), facts.point(height.over)
+        if upper is None or lower is None or float(upper[2] - lower[2]) not in height:
+            return False
+    return when.along is None or _is_along(when.along, facts)
+
+
+def _is_along(wanted: Along, facts: Facts) -> bool:
+    place = _place(facts, wanted.line)
+    if place is None:
+        return False
+    share, beside_m, above_m = place
+    return share in wanted.share and beside_m in wanted.beside_m and above_m in wanted.above_m
+
+
+def _place(facts: Facts, line: tuple[str, str]) -> tuple[float, float, float] | None:
+    """Return how far along a line the tool is, how far beside it, level, and how far above, [m]; None: not known."""
+    first, second = (facts.point(label) for label in line)
+    if facts.tip is None or first is None or second is None:
+        return None
+    way = second - first
+    out = _level(way)
+    share = float((facts.tip - first) @ out) / float(way @ out)
+    offset = facts.tip - first - share * way
+    return share, abs(float(offset @ np.cross([0, 0, 1.0], out))), float(offset[2])
+
+
+def _level(way: FloatArray) -> FloatArray:
+    """Return the level unit vector along a way (3,), [m]."""
+    return np.array([way[0], way[1], 0.0]) / max(1e-6, math.hypot(way[0], way[1]))
+
+
+def _calls(stage: Stage, facts: Facts) -> Iterator[Call]:
+    for planned in stage.calls:
+        if planned.name == MAKE_ROOM:
+            yield _make_room(facts)
+        elif planned.name == BACK_OUT:
+            yield _back_out(planned, facts)
+        else:
+            yield _call(planned.name, **{name: _value(value, facts) for name, value in planned.arguments.items()})
+
+
+def _value(value: Any, facts: Facts) -> Any:
+    if not isinstance(value, TurnOf):
+        return value
+    first, second = (facts.points[label] for label in value.turn_of)
+    direction = math.atan2(*(second - first)[1::-1]) - math.radians(value.from_deg)
+    turn = math.atan2(math.sin(direction), math.cos(direction))
+    return round(float(np.clip(turn, -value.most_rad, value.most_rad)), 3)
+
+
+def _back_out(planned: PlannedCall, facts: Facts) -> Call:
+    """Return a move away from a line's first point, along it, and up if the tool is below it."""
+    line, fraction = planned.arguments["line"], float(planned.arguments["fraction"])
+    place = _place(facts, tuple(line))
+    assert place is not None  # the stage is passed over else: it names the line
+    share, _, above = place
+    way = facts.points[line[1]] - facts.points[line[0]]
+    out = _level(way)
+    rise = max(0.0, float(planned.arguments.get("least_above_m", 0.0)) - above)
+    return _move(facts, (fraction - share) * float(way @ out) * out + [0.0, 0.0, rise])
+
+
+def _make_room(facts: Facts) -> Call:
+    """Return a call that brings the gripper out of the way of what it hides: up, then to the freer side."""
     if facts.tip is None or facts.reach is None:
-        return [_call("lift", height_m=0.05)]
+        return _call("lift", height_m=0.05)
     if facts.tip[2] < facts.reach[1][2] - 0.03:
-        return [_move(facts, np.array([0.0, 0.0, 0.1]))]
+        return _move(facts, np.array([0.0, 0.0, 0.1]))
     side = 0.1 if facts.tip[1] < facts.reach[:, 1].mean() else -0.1
-    return [_move(facts, np.array([0.0, side, 0.0]))]
+    return _move(facts, np.array([0.0, side, 0.0]))
 
 
 def _move(facts: Facts, delta: FloatArray) -> Call:

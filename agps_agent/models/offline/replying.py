@@ -50,13 +50,22 @@ def read_form(messages: Sequence[BaseMessage], request: Mapping[str, Any]) -> Fo
     return Form(name=str(named.get("name") or schema.get("title", "")), schema=schema)
 
 
-def put(answer: Mapping[str, Any] | str, form: Form, *, model: str) -> AIMessage:
-    """Return an answer as the message that the form wants."""
+def put(answer: Mapping[str, Any] | str, form: Form, *, model: str, refusal: str = "") -> AIMessage:
+    """Return an answer as the message that the form wants.
+
+    Args:
+        answer: What is said.
+        form: What the request wants it to look like.
+        model: Name of the model.
+        refusal: Why there is no real answer; empty where there is one.
+    """
     metadata = {"model_name": model}
+    refused = {"refusal": refusal} if refusal else {}
     if form.is_tool and not isinstance(answer, str):
         call = tool_call(name=form.name, args=dict(answer), id=f"call_{uuid.uuid4().hex[:12]}")
-        return AIMessage(content="", tool_calls=[call], response_metadata=metadata)
-    return AIMessage(content=answer if isinstance(answer, str) else json.dumps(answer), response_metadata=metadata)
+        return AIMessage(content="", tool_calls=[call], response_metadata=metadata, additional_kwargs=refused)
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    return AIMessage(content=text, response_metadata=metadata, additional_kwargs=refused)
 
 
 def in_chunks(message: AIMessage) -> Iterator[AIMessageChunk]:
@@ -74,6 +83,7 @@ def in_chunks(message: AIMessage) -> Iterator[AIMessageChunk]:
     yield AIMessageChunk(
         content="",
         response_metadata=message.response_metadata,
+        additional_kwargs=message.additional_kwargs,
         usage_metadata=UsageMetadata(input_tokens=0, output_tokens=said, total_tokens=said),
         chunk_position="last",
     )

@@ -42,7 +42,7 @@ class CameraFrame:
     depth_m: npt.NDArray[np.float32]
     """Aligned to colour; 0 where there is no data. Shape (H, W), [m]; (0, 0) where it was not asked for."""
     time_s: float
-    """By the clock of the station (`rl.robots.clock`): when taken if the camera tells, else when it arrived, [s]."""
+    """By the station's clock (`rl.robots.clock`), [s]: when it was taken, where the camera tells, else when it came."""
     number: int
     """Frame number of the device; each is delivered once."""
 

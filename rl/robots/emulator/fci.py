@@ -37,10 +37,10 @@ from rl.types import FloatArray
 ERRORS = {"joint_reflex": 6, "cartesian_reflex": 7, "communication_constraints_violation": 25}
 """Bits of the protocol's error fields that the emulator sets."""
 _ERROR_BITS = 41
-ANSWER_S = 0.005
+ANSWER_S = 0.02
 """Longest wait for the client's command to a state before the arm moves on, [s]."""
-LOST_COMMANDS = 100
-"""States without an answer after which the arm stops. The real arm's is 20 of 1 ms; here processes share cores."""
+LOST_COMMANDS = 25
+"""States without an answer after which the arm stops, as the real one does after 20."""
 RECOVERY_STEPS = 50
 """Milliseconds that a recovery from errors takes."""
 TURNED_AWAY = 10
@@ -394,6 +394,7 @@ def run_arm(task: SimulatedTask, seed: int, hostname: str | None, memory: Any, c
         memory: Memory for `SharedScene`.
         connection: Where requests come from and replies go to.
     """
+    os.setsid()  # Linux shares cores out by sessions: the arm is not to wait for the cameras
     world = World(task, seed=seed)
     scene = SharedScene(world.model, memory)
     scene.write(world.data, REAL_TIME.now())

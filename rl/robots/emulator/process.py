@@ -219,7 +219,7 @@ def main() -> int:
 def _set_clock(config: EmulatorConfig, ask: Callable[[str, Any], str], studio: CameraStudio) -> dict[str, Any]:
     """Let arm and cameras run by the clock that was asked for, or that this computer keeps; return what it is."""
     if config.slowdown is not None:
-        clock, why = Clock(config.slowdown), "as asked for"
+        clock, why = Clock(config.slowdown), f"1 s of the station takes {config.slowdown:g} s, as asked for"
     else:
         pace = _measure(ask, studio)
         clock, why = pace.clock, str(pace)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from agps_agent.cli.main import main
 from agps_agent.cli.reward import EvalOptions
-from rl.envs.classified import CONSECUTIVE
+from rl.rewards.classifier.reward import CONSECUTIVE
 
 
 def said(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict:

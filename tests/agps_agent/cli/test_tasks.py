@@ -107,6 +107,11 @@ def test_what_changes_about_the_task_reaches_the_task() -> None:
         (["demos", "record", "button.py:PressButton"], "Task press_button is for a real table"),
         (["emulate", "button.py:PressButton"], "Task press_button is for a real table"),
         (["bench", "env", "--task", "button.py:PressButton"], "Task press_button is for a real table"),
+        (
+            ["train", "--run-dir", "usb_insertion", "knitting"],
+            "There is no task 'knitting'; did you mean knot_hanging?",
+        ),
+        (["train", "--algorithm", "slow.py:SlowUsb", "usb_insertion"], "slow.py:SlowUsb is no algorithm"),
         (["train", "slow.py:Fast"], "Cannot import the task 'slow.py:Fast' (AttributeError"),
         (["train", "nowhere.slow:SlowUsb"], "(ModuleNotFoundError: No module named 'nowhere')"),
         (["train", "slow.py:Le"], "not a class derived from rl.tasks.base.Task"),

@@ -16,7 +16,8 @@ def observation(step: int, x_m: float) -> Observation:
 
 
 def triggers(rule: StallRule, xs_m: list[float]) -> list[tuple[int, str]]:
-    return [(step, rule.reason) for step, x_m in enumerate(xs_m) if rule.update(observation(step, x_m))]
+    readings = [rule.update(observation(step, x_m)) for step, x_m in enumerate(xs_m)]
+    return [(step, reading.reason) for step, reading in enumerate(readings) if reading.triggered]
 
 
 def test_arm_that_moves_on_is_left_alone_until_half_time() -> None:
@@ -52,9 +53,9 @@ def test_rearm_measures_motion_afresh_after_the_cooldown() -> None:
 def test_half_time_is_over_once_somebody_was_asked_after_it() -> None:
     rule = StallRule(horizon=20, config=StallConfig(horizon_fraction=0.5, cooldown_steps=2))
     moving = [observation(step, 0.01 * step) for step in range(20)]
-    assert [rule.update(at) for at in moving[8:13]] == [False, False, True, True, True]
+    assert [rule.update(at).triggered for at in moving[8:13]] == [False, False, True, True, True]
     rule.rearm()
-    assert not any(rule.update(at) for at in moving[13:])
+    assert not any(rule.update(at).triggered for at in moving[13:])
 
 
 def test_half_time_can_be_switched_off() -> None:
@@ -63,5 +64,5 @@ def test_half_time_can_be_switched_off() -> None:
 
 
 def test_empty_window_is_refused() -> None:
-    with pytest.raises(ConfigError, match="window_steps = 0"):
+    with pytest.raises(ConfigError, match="window_steps is 0"):
         dataclasses.replace(StallConfig(), window_steps=0)

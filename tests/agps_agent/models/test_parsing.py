@@ -147,6 +147,8 @@ def test_keys_that_nobody_asked_for_are_dropped() -> None:
     call = '{"name": "lift", "arguments": {"height_m": 0.02}, "id": 7}'
     plan = parse_answer(f'{{"calls": [{call}], "reason": "Up.", "confidence": 0.9}}', PlanAnswer)
     assert plan.calls[0].arguments == {"height_m": 0.02}
+    with pytest.raises(ReplyError, match="calls.0.height_m: Extra"):  # it belongs into the arguments
+        parse_answer('{"calls": [{"name": "lift", "height_m": 0.02}], "reason": "Up.", "note": 1}', PlanAnswer)
     with pytest.raises(ReplyError, match="calls: Field required") as error:
         parse_answer('{"call": [], "reason": "Up.", "confidence": 0.9}', PlanAnswer)
     assert "confidence" not in str(error.value)

@@ -4,6 +4,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from langchain_core.messages import HumanMessage
@@ -18,6 +19,7 @@ from agps_agent.models.openai_compat import OpenAICompatConfig, check_endpoint, 
 from agps_agent.models.profiles import find_profile
 from agps_agent.models.server import ModelServer, serve_model
 from agps_agent.state import AgentContext, AgentSettings
+from prompts.loader import load_task_prompt
 from rl.errors import ConfigError
 from rl.types import Guide
 from tests.agps_agent.scenes import scene
@@ -42,6 +44,16 @@ async def test_served_model_answers_as_in_process(server: ModelServer) -> None:
     assert isinstance(remote.intervention, Guide)
     assert remote.state == local.state
     assert remote.cost.prompt_tokens == local.cost.prompt_tokens > 0
+
+
+async def test_what_it_cannot_find_is_refused_in_its_own_words_through_a_socket_too(server: ModelServer) -> None:
+    words = replace(load_task_prompt("usb_insertion"), keypoints={"button": "the red button"})
+    client = open_chat_model(OpenAICompatConfig(url=server.url)).model
+    for model in (client, EmbeddedVLM()):
+        asking = AgentContext(scene=scene(), model=model, profile=find_profile("embedded"), task_prompt=words)
+        answer = await ask(build_graph(words), asking, mode="guide")
+        assert (answer.reason_key, len(answer.transcript)) == ("refused", 1)  # it is not asked once more
+        assert "I know no keypoint `button`" in answer.reason
 
 
 async def test_server_that_fails_is_a_counted_fault() -> None:

@@ -151,7 +151,7 @@ def test_value_out_of_range_is_refused(wrong: dict[str, object]) -> None:
 
 
 FIXED = {"task", "method", "robot", "demos", "seed", "preset", "image_size", "mode", "on_trigger", "store_guided"}
-FIXED |= {"algorithm", "helper", "offline", "reward", "learner", "final_policy"}
+FIXED |= {"algorithm", "helper", "offline", "reward", "encoder", "learner", "final_policy", "env_arguments"}
 SCALARS = [name for name, value in RunConfig(task="usb_insertion") if isinstance(value, bool | int | float | str)]
 
 

@@ -14,7 +14,7 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.drq import DrQConfig
-from rl.envs.classified import ClassifierReward
+from rl.envs.judged import JudgedEnv
 from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError, HardwareFault
 from rl.supervisor import Hand
@@ -240,7 +240,7 @@ def test_session_rewards_by_what_the_run_says(station, arm, tmp_path):
     with build_session(configure(station), RunDirectory.create(tmp_path / "run")) as session:
         assert isinstance(session.env, RobotEnv)
         assert session.eval_env is session.env
-        assert not isinstance(session.eval_env, ClassifierReward)
+        assert not isinstance(session.eval_env, JudgedEnv)
 
 
 def test_arm_is_held_while_demonstrations_are_learned_from(station, arm, tmp_path):

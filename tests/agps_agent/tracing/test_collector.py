@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 import urllib.error
 import urllib.request
 
@@ -31,11 +32,12 @@ def invoke(collector, messages, **config) -> list[dict]:
 
 
 def test_unmodified_sdk_reports_name_tags_metadata_and_time(collector) -> None:
+    began_s = time.time()
     (trace,) = invoke(collector, "hello", tags=["usb_insertion"], metadata={"task": "usb_insertion", "run": "demo"})
     assert trace["name"] == "ask"
     assert trace["tags"] == ["usb_insertion"]
     assert trace["metadata"]["run"] == "demo"
-    assert 0.0 <= trace["latency_s"] < 10.0
+    assert 0.0 <= trace["latency_s"] <= time.time() - began_s
     (run,) = collector.store.trace(trace["id"])
     assert run["outputs"]["generations"][0][0]["text"] == "yes"
 

@@ -5,8 +5,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from rl.envs import ClassifierReward, make_env
+from rl.envs import JudgedEnv, make_env
 from rl.errors import ConfigError
+from rl.rewards import Setting
+from rl.rewards.classifier.reward import ClassifierReward
 from rl.tasks.expert import make_expert
 
 
@@ -26,6 +28,12 @@ class Scripted:
         return self.says[self.asked - 1] if self.asked <= len(self.says) else 0.0
 
 
+def judged(env, classifier, n=2) -> JudgedEnv:
+    """An environment with a classifier over it."""
+    setting = Setting(task=env.task, image_size=env.image_size)
+    return JudgedEnv(env, ClassifierReward(setting, classifier=classifier, n=n))
+
+
 HOLD = np.zeros(6, np.float32)
 
 
@@ -40,7 +48,7 @@ def steps(env, count, action=HOLD):
 
 @pytest.mark.parametrize(("n", "ends_at"), [(1, 0), (2, 3), (3, 4)])
 def test_episode_ends_after_n_positive_frames_in_a_row(inner, n, ends_at):
-    env = ClassifierReward(inner, Scripted([0.9, 0.2, 0.9, 0.5, 0.9]), n=n)
+    env = judged(inner, Scripted([0.9, 0.2, 0.9, 0.5, 0.9]), n=n)
     env.reset(seed=0)
     results = steps(env, ends_at + 1)
     assert [terminated for _, _, terminated, _, _ in results] == [False] * ends_at + [True]
@@ -49,7 +57,7 @@ def test_episode_ends_after_n_positive_frames_in_a_row(inner, n, ends_at):
 
 
 def test_positive_frames_do_not_count_across_episodes(inner):
-    env = ClassifierReward(inner, Scripted([0.9, 0.9]), n=2)
+    env = judged(inner, Scripted([0.9, 0.9]), n=2)
     env.reset(seed=0)
     steps(env, 1)
     env.reset(seed=1)
@@ -58,7 +66,7 @@ def test_positive_frames_do_not_count_across_episodes(inner):
 
 
 def test_true_success_that_is_not_seen_goes_on_to_the_horizon(inner):
-    env, expert = ClassifierReward(inner, Scripted()), make_expert(inner.task)
+    env, expert = judged(inner, Scripted()), make_expert(inner.task)
     _, info = env.reset(seed=0)
     truths = []
     for step in range(30):
@@ -70,7 +78,7 @@ def test_true_success_that_is_not_seen_goes_on_to_the_horizon(inner):
 
 
 def test_verdict_at_the_horizon_terminates_and_does_not_truncate(inner):
-    env = ClassifierReward(inner, Scripted([0.0] * 28 + [0.9, 0.9]), n=2)
+    env = judged(inner, Scripted([0.0] * 28 + [0.9, 0.9]), n=2)
     env.reset(seed=0)
     *_, terminated, truncated, _ = steps(env, 30)[-1]
     assert terminated and not truncated
@@ -78,7 +86,7 @@ def test_verdict_at_the_horizon_terminates_and_does_not_truncate(inner):
 
 def test_policy_is_told_nothing_by_the_truth(inner):
     plain = make_env("usb_insertion", robot="fake", horizon=30)
-    env = ClassifierReward(inner, Scripted())
+    env = judged(inner, Scripted())
     ours, theirs = env.reset(seed=4)[0], plain.reset(seed=4)[0]
     assert ours.keys() == theirs.keys() and env.observation_space == plain.observation_space
 
@@ -88,13 +96,13 @@ def test_reward_is_what_the_task_pays_for_the_verdict():
         def reward(self, success):
             return 10.0 if success else -0.1
 
-    env = ClassifierReward(make_env(Paid(), robot="fake"), Scripted([0.1, 0.9]), n=1)
+    env = judged(make_env(Paid(), robot="fake"), Scripted([0.1, 0.9]), n=1)
     env.reset(seed=0)
     assert [reward for _, reward, *_ in steps(env, 2)] == [-0.1, 10.0]
 
 
 def test_restored_moment_remembers_the_positive_frames(inner):
-    env = ClassifierReward(inner, Scripted([0.9, 0.1, 0.9]), n=2)
+    env = judged(inner, Scripted([0.9, 0.1, 0.9]), n=2)
     env.reset(seed=0)
     steps(env, 1)
     moment = env.snapshot()
@@ -105,7 +113,7 @@ def test_restored_moment_remembers_the_positive_frames(inner):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_wrapped_environment_passes_the_checker_and_shows_its_scale_through_a_vector(inner):
-    env = ClassifierReward(inner, Scripted())
+    env = judged(inner, Scripted())
     check_env(env, skip_render_check=True)
     np.testing.assert_array_equal(DummyVecEnv([lambda: env]).get_attr("action_scale")[0], inner.action_scale)
 
@@ -120,9 +128,9 @@ def test_wrapped_environment_passes_the_checker_and_shows_its_scale_through_a_ve
 )
 def test_classifier_of_something_else_is_refused(inner, changes, words):
     with pytest.raises(ConfigError, match=words):
-        ClassifierReward(inner, Scripted(**changes))
+        judged(inner, Scripted(**changes))
 
 
 def test_no_positive_frame_at_all_is_not_a_success(inner):
     with pytest.raises(ConfigError, match="n is 0"):
-        ClassifierReward(inner, Scripted(), n=0)
+        judged(inner, Scripted(), n=0)

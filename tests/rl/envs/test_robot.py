@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from rl.envs import ClassifierReward
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv, Ticks, limits_at
 from rl.errors import ConfigError, HardwareFault
@@ -11,7 +10,7 @@ from rl.tasks import get_task
 from rl.types import Box
 from tests.clocks import MovedClock
 from tests.rl.envs.robots import FailingBackend, Typed
-from tests.rl.envs.test_classified import Scripted
+from tests.rl.envs.test_classified import Scripted, judged
 
 HOLD = np.zeros(6, np.float32)
 
@@ -116,7 +115,7 @@ def test_nobody_who_knows_means_no_success():
 
 
 def test_classifier_judges_what_nobody_knows():
-    env = ClassifierReward(robot(), Scripted([0.9, 0.9]))
+    env = judged(robot(), Scripted([0.9, 0.9]))
     env.reset(seed=0)
     env.step(HOLD)
     _, _, terminated, _, info = env.step(HOLD)
@@ -124,7 +123,7 @@ def test_classifier_judges_what_nobody_knows():
 
 
 def test_key_overrides_the_classifier():
-    env = ClassifierReward(robot(keys=Typed(fail=2)), Scripted([0.9, 0.9]))
+    env = judged(robot(keys=Typed(fail=2)), Scripted([0.9, 0.9]))
     env.reset(seed=0)
     env.step(HOLD)
     _, reward, terminated, truncated, _ = env.step(HOLD)
@@ -133,7 +132,7 @@ def test_key_overrides_the_classifier():
 
 def test_fault_is_no_verdict_of_the_classifier():
     judge = Scripted([0.9, 0.9])
-    env = ClassifierReward(robot(fail_at=[2]), judge)
+    env = judged(robot(fail_at=[2]), judge)
     env.reset(seed=0)
     env.step(HOLD)
     _, _, terminated, truncated, _ = env.step(HOLD)

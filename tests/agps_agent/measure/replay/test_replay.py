@@ -117,6 +117,15 @@ def test_command_compares_two_versions(recorded: Path, capsys) -> None:
     assert "perceive@v1" in page and "not_visible" in page
 
 
+def test_command_asks_with_the_tools_that_the_run_added(recorded: Path, capsys) -> None:
+    config = {"config": {"task": "usb_insertion", "agent": {"tools": ["no_such_tool"]}}}
+    (recorded / "config.json").write_text(json.dumps(config))
+    assert main(["prompts", "replay", str(recorded)]) == 2
+    assert "Unknown tool 'no_such_tool'" in capsys.readouterr().err
+    (recorded / "config.json").write_text(json.dumps(config).replace("no_such_tool", "measure"))
+    assert main(["prompts", "replay", str(recorded), "--limit", "1", "--json"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

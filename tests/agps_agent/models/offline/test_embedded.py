@@ -11,8 +11,10 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from agps_agent.conversation import compose
 from agps_agent.models.offline.embedded import EmbeddedVLM
-from agps_agent.models.parsing import parse_answer
+from agps_agent.models.offline.grounding import GROUNDINGS, Grounding
+from agps_agent.models.parsing import ReplyError, parse_answer
 from agps_agent.models.profiles import load_profile
+from agps_agent.models.replies import answered
 from agps_agent.pictures import encode
 from prompts.loader import load_prompt, load_task_prompt
 from tests.agps_agent.scenes import LEFT, camera, draw, project
@@ -49,6 +51,40 @@ def test_unknown_thing_is_not_visible() -> None:
     messages = compose(system, user.replace("port_", "teapot_"), encode(draw(camera()).rgb))
     answer = parse_answer(EmbeddedVLM().invoke(messages, response_format=FORMAT).text, PerceiveAnswer)
     assert [keypoint.visible for keypoint in answer.keypoints] == [False, False]
+
+
+def test_thing_that_it_cannot_find_is_refused_in_its_own_words() -> None:
+    system, user = question()
+    messages = compose(system, user.replace("port_", "teapot_"), encode(draw(camera()).rgb))
+    reply = EmbeddedVLM().invoke(messages, response_format=FORMAT)
+    with pytest.raises(ReplyError) as refusal:
+        answered(reply)
+    assert refusal.value.reason == "refused"
+    assert "I know no keypoint `teapot_left`, `teapot_right`, only those whose names begin with " in str(refusal.value)
+    assert "corner, hook, knot" in str(refusal.value) and "use --vlm URL" in str(refusal.value)
+
+
+def test_finder_of_a_package_is_used_by_the_longest_name_that_fits() -> None:
+    """Two finders for things whose names begin alike: the whole port, and its screw."""
+    seen: list[str] = []
+
+    def find_screw(rgb: np.ndarray) -> Grounding:
+        seen.append("screw")
+        return Grounding(points={"port_screw_left": (10.0, 20.0)}, confidence=0.5)
+
+    GROUNDINGS.register("port_screw", find_screw)
+    try:
+        system, user = question()
+        requested = user.replace("port_left", "port_screw_left").replace("port_right", "port_screw_right")
+        messages = compose(system, requested, encode(draw(camera()).rgb))
+        answer = parse_answer(EmbeddedVLM().invoke(messages, response_format=FORMAT).text, PerceiveAnswer)
+    finally:
+        GROUNDINGS.unregister("port_screw")
+    assert seen == ["screw"]  # once for both
+    assert [(keypoint.label, keypoint.visible) for keypoint in answer.keypoints] == [
+        ("port_screw_left", True),
+        ("port_screw_right", False),
+    ]
 
 
 def test_question_without_an_image_finds_nothing() -> None:

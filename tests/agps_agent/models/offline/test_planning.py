@@ -1,12 +1,15 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from agps_agent.models.offline.planning import plan, read_facts
-from prompts.loader import load_prompt, load_task_prompt
+from agps_agent.models.offline.planning import NoPlan, plan, read_facts
+from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
+from prompts.plans import Plans
 from tests.tools.scenes import point
 from tools.answers import PlanAnswer
 from tools.describe import describe_keypoints, describe_tools
+from tools.spec import load_tools
 
 PORT = {"port_left": (0.5, -0.01, 0.05), "port_right": (0.5, 0.01, 0.05)}
 HOOK = {"hook_tip": (0.5, -0.01, 0.26), "hook_base": (0.5, 0.05, 0.22)}
@@ -22,18 +25,29 @@ def planned(
     mode: str = "guide",
 ) -> list[dict[str, Any]]:
     """The calls that the embedded model plans for a prompt as it is really written."""
-    words = load_task_prompt(task)
+    return planned_by(load_task_prompt(task), places, tip=tip, gripper=gripper, mode=mode)
+
+
+def planned_by(
+    words: TaskPrompt,
+    places: dict[str, tuple[float, float, float]],
+    *,
+    tip: tuple[float, float, float] = (0.5, 0.0, 0.15),
+    gripper: str = "closed",
+    mode: str = "guide",
+) -> list[dict[str, Any]]:
+    """The calls that the embedded model plans, which was told of the task before."""
     x, y, z = tip
     _, text = load_prompt("action_guidance" if mode == "guide" else "exploration_pruning").render(
         task_description=words.description,
         heuristics=words.heuristics[mode],
-        available_tools=describe_tools(words.tools[mode]),
+        available_tools=describe_tools(load_tools(words.tools[mode])),
         allowed_primitive=", ".join(words.tools["guide"]),
         global_xyz_bounds="x 0.300 to 0.700, y -0.200 to 0.200, z 0.030 to 0.350 m",
         situation=f"A person asks for help. Tool tip at x {x:.4f}, y {y:.4f}, z {z:.4f} m, gripper {gripper}.",
         keypoints=describe_keypoints({label: point(label, *xyz) for label, xyz in places.items()}, words.keypoints),
     )
-    answer = PlanAnswer.model_validate(plan(read_facts(text)))
+    answer = PlanAnswer.model_validate(plan(read_facts(text), [words]))
     return [{"name": call.name, **call.arguments} for call in answer.calls]
 
 
@@ -113,3 +127,63 @@ def test_hidden_corner_makes_the_gripper_go_out_of_the_way_as_far_as_it_can() ->
     assert up["dz_m"] == 0.1
     (aside,) = planned("towel_folding", hidden, tip=(0.5, 0.1, 0.34), gripper="open")
     assert aside["dz_m"] <= 0 and aside["dy_m"] == -0.1
+
+
+def told(stages: list[dict[str, Any]], **changes: Any) -> TaskPrompt:
+    """A task of somebody else: its own words, on the keypoints of USB insertion."""
+    words = load_task_prompt("usb_insertion")
+    return replace(words, description="Press the button.", plan=Plans.model_validate({"guide": stages}), **changes)
+
+
+HIGH = {"when": {"heights": [{"over": "port_left", "more_than": 0.05}]}, "calls": [{"lift": {"height_m": 0.01}}]}
+ELSE = {"calls": [[{"translate": {"target": "port"}}], {"descend": {"target": "port"}}], "reason": "Down."}
+
+
+def test_template_of_a_task_that_nobody_registered_is_followed() -> None:
+    words = told([{**HIGH, "reason": "Up."}, ELSE])
+    assert names(planned_by(words, PORT, tip=(0.5, 0.0, 0.15))) == ["lift"]
+    assert names(planned_by(words, PORT, tip=(0.5, 0.0, 0.06))) == ["translate", "descend"]
+
+
+def test_stage_that_names_a_keypoint_that_is_not_seen_is_passed_over() -> None:
+    right = {"calls": [{"descend": {"target": "port_right"}}], "reason": "."}
+    words = told([right, {"calls": ["grasp"], "reason": "."}], tools={"guide": ("descend", "grasp")})
+    assert names(planned_by(words, {"port_left": PORT["port_left"]})) == ["grasp"]
+
+
+def test_stage_whose_tools_are_not_offered_is_passed_over() -> None:
+    words = told([ELSE, {"calls": ["grasp"], "reason": "."}], tools={"guide": ("grasp",)})
+    assert names(planned_by(words, PORT)) == ["grasp"]
+
+
+@pytest.mark.parametrize(
+    ("when", "holds"),
+    [
+        ({"gripper": "closed"}, True),
+        ({"gripper": "open"}, False),
+        ({"seen": ["port"]}, True),
+        ({"hidden": ["port_left"]}, False),
+        ({"distances": [{"between": ["port_left", "port_right"], "less_than": 0.021}]}, True),
+        ({"distances": [{"between": ["port_left", "tool"], "level": True, "less_than": 0.0101}]}, True),
+        ({"distances": [{"between": ["port_left", "tool"], "less_than": 0.0101}]}, False),
+        ({"heights": [{"over": "port", "more_than": 0.099, "less_than": 0.101}]}, True),
+        ({"heights": [{"of": "port_left", "over": "tool", "less_than": 0.0}]}, True),
+        ({"along": {"line": ["port_left", "port_right"], "share": {"more_than": 0.49, "less_than": 0.51}}}, True),
+        ({"along": {"line": ["port_left", "port_right"], "above_m": {"less_than": 0.09}}}, False),
+    ],
+)
+def test_condition_holds_where_the_facts_say_so(when: dict[str, Any], holds: bool) -> None:
+    """The tool is 0.1 m above the middle of the port, whose ends are 0.02 m apart along y; the gripper is closed."""
+    words = told([{"when": when, "calls": ["grasp"], "reason": "."}, ELSE], tools={"guide": ("grasp", *TOOLS)})
+    assert (names(planned_by(words, PORT, tip=(0.5, 0.0, 0.15))) == ["grasp"]) is holds
+
+
+TOOLS = ("translate", "descend")
+
+
+def test_task_without_a_template_is_declined_in_words() -> None:
+    with pytest.raises(NoPlan, match="no plan for this stage of usb_insertion, where I see port_left, port_right"):
+        planned_by(told([]), PORT)
+    question = "Task: Press it.\n\nTools:\n- grasp: it\n\nTheir measured positions:\n- lever: x 0.1, y 0.2, z 0.3 m"
+    with pytest.raises(NoPlan, match="I know no plan for this task"):
+        plan(read_facts(question), [told([])])

@@ -1,0 +1,66 @@
+"""Somebody else's environment by its name."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import gymnasium
+
+from rl.envs.adapter import AdaptedEnv, AdapterOptions, adapt
+from rl.errors import ConfigError
+from rl.registry import Registry, load_module
+
+ENVIRONMENTS: Registry[Callable[..., gymnasium.Env[Any, Any]]] = Registry("agps.environments", "environment")
+"""Functions and classes that make an environment, beside the ids that Gymnasium knows."""
+
+
+def open_env(
+    name: str,
+    options: AdapterOptions | None = None,
+    *,
+    image_size: int = 64,
+    arguments: Mapping[str, Any] | None = None,
+) -> AdaptedEnv:
+    """Return somebody else's environment, adapted.
+
+    Args:
+        name: An id that Gymnasium knows; `package.module:id`, where importing the module registers the id;
+            `package.module:Name` or `./file.py:Name`, a class or function; or a name of `ENVIRONMENTS`.
+        options: How it is read.
+        image_size: Side of the images, [px].
+        arguments: What it is made with.
+
+    Raises:
+        ConfigError: If there is none, it cannot be made, or it cannot be adapted.
+    """
+    options = options or AdapterOptions()
+    given = {**({"render_mode": "rgb_array"} if options.render else {}), **(arguments or {})}
+    return adapt(_make(name, given), options, image_size=image_size, name=short_name(name))
+
+
+def short_name(name: str) -> str:
+    """Return what runs and messages call an environment: `gym_hil:gym_hil/PandaPickCube-v0` is `PandaPickCube-v0`."""
+    return re.split(r"[:/]", name)[-1]
+
+
+def _make(name: str, given: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+    try:
+        env = _maker(name)(**given)
+    except ConfigError:
+        raise
+    except Exception as error:  # somebody else's code runs here: whatever it raises is theirs to mend
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"Cannot make the environment {name!r} ({reason}).") from error
+    if not isinstance(env, gymnasium.Env):
+        raise ConfigError(f"{name} makes a {type(env).__name__}, not a gymnasium.Env.")
+    return env
+
+
+def _maker(name: str) -> Callable[..., gymnasium.Env[Any, Any]]:
+    module, colon, inner = name.rpartition(":")
+    if name in ENVIRONMENTS or (colon and inner.replace(".", "_").isidentifier()):
+        return ENVIRONMENTS.load(name)
+    if colon:
+        load_module(module)  # registers the id
+    return partial(gymnasium.make, inner if colon else name, disable_env_checker=True)

@@ -1,0 +1,36 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from agps_agent.cli.main import main
+from tests.agps_agent.scenes import scene
+from tools.scene import save_scene
+
+FILE = '''from tools.spec import Args, ToolSpec
+class PeekArgs(Args):
+    """Tell what lies there."""
+PEEK = ToolSpec(name="peek", args=PeekArgs, function=lambda *_: "Nothing.", gives="text")
+'''
+
+
+def test_tool_of_a_file_is_offered_by_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(FILE)
+    save_scene(scene(), tmp_path / "scene")
+    where = ["--scene", str(tmp_path / "scene"), "--out", str(tmp_path / "out"), "--mode", "guide", "--json"]
+    assert main(["ask", "usb_insertion", *where, "--agent.tools", "measure", f"{tmp_path}/mine.py:PEEK"]) == 0
+    assert json.loads(capsys.readouterr().out)["tool_answers"] == []  # the embedded model has no use for either
+    asked = (tmp_path / "out" / "prompt.md").read_text()
+    assert "- peek: Tell what lies there." in asked and "- measure: " in asked
+
+
+@pytest.mark.parametrize("command", ["ask", "train"])
+def test_unknown_tool_is_refused_before_anything_is_made(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command, "usb_insertion", "--agent.tools", "nope"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert "Unknown tool 'nope'; known: exploration_bbox" in err
+    assert not (tmp_path / "runs" / "ask").exists()

@@ -1,0 +1,159 @@
+"""`agps train --env`: somebody else's environment from the command line to its report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agps_agent.cli.main import main
+from agps_agent.run.config import RunConfig, load_config
+from agps_agent.run.directory import RunDirectory
+from rl.demonstrations import load_demos, save_demos
+from rl.drq.config import DrQConfig
+from rl.envs import adapt
+from rl.envs.adapter import AdapterOptions
+from rl.pixels.config import PixelConfig
+from tests.rl.envs.foreign import SevenJoints
+
+MODULE = "tests.rl.envs.foreign"
+SMALL = ["batch-size=8", "learning-starts=20", "hidden-size=16", "channels=8", "feature-size=16"]
+
+
+def argv(run: Path, env: str, *more: str) -> list[str]:
+    small = [f"--algorithm-options.{setting}" for setting in SMALL]
+    short = ["--max-env-steps", "60", "--eval-every", "40", "--curve-episodes", "1", "--eval-episodes", "2"]
+    return ["train", "--env", env, "--run-dir", str(run), *short, *small, *more]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("foreign") / "run"
+    assert main(argv(path, f"{MODULE}:SevenJoints")) == 0
+    return path
+
+
+def test_foreign_environment_trains_to_a_report(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["task"], summary["method"], summary["env_steps"]) == ("SevenJoints", "serl", 60)
+    assert (summary["learner_steps"], summary["eval_episodes"]) == (20, 2)
+    page = (run / "report.html").read_text()
+    assert "SevenJoints with SERL" in page and "Return over environment steps" in page
+    assert (run / "recording.rrd").stat().st_size > 1000
+
+
+def test_returns_are_the_sums_of_the_environments_own_rewards(run: Path) -> None:
+    rows = RunDirectory(run).read_metrics()
+    episodes = [row for row in rows if row["kind"] == "episode"]
+    assert [row["steps"] for row in episodes] == [20, 20, 20] and all(-40.0 < row["return"] < -5.0 for row in episodes)
+    final = next(row for row in rows if row["kind"] == "final_eval")
+    assert json.loads((run / "summary.json").read_text())["mean_return"] == final["mean_return"] < 0.0
+
+
+def test_targets_are_not_clamped_where_nothing_is_known_of_the_rewards(run: Path) -> None:
+    config = load_config(RunDirectory(run))
+    assert isinstance(config.algorithm_options, DrQConfig) and config.algorithm_options.clip_target is None
+    values = {"env": f"{MODULE}:Picture", "algorithm": "examples/smooth_drq.py:SmoothDrQ", "preset": "hil-serl"}
+    settings = RunConfig.model_validate(values).algorithm_options
+    assert isinstance(settings, PixelConfig) and (settings.clip_target, settings.gamma) == (None, 0.97)
+
+
+def test_run_is_evaluated_and_reported_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(run), "--episodes", "2", "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert (numbers["task"], numbers["eval_episodes"]) == ("SevenJoints", 2) and numbers["mean_return"] < 0.0
+    assert main(["report", str(run)]) == 0
+
+
+def test_run_is_resumed_without_naming_the_environment_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--run-dir", str(run), "--resume", "--max-env-steps", "80", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["env_steps"] == 80
+    assert main(["train", "--run-dir", str(run), "--resume", "--env", f"{MODULE}:Picture"]) == 2
+    assert "SevenJoints" in capsys.readouterr().err
+
+
+def test_options_and_arguments_reach_the_environment(tmp_path: Path) -> None:
+    more = ["--env-arguments", '{"goal": 0.25}', "--env-options.image-keys", "cameras.front", "--image-size", "128"]
+    more += ["--env-options.state-keys", "robot.joints", "--env-options.horizon", "15", "--max-env-steps", "30"]
+    assert main(argv(tmp_path / "run", f"{MODULE}:foreign/SevenJoints-v0", *more)) == 0
+    config = load_config(RunDirectory(tmp_path / "run"))
+    assert (config.task, config.env_arguments) == ("SevenJoints-v0", '{"goal": 0.25}')
+    assert config.env_options == AdapterOptions(image_keys=("cameras.front",), state_keys=("robot.joints",), horizon=15)
+    episodes = [row for row in RunDirectory(tmp_path / "run").read_metrics() if row["kind"] == "episode"]
+    assert [row["steps"] for row in episodes] == [12, 12]  # the registered limit is shorter
+
+
+@pytest.mark.parametrize("name", ["Picture", "Arm"])
+def test_images_alone_and_arms_train_too(name: str, tmp_path: Path) -> None:
+    assert main(argv(tmp_path / "run", f"{MODULE}:{name}", "--env-options.horizon", "10", "--method", "serl")) == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def demonstrations(folder: Path) -> Path:
+    """Two episodes of somebody who knows where the joints should be."""
+    env = adapt(SevenJoints(), image_size=64)
+    episodes = []
+    for seed in range(2):
+        obs, _ = env.reset(seed=seed)
+        seen, steps = [obs], []
+        while not steps or not steps[-1]["truncated"]:
+            action = np.clip(5.0 * (env.unwrapped.goal - env.unwrapped.joints), -1.0, 1.0).astype(np.float32)
+            obs, reward, terminated, truncated, info = env.step(action)
+            seen.append(obs)
+            executed = info["executed_action"]
+            steps.append({"action": executed, "reward": reward, "terminated": terminated, "truncated": truncated})
+        frames = {key: np.stack([obs[key] for obs in seen]) for key in seen[0]}
+        episodes.append({**frames, **{key: np.array([step[key] for step in steps]) for key in steps[0]}})
+    save_demos(folder, episodes, env=env, seed=0)
+    return folder
+
+
+def test_demonstrations_come_from_a_folder(tmp_path: Path) -> None:
+    folder = demonstrations(tmp_path / "demos")
+    assert len(load_demos(folder, env=adapt(SevenJoints(), image_size=64))) == 2
+    assert main(argv(tmp_path / "run", f"{MODULE}:SevenJoints", "--demos-dir", str(folder))) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["demos"] == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (
+            ["--demos", "3"],
+            "--demos 3: Picture has no scripted expert; name a folder of demonstrations with --demos-dir",
+        ),
+        (
+            ["--method", "agps"],
+            "Picture cannot be watched, as it lacks robot, action_scale, workspace, capture, an action",
+        ),
+        (["--helper", "human"], "--helper human is for AGPS's own tasks; leave it out with --env"),
+        (["--robot", "franka", "--demos", "0"], "--robot is for AGPS's own tasks; leave it out with --env"),
+        (["--reward", "classifier"], "--reward is for AGPS's own tasks"),
+        (
+            ["usb_insertion"],
+            "TASK usb_insertion and --env tests.rl.envs.foreign:Picture are two; leave one of them out",
+        ),
+        (["--env-arguments", "{"], "--env-arguments is '{', no JSON object"),
+        (["--env-arguments", "[1]"], "--env-arguments is '[1]'; write a JSON object such as"),
+        (["--env-options.image-keys", "front"], "image_keys: Picture observes no 'front'; it observes observation"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_sentence(
+    more: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv(tmp_path / "run", f"{MODULE}:Picture", *more)) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.startswith("agps: ") and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_environment_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv(tmp_path / "run", "nowhere:a/B-v0")) == 2
+    assert "Cannot make the environment 'nowhere:a/B-v0' (ModuleNotFoundError" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_of_an_environment_without_one_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "usb_insertion", "--env-options.render", "--run-dir", str(tmp_path / "run")]) == 2
+    assert "--env-options, --env-arguments and --env-prompt are about --env; name one" in capsys.readouterr().err
