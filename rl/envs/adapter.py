@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.wrappers import AddRenderObservation, RepeatAction, TimeLimit
 
+from rl.bounds import Count, check_bounds
 from rl.envs.images import Channels, Pictures, entries, flat_size, image_layout
 from rl.envs.watchable import Watched, missing, name_of
 from rl.episodes import STATE
@@ -40,9 +41,9 @@ class AdapterOptions:
     """Add what `render()` shows as an image, in the render mode rgb_array."""
     plain_rendering: bool = False
     """MuJoCo: draw without shadows and without smoothing edges. Without a GPU that is many times faster."""
-    action_repeat: int = 1
+    action_repeat: Count = 1
     """Steps of the environment for one action; their rewards are added."""
-    horizon: int | None = None
+    horizon: Count | None = None
     """Actions until an episode is truncated. None: as the environment was registered, else 1000."""
     success_key: str | None = None
     """Entry of the info that says success. None: is_success, success or succeed, else a last step with reward."""
@@ -51,10 +52,7 @@ class AdapterOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name in ("action_repeat", "horizon"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; ask for at least 1.")
+        check_bounds(self)
 
 
 def adapt(

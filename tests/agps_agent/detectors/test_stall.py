@@ -64,5 +64,5 @@ def test_half_time_can_be_switched_off() -> None:
 
 
 def test_empty_window_is_refused() -> None:
-    with pytest.raises(ConfigError, match="window_steps = 0"):
+    with pytest.raises(ConfigError, match="window_steps is 0"):
         dataclasses.replace(StallConfig(), window_steps=0)

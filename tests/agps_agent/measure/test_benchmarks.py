@@ -13,9 +13,9 @@ def test_numbers_of_a_rate_worked_by_hand() -> None:
 
 
 def test_loop_is_not_held_while_the_agent_thinks() -> None:
-    numbers = bench_realtime("usb_insertion", agent_s=2.0, seconds=3.0, on_trigger="continue", robot="fake")
-    assert numbers["agent_thinking_s"] >= 2.0 and numbers["agent_pause_s"] == 0.0
-    assert numbers["ticks"] == 30
+    numbers = bench_realtime("usb_insertion", agent_s=0.5, seconds=6.0, on_trigger="continue", robot="fake")
+    assert numbers["agent_pause_s"] == 0.0
+    assert numbers["ticks"] == 60
 
 
 def test_loop_holds_while_the_agent_thinks() -> None:

@@ -28,7 +28,13 @@ NEEDED: dict[Kind, dict[str, Any]] = {
 }
 SIGNED = {"target_entropy_per_action", "operator_yaw_deg", "toggle_penalty", "recall_similarity"}
 """Numbers that may be below 0."""
-SIGNED |= {"clip_target", "home_q", "load_com_m", "patch_size"}  # the last is refused with what fits the image
+SIGNED |= {
+    "clip_target",
+    "home_q",
+    "load_com_m",
+    "success_reward",
+    "patch_size",
+}  # the last is refused with what fits the image
 
 
 def fields(kind: Kind) -> Iterator[tuple[str, Any]]:

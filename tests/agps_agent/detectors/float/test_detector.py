@@ -160,7 +160,7 @@ def test_contradictory_configurations_are_refused() -> None:
         FloatConfig(local=True, threshold="global95")
     with pytest.raises(ConfigError, match="alpha"):
         FloatConfig(alpha=1.5)
-    with pytest.raises(ConfigError, match="min_demos = 0"):
+    with pytest.raises(ConfigError, match="min_demos is 0"):
         FloatConfig(min_demos=0)
 
 
