@@ -15,3 +15,7 @@ class ConfigError(AgpsError):
 
 class NotFinite(AgpsError):
     """An observation, a reward, an action, a loss or a weight is no finite number: going on would poison the rest."""
+
+
+class EnvironmentFailed(AgpsError):
+    """Somebody else's environment raised an error of its own."""

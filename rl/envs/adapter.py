@@ -1,6 +1,7 @@
 """Any Gymnasium environment as the learners want it: equal images, one state, actions in [-1, 1], a success."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from rl.bounds import Count, check_bounds
 from rl.envs.images import Channels, Pictures, entries, flat_size, image_layout
 from rl.envs.watchable import Watched, missing, name_of
 from rl.episodes import STATE
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError, EnvironmentFailed
 from rl.types import Expert, FloatArray, Observation
 
 Obs = dict[str, npt.NDArray[Any]]
@@ -83,7 +84,11 @@ def adapt(
     if options.render:
         if env.render_mode != "rgb_array":
             raise ConfigError(f"{name} renders {env.render_mode!r}; make it with render_mode='rgb_array'.")
-        env = AddRenderObservation(env, render_only=False, render_key=RENDERED, obs_key=STATE)
+        try:
+            env = AddRenderObservation(env, render_only=False, render_key=RENDERED, obs_key=STATE)
+        except Exception as error:  # somebody else's code draws here, on whatever this machine has
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{name} cannot render ({reason}); without a screen, set MUJOCO_GL=egl.") from error
     if options.action_repeat > 1:
         env = RepeatAction(env, options.action_repeat)
     limit = None if env.spec is None else env.spec.max_episode_steps
@@ -174,7 +179,8 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
         """Start an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
+        with self._blamed("reset"):
+            observation, info = self.env.reset(seed=seed, options=options)
         self._step = 0
         return self._seen(observation, info, is_success=False, executed=np.zeros(self._low.shape, np.float32))
 
@@ -183,7 +189,8 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         own = self._low + 0.5 * (action + 1.0) * (self._high - self._low)
         own = np.where(self._whole, np.rint(own), own)
-        observation, reward, terminated, truncated, info = self.env.step(_as_action(self.env.action_space, own))
+        with self._blamed("step"):
+            observation, reward, terminated, truncated, info = self.env.step(_as_action(self.env.action_space, own))
         self._step += 1
         executed = self._executed(info, action)
         is_success = self._is_success(info, float(reward), bool(terminated))
@@ -220,10 +227,11 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         self, observation: Any, info: Mapping[str, Any], *, is_success: bool, executed: npt.NDArray[np.float32]
     ) -> tuple[Obs, dict[str, Any]]:
         """Return what a policy sees of an observation, and the info with what the loop wants to know."""
-        observed = {key: value for key, _, value in entries(self.env.observation_space, observation)}
-        images = self._pictures.of(observed)
-        parts = [spaces.utils.flatten(self._spaces[key], observed[key]) for key in self._state_keys]
-        state = np.concatenate([np.zeros(0), *parts]).astype(np.float32)
+        with self._blamed("observation"):
+            observed = {key: value for key, _, value in entries(self.env.observation_space, observation)}
+            images = self._pictures.of(observed)
+            parts = [spaces.utils.flatten(self._spaces[key], observed[key]) for key in self._state_keys]
+            state = np.concatenate([np.zeros(0), *parts]).astype(np.float32)
         added: dict[str, Any] = {"is_success": is_success, "executed_action": executed, "episode_step": self._step}
         if self.watched is not None:
             added["observation"] = Observation(
@@ -234,6 +242,17 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
                 step=self._step,
             )
         return {**images, STATE: state}, {**info, **added}
+
+    @contextmanager
+    def _blamed(self, what: str) -> Iterator[None]:
+        """Turn whatever somebody else's code raises into one sentence that says whose it is."""
+        try:
+            yield
+        except AgpsError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise EnvironmentFailed(f"{self.task.name} failed in its {what} ({reason}).") from error
 
     def _executed(self, info: Mapping[str, Any], action: FloatArray) -> npt.NDArray[np.float32]:
         if "executed_action" not in info:

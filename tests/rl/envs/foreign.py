@@ -1,14 +1,10 @@
 """Environments that nobody here would write: images of odd sizes, channels first, floats, torques, dense rewards."""
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-
-from rl.robots.rendering import intrinsics
-from rl.types import Box, FloatArray, RGBDFrame, RobotState
 
 
 class SevenJoints(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -82,60 +78,6 @@ class Picture(gymnasium.Env[np.ndarray, np.ndarray]):
         row, column = (self.dot * [30, 44]).astype(int)
         seen[row : row + 3, column : column + 3] = 1.0
         return seen
-
-
-class Arm(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """A point that moves by delta poses, and offers what `Watchable` names: its success is 5 cm above a red mark.
-
-    Its own camera sees grey; the agent's looks down from 60 cm, the mark in the middle of its image.
-    """
-
-    prompt = Path(__file__).with_name("arm.md")
-
-    def __init__(self, *, prompt: bool = True) -> None:
-        if not prompt:
-            self.prompt = None
-        self.observation_space = spaces.Dict(
-            {"wrist": spaces.Box(0, 255, (48, 64), np.uint8), "xyz": spaces.Box(-1.0, 1.0, (3,), np.float64)}
-        )
-        self.action_space = spaces.Box(-1.0, 1.0, (6,), np.float32)
-        self.action_scale = np.array([0.01] * 3 + [0.06] * 3)
-        self.workspace = Box(lower=np.array([0.3, -0.1, 0.0]), upper=np.array([0.5, 0.1, 0.2]))
-
-    @property
-    def robot(self) -> RobotState:
-        T = np.eye(4)
-        T[:3, :3], T[:3, 3] = np.diag([1.0, -1.0, -1.0]), self.position
-        return RobotState(T_base_tcp=T, twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.0)
-
-    def capture(self, cameras: Any = None) -> tuple[RGBDFrame, ...]:
-        T = np.eye(4)
-        T[:3, :3], T[:3, 3] = np.diag([1.0, -1.0, -1.0]), [0.4, 0.0, 0.6]
-        image = np.full((120, 160, 3), 200, np.uint8)
-        image[57:63, 77:83] = [255, 0, 0]
-        depth = np.full((120, 160), 0.6, np.float32)
-        return (
-            RGBDFrame(
-                name="top", rgb=image, depth_m=depth, K=intrinsics(width=160, height=120, fovy_deg=60.0), T_base_cam=T
-            ),
-        )
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        super().reset(seed=seed)
-        self.position: FloatArray = self.np_random.uniform(self.workspace.lower, self.workspace.upper)
-        return self._seen(), {}
-
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        self.position = self.workspace.project(self.position + action[:3] * self.action_scale[:3])
-        done = bool(np.linalg.norm(self.position - [0.4, 0.0, 0.05]) < 0.03)
-        return self._seen(), float(done), done, False, {}
-
-    def _seen(self) -> dict[str, Any]:
-        image = np.zeros((48, 64), np.uint8)
-        image[int(200 * self.position[2]), int(300 * (self.position[1] + 0.1))] = 255
-        return {"wrist": image, "xyz": self.position}
 
 
 gymnasium.register("foreign/SevenJoints-v0", entry_point=SevenJoints, max_episode_steps=12)

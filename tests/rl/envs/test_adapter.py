@@ -7,18 +7,19 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.env_checker import check_env
 
+from examples.extend_environment import Hover
 from rl.drq import DrQ, DrQConfig
 from rl.envs.adapter import AdapterOptions, adapt
 from rl.envs.opening import open_env, short_name
 from rl.envs.watchable import Watched
-from rl.errors import ConfigError
+from rl.errors import ConfigError, EnvironmentFailed
 from rl.evaluation import evaluate
-from tests.rl.envs.foreign import Arm, Picture, SevenJoints
+from tests.rl.envs.foreign import Picture, SevenJoints
 
 FOREIGN: list[Callable[[], gymnasium.Env[Any, Any]]] = [
     SevenJoints,
     Picture,
-    Arm,
+    Hover,
     lambda: gymnasium.make("Pendulum-v1"),
 ]
 each = pytest.mark.parametrize("make", FOREIGN)
@@ -198,7 +199,8 @@ def test_what_render_shows_can_be_the_image() -> None:
     assert obs["state"].shape == (3,)
 
 
-def test_plain_rendering_leaves_out_shadows_and_smooth_edges() -> None:
+def test_plain_rendering_leaves_out_shadows_and_smooth_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "egl")  # there is no screen
     env = open_env("InvertedPendulum-v5", AdapterOptions(render=True, plain_rendering=True), image_size=48)
     quality = env.unwrapped.model.vis.quality
     assert (quality.shadowsize, quality.offsamples) == (0, 0)
@@ -247,6 +249,40 @@ def test_rewards_of_repeated_actions_are_added() -> None:
     env.unwrapped.dot = np.zeros(2)
     assert env.step(np.zeros(2, np.float32))[1] == -3.0
     assert env.unwrapped.steps == 3
+
+
+class Breaking(SevenJoints):
+    """Breaks in one of its parts, as somebody else's code may."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.part = part
+
+    def reset(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self.part == "reset":
+            raise ValueError("no start")
+        return super().reset(**options)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        if self.part == "step":
+            raise ZeroDivisionError("division by zero")
+        seen, *rest = super().step(action)
+        return (seen if self.part != "observation" else {"cameras": {}}), *rest
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("reset", r"Breaking failed in its reset \(ValueError: no start\)"),
+        ("step", r"Breaking failed in its step \(ZeroDivisionError: division by zero\)"),
+        ("observation", r"Breaking failed in its observation \(KeyError: 'depth'\)"),
+    ],
+)
+def test_error_of_the_environment_is_said_to_be_its_own(part: str, words: str) -> None:
+    env = adapt(Breaking(part), image_size=32)
+    with pytest.raises(EnvironmentFailed, match=words):
+        env.reset(seed=0)
+        env.step(np.zeros(7, np.float32))
 
 
 # --- success ------------------------------------------------------------------------------------------------
@@ -325,7 +361,7 @@ def test_arguments_reach_the_environment() -> None:
         ("Pendulum-v9", {}, r"Cannot make the environment 'Pendulum-v9' \(VersionNotFound"),
         ("nowhere:a/B-v0", {}, r"Cannot make the environment 'nowhere:a/B-v0' \(ModuleNotFoundError"),
         (f"{MODULE}:Nothing", {}, "has no attribute 'Nothing'"),
-        (f"{MODULE}:FloatArray", {}, "Cannot make the environment|not a gymnasium.Env"),
+        ("builtins:dict", {}, "builtins:dict makes a dict, not a gymnasium.Env"),
         (f"{MODULE}:SevenJoints", {"gaol": 1}, "unexpected keyword argument 'gaol'"),
         ("CartPole-v1", {}, r"CartPole-v1 wants actions in Discrete\(2\)"),
     ],
@@ -358,13 +394,13 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, Any], words: str
 
 
 def test_environment_that_offers_what_watchable_names_is_watched() -> None:
-    env = adapt(Arm(), image_size=32)
+    env = adapt(Hover(), image_size=32)
     _, info = env.reset(seed=0)
-    position = env.unwrapped.position.copy()
+    position = env.unwrapped.tcp.copy()
     observation = info["observation"]
     np.testing.assert_array_equal(observation.robot.T_base_tcp[:3, 3], position)
     np.testing.assert_array_equal(observation.T_base_ref, observation.robot.T_base_tcp)
-    assert observation.images.keys() == {"wrist"} and observation.step == 0
+    assert observation.images.keys() == {"top"} and observation.step == 0
     watched = Watched(env)
     assert [frame.name for frame in watched.capture()] == ["top"]
     assert watched.truth() == {} and watched.p_tcp_tool.tolist() == [0.0, 0.0, 0.0]
