@@ -26,6 +26,26 @@ class SlowUsb(UsbInsertion):
         return None
 '''
 
+WORDLESS = '''
+import numpy as np
+
+from rl.tasks import SceneMjcf, SimulatedTask, UsbInsertion
+
+usb = UsbInsertion()
+
+
+class Wordless(SimulatedTask):
+    """The scene of USB insertion as somebody writes a task who has not read much: no dataclass, no fields, no words."""
+
+    name, instruction = "wordless", "Do it."
+    workspace, p_tcp_tool, home = usb.workspace, usb.p_tcp_tool, usb.home
+    policy_cameras, agent_cameras, landmarks = usb.policy_cameras, usb.agent_cameras, usb.landmarks
+    sample_start, is_success, scene_mjcf = usb.sample_start, usb.is_success, usb.scene_mjcf
+
+    def __init__(self, horizon: int = 5) -> None:
+        super().__init__(horizon=horizon)
+'''
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -39,3 +59,9 @@ def write_real(folder: Path) -> str:
     """Write a task for a real table; return its reference."""
     (folder / "button.py").write_text((EXAMPLES / "press_button.py").read_text(encoding="utf-8"), encoding="utf-8")
     return f"{folder}/button.py:PressButton"
+
+
+def write_wordless(folder: Path) -> str:
+    """Write a task with a scene, which the agent is told nothing about; return its reference."""
+    (folder / "wordless.py").write_text(WORDLESS, encoding="utf-8")
+    return f"{folder}/wordless.py:Wordless"

@@ -33,6 +33,7 @@ from agps_agent.run.place import check_robot, named_at, place_of
 from agps_agent.run.simulation import SIMULATION
 from agps_agent.state import AgentSettings
 from agps_agent.supervisor import SupervisorConfig
+from prompts.loader import load_task_prompt
 from rl.algorithm import ALGORITHMS
 from rl.bounds import Seed, Threads
 from rl.changes import changed, differences, preset
@@ -533,10 +534,13 @@ def check_fits(config: RunConfig) -> None:
     """Refuse what the task cannot do, before anything is made.
 
     Raises:
-        ConfigError: If it has no scene to simulate, or nobody can demonstrate it or help as asked for.
+        ConfigError: If it has no scene to simulate, nobody can demonstrate it or help as asked for, or the agent has
+            no words for it.
     """
     task = get_task(config.task, **config.task_overrides)
     place_of(config.robot).check_fits(config, task)
+    if config.helper == "agent":
+        load_task_prompt(config.task)
 
 
 def save_config(config: RunConfig, run: RunDirectory) -> None:

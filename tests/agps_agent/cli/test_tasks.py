@@ -10,7 +10,7 @@ from agps_agent.cli.train import read_options
 from agps_agent.run.config import RunConfig, load_config, save_config
 from agps_agent.run.directory import RunDirectory
 from rl.tasks import TASKS, get_task
-from tests.outside import write_real, write_simulated
+from tests.outside import write_real, write_simulated, write_wordless
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +19,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_simulated(tmp_path)
     write_real(tmp_path)
+    write_wordless(tmp_path)
     return tmp_path
 
 
@@ -121,6 +122,7 @@ def test_what_changes_about_the_task_reaches_the_task() -> None:
         (["demos", "record", "slow.py:SlowUsb"], "Task slow_usb has no scripted expert"),
         (["float", "fit", "slow.py:SlowUsb"], "Task slow_usb has no scripted expert"),
         (["reward", "collect", "slow.py:SlowUsb"], "Task slow_usb has no scripted expert"),
+        (["train", "wordless.py:Wordless"], "The agent has no prompt for task wordless: write wordless.md beside"),
         (["train", "button.py:PressButton"], "Task press_button is for a real table and has no scene to simulate"),
         (["ask", "button.py:PressButton"], "The agent has no prompt for task press_button: write press_button.md"),
         (["demos", "record", "button.py:PressButton"], "Task press_button is for a real table"),
