@@ -124,8 +124,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         Raises:
             ConfigError: If the configuration is another algorithm's, or a space or the seed does not fit.
         """
-        if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
-            raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
+        _check_seed(seed)
         self.config = config or self.config_class()
         if not isinstance(self.config, self.config_class):
             raise ConfigError(
@@ -512,6 +511,11 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     @abstractmethod
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         """Return the names of networks and optimizers, and of tensors learned beside them."""
+
+
+def _check_seed(seed: int | None) -> None:
+    if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
+        raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
 
 
 ALGORITHMS: Registry[type[GuidedAlgorithm]] = Registry("agps.algorithms", "algorithm")

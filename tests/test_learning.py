@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import save_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
 from tests.agps_agent.trained import train

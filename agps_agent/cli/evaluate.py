@@ -83,7 +83,7 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog=PROG)
     directory = RunDirectory.open(options.run_dir)
     from agps_agent.run.build import evaluation_env, load_policy
-    from agps_agent.run.config import load_config
+    from agps_agent.run.config_file import load_config
     from agps_agent.run.place import place_of
     from rl.evaluation import evaluate
     from rl.process import prepare_process

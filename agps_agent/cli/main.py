@@ -70,7 +70,7 @@ def _run(arguments: list[str]) -> int:
         return DONE if arguments else BAD_USAGE
     name = arguments[0]
     if name == "--version":
-        from agps_agent.run.config import installed_versions
+        from agps_agent.run.config_file import installed_versions
 
         print(f"agps {installed_versions()['agps']}")
         return DONE

@@ -427,7 +427,7 @@ def _policy(run_dir: Path | None, task: str, image_size: int) -> "Policy | None"
     if run_dir is None:
         return None
     from agps_agent.run.build import load_policy
-    from agps_agent.run.config import load_config
+    from agps_agent.run.config_file import load_config
 
     directory = RunDirectory.open(run_dir)
     config = load_config(directory)

@@ -12,7 +12,8 @@ from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_option
 from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.detectors.base import load_detector
-from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, fixed_changes, load_config, start_values
+from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values
+from agps_agent.run.config_file import fixed_changes, load_config
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.field_options import options_group, options_model
 from agps_agent.run.methods import combine

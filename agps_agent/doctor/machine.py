@@ -37,7 +37,7 @@ def _python() -> str:
 
 
 def _packages() -> str:
-    from agps_agent.run.config import installed_versions
+    from agps_agent.run.config_file import installed_versions
 
     versions = installed_versions()
     missing = [name for name, version in versions.items() if version == "not installed"]

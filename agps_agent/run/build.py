@@ -19,7 +19,8 @@ from agps_agent.models.gate import CallGate
 from agps_agent.models.library import is_url, open_model
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
 from agps_agent.models.profiles import ModelProfile
-from agps_agent.run.config import RunConfig, load_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import load_config
 from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.hardware import check_demonstrations

@@ -1,9 +1,6 @@
 """Everything that a run can be told: documented here, reachable from the command line, saved as config.json."""
 
 import contextlib
-import importlib.metadata
-import json
-import platform
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializeAsAny,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -25,7 +21,7 @@ from pydantic import (
 from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
 from agps_agent.detectors.base import load_detector
 from agps_agent.models.library import MODELS, check_model, is_url
-from agps_agent.run.directory import RunDirectory, default_classifier, folder_name
+from agps_agent.run.directory import default_classifier, folder_name
 from agps_agent.run.environment import FOREIGN, arguments_of
 from agps_agent.run.field_options import check_options, field_values, made
 from agps_agent.run.methods import HELPERS, Plan, combine
@@ -42,8 +38,7 @@ from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
 from rl.envs.adapter import AdapterOptions
 from rl.envs.opening import env_reference, short_name
-from rl.errors import AgpsError, ConfigError
-from rl.files import read_json_object, write_atomically
+from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
 from rl.rewards.base import REWARDS, OwnReward, load_reward
@@ -53,21 +48,6 @@ from rl.tasks.registry import TASKS, get_task, load_task
 
 Robot = Annotated[str, AfterValidator(check_robot)]
 """Where a run takes place: `agps_agent.run.place`."""
-
-TESTED_PACKAGES = (
-    "agps",
-    "chromadb",
-    "gymnasium",
-    "langchain-core",
-    "langchain-openai",
-    "langgraph",
-    "mujoco",
-    "numpy",
-    "pot",
-    "stable-baselines3",
-    "torch",
-)
-"""Packages whose version can change a result; saved beside the configuration."""
 
 
 _ADDRESS = re.compile(r"(//)?[^/]+:\d+(/.*)?")
@@ -513,23 +493,6 @@ def _checked(kind: Any, options: Mapping[str, Any], *, flag: str) -> dict[str, A
     return check_options(config, options, flag=flag, name=kind.__name__)
 
 
-def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each setting that differs though a resumed run must keep it: its name, its value then and now."""
-    may_change = {name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata}
-    was, given = (_leaves(config.model_dump(exclude=may_change)) for config in (saved, now))
-    for name in was.keys() | given.keys():
-        if was.get(name) != given.get(name):
-            yield name, was.get(name), given.get(name)
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return what is in mappings within mappings, by dotted names."""
-    leaves: dict[str, Any] = {}
-    for name, value in values.items():
-        leaves |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return leaves
-
-
 def check_fits(config: RunConfig) -> None:
     """Refuse what the task cannot do, before anything is made.
 
@@ -541,47 +504,3 @@ def check_fits(config: RunConfig) -> None:
     place_of(config.robot).check_fits(config, task)
     if config.helper == "agent":
         load_task_prompt(config.task)
-
-
-def save_config(config: RunConfig, run: RunDirectory) -> None:
-    """Write config.json: the complete configuration, the task's name, and the versions that it ran with."""
-    about = {"task": config.task_name, "versions": installed_versions()}
-    content = {"config": config.model_dump(mode="json"), **about}
-    write_atomically(run.config, json.dumps(content, indent=2) + "\n")
-
-
-def load_config(run: RunDirectory) -> RunConfig:
-    """Return the configuration of a run.
-
-    Raises:
-        AgpsError: If config.json is damaged.
-        ConfigError: If it was written by a version with other fields.
-    """
-    content = read_json_object(run.config)
-    if not isinstance(content.get("config"), dict):
-        raise AgpsError(f"{run.config} has no `config` object; it is damaged.")
-    try:
-        return RunConfig.model_validate(content["config"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{run.config} does not fit this version: {field}: {first['msg']}.") from error
-    except ConfigError as error:
-        raise ConfigError(f"{run.config} does not fit: {error}") from error
-
-
-def load_versions(run: RunDirectory) -> dict[str, str]:
-    """Return the package versions that a run was made with; empty when none were saved."""
-    versions = read_json_object(run.config).get("versions", {})
-    return {str(name): str(version) for name, version in versions.items()}
-
-
-def installed_versions() -> dict[str, str]:
-    """Return the versions of Python and of each package whose version can change a result."""
-    versions = {"python": platform.python_version()}
-    for package in TESTED_PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions

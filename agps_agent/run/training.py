@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agps_agent.run.build import Session, build_session
-from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import save_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import ProgressListener

@@ -7,7 +7,8 @@ import pytest
 
 from agps_agent.cli.main import main
 from agps_agent.run.build import build_memory
-from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import save_config
 from agps_agent.run.directory import RunDirectory
 from tests.tools.memory.test_episodic import EAST, NORTH, record
 from tools.memory import EpisodicMemory

@@ -7,7 +7,8 @@ import pytest
 
 from agps_agent.cli.main import main
 from agps_agent.cli.train import read_options
-from agps_agent.run.config import RunConfig, load_config, save_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import load_config, save_config
 from agps_agent.run.directory import RunDirectory
 from rl.tasks import TASKS, get_task
 from tests.outside import write_real, write_simulated, write_wordless

@@ -11,7 +11,8 @@ import pytest
 from agps_agent.cli.main import main
 from agps_agent.cli.train import read_options
 from agps_agent.run import training
-from agps_agent.run.config import RunConfig, save_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import save_config
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.progress import ProgressListener
 from agps_agent.run.signals import BrokenOff

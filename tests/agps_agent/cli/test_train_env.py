@@ -16,7 +16,8 @@ from PIL import Image
 
 from agps_agent.cli.main import main
 from agps_agent.models.server import serve_model
-from agps_agent.run.config import RunConfig, load_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import load_config
 from agps_agent.run.directory import RunDirectory
 from rl.demonstrations import load_demos, save_demos
 from rl.drq.config import DrQConfig

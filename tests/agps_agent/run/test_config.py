@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from agps_agent.detectors import FloatConfig
-from agps_agent.run.config import RunConfig, fixed_changes, load_config, load_versions, save_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import fixed_changes, load_config, load_versions, save_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.methods import METHODS
 from rl.conrft.config import ConRFTConfig, StageConfig

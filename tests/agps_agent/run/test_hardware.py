@@ -9,7 +9,8 @@ import pytest
 from agps_agent.cli.main import main
 from agps_agent.run import hardware
 from agps_agent.run.build import build_session
-from agps_agent.run.config import RunConfig, load_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import load_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
 from rl.checkpoint import latest_checkpoint, load_checkpoint

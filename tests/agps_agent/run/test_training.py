@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from agps_agent.run.build import build_session, load_policy
-from agps_agent.run.config import RunConfig, load_config
+from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import load_config
 from agps_agent.run.directory import SUMMARY_KEYS, RunDirectory
 from agps_agent.run.progress import Progress
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c

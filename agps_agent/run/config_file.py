@@ -1,0 +1,90 @@
+"""config.json: the configuration of a run on disk, its versions, and what a resumed run may change."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from agps_agent.run.config import MayChange, RunConfig
+from agps_agent.run.directory import RunDirectory
+from rl.errors import AgpsError, ConfigError
+from rl.files import read_json_object, write_atomically
+
+TESTED_PACKAGES = (
+    "agps",
+    "chromadb",
+    "gymnasium",
+    "langchain-core",
+    "langchain-openai",
+    "langgraph",
+    "mujoco",
+    "numpy",
+    "pot",
+    "stable-baselines3",
+    "torch",
+)
+"""Packages whose version can change a result; saved beside the configuration."""
+
+
+def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each setting that differs though a resumed run must keep it: its name, its value then and now."""
+    may_change = {name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata}
+    was, given = (_leaves(config.model_dump(exclude=may_change)) for config in (saved, now))
+    for name in was.keys() | given.keys():
+        if was.get(name) != given.get(name):
+            yield name, was.get(name), given.get(name)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what is in mappings within mappings, by dotted names."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return leaves
+
+
+def save_config(config: RunConfig, run: RunDirectory) -> None:
+    """Write config.json: the complete configuration, the task's name, and the versions that it ran with."""
+    about = {"task": config.task_name, "versions": installed_versions()}
+    content = {"config": config.model_dump(mode="json"), **about}
+    write_atomically(run.config, json.dumps(content, indent=2) + "\n")
+
+
+def load_config(run: RunDirectory) -> RunConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        AgpsError: If config.json is damaged.
+        ConfigError: If it was written by a version with other fields.
+    """
+    content = read_json_object(run.config)
+    if not isinstance(content.get("config"), dict):
+        raise AgpsError(f"{run.config} has no `config` object; it is damaged.")
+    try:
+        return RunConfig.model_validate(content["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{run.config} does not fit this version: {field}: {first['msg']}.") from error
+    except ConfigError as error:
+        raise ConfigError(f"{run.config} does not fit: {error}") from error
+
+
+def load_versions(run: RunDirectory) -> dict[str, str]:
+    """Return the package versions that a run was made with; empty when none were saved."""
+    versions = read_json_object(run.config).get("versions", {})
+    return {str(name): str(version) for name, version in versions.items()}
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of Python and of each package whose version can change a result."""
+    versions = {"python": platform.python_version()}
+    for package in TESTED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
