@@ -16,7 +16,7 @@ demo: setup
 
 test: lint
 	@scripts/setup.sh --browser
-	$(TEST_ENV) .venv/bin/python -m pytest -q
+	$(TEST_ENV) .venv/bin/python -m pytest -q -n auto --dist loadfile
 	@$(MAKE) --no-print-directory hardware
 
 # The drivers of arm, cameras and teleoperation against emulators: the core above is tested without them. The emulated

@@ -69,7 +69,7 @@ def test_step_costs_lower_the_target_by_as_much() -> None:
 
 
 def test_cost_below_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="step_cost is -1; ask for at least 0"):
+    with pytest.raises(ConfigError, match="step_cost is -1.0; ask for at least 0"):
         ALGORITHMS.load("agps_peg_in_hole.algorithm:HastyDrQ").config_class(step_cost=-1.0)
 
 

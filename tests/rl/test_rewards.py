@@ -57,7 +57,7 @@ def test_returns_beyond_clip_target_are_warned_about_once(
         (-0.1, {"clip_target": (-0.71, 1.0), "gamma": 0.92}),  # -0.1 (1 - 0.92^10) / 0.08 = -0.707
         (10.0, {"clip_target": (0.0, 1.0), "reward_scale": 71.0, "gamma": 0.92}),
         (-50.0, {"clip_target": None}),
-        (5.0, {"clip_target": (0.0, float("inf"))}),
+        (5.0, {"clip_target": (0.0, 1e9)}),
     ],
 )
 def test_returns_within_clip_target_are_not_warned_about(

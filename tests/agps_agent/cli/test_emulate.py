@@ -11,7 +11,7 @@ from agps_agent.cli.main import main
     ("option", "words"),
     [
         (["--slowdown", "0.5"], "slowdown is 0.5; ask for 1 (real time) to 20."),
-        (["--slowdown", "nan"], "slowdown is nan; ask for 1"),
+        (["--slowdown", "nan"], "slowdown is nan; give a finite number."),
         (["--fps", "0"], "--fps is 0"),
         (["--image-size", "big"], "write it as WIDTHxHEIGHT"),
     ],

@@ -60,7 +60,7 @@ def test_task_is_shown_with_its_keypoints_and_advice(task: str, capsys: pytest.C
         (["show", "decide_mode", "--version", "999"], "999"),
         (["show", "decide"], "There is no prompt 'decide'"),
         (["replay", "nowhere"], "nowhere"),
-        (["replay", "run", "--vlm", "gpt"], "use `embedded` or a URL"),
+        (["replay", "run", "--vlm", "gpt"], "There is no model 'gpt'; use embedded"),
         (["replay", "run", "--limit", "0"], "--limit is 0; ask for at least 1."),
         (["replay", "run", "--mode", "both"], "--mode"),
         (["read"], "has no command 'read'; use one of list, show, replay."),

@@ -29,12 +29,17 @@ def taken() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("command", [["traces", "serve"], ["serve-model"]])
-@pytest.mark.parametrize("port", ["-1", "65536"])
+@pytest.mark.parametrize(("port", "limit"), [("-1", "at least 0"), ("65536", "at most 65535")])
 def test_port_that_no_computer_has_is_refused(
-    command: list[str], port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: list[str],
+    port: str,
+    limit: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert f"--port is {port}; use 0 (any free one) to 65535." in refused([*command, "--port", port], capsys)
+    assert f"--port is {port}; ask for {limit}." in refused([*command, "--port", port], capsys)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,7 +59,7 @@ def test_port_that_is_taken_is_told(
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--fail-share", "1.5"], "--fail-share is 1.5; use 0 (none) to 1 (all)."),
+        (["--fail-share", "1.5"], "--fail-share is 1.5; ask for at most 1."),
         (["--fail-share", "nan"], "--fail-share is nan"),
         (["--faults"], "--faults"),
         (["--faults", "hiccup"], "--faults"),

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rl.robots.cameras.base import CameraInfo
 
 from agps_agent.doctor.placement import MAX_RESIDUAL_DEG, bounds, calibration, task_cameras
 from rl.errors import AgpsError
+from rl.robots.base import CameraInfo
 from rl.robots.cameras.calibration import CameraCalibration
-from rl.robots.station import ArmConfig, CameraConfig, StationConfig
+from rl.robots.franka.config import ArmConfig
+from rl.robots.station import CameraConfig, StationConfig
 from rl.tasks import get_task
 from rl.types import Box
 

@@ -15,7 +15,8 @@ from rl.conrft.config import ConRFTConfig, StageConfig
 from rl.drq.config import DrQConfig
 from rl.errors import ConfigError
 from rl.rewards.classifier.fitting import FitConfig
-from rl.robots.station import ArmConfig, CameraConfig, GripperConfig, TeleopConfig
+from rl.robots.franka.config import ArmConfig, GripperConfig
+from rl.robots.station import CameraConfig, TeleopConfig
 from rl.tasks import TASKS, get_task
 
 Kind = type[Any]

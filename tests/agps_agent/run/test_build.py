@@ -10,7 +10,7 @@ from rl.errors import ConfigError
     [
         ({"prompt_versions": {"perceive": 99}}, "perceive has no version 99"),
         ({"prompt_versions": {"percieve": 1}}, "There is no prompt 'percieve'"),
-        ({"profile": "qwen3-vl"}, "--agent.profile qwen3-vl is for a model behind a URL"),
+        ({"profile": "qwen3-vl"}, "--agent.profile qwen3-vl: the model embedded has its own"),
     ],
 )
 def test_setting_that_would_have_no_effect_is_refused(settings: dict[str, object], words: str) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rl.robots.franka.line import MAX_SPEED_M_S, PERIOD_S, TURN_RAD_S, follow_line
 
 from rl.errors import ConfigError
 from rl.guard import GuardLimits
 from rl.robots import panda
-from rl.robots.franka.faults import ArmFault, corners, lost, place, reason, stopped_itself
+from rl.robots.franka.faults import ArmFault, lost, reason, stopped_itself
 from rl.robots.franka.motions import check_way
 from rl.robots.franka.state import ArmState
+from rl.robots.real.line import MAX_SPEED_M_S, PERIOD_S, TURN_RAD_S, corners, follow_line, place
 from rl.tasks import get_task
 from rl.transforms import apply_delta, pose, pose_difference
 from rl.types import Box, FloatArray

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rl.robots.cameras.base import CameraFrame
 
 from rl.errors import ConfigError
+from rl.robots.base import CameraFrame
 from rl.robots.cameras.ages import FrameAges
 from rl.robots.cameras.sdk import load_sdk, pinhole
 from tests.clocks import MovedClock
