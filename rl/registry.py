@@ -142,6 +142,13 @@ class Registry(Generic[T]):
 
 _LONE = "agps_file_"
 """What the names of modules begin with whose files are in no package."""
+
+
+def _rank(point: EntryPoint) -> tuple[bool, str]:
+    """Return where a name stands in lists: ours first, then by the alphabet, whatever wrote the package's file."""
+    return point.dist is None or point.dist.name != "agps", point.name
+
+
 _CACHE: dict[str, tuple[tuple[str, ...], tuple[EntryPoint, ...]]] = {}
 
 
@@ -149,7 +156,7 @@ def _entry_points(group: str) -> tuple[EntryPoint, ...]:
     """Return the entry points of a group, ours first; read again only when the search path has changed."""
     path = tuple(sys.path)
     if group not in _CACHE or _CACHE[group][0] != path:
-        found = sorted(entry_points(group=group), key=lambda point: point.dist is None or point.dist.name != "agps")
+        found = sorted(entry_points(group=group), key=_rank)
         _CACHE[group] = path, tuple(found)
     return _CACHE[group][1]
 

@@ -1,5 +1,6 @@
 """Chat models by name: `embedded`, those of installed packages, `package.module:Name` and `./file.py:Name`."""
 
+import re
 from typing import Protocol
 
 from langchain_core.language_models import BaseChatModel
@@ -21,6 +22,8 @@ class MakesModel(Protocol):
         """Return a model; `tasks` are the words of what it will be asked about."""
 
 
+_REFERENCE = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.\w+)*):[A-Za-z_][\w.]*")
+"""`./file.py:Name` or `package.module:Name`."""
 MODELS: Registry[MakesModel] = Registry("agps.models", "model")
 """Chat models that need no server of their own, by name."""
 
@@ -36,7 +39,7 @@ def check_model(vlm: str) -> None:
     Raises:
         ConfigError: Saying what would be.
     """
-    if not is_url(vlm) and vlm not in MODELS and ":" not in vlm:
+    if not is_url(vlm) and vlm not in MODELS and not _REFERENCE.fullmatch(vlm):
         raise ConfigError(
             f"There is no model {vlm!r}; use {', '.join(MODELS.names)}, package.module:Name, ./file.py:Name, or the "
             "URL of an OpenAI-compatible server such as http://localhost:8000/v1."

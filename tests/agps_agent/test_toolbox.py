@@ -46,7 +46,7 @@ def test_task_that_names_a_tool_under_the_wrong_kind_of_help_is_told_the_right_o
 @pytest.mark.parametrize(
     ("added", "complaint"),
     [
-        ("nope", "Unknown tool 'nope'; known: exploration_bbox"),
+        ("nope", "Unknown tool 'nope'; known: descend, exploration_bbox"),
         ("./nowhere.py:PEEK", "Cannot import the tool './nowhere.py:PEEK' .*there is no file"),
         ("tools.measure:measure", "is function, no ToolSpec"),
     ],

@@ -194,7 +194,7 @@ def test_answer_that_is_no_verdict_is_refused(env: ManipulationEnv) -> None:
 
 
 def test_unknown_name_says_which_there_are() -> None:
-    with pytest.raises(ConfigError, match="Unknown reward 'trut'; known: truth, classifier, keys"):
+    with pytest.raises(ConfigError, match="Unknown reward 'trut'; known: classifier, keys, truth"):
         load_reward("trut")
 
 

@@ -48,7 +48,7 @@ def test_its_settings_are_saved_and_the_run_is_resumed(run: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--reward", "trut"], "Unknown reward 'trut'; known: truth, classifier, keys"),
+        (["--reward", "trut"], "Unknown reward 'trut'; known: classifier, keys, truth"),
         (["--reward", OURS, "--reward-options.depth-mm", "0"], "greater than 0"),
         (["--reward-options.depth-mm", "1"], "depth-mm"),
     ],

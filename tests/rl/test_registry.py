@@ -24,8 +24,8 @@ def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry
 
 def test_installed_package_brings_names_and_nothing_is_imported_to_list_them(shapes: Registry[type]) -> None:
     assert [(entry.name, entry.origin) for entry in shapes] == [
-        ("square", "shapely-pegs 1.2"),
         ("circle", "shapely-pegs 1.2"),
+        ("square", "shapely-pegs 1.2"),
     ]
     assert "pegs" not in sys.modules
 
@@ -40,7 +40,7 @@ def test_name_whose_code_is_broken_says_why(shapes: Registry[type]) -> None:
 
 
 def test_wrong_name_says_which_there_are(shapes: Registry[type]) -> None:
-    with pytest.raises(ConfigError, match="Unknown shape 'sqare'; known: square, circle"):
+    with pytest.raises(ConfigError, match="Unknown shape 'sqare'; known: circle, square"):
         shapes.load("sqare")
 
 

@@ -34,7 +34,7 @@ def test_refusal_names_value_limit_and_arguments():
 
 
 def test_unknown_tool_lists_the_allowed_ones():
-    with pytest.raises(ToolRetry, match="There is no tool 'fly'; choose one of exploration_bbox, grasp") as unknown:
+    with pytest.raises(ToolRetry, match="There is no tool 'fly'; choose one of descend, exploration_bbox") as unknown:
         result_of("fly", {})
     assert unknown.value.reason == "unknown_tool"
 

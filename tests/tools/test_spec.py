@@ -35,7 +35,7 @@ def test_tool_in_a_file_needs_no_registration(tmp_path: Path):
 
 
 def test_unknown_tool_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="Unknown tool 'fly'; known: exploration_bbox, grasp"):
+    with pytest.raises(ConfigError, match="Unknown tool 'fly'; known: descend, exploration_bbox"):
         load_tools(["fly"])
 
 

@@ -32,5 +32,5 @@ def test_unknown_tool_is_refused_before_anything_is_made(
     assert main([command, "usb_insertion", "--agent.tools", "nope"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
-    assert "Unknown tool 'nope'; known: exploration_bbox" in err
+    assert "Unknown tool 'nope'; known: descend, exploration_bbox" in err
     assert not (tmp_path / "runs" / "ask").exists()

@@ -10,7 +10,7 @@ from agps_agent.doctor.checkup import Finding, NotChecked, attempt
 from agps_agent.doctor.machine import machine_checks
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.server import serve_model
-from agps_agent.run import config
+from agps_agent.run import config_file
 from rl.errors import AgpsError, ConfigError, HardwareFault
 from rl.robots import panda
 
@@ -70,7 +70,7 @@ def test_disk_of_a_folder_that_is_not_there_yet_is_that_of_the_one_above(tmp_pat
 
 def test_missing_packages_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"python": "3.11.2", "torch": "not installed", "mujoco": "3.3.0", "numpy": "not installed"}
-    monkeypatch.setattr(config, "installed_versions", lambda: versions)
+    monkeypatch.setattr(config_file, "installed_versions", lambda: versions)
     found = attempt(machine_checks(Path(), None)["packages"])
     assert found == Finding(False, "torch, numpy not installed; run `pip install -e .` in the repository.")
 

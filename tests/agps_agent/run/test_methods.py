@@ -52,7 +52,7 @@ def test_what_is_not_said_comes_from_the_recipe(said: tuple, default: str, metho
         (("agps", "conrft", None, None), "--method agps is --algorithm drq --helper agent, not algorithm conrft"),
         (("conrft", None, None, False), "--helper nobody --offline, not offline False"),
         (("ppo", None, None, None), "no method 'ppo'; use agps, serl, .* such as drq\\+human"),
-        ((None, "ppo", None, None), "Unknown algorithm 'ppo'; known: drq, conrft"),
+        ((None, "ppo", None, None), "Unknown algorithm 'ppo'; known: conrft, drq"),
         ((None, None, "dog", None), "Unknown helper 'dog'; known: agent, human, nobody"),
         ((None, "drq", "nobody", True), "drq does not learn from demonstrations alone"),
         ((None, "conrft", "human", True), "no rollouts that the human could watch"),

@@ -193,6 +193,7 @@ def test_entries_can_be_named() -> None:
 
 
 def test_what_render_shows_can_be_the_image() -> None:
+    pytest.importorskip("pygame", reason="Pendulum draws with it; it comes with the extra teleop")
     env = open_env("Pendulum-v1", AdapterOptions(render=True), image_size=48)
     obs, _ = env.reset(seed=0)
     assert env.cameras == ("render",) and obs["render"].shape == (48, 48, 3) and obs["render"].std() > 5
