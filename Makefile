@@ -20,10 +20,12 @@ test: lint
 	@$(MAKE) --no-print-directory hardware
 
 # The drivers of arm, cameras and teleoperation against emulators: the core above is tested without them. The emulated
-# stations' clock is as slow as this computer needs; what was measured stands at the end.
+# stations' clock is as slow as this computer needs; what was measured stands at the end. A load that comes after it was
+# measured stops an arm, as it should: what failed is run once more, alone.
 hardware:
 	@scripts/setup.sh --hardware
-	$(TEST_ENV) .venv/bin/python -m pytest -q -m emulated -n 2 --dist loadfile tests/hardware
+	$(TEST_ENV) .venv/bin/python -m pytest -q -m emulated -n 2 --dist loadfile tests/hardware \
+		|| $(TEST_ENV) .venv/bin/python -m pytest -q -m emulated --last-failed tests/hardware
 
 lint: setup
 	.venv/bin/ruff check .
