@@ -13,6 +13,7 @@ working directory is looked in last, as nobody has installed what lies there.
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from rl.errors import ConfigError
 
 T = TypeVar("T")
 
+_REFERENCE = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.\w+)*):[A-Za-z_][\w.]*")
+
 HERE = "this program"
 """Origin of what was registered without a package."""
 
@@ -36,6 +39,11 @@ class Entry:
     name: str
     origin: str
     """Installed distribution and its version, or `this program`."""
+
+
+def is_reference(name: str) -> bool:
+    """Return whether a name has the form `package.module:Name` or `./file.py:Name`; nothing is looked for."""
+    return _REFERENCE.fullmatch(name) is not None
 
 
 class Registry(Generic[T]):

@@ -1,7 +1,6 @@
 """`agps tasks`: which tasks there are and where they come from; and the TASK argument that many commands share."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -20,8 +19,6 @@ OptionsT = TypeVar("OptionsT")
 
 TaskOptions = tyro.conf.Suppress[Mapping[str, Any]]
 """Type of the field `task_options` of a command: `parse_for_task` shows the options of the task in its place."""
-_REFERENCE = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.\w+)*):[A-Za-z_][\w.]*")
-"""`package.module:Name` or `./file.py:Name`."""
 _FLAG = "task-options"
 
 
@@ -71,9 +68,10 @@ def check_task(name: str) -> "type[Task]":
 
 def is_task(name: str) -> bool:
     """Return whether a name is that of a registered task, or has the form of a reference to one."""
+    from rl.registry import is_reference
     from rl.tasks.registry import TASKS
 
-    return name in TASKS or (_REFERENCE.fullmatch(name) is not None and not name.startswith("-"))
+    return name in TASKS or (is_reference(name) and not name.startswith("-"))
 
 
 def parse_for_task(

@@ -1,6 +1,5 @@
 """Chat models by name: `embedded`, those of installed packages, `package.module:Name` and `./file.py:Name`."""
 
-import re
 from typing import Protocol
 
 from langchain_core.language_models import BaseChatModel
@@ -8,7 +7,7 @@ from langchain_core.language_models import BaseChatModel
 from agps_agent.models.profiles import ModelProfile, load_profile
 from prompts.loader import TaskPrompt
 from rl.errors import ConfigError
-from rl.registry import Registry
+from rl.registry import Registry, is_reference
 
 
 class MakesModel(Protocol):
@@ -22,8 +21,6 @@ class MakesModel(Protocol):
         """Return a model; `tasks` are the words of what it will be asked about."""
 
 
-_REFERENCE = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.\w+)*):[A-Za-z_][\w.]*")
-"""`./file.py:Name` or `package.module:Name`."""
 MODELS: Registry[MakesModel] = Registry("agps.models", "model")
 """Chat models that need no server of their own, by name."""
 
@@ -39,7 +36,7 @@ def check_model(vlm: str) -> None:
     Raises:
         ConfigError: Saying what would be.
     """
-    if not is_url(vlm) and vlm not in MODELS and not _REFERENCE.fullmatch(vlm):
+    if not is_url(vlm) and vlm not in MODELS and not is_reference(vlm):
         raise ConfigError(
             f"There is no model {vlm!r}; use {', '.join(MODELS.names)}, package.module:Name, ./file.py:Name, or the "
             "URL of an OpenAI-compatible server such as http://localhost:8000/v1."

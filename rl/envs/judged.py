@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.envs.manipulation import EnvSnapshot, ManipulationEnv
-from rl.envs.robot import RobotEnv
 from rl.errors import AgpsError, HardwareFault
 from rl.rewards.base import Reward, Verdict, View
 from rl.types import Observation
@@ -84,14 +83,13 @@ class JudgedEnv(gymnasium.Wrapper[dict[str, npt.NDArray[Any]], npt.NDArray[np.fl
         return verdict or Verdict(success=False)
 
     def _view(self, observation: dict[str, npt.NDArray[Any]], info: Mapping[str, Any]) -> View:
-        arm = {"hold": self.inner.pause} if isinstance(self.inner, RobotEnv) else {}
         return View(
             policy=observation,
             observation=info["observation"],
             is_last=self._is_last(info),
             own=bool(info["is_success"]),
             capture=self.inner.capture,
-            **arm,
+            hold=self.inner.pause,
         )
 
     def _told(self, act: Callable[[], T], when: str) -> T:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rl.errors import ConfigError
-from rl.registry import HERE, Registry
+from rl.registry import HERE, Registry, is_reference
 
 
 @pytest.fixture
@@ -141,3 +141,19 @@ def test_file_that_ends_the_program_is_refused(shapes: Registry[type], here: Pat
     (here / "script.py").write_text("raise SystemExit(3)\n")
     with pytest.raises(ConfigError, match="Cannot import the shape './script.py:Main' .SystemExit: 3."):
         shapes.load("./script.py:Main")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("./my_task.py:MyTask", True),
+        ("my_package.my_task:MyTask", True),
+        ("a:B.c", True),
+        ("peg_in_hole", False),
+        ("http://localhost:8000/v1", False),
+        ("127.0.0.1:9", False),
+        (":Name", False),
+    ],
+)
+def test_reference_is_known_by_its_form(name: str, is_one: bool) -> None:
+    assert is_reference(name) is is_one
