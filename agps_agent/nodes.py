@@ -18,6 +18,7 @@ from agps_agent.conversation import answer_rounds, calls_left, compose, converse
 from agps_agent.models.parsing import ReplyError
 from agps_agent.perceiving import find_keypoints
 from agps_agent.state import (
+    DEMONSTRATION,
     USER_TRIGGER,
     AgentContext,
     AgentFault,
@@ -350,6 +351,8 @@ def _why(trigger: Trigger) -> str:
         return f"The failure detector's index {trigger['index']:.3f} exceeds its limit {trigger['threshold']:.3f}"
     if trigger["kind"] == "stall":
         return "The attempt makes no progress (stall)"
+    if trigger["kind"] == DEMONSTRATION:
+        return "You show how it is done"
     if trigger["kind"] == "user":
         return "A person asks for help"
     reason = f": {' '.join(trigger['reason'].split())}" if trigger.get("reason") else " sees a failure"

@@ -110,11 +110,15 @@ class AgentSettings(CallLimits):
         return open_toolbox(task, added=self.tools, answering=self.max_tool_answers > 0)
 
 
+DEMONSTRATION = "demonstration"
+"""Kind of a trigger: nothing went wrong, the agent shows how it is done."""
+
+
 class Trigger(TypedDict):
     """What woke the agent."""
 
     kind: str
-    """Name of the failure detector, or `user`."""
+    """Name of the failure detector, `user`, or `demonstration`."""
     index: float
     """The detector's index when it fired; 0 from one that does not measure."""
     threshold: float

@@ -19,7 +19,8 @@ from agps_agent.detectors import Encoder, FailureDetector, Reading, Watch
 from agps_agent.help import Help
 from agps_agent.models.gate import CallGate
 from agps_agent.question import Question
-from agps_agent.state import AgentSettings, Trigger
+from agps_agent.state import DEMONSTRATION, AgentSettings, Trigger
+from agps_agent.teaching import PlanTeacher
 from agps_agent.tracing.client import report_outcome
 from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError, HardwareFault
@@ -32,6 +33,11 @@ _log = logging.getLogger(__name__)
 
 STALL = "stall"
 """Name of the rule whose use `SupervisorConfig.stall` decides."""
+
+SHOWN_QUERIES = 3
+"""Questions to the agent in a rollout that it shows: a plan that ended without success is followed by another."""
+MOST_TRIES, MORE_TRIES = 2, 5
+"""Rollouts in which the agent tries to show so many successes: twice as many, and five."""
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
 """One pass of the graph over a scene, with the embedding for the memory and what woke the agent."""
@@ -93,6 +99,8 @@ class _Rollout:
 
     episode: int
     may_help: bool
+    shows: bool = False
+    """The agent guides it from the first step."""
     embeddings: list[FloatArray] = field(default_factory=list)
     """One per step, each (k,)."""
     queries: int = 0
@@ -125,6 +133,7 @@ class AgentSupervisor:
         on_trigger: Literal["hold", "continue"] = "hold",
         gate: CallGate | None = None,
         hold: Callable[[], None] | None = None,
+        teacher: PlanTeacher | None = None,
         approve: Callable[[Guide], bool] | None = None,
     ) -> None:
         self._capture = capture
@@ -145,6 +154,12 @@ class AgentSupervisor:
         self._gate = gate or CallGate()
         self._hold = hold
         """Keeps a real arm still until the next control step."""
+        self.teacher = teacher
+        """Hears of every plan, to label rollouts with what it would do."""
+        self._wanted = 0
+        """Successes that the agent still has to show."""
+        self._shown = Counter[str]()
+        """Rollouts that the agent guided from the first step, and successes among them."""
         self._approve = approve
         """Whether a person agrees to waypoints."""
         self._background = Background()
@@ -165,11 +180,24 @@ class AgentSupervisor:
         rollouts = ([{name: demo[name][t] for name in cameras} for t in range(len(demo["action"]))] for demo in demos)
         self._watch.calibrate(self._encoder.encode_batch(steps) for steps in rollouts)
 
+    def demonstrate(self, successes: int) -> None:
+        """Guide every rollout from its first step until so many have succeeded, or too many have failed."""
+        self._wanted = successes
+
+    @property
+    def is_demonstrating(self) -> bool:
+        """Whether the agent still shows how it is done."""
+        tries = self._shown["rollouts"]
+        return self._shown["successes"] < self._wanted and tries < MOST_TRIES * self._wanted + MORE_TRIES
+
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""
         self._abandon_question()
         self._watch.reset()
-        self._rollout = _Rollout(episode=episode, may_help=self._help.draw())
+        shows = self.is_demonstrating
+        self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self._help.draw())
+        if self.teacher is not None:
+            self.teacher.start_episode()
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Show this step to the detectors; on the first drift of a rollout ask the agent.
@@ -181,13 +209,14 @@ class AgentSupervisor:
         reading = self._watch.update(observation, embedding)
         if self._pending is not None:
             return self._collect(observation)
-        if reading is None or isinstance(active, Guide | Takeover):  # it fires again when they are over
-            return None
-        trigger = self._woken(reading, observation)
-        if rollout.trigger is None:
+        if isinstance(active, Guide | Takeover) or (reading is None and not rollout.shows):
+            return None  # a detector fires again when they are over
+        trigger = self._woken(None if rollout.shows else reading, observation)
+        if rollout.trigger is None and not rollout.shows:
             rollout.trigger = trigger
             self._counts["triggers"] += 1
-        if rollout.queries >= self._config.max_queries or not rollout.may_help:
+        most = max(self._config.max_queries, SHOWN_QUERIES) if rollout.shows else self._config.max_queries
+        if rollout.queries >= most or not rollout.may_help:
             return None
         rollout.queries += 1
         if self._hold is not None and self._on_trigger == "hold":
@@ -219,13 +248,17 @@ class AgentSupervisor:
             self._background.write("unmarked_records", mark)
         for id, trace_id in rollout.trace_ids.items():
             report_outcome(trace_id, success=outcome.success, ended=describe_end(ends[id]) if id in ends else None)
-        if not outcome.intervention_ids:
+        if rollout.shows:
+            self._shown["rollouts"] += 1
+            self._shown["successes"] += outcome.success and outcome.guided_steps > 0
+        elif not outcome.intervention_ids:
             self._help.note_unaided(outcome.success)
         self.last_episode = {
             "triggered": rollout.trigger is not None,
             "trigger_kind": None if rollout.trigger is None else rollout.trigger["kind"],
             "trigger_step": None if rollout.trigger is None else rollout.trigger["step"],
             "may_help": rollout.may_help,
+            "demonstration": rollout.shows,
             **self._watch.log(),
             "counters": self.metrics(),
         }
@@ -256,6 +289,7 @@ class AgentSupervisor:
             "counts": dict(self._counts),
             "thinking_s": self._thinking_s,
             "gate": self._gate.state_dict(),
+            "shown": dict(self._shown),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -265,24 +299,25 @@ class AgentSupervisor:
         self._counts = Counter(state["counts"])
         self._thinking_s = state["thinking_s"]
         self._gate.load_state_dict(state["gate"])
+        self._shown = Counter(state["shown"])
 
     def close(self) -> None:
         """Finish what is being written, give up a question under way, and release the memory."""
         self._background.close()
         self._memory.close()
 
-    def _woken(self, reading: Reading, observation: Observation) -> Trigger:
-        """Return what a detector's reading tells the agent."""
+    def _woken(self, reading: Reading | None, observation: Observation) -> Trigger:
+        """Return what a detector's reading tells the agent; None where it shows how it is done."""
         rollout = self._rollout
         trigger = Trigger(
-            kind=reading.name,
-            index=float(reading.index or 0.0),
-            threshold=float(reading.threshold or 0.0),
+            kind=DEMONSTRATION if reading is None else reading.name,
+            index=float((reading and reading.index) or 0.0),
+            threshold=float((reading and reading.threshold) or 0.0),
             step=observation.step,
             episode=rollout.episode,
             alone=self._help.alone,
         )
-        if reading.reason:
+        if reading is not None and reading.reason:
             trigger["reason"] = reading.reason
         if rollout.last_plan is not None:
             trigger["last_plan"] = describe_end(rollout.last_plan)
@@ -338,6 +373,8 @@ class AgentSupervisor:
         if answer.record_id is not None:
             self._rollout.record_ids[question.id] = answer.record_id
         self._rollout.help_step = question.frame
+        if self.teacher is not None and isinstance(answer.intervention, Guide):
+            self.teacher.note(answer.intervention)
         return replace(answer.intervention, id=question.id)
 
     def _abandon_question(self) -> None:

@@ -29,13 +29,16 @@ from rl.episodes import Episode
 from rl.errors import ConfigError
 from rl.finite import check_weights
 from rl.guidance import GuidanceConfig
-from rl.learner import Learner, LockstepLearner
+from rl.learner import Learner, LockstepLearner, NoLearner
 from rl.loop import Confirm, RolloutLoop, Step
 from rl.registry import Registry
 from rl.replay import EPISODES, index_state, read_replay, restore
 from rl.supervisor import NullSupervisor, Supervisor
+from rl.teacher import Teacher
+from rl.types import Observation
 
 StoreGuided = Literal["online", "both", "success"]
+Stage = Literal["pretrain", "online"]
 PretrainCallback = Callable[[int, Mapping[str, float]], bool]
 """Told the number of updates so far and the newest losses; returns whether to go on."""
 _log = logging.getLogger(__name__)
@@ -45,6 +48,12 @@ def warn(message: str) -> None:
     """Tell who runs this, in the log and as a warning of Python: a script shows one, a notebook the other."""
     _log.warning(message)
     warnings.warn(message, stacklevel=3)
+
+
+def position_scale_m(env: VecEnv) -> float | None:
+    """Return the unit, [m], of the TCP's way since reset, with which `state` begins; None where it does not."""
+    scale = env.get_attr("metadata")[0].get("position_scale_m")
+    return None if scale is None else float(scale)
 
 
 def commands_gripper(env: VecEnv) -> bool:
@@ -72,6 +81,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     """Whether it has a first stage, on demonstrations alone."""
     needs_demonstrations: ClassVar[bool] = False
     """Whether it cannot begin without demonstrations."""
+    stage: Stage = "pretrain"
+    """Before the policy acts and learns from that, or since."""
     pretrain_updates: int = 0
     """Updates of the first stage so far."""
     counters: ClassVar[tuple[str, ...]] = (
@@ -82,6 +93,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         "_num_timesteps_at_start",
         "ep_info_buffer",
         "ep_success_buffer",
+        "stage",
+        "pretrain_updates",
     )
     """Attributes that a resumed run takes over."""
     config: GuidedConfig
@@ -150,6 +163,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             supported_action_spaces=(spaces.Box,),
         )
         self.supervisor: Supervisor = supervisor or NullSupervisor()
+        self.teacher: Teacher | None = None
+        """Who labels what the policy has seen with what should have been done there; None for nobody."""
         self.guidance = guidance
         self.rate_hz = rate_hz
         self.confirm: Confirm | None = None
@@ -157,10 +172,14 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.store_guided = store_guided
         self.has_gripper: bool | None = None if self.env is None else commands_gripper(self.env)
         """Whether the last component of the action commands a gripper; None where no environment has said it."""
+        self.position_scale_m: float | None = None if self.env is None else position_scale_m(self.env)
+        """Unit of the state's first three components, where they are the TCP's way since reset, [m]; else None."""
         self.learner: Learner = LockstepLearner(self)
         self.published: BasePolicy | None = None
         """Weights to act with while another thread changes `policy`; None when nobody does."""
         self.loop: RolloutLoop | None = None
+        self._seen: list[Observation] = []
+        """Of the running rollout, before each of its steps."""
         self.update_lock = threading.RLock()
         """Held while networks change."""
         self.train_metrics: dict[str, float] = {}
@@ -270,16 +289,37 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether the first stage lies behind: there is none, or learning from rollouts has begun."""
-        return True
+        """Whether the first stage lies behind: learning from rollouts has begun."""
+        return self.stage == "online"
 
-    def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:  # noqa: B027  # most have none
-        """Learn from the demonstrations alone, until `updates` have been done in all; nothing without a first stage.
+    def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:
+        """Learn from what is stored before the policy acts, until `updates` have been done in all.
 
         Args:
             updates: Updates of the first stage, those before a resume included.
             callback: Called after each update; the stage ends early where it returns False.
+
+        Raises:
+            ConfigError: If nothing is stored.
         """
+        self.stage = "pretrain"
+        while self.pretrain_updates < updates:
+            self.train(1)
+            self.pretrain_updates += 1
+            if callback is not None and not callback(self.pretrain_updates, self.train_metrics):
+                break
+        self.check_weights()
+
+    def collect(self, total_timesteps: int, callback: MaybeCallback = None, *, reset_num_timesteps: bool = True) -> None:
+        """Run the control loop without learning, until `total_timesteps` or the callback ends it.
+
+        Args:
+            total_timesteps: Control steps.
+            callback: As that of `learn`.
+            reset_num_timesteps: Whether to count from 0.
+        """
+        name = type(self).__name__
+        self._run(total_timesteps, callback, None, name, reset_num_timesteps, False, NoLearner())
 
     def learn(
         self,
@@ -296,7 +336,22 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 f"This {type(self).__name__} has learned before, and its memory is empty: a saved policy has none. Add "
                 "demonstrations or load_replay_buffer() before learn(), or it goes on with new experience alone."
             )
+        self.stage = "online"
         name = tb_log_name or type(self).__name__
+        self._run(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar, self.learner)
+        return self
+
+    def _run(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback,
+        log_interval: int | None,
+        name: str,
+        reset_num_timesteps: bool,  # noqa: FBT001  # as Stable-Baselines3 has it
+        progress_bar: bool,  # noqa: FBT001
+        learner: Learner,
+    ) -> None:
+        """Run the control loop, with a learner beside it."""
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, name, progress_bar
         )
@@ -312,18 +367,17 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.loop.episode = self._episode_num - 1
         self.loop.reset()
         callback.on_training_start(locals(), globals())
-        self.learner.start()
+        learner.start()
         try:
             while self.num_timesteps < total_timesteps:
                 rollout = self.collect_rollouts(self.env, callback, self.train_freq, log_interval=log_interval)
                 if not rollout.continue_training:
                     break
-                self.learner.advance()
+                learner.advance()
         finally:
-            self.learner.stop()
+            learner.stop()
         self.check_weights()  # the last update's, with which nobody has acted or learned yet
         callback.on_training_end()
-        return self
 
     def collect_rollouts(  # type: ignore[override]  # the replay buffer is `store`
         self,
@@ -373,6 +427,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 guided=transition.guided,
             )
             self.online.add(slot)
+            self._learn_labels(step, slot)
             self.look_at(np.array([slot]) if step.outcome is None else self._episode_of(slot))
             if self.store_guided == "both" and transition.guided:
                 self.demo.add(slot, give_way=True)
@@ -381,6 +436,19 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 guided = np.flatnonzero(self.store.guided(slots))
                 if len(guided) > 0:
                     self.demo.add(slots[guided[0] :], give_way=True)
+
+    def _learn_labels(self, step: Step, slot: int) -> None:
+        """Keep what was seen, and when the rollout is over, what the teacher says of it."""
+        if step.begins_episode:
+            self._seen = []
+        if self.teacher is None or step.observation is None:
+            return
+        self._seen.append(step.observation)
+        slots = self._episode_of(slot)
+        if step.outcome is not None and len(slots) == len(self._seen):  # else it was not stored from its beginning
+            labels = self.teacher.labels(self._seen, step.outcome)
+            if labels is not None:
+                self.store.teach(slots, labels)
 
     def _episode_of(self, slot: int) -> IntArray:
         """Return the transitions of the episode that one of them belongs to. Shape (T,)."""
@@ -504,7 +572,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             getattr(self, name).data = values[name].data.to(self.device)
 
     def _excluded_save_params(self) -> list[str]:
-        wired = ["supervisor", "guidance", "loop", "learner", "published", "rate_hz", "confirm", "update_lock"]
+        wired = ["supervisor", "teacher", "_seen", "guidance", "loop", "learner", "published", "rate_hz", "confirm", "update_lock"]
         memory = ["store", "online", "demo", "acting_rng", "sampling_rng", "noise_rng"]
         return [*super()._excluded_save_params(), *wired, *memory]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from rl.episodes import GUIDED, STATE, Episode, check_episode, check_layout, image_shapes
+from rl.episodes import GUIDED, LABEL, STATE, Episode, check_episode, check_layout, image_shapes
 from rl.errors import ConfigError
 
 IntArray = npt.NDArray[np.int64]
@@ -78,6 +78,8 @@ class FrameStore:
         self._terminated = np.zeros(capacity, bool)
         self._truncated = np.zeros(capacity, bool)
         self._guided = np.zeros(capacity, bool)
+        self._label = np.full((capacity, action_size), np.nan, np.float32)
+        self._success = np.full(capacity, NOTHING, np.int64)
         self._next = np.full(capacity, NOTHING, np.int64)
         self._episode = np.full(capacity, NOTHING, np.int64)
         self._free = list(range(capacity - 1, -1, -1))
@@ -126,9 +128,16 @@ class FrameStore:
             self._truncated[slot] = truncated
             self._guided[slot] = guided
             self._next[slot] = self._put(self._open, next_observation)
+            if terminated and reward > 0.0:
+                self._success[self._episodes[self._open]] = self._next[slot]
             if terminated or truncated:
                 self.close_episode()
             return slot
+
+    def teach(self, slots: IntArray, labels: npt.NDArray[Any]) -> None:
+        """Keep the actions that a teacher would take at these observations, not a number where it has none. (n, A)."""
+        with self.lock:
+            self._label[slots] = labels
 
     def close_episode(self) -> None:
         """End the open episode, if any; its last observation has no transition."""
@@ -168,6 +177,8 @@ class FrameStore:
                 for t in range(steps)
             ]
             self.close_episode()
+            if LABEL in episode:
+                self.teach(np.array(slots, np.int64), episode[LABEL])
         return np.array(slots, np.int64)
 
     def _observation(self, episode: Episode, t: int) -> dict[str, npt.NDArray[Any]]:
@@ -181,7 +192,8 @@ class FrameStore:
         for key, frames in self._frames.items():
             frames[slot] = np.pad(observation[key], ((pad, pad), (pad, pad), (0, 0)), mode="edge")
         self._state[slot] = observation[STATE]
-        self._next[slot] = NOTHING
+        self._label[slot] = np.nan
+        self._success[slot] = self._next[slot] = NOTHING
         self._episode[slot] = episode
         self._episodes[episode].append(slot)
         return slot
@@ -272,6 +284,21 @@ class FrameStore:
     def guided(self, slots: IntArray) -> npt.NDArray[np.bool_]:
         """Return whether the action followed a waypoint. Shape (B,)."""
         return self._guided[slots]
+
+    def labels(self, slots: IntArray) -> Float32Array:
+        """Return the actions that a teacher would have taken, not a number where it had none. Shape (B, A)."""
+        return self._label[slots]
+
+    def way_to_success(self, slots: IntArray) -> Float32Array:
+        """Return the state in which each transition's episode succeeded minus the state before it. Shape (B, P).
+
+        It is known for every frame of a success, exactly and for nothing (hindsight, as arXiv:1707.01495 relabels
+        goals). Not a number where the episode has not succeeded. A success ends with a reward that is positive.
+        """
+        end = self._success[slots]
+        way = self._state[end] - self._state[slots]
+        way[end == NOTHING] = np.nan
+        return way
 
     def rewards(self, slots: IntArray) -> Float32Array:
         """Return recorded rewards. Shape (B,)."""
@@ -368,6 +395,7 @@ class FrameStore:
             "terminated": self._terminated[transitions],
             "truncated": self._truncated[transitions],
             GUIDED: self._guided[transitions],
+            **({} if np.isnan(labels := self._label[transitions]).all() else {LABEL: labels}),
         }
 
     def restore_episode(self, number: int, episode: Episode) -> IntArray:

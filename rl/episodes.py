@@ -12,10 +12,12 @@ from rl.finite import not_finite_at
 
 Episode = Mapping[str, npt.NDArray[Any]]
 """One episode as it lies on disk: `<camera>` (T+1, H, W, 3) uint8, `state` (T+1, P), `action` (T, A) executed,
-`reward` (T,), `terminated` (T,), `truncated` (T,), and optionally `guided` (T,)."""
+`reward` (T,), `terminated` (T,), `truncated` (T,), and optionally `guided` (T,) and `label` (T, A), the action that a
+teacher would have taken, not a number where it had nothing to say."""
 
 STATE = "state"
 GUIDED = "guided"
+LABEL = "label"
 FLAGS = ("terminated", "truncated", GUIDED)
 ACTION_TOLERANCE = 1e-4
 """How far beyond 1 an action may lie: what rounding does."""
@@ -89,8 +91,9 @@ def check_layout(
     expected: dict[str, tuple[int, ...]] = {"action": (steps, action_size), STATE: (steps + 1, state_size)}
     expected |= {key: (steps + 1, *shape) for key, shape in shapes.items()}
     expected |= dict.fromkeys(("reward", *FLAGS), (steps,))
+    expected[LABEL] = (steps, action_size)
     for key, shape in expected.items():
-        if key not in episode and key == GUIDED:
+        if key not in episode and key in (GUIDED, LABEL):
             continue
         if key not in episode:
             raise ConfigError(f"There is no '{key}' in {where}; it has {sorted(episode)}. Is it of another task?")
@@ -107,7 +110,7 @@ def _check_type(key: str, array: npt.NDArray[Any], where: str) -> None:
     """Refuse an array that would be turned into something else when it is stored."""
     if key in FLAGS:
         wanted, fits = "bool", array.dtype == np.bool_
-    elif key in (STATE, "action", "reward"):
+    elif key in (STATE, "action", "reward", LABEL):
         wanted, fits = "float", array.dtype.kind in "fiu"
     else:  # floats between 0 and 1 would all become black
         wanted, fits = "uint8 from 0 to 255", array.dtype == np.uint8
@@ -134,6 +137,9 @@ def check_values(episode: Episode, *, where: str = "the episode") -> None:
             f"action{[int(i) for i in at]} of {where} is {actions[at]:g}, outside [-1, 1]; "
             "divide actions by the environment's largest, or record it anew."
         )
+    labels = np.asarray(episode.get(LABEL, ()))
+    if (np.abs(labels) > 1.0 + ACTION_TOLERANCE).any():  # where there is none it is not a number
+        raise ConfigError(f"A '{LABEL}' of {where} is outside [-1, 1]: an action that nobody can take; record it anew.")
     over = np.flatnonzero(np.asarray(episode["terminated"]) | np.asarray(episode["truncated"]))
     if len(over) > 0 and over[0] < steps - 1:
         raise ConfigError(

@@ -54,6 +54,22 @@ class Learner(Protocol):
         """Seconds since the last update, the learner's heartbeat."""
 
 
+class NoLearner:
+    """Learns nothing: whoever helps shows how it is done."""
+
+    idle_s = 0.0
+    """There is no update to wait for."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def advance(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
 class LockstepLearner:
     """A fixed number of updates per environment step: a seed fixes the whole run."""
 

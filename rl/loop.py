@@ -43,6 +43,8 @@ class Step:
     """The environment's info of this step."""
     outcome: EpisodeOutcome | None
     """Set on the last step of an episode."""
+    observation: Observation | None = None
+    """What was seen before it, for teachers; None from an environment that is not ours."""
     begins_episode: bool = False
     """Its observation is the first one of an episode; the episode before may have been left unfinished."""
 
@@ -122,7 +124,7 @@ class RolloutLoop:
             truncated=truncated,
             guided=guided,
         )
-        begins_episode = rollout.steps == 0
+        begins_episode, seen = rollout.steps == 0, rollout.observation
         rollout.steps += 1
         rollout.obs, rollout.observation = last_obs, info.get("observation")
         outcome = None
@@ -131,7 +133,9 @@ class RolloutLoop:
             outcome = self._outcome(rollout, transition, info)
             self.supervisor.finish_episode(outcome)
             self._rollout = self._begin_episode(next_obs)
-        return Step(transition=transition, info=info, outcome=outcome, begins_episode=begins_episode)
+        return Step(
+            transition=transition, info=info, outcome=outcome, observation=seen, begins_episode=begins_episode
+        )
 
     @property
     def active(self) -> Intervention | None:

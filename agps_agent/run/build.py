@@ -30,6 +30,7 @@ from agps_agent.run.recording import Recorder
 from agps_agent.run.site import TrainingEnv
 from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
 from agps_agent.supervisor import AgentSupervisor, check_patience
+from agps_agent.teaching import PlanTeacher
 from agps_agent.toolbox import Toolbox
 from agps_agent.tracing.client import tracers
 from agps_agent.tracing.truth import Truths, save_truth
@@ -154,6 +155,8 @@ def _wired(place: Place, config: RunConfig, run: RunDirectory, opened: ExitStack
     env = rewarded(config, site.env, opened)
     algorithm = build_algorithm(config, run, env, supervisor)
     algorithm.confirm = site.confirm
+    if isinstance(supervisor, AgentSupervisor):
+        algorithm.teacher = supervisor.teacher
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm, before_stop=site.env.halt)
     place.before_moving(algorithm)
@@ -310,7 +313,10 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         save_answer(run.intervention(answer_id), answer, scene)
         save_truth(run.intervention(answer_id), truths.of(scene))
 
+    actions = (env.action_space.shape or (0,))[0]
+    teacher = PlanTeacher(action_scale=watched.action_scale, actions=actions)
     return AgentSupervisor(
+        teacher=teacher,
         capture=capture,
         ask=ask_agent,
         encoder=encoder,

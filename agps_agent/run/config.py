@@ -114,6 +114,9 @@ class RunConfig(BaseModel):
     memory: str | None = None
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
+    agent_demos: Annotated[int, Field(ge=0)] = 0
+    """Demonstrations that the agent gives itself: it guides the first rollouts from their first step until so many have
+    succeeded. Their control steps count."""
     demos: Annotated[int, Field(ge=0)] = 20
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). Robot: 0 by default."""
     demos_dir: Path | None = None
@@ -124,9 +127,8 @@ class RunConfig(BaseModel):
     """Budget of control steps."""
     max_minutes: Annotated[float, Field(gt=0), MayChange] = 5.0
     """Budget of wall-clock training time, pre-training included, [min]."""
-    pretrain_steps: Annotated[int, Field(ge=1), MayChange] = 4_000
-    """ConRFT, or another algorithm with a first stage: updates on demonstrations alone, before the first control step
-    (paper: 48,000)."""
+    pretrain_steps: Annotated[int, Field(ge=0), MayChange] = 4_000
+    """Updates on demonstrations, the agent's included, before the policy acts. ConRFT's first stage (paper: 48,000)."""
     run_dir: Annotated[Path | None, MayChange] = None
     """Where everything is written. None: runs/TASK/METHOD-demosN-seedN."""
     preset: str = "tuned"
@@ -334,8 +336,8 @@ class RunConfig(BaseModel):
     @field_validator("demos")
     @classmethod
     def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
-        algorithm = info.data.get("algorithm")
-        if algorithm is not None and Plan(algorithm=algorithm).learner.needs_demonstrations and demos == 0:
+        algorithm, shown = info.data.get("algorithm"), info.data.get("agent_demos", 0)
+        if algorithm is not None and Plan(algorithm=algorithm).learner.needs_demonstrations and demos == 0 and not shown:
             on_a_robot = " (record them with `agps demos record --robot`, and name their folder with --demos-dir)"
             where = place_of(info.data.get("robot", "sim")).choose("", on_a_robot)
             raise ValueError(f"{algorithm} learns from demonstrations first, ask for at least 1{where}")
@@ -438,9 +440,10 @@ def start_values(
         "algorithm_options": learner_settings(plan, preset_name, recipe),
         "store_guided": HELPERS.load(plan.helper).store_guided,
         "demos": recipe.demos,
+        "agent_demos": recipe.agent_demos if plan.helper == "agent" else 0,
         "max_env_steps": recipe.max_env_steps,
         "max_minutes": recipe.max_minutes,
-        "pretrain_steps": recipe.pretrain_steps,
+        "pretrain_steps": recipe.pretrain_steps if plan.learner.pretrains else recipe.warm_up_updates,
         "final_policy": recipe.final_policy,
     }
     if env is not None:

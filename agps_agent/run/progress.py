@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Phase = Literal["demos", "calibrate", "pretrain", "train", "evaluate", "report"]
+Phase = Literal["demos", "calibrate", "demonstrate", "pretrain", "train", "evaluate", "report"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import ProgressListener
 from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
+from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.evaluation import EvaluationResult
@@ -107,8 +108,11 @@ def _attempt(session: Session, part: Callable[[], T]) -> tuple[T | None, BaseExc
 def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
     """Pre-train, if the algorithm does, then learn from rollouts."""
     algorithm, config = session.algorithm, log.config
-    if not algorithm.is_pretrained:  # else there is no stage 1, or a resumed run has left it behind
-        _pretrain(algorithm, log)
+    if not algorithm.is_pretrained:  # else a resumed run has left it behind
+        _demonstrate(session, log, resume=resume)
+        if config.pretrain_steps > 0 and len(algorithm.demo) > 0 and not log.is_over:
+            _pretrain(algorithm, log)
+        resume |= algorithm.num_timesteps > 0
     if not config.offline:
         algorithm.learn(
             total_timesteps=config.max_env_steps - algorithm.num_timesteps,
@@ -137,6 +141,22 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     session.supervisor.calibrate(demos)
 
 
+def _demonstrate(session: Session, log: TrainingLog, *, resume: bool) -> None:
+    """Let the agent show how it is done, before anything is learned; what succeeds becomes demonstrations."""
+    supervisor, algorithm, config = session.supervisor, session.algorithm, log.config
+    if config.agent_demos == 0 or not isinstance(supervisor, AgentSupervisor):
+        return
+    supervisor.demonstrate(config.agent_demos)
+    if not supervisor.is_demonstrating:
+        return
+    log.announce("demonstrate")
+    algorithm.collect(
+        config.max_env_steps - algorithm.num_timesteps,
+        RunCallback(log, until=lambda: not supervisor.is_demonstrating),
+        reset_num_timesteps=not resume,
+    )
+
+
 def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
     """Learn from the demonstrations alone, keep a checkpoint of that, and see how good the policy is before stage 2."""
     config = log.config
@@ -152,7 +172,7 @@ def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
     log.announce("pretrain")
     algorithm.pretrain(config.pretrain_steps, go_on)
     log.checkpoint(PRETRAINED)
-    if not config.offline:  # otherwise the final evaluation says it
+    if algorithm.pretrains and not config.offline:  # otherwise the final evaluation says it
         result = log.evaluate(config.eval_episodes, seed=FINAL_SEED, kind="pretrain_eval")
         log.pretrain_success_rate = result.success_rate
 
@@ -160,9 +180,17 @@ def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
 class RunCallback(BaseCallback):
     """Connects a Stable-Baselines3 algorithm to the log of the run: episodes, evaluations, checkpoints, the end."""
 
-    def __init__(self, log: TrainingLog) -> None:
+    def __init__(self, log: TrainingLog, *, until: Callable[[], bool] | None = None) -> None:
+        """Connect.
+
+        Args:
+            log: Of the run.
+            until: Ends the training after an episode, where it says so: the agent has shown enough, and nothing is
+                learned yet that could be evaluated. None: the budget ends it.
+        """
         super().__init__()
         self._log = log
+        self._until = until
         self._evaluation_due = False
 
     def _on_step(self) -> bool:
@@ -172,6 +200,9 @@ class RunCallback(BaseCallback):
         log.record(step)
         if step.outcome is not None:
             log.finish_episode(step)
+        if self._until is not None:
+            log.announce("demonstrate")
+            return not (log.is_over or (step.outcome is not None and self._until()))
         self._evaluation_due |= bool(config.eval_every and self.num_timesteps % config.eval_every == 0)
         if self._evaluation_due and self._may_evaluate(step):
             self._evaluation_due = False

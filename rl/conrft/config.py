@@ -15,8 +15,6 @@ from rl.config import check_at_least_one
 from rl.errors import ConfigError
 from rl.pixels.config import Gripper, PixelConfig
 
-Stage = Literal["pretrain", "online"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:

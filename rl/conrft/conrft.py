@@ -1,20 +1,20 @@
 """ConRFT as a Stable-Baselines3 algorithm: offline on demonstrations, then online beside a supervisor."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv
 
 from rl.algorithm import PretrainCallback
 from rl.buffers import IntArray
 from rl.conrft.backbone import Backbone, EmbeddingCache, Frozen
 from rl.conrft.batch import ConRFTBatch
 from rl.conrft.calql import calql_loss, td_loss
-from rl.conrft.config import ConRFTConfig, Stage, StageConfig
+from rl.conrft.config import ConRFTConfig, StageConfig
 from rl.conrft.consistency import reconstruction_loss
 from rl.conrft.policies import ConRFTPolicy
 from rl.errors import ConfigError
@@ -42,7 +42,6 @@ class ConRFT(PixelAlgorithm):
     pretrains: ClassVar[bool] = True
     needs_demonstrations: ClassVar[bool] = True
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": ConRFTPolicy}
-    counters: ClassVar[tuple[str, ...]] = (*PixelAlgorithm.counters, "stage", "pretrain_updates")
     policy: ConRFTPolicy
     config: ConRFTConfig
 
@@ -65,10 +64,6 @@ class ConRFT(PixelAlgorithm):
         """
         self.backbone = backbone
         self.backbone_name = None if backbone is None else backbone.name
-        self.stage: Stage = "pretrain"
-        """Whose weights the next update takes: `learn` begins stage 2."""
-        self.pretrain_updates = 0
-        """Updates of stage 1 so far."""
         super().__init__(policy, env, **common)
 
     def policy_arguments(self) -> dict[str, Any]:
@@ -119,11 +114,6 @@ class ConRFT(PixelAlgorithm):
         """Weight of imitating stored actions, in the actor's loss and the gripper's."""
         return self.stage_config.bc_weight
 
-    @property
-    def is_pretrained(self) -> bool:
-        """Whether stage 2 has begun."""
-        return self.stage == "online"
-
     def pretrain(self, updates: int, callback: PretrainCallback | None = None) -> None:
         """Stage 1: learn from the demonstrations alone, until `updates` have been done in all.
 
@@ -136,26 +126,7 @@ class ConRFT(PixelAlgorithm):
         """
         if len(self.demo) == 0:
             raise ConfigError("There is nothing to pre-train on: add demonstrations first.")
-        self.stage = "pretrain"
-        while self.pretrain_updates < updates:
-            self.train(1)
-            self.pretrain_updates += 1
-            if callback is not None and not callback(self.pretrain_updates, self.train_metrics):
-                break
-        self.check_weights()
-
-    def learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Stage 2: alternate collecting and learning until `total_timesteps` (Stable-Baselines3)."""
-        self.stage = "online"
-        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        super().pretrain(updates, callback)
 
     # --- learning -------------------------------------------------------------------------------------------
 

@@ -53,6 +53,11 @@ class DrQConfig(PixelConfig):
     included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the
     critic little. HIL-SERL: 0."""
 
+    teacher_weight: NotNegative = 3.0
+    """Weight of the squared distance between the actor's mean and what a teacher would do in the same state."""
+    imitation_shapes: NotNegative = 0.0
+    """Weight with which imitation also trains the encoder."""
+
     initial_temperature: Positive = 0.01
     """Weight of the entropy at the start. There is no entropy in the critic's target (RLPD, HIL-SERL)."""
     target_entropy_per_action: float = -1.5

@@ -117,6 +117,9 @@ class DrQ(PixelAlgorithm):
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)
             loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
+        loss = loss + self.goal_loss(features, batch, metrics)
+        if self.config.imitation_shapes > 0.0:
+            loss = loss + self.config.imitation_shapes * self.imitation_loss(features, batch, {})
         check_loss("critic's", loss, update=self._n_updates + 1)
         self.critic_optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -124,20 +127,16 @@ class DrQ(PixelAlgorithm):
         return features.detach()
 
     def update_actor(self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
-        """Raise E[Q(s, a) - alpha log pi(a|s)] - bc_weight * |mean action - demo action|^2, then move alpha.
+        """Raise E[Q(s, a) - alpha log pi(a|s)] minus what imitation costs, then move alpha.
 
-        Features are fixed: pixels are learned by the critics alone. Cloned are the batch's demonstrations.
+        Features are fixed: pixels are learned by the critics alone.
         """
         mean, log_std = self.policy.actor(features, batch.states)
         actions, log_prob = squashed_sample(mean, log_std, self._noise(len(features)))
         q = self.policy.critic(features, batch.states, actions)
         value = q.mean(0) if self.config.actor_q == "mean" else q.min(0).values
         loss = (self.log_ent_coef.detach().exp() * log_prob - value).mean()
-        if self.config.bc_weight > 0.0 and batch.from_demo > 0:
-            demos = slice(0, batch.from_demo)
-            cloning_loss = F.mse_loss(torch.tanh(mean[demos]), batch.actions[demos, : self.policy.actor_size])
-            loss = loss + self.config.bc_weight * cloning_loss
-            metrics["cloning_loss"] = cloning_loss.detach()
+        loss = loss + self.imitation_loss(features, batch, metrics, mean)
         check_loss("actor's", loss, update=self._n_updates)
         self.actor_optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=list(self.policy.actor.parameters()))  # no gradient for the critics
@@ -150,6 +149,30 @@ class DrQ(PixelAlgorithm):
         self.ent_coef_optimizer.step()
         alpha = self.log_ent_coef.detach().exp()
         metrics |= {"actor_loss": loss.detach(), "ent_coef": alpha, "entropy": entropy}
+
+    def imitation_loss(
+        self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor], mean: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return bc_weight |mean - demo action|^2 + teacher_weight |mean - label|^2, each over its own rows. A scalar.
+
+        The teacher's word goes before the action of a demonstration that has a label.
+        """
+        config = self.config
+        if mean is None:
+            mean, _ = self.policy.actor(features, batch.states)
+        taken, loss = torch.tanh(mean), features.new_zeros(())
+        labels = batch.labels[:, : self.policy.actor_size]
+        labelled = ~torch.isnan(labels[:, 0])
+        if config.bc_weight > 0.0 and batch.from_demo > 0:
+            demos = slice(0, batch.from_demo)
+            cloning_loss = F.mse_loss(taken[demos], batch.actions[demos, : self.policy.actor_size])
+            loss = loss + config.bc_weight * cloning_loss
+            metrics["cloning_loss"] = cloning_loss.detach()
+        if config.teacher_weight > 0.0 and bool(labelled.any()):
+            teaching_loss = F.mse_loss(taken[labelled], labels[labelled])
+            loss = loss + config.teacher_weight * teaching_loss
+            metrics["teaching_loss"] = teaching_loss.detach()
+        return loss
 
     # --- saving ---------------------------------------------------------------------------------------------
 

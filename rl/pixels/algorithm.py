@@ -37,7 +37,8 @@ class PixelAlgorithm(GuidedAlgorithm):
         """Return what the policy is built from, beside the spaces."""
         # Files of the time before environments said so: seven components were six and a gripper command.
         has_gripper = self.action_space.shape == (7,) if self.has_gripper is None else self.has_gripper
-        return {**super().policy_arguments(), "has_gripper": has_gripper}
+        locates = self.position_scale_m is not None and self.config.goal_weight > 0.0
+        return {**super().policy_arguments(), "has_gripper": has_gripper, "locates": locates}
 
     def look_at(self, slots: IntArray) -> None:
         """Warn, once, of returns beyond `clip_target`: critics would not tell them apart."""
@@ -60,7 +61,7 @@ class PixelAlgorithm(GuidedAlgorithm):
         """Make the optimizers of critics with encoder, and of the actor."""
         self.precision = choose_precision(self.config.precision, self.device)
         critic_parameters = [*self.policy.critic.parameters()]
-        for network in (self.policy.encoder, self.policy.gripper):
+        for network in (self.policy.encoder, self.policy.gripper, self.policy.goal_head):
             if network is not None:
                 critic_parameters += network.parameters()
         rate = self.config.learning_rate
@@ -70,7 +71,15 @@ class PixelAlgorithm(GuidedAlgorithm):
     def make_batch(self, slots: IntArray, from_demo: int) -> Batch:
         """Return the transitions in these slots, the first `from_demo` demonstrations, randomly shifted."""
         config = self.config
-        batch = make_batch(self.store, slots, self.policy, config, self.sampling_rng, from_demo=from_demo)
+        batch = make_batch(
+            self.store,
+            slots,
+            self.policy,
+            config,
+            self.sampling_rng,
+            from_demo=from_demo,
+            position_scale_m=self.position_scale_m or 1.0,
+        )
         if self.policy.gripper is None:
             return batch
         gripper = make_gripper_batch(
@@ -123,6 +132,21 @@ class PixelAlgorithm(GuidedAlgorithm):
             loss = loss + self.cloning_weight * cloning_loss
             metrics["gripper_cloning_loss"] = cloning_loss.detach()
         return loss
+
+    def goal_loss(
+        self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return how wrong features tell the way to where episodes succeeded, over frames of successes. A scalar.
+
+        Huber's loss in units of 0.1 m, linear beyond 10 mm: larger, it pushes the critics' gradient out of the encoder.
+        """
+        known = ~torch.isnan(batch.ways[:, 0])
+        if self.policy.goal_head is None or not bool(known.any()):
+            return features.new_zeros(())
+        ways = batch.ways[known]
+        told = self.policy.goal_head(features[known])
+        metrics["goal_error_mm"] = 100.0 * (told.detach() - 10.0 * ways).abs().mean()
+        return self.config.goal_weight * F.huber_loss(told, 10.0 * ways, delta=0.1)
 
     def update_target(self) -> None:
         """Mix the critics into their targets: Q_target <- (1 - tau) Q_target + tau Q. There is no target encoder."""

@@ -32,6 +32,10 @@ class Batch:
     """Proprioception at t + k."""
     from_demo: int
     """How many of the transitions, the first ones, were drawn from the demo buffer."""
+    labels: torch.Tensor
+    """What a teacher would do at t; rows that are not a number where it said nothing. Shape (B, A)."""
+    ways: torch.Tensor
+    """TCP at the success of the episode minus TCP at t, [m]; not a number where there was none. Shape (B, 3)."""
     gripper: GripperBatch | None = None
     """What the critic of a discrete gripper learns from; None without one."""
 
@@ -44,6 +48,7 @@ def make_batch(
     rng: np.random.Generator,
     *,
     from_demo: int = 0,
+    position_scale_m: float = 1.0,
 ) -> Batch:
     """Return the transitions in these slots, the first `from_demo` demonstrations, on the policy's device."""
     returns = store.n_step(slots, n=config.n_step, gamma=config.gamma)
@@ -62,4 +67,6 @@ def make_batch(
         next_patches=policy.patches(next_images, len(slots)),
         next_states=tensor(store.states(returns.last)),
         from_demo=from_demo,
+        labels=tensor(store.labels(slots)),
+        ways=tensor(store.way_to_success(slots)[:, :3] * np.float32(position_scale_m)),
     )

@@ -27,7 +27,7 @@ class PixelPolicy(BasePolicy):
     """What policies share that see a Dict of uint8 images (H, W, C) and `state` with our encoder.
 
     There is no target encoder, as in DrQ-v2 (arXiv:2107.09645): target critics read the live encoder's features.
-    Subclasses add networks, last the gripper's with `setup_gripper`, and `_predict`.
+    Subclasses add networks, last those of `setup_heads`, and `_predict`.
     """
 
     observation_space: spaces.Dict
@@ -37,13 +37,21 @@ class PixelPolicy(BasePolicy):
     critic_target: Critics
 
     def __init__(
-        self, observation_space: spaces.Dict, action_space: spaces.Box, config: PixelConfig, *, has_gripper: bool
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Box,
+        config: PixelConfig,
+        *,
+        has_gripper: bool,
+        locates: bool = False,
     ) -> None:
         super().__init__(observation_space, action_space, squash_output=True)
         shapes = image_shapes(observation_space)
         self.config = config
         self.has_gripper = has_gripper
         """Whether the last component of the action commands a gripper."""
+        self.locates = locates
+        """Whether a head tells from features where an episode will succeed."""
         self.cameras = tuple(shapes)
         self.features_size = 0
         if shapes:
@@ -63,11 +71,17 @@ class PixelPolicy(BasePolicy):
         self.actor_size = action_space.shape[0] - self.discrete_gripper
         """Action components that actor and critics see: the first ones."""
 
-    def setup_gripper(self) -> None:
-        """Make the critic that chooses a discrete gripper's command, or None; called after the other networks."""
+    def setup_heads(self) -> None:
+        """Make what reads the features beside actor and critics; called after those.
+
+        The critic that chooses a discrete gripper's command, and the head that tells the way to success; or None.
+        """
         inputs = self.features_size + self.state_size
         self.gripper = GripperCritic(inputs, self.config.hidden_size) if self.discrete_gripper else None
         self.gripper_target, self.smooth_gripper = averaged_copy(self.gripper), averaged_copy(self.gripper)
+        size = self.features_size
+        head = nn.Sequential(nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, 3)) if self.locates and size else None
+        self.goal_head = head
 
     def command(self, features: torch.Tensor, states: torch.Tensor, *, smooth: bool) -> torch.Tensor:
         """Return the command of a discrete gripper, (B, 1), or nothing, (B, 0)."""
@@ -129,6 +143,7 @@ class PixelPolicy(BasePolicy):
             "action_space": self.action_space,
             "config": self.config,
             "has_gripper": self.has_gripper,
+            "locates": self.locates,
         }
 
 

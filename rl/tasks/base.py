@@ -82,6 +82,10 @@ class Recipe:
     """Budget of control steps."""
     max_minutes: float = 5.0
     """Budget of wall-clock training time, [min]."""
+    agent_demos: int = 0
+    """Demonstrations that the agent gives before the policy acts."""
+    warm_up_updates: int = 0
+    """Updates on demonstrations before the policy acts, of an algorithm without a first stage of its own."""
     pretrain_steps: int = 4_000
     """Updates of ConRFT's first stage, on demonstrations alone (paper: 48,000)."""
     final_policy: str = "last"
