@@ -299,7 +299,7 @@ class AgentSupervisor:
         self._counts = Counter(state["counts"])
         self._thinking_s = state["thinking_s"]
         self._gate.load_state_dict(state["gate"])
-        self._shown = Counter(state["shown"])
+        self._shown = Counter(state.get("shown", {}))  # older runs showed nothing
 
     def close(self) -> None:
         """Finish what is being written, give up a question under way, and release the memory."""

@@ -81,10 +81,6 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     """Whether it has a first stage, on demonstrations alone."""
     needs_demonstrations: ClassVar[bool] = False
     """Whether it cannot begin without demonstrations."""
-    stage: Stage = "pretrain"
-    """Before the policy acts and learns from that, or since."""
-    pretrain_updates: int = 0
-    """Updates of the first stage so far."""
     counters: ClassVar[tuple[str, ...]] = (
         "num_timesteps",
         "_n_updates",
@@ -165,6 +161,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.supervisor: Supervisor = supervisor or NullSupervisor()
         self.teacher: Teacher | None = None
         """Who labels what the policy has seen with what should have been done there; None for nobody."""
+        self.stage: Stage = "pretrain"
+        """Before the policy acts and learns from that, or since."""
+        self.pretrain_updates = 0
+        """Updates of the first stage so far."""
         self.guidance = guidance
         self.rate_hz = rate_hz
         self.confirm: Confirm | None = None
@@ -310,7 +310,9 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 break
         self.check_weights()
 
-    def collect(self, total_timesteps: int, callback: MaybeCallback = None, *, reset_num_timesteps: bool = True) -> None:
+    def collect(
+        self, total_timesteps: int, callback: MaybeCallback = None, *, reset_num_timesteps: bool = True
+    ) -> None:
         """Run the control loop without learning, until `total_timesteps` or the callback ends it.
 
         Args:
@@ -370,7 +372,9 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         learner.start()
         try:
             while self.num_timesteps < total_timesteps:
-                rollout = self.collect_rollouts(self.env, callback, self.train_freq, log_interval=log_interval)
+                rollout = self.collect_rollouts(
+                    self.env, callback, self.train_freq, log_interval=log_interval, learner=learner
+                )
                 if not rollout.continue_training:
                     break
                 learner.advance()
@@ -388,13 +392,16 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         action_noise: ActionNoise | None = None,
         learning_starts: int = 0,
         log_interval: int | None = None,
+        learner: Learner | None = None,
     ) -> RolloutReturn:
         """Run the control loop for `train_freq` steps or episodes and store what was executed."""
         assert self.loop is not None
+        learner = learner or self.learner
         steps = episodes = 0
         callback.on_rollout_start()
         while should_collect_more_steps(train_freq, steps, episodes):
             step = self.loop.step()
+            learner.settle()
             steps += 1
             self.num_timesteps += 1
             self.remember(step)
@@ -572,7 +579,18 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             getattr(self, name).data = values[name].data.to(self.device)
 
     def _excluded_save_params(self) -> list[str]:
-        wired = ["supervisor", "teacher", "_seen", "guidance", "loop", "learner", "published", "rate_hz", "confirm", "update_lock"]
+        wired = [
+            "supervisor",
+            "teacher",
+            "_seen",
+            "guidance",
+            "loop",
+            "learner",
+            "published",
+            "rate_hz",
+            "confirm",
+            "update_lock",
+        ]
         memory = ["store", "online", "demo", "acting_rng", "sampling_rng", "noise_rng"]
         return [*super()._excluded_save_params(), *wired, *memory]
 

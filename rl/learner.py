@@ -1,11 +1,13 @@
-"""When updates happen: in lockstep with the environment, or in a thread beside the control loop."""
+"""When updates happen: in lockstep with the environment, beside its next step, or freely beside the control loop."""
 
+import concurrent.futures
 import copy
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from stable_baselines3.common.policies import BasePolicy
 
 from rl.errors import AgpsError
@@ -46,6 +48,12 @@ class Learner(Protocol):
     def advance(self) -> None:
         """Do, or check, what is due after the environment steps just taken. Raises what an update raised."""
 
+    def settle(self) -> None:
+        """Wait for updates that must not see what is stored next; called after each control step, before it is stored.
+
+        Raises what an update raised.
+        """
+
     def stop(self) -> None:
         """Stop cleanly; called after the last step of a run, also when it failed."""
 
@@ -64,6 +72,9 @@ class NoLearner:
         """Do nothing."""
 
     def advance(self) -> None:
+        """Do nothing."""
+
+    def settle(self) -> None:
         """Do nothing."""
 
     def stop(self) -> None:
@@ -88,12 +99,71 @@ class LockstepLearner:
             algorithm.train(algorithm.gradient_steps, algorithm.batch_size)
             self._last_update = time.monotonic()
 
+    def settle(self) -> None:
+        """Do nothing: no update is under way."""
+
     def stop(self) -> None:
         """Do nothing: there is no thread."""
 
     @property
     def idle_s(self) -> float:
         """Seconds since the last update."""
+        return time.monotonic() - self._last_update
+
+
+class OverlappedLearner:
+    """The lockstep learner on a second core: the updates after a step are made while the next one is taken.
+
+    The loop acts with weights that are one call older, and stores a step only when the updates under way are done. So
+    each update sees the same transitions, each action comes from the same weights, whatever the machine: a seed fixes
+    the whole run.
+    """
+
+    def __init__(self, algorithm: Learns) -> None:
+        self._algorithm = algorithm
+        self._thread: concurrent.futures.ThreadPoolExecutor | None = None
+        self._updates: concurrent.futures.Future[None] | None = None
+        self._last_update = time.monotonic()
+
+    def start(self) -> None:
+        """Publish the present weights."""
+        self._last_update = time.monotonic()
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="learner")
+        self._algorithm.published = copy.deepcopy(self._algorithm.policy)
+
+    def advance(self) -> None:
+        """Begin `gradient_steps` updates once there are more than `learning_starts` steps."""
+        algorithm = self._algorithm
+        assert self._thread is not None and self._updates is None
+        if algorithm.num_timesteps > algorithm.learning_starts and algorithm.gradient_steps > 0:
+            self._updates = self._thread.submit(algorithm.train, algorithm.gradient_steps, algorithm.batch_size)
+
+    def settle(self) -> None:
+        """Wait for the updates under way, and let the loop act with what they came to."""
+        updates, self._updates = self._updates, None
+        if updates is None:
+            return
+        updates.result()
+        self._last_update = time.monotonic()
+        published = self._algorithm.published
+        assert published is not None
+        with torch.no_grad():
+            newest: list[torch.Tensor] = list(self._algorithm.policy.parameters())
+            torch._foreach_copy_(list(published.parameters()), newest)
+
+    def stop(self) -> None:
+        """Let the running updates finish, end the thread, and act with the newest weights again."""
+        thread, self._thread = self._thread, None
+        try:
+            self.settle()
+        finally:
+            self._algorithm.published = None
+            if thread is not None:
+                thread.shutdown()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since updates were last finished."""
         return time.monotonic() - self._last_update
 
 
@@ -171,6 +241,9 @@ class ThreadedLearner:
             raise AgpsError(f"The learner did not stop within {self._stall_timeout_s:.0f} s.")
         self._algorithm.published = None
         self._raise_error()
+
+    def settle(self) -> None:
+        """Do nothing: which update sees which transition is left to time."""
 
     @property
     def idle_s(self) -> float:

@@ -133,9 +133,7 @@ class RolloutLoop:
             outcome = self._outcome(rollout, transition, info)
             self.supervisor.finish_episode(outcome)
             self._rollout = self._begin_episode(next_obs)
-        return Step(
-            transition=transition, info=info, outcome=outcome, observation=seen, begins_episode=begins_episode
-        )
+        return Step(transition=transition, info=info, outcome=outcome, observation=seen, begins_episode=begins_episode)
 
     @property
     def active(self) -> Intervention | None:

@@ -39,6 +39,12 @@ class PathConfig:
     millimetre forgives. Further off it is brought to the axis first, at its height."""
     gate_free_m: float = 0.008
     """The same where nothing is touched, [m]."""
+    gate_touching_m: float = 0.0003
+    """The same once the tool touches something: pressed on a rim, friction would hold it there, [m]."""
+    rim_m: float = 0.001
+    """That near to the rim's height, [m]: below it, what touches is a wall."""
+    contact_n: float = 4.0
+    """Force along the vertical from which the tool touches something, [N]."""
     near_m: float = 0.004
     """Off the axis of a way into a hole, [m], up to which the tool keeps its height meanwhile; further off it goes back
     to where the way begins."""
@@ -69,7 +75,10 @@ class PathTeacher:
             config: How near is on the path.
         """
         self._way = tuple(waypoint for waypoint in waypoints if waypoint.motion != "search")
-        self._searched = any(waypoint.motion == "search" for waypoint in waypoints)
+        searched = [waypoint for waypoint in waypoints if waypoint.motion == "search"]
+        self._searched = bool(searched)
+        self._rim_z = float(searched[0].T_base_tcp[2, 3]) if searched else 0.0
+        """Height of the TCP with the tool on the rim, base frame, [m]."""
         self._scale = np.asarray(action_scale, dtype=np.float64)
         self._actions = actions
         self._config = config or PathConfig()
@@ -93,7 +102,10 @@ class PathTeacher:
 
     def _target(self, robot: RobotState) -> tuple[FloatArray, float, float]:
         """Return the pose to go to (4, 4), the gripper's opening on the way, and the longest step, [m]."""
-        tcp, way = robot.T_base_tcp[:3, 3], self._way
+        tcp, way, gate_m = robot.T_base_tcp[:3, 3], self._way, self._gate_m
+        on_the_rim = self._searched and abs(tcp[2] - self._rim_z) < self._config.rim_m
+        if on_the_rim and abs(robot.wrench[2]) > self._config.contact_n:
+            gate_m = self._config.gate_touching_m
         for number in range(len(way) - 1, 0, -1):
             begin, end = way[number - 1], way[number]
             if not self._has_gripper_of(begin, robot):
@@ -102,7 +114,7 @@ class PathTeacher:
             along, off, foot = _foot(tcp, p0, p1)
             if not -self._gate_m <= along <= np.linalg.norm(p1 - p0) + 2 * self._gate_m:
                 continue
-            if off <= self._gate_m:
+            if off <= gate_m:
                 return end.T_base_tcp, end.gripper_opening, end.max_step_m
             if off <= self._near_m:
                 beside = np.array(end.T_base_tcp)
@@ -113,16 +125,20 @@ class PathTeacher:
     def _entrance(self, robot: RobotState) -> tuple[FloatArray, float, float]:
         """Return how the path is entered from off it: where it begins if it leads into a hole, else the shortest way.
 
-        What stands around a hole is in the way of a tool that comes from the side.
+        What stands around a hole is in the way of a tool that comes from the side: up first.
         """
+        tcp = robot.T_base_tcp[:3, 3]
         stretches = [
-            (begin, end) for begin, end in zip(self._way, self._way[1:], strict=False)
+            (begin, end)
+            for begin, end in zip(self._way, self._way[1:], strict=False)
             if self._has_gripper_of(begin, robot)
         ]
         if self._searched or not stretches:
             first = self._way[0]
-            return first.T_base_tcp, first.gripper_opening, first.max_step_m
-        tcp = robot.T_base_tcp[:3, 3]
+            entrance = np.array(first.T_base_tcp)
+            if self._searched and tcp[2] < entrance[2, 3] - self._near_m:
+                entrance[:2, 3] = tcp[:2]
+            return entrance, first.gripper_opening, first.max_step_m
         feet = [_nearest(tcp, begin.T_base_tcp[:3, 3], end.T_base_tcp[:3, 3]) for begin, end in stretches]
         number = int(np.argmin([np.linalg.norm(tcp - foot) for foot in feet]))
         begin, end = stretches[number]
@@ -174,5 +190,3 @@ def moved_to(waypoints: Sequence[Waypoint], T_base_tcp: FloatArray) -> tuple[Way
         T[:3, 3] = about_z @ (T[:3, 3] - end[:3, 3]) + [*T_base_tcp[:2, 3], end[2, 3]]
         moved.append(replace(waypoint, T_base_tcp=T))
     return tuple(moved)
-
-

@@ -44,7 +44,7 @@ from rl.envs.manipulation import ManipulationEnv
 from rl.envs.watchable import Watched, missing, unwatchable
 from rl.episodes import Episode
 from rl.errors import ConfigError
-from rl.learner import ThreadedLearner
+from rl.learner import OverlappedLearner, ThreadedLearner
 from rl.process import prepare_process, set_apart
 from rl.rewards import Setting, make_reward
 from rl.supervisor import HumanSupervisor, NullSupervisor, Supervisor
@@ -159,6 +159,8 @@ def _wired(place: Place, config: RunConfig, run: RunDirectory, opened: ExitStack
         algorithm.teacher = supervisor.teacher
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm, before_stop=site.env.halt)
+    elif config.learner == "overlapped":
+        algorithm.learner = OverlappedLearner(algorithm)
     place.before_moving(algorithm)
     return Session(
         config=config,

@@ -159,8 +159,9 @@ class RunConfig(BaseModel):
     """Episodes of the final evaluation: deterministic policy, no agent, no box."""
     curve_episodes: Annotated[int, Field(ge=1), MayChange] = 20
     """Episodes of each evaluation on the way."""
-    learner: Literal["lockstep", "threaded"] = "lockstep"
-    """lockstep: a fixed number of updates per control step, reproducible. threaded: it runs beside the loop."""
+    learner: Literal["lockstep", "overlapped", "threaded"] = "lockstep"
+    """lockstep: a fixed number of updates per control step, reproducible. overlapped: the same on a second core, made
+    while the next step is taken; reproducible too. threaded: it runs freely beside the loop."""
     threads: Annotated[Threads, MayChange] = 1
     """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
 
@@ -337,7 +338,12 @@ class RunConfig(BaseModel):
     @classmethod
     def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
         algorithm, shown = info.data.get("algorithm"), info.data.get("agent_demos", 0)
-        if algorithm is not None and Plan(algorithm=algorithm).learner.needs_demonstrations and demos == 0 and not shown:
+        if (
+            algorithm is not None
+            and Plan(algorithm=algorithm).learner.needs_demonstrations
+            and demos == 0
+            and not shown
+        ):
             on_a_robot = " (record them with `agps demos record --robot`, and name their folder with --demos-dir)"
             where = place_of(info.data.get("robot", "sim")).choose("", on_a_robot)
             raise ValueError(f"{algorithm} learns from demonstrations first, ask for at least 1{where}")

@@ -191,6 +191,7 @@ class ConRFT(PixelAlgorithm):
             torch.autograd.backward(-weights.q_weight * value, inputs=list(policy.actor.parameters()))
         self.critic_optimizer.step()
         self.actor_optimizer.step()
+        self.update_pointer(batch, metrics)
 
     def critic_loss(
         self, features: torch.Tensor, observed: torch.Tensor, drawn: ConRFTBatch, metrics: dict[str, torch.Tensor]
@@ -246,14 +247,17 @@ class ConRFT(PixelAlgorithm):
     def cloning_loss(
         self, observed: torch.Tensor, drawn: ConRFTBatch, metrics: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        """Return the weighted error of giving back noised actions, of the whole batch or its demonstrations."""
-        head = self.policy.actor.head
-        count = len(observed) if self.config.reconstruct == "all" else drawn.batch.from_demo
-        if count == 0:
+        """Return the weighted error of giving back noised actions, of the whole batch or of what is shown.
+
+        Shown are demonstrations, and what a teacher would have done: its word goes before the executed action.
+        """
+        head, batch, size = self.policy.actor.head, drawn.batch, self.policy.actor_size
+        shown = torch.ones_like(batch.shown) if self.config.reconstruct == "all" else batch.shown
+        if not bool(shown.any()):
             return observed.new_zeros(())
-        actions = drawn.batch.actions[:count, : self.policy.actor_size]
-        sigma = head.draw_sigmas(count, self.noise_rng)
-        denoised = head(observed[:count], actions + sigma[:, None] * self._noise(count), sigma)
+        actions = torch.where(batch.labelled[:, None], batch.labels[:, :size], batch.actions[:, :size])[shown]
+        sigma = head.draw_sigmas(len(actions), self.noise_rng)
+        denoised = head(observed[shown], actions + sigma[:, None] * self._noise(len(actions)), sigma)
         loss = reconstruction_loss(denoised, actions, sigma, head.scales)
         metrics["cloning_loss"] = loss.detach()
         return loss
@@ -298,4 +302,4 @@ class ConRFT(PixelAlgorithm):
         return [*super()._excluded_save_params(), "backbone", "cache", "policy_kwargs"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "critic_optimizer", "actor_optimizer"], []
+        return self.optimizers(), []

@@ -79,12 +79,12 @@ class ConRFTPolicy(PixelPolicy):
         lr_schedule: Schedule | None = None,
         config: ConRFTConfig | None = None,
         has_gripper: bool = False,
-        locates: bool = False,
+        points: bool = False,
         frozen: Frozen | None = None,
         use_sde: bool = False,
     ) -> None:
         config = config or ConRFTConfig()
-        super().__init__(observation_space, action_space, config, has_gripper=has_gripper, locates=locates)
+        super().__init__(observation_space, action_space, config, has_gripper=has_gripper, points=points)
         self.frozen = frozen
         read = self.features_size if frozen is None else frozen.backbone.feature_size
         self.actor = ConsistencyActor(read, self.state_size, self.actor_size, config, adapt=frozen is not None)
@@ -92,7 +92,7 @@ class ConRFTPolicy(PixelPolicy):
         self.critic = ManyActionCritics(inputs + self.actor_size, config.hidden_size, config.critics)
         self.critic_target = averaged_copy(self.critic)
         self.smooth_actor = averaged_copy(self.actor)
-        self.setup_heads()
+        self.setup_gripper()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
     def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:

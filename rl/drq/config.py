@@ -55,9 +55,8 @@ class DrQConfig(PixelConfig):
 
     teacher_weight: NotNegative = 3.0
     """Weight of the squared distance between the actor's mean and what a teacher would do in the same state."""
-    imitation_shapes: NotNegative = 0.0
-    """Weight with which imitation also trains the encoder."""
-
+    teacher_beta: NotNegative = 0.0
+    """Probe."""
     initial_temperature: Positive = 0.01
     """Weight of the entropy at the start. There is no entropy in the critic's target (RLPD, HIL-SERL)."""
     target_entropy_per_action: float = -1.5

@@ -81,6 +81,7 @@ class DrQ(PixelAlgorithm):
                 self._n_updates += 1
                 if self._n_updates % self.config.actor_every == 0:
                     self.update_actor(features, batch, metrics)
+                self.update_pointer(batch, metrics)
                 self.update_target()
         self.train_metrics = {**self.train_metrics, **{key: float(value) for key, value in metrics.items()}}
 
@@ -117,9 +118,6 @@ class DrQ(PixelAlgorithm):
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)
             loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
-        loss = loss + self.goal_loss(features, batch, metrics)
-        if self.config.imitation_shapes > 0.0:
-            loss = loss + self.config.imitation_shapes * self.imitation_loss(features, batch, {})
         check_loss("critic's", loss, update=self._n_updates + 1)
         self.critic_optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -136,7 +134,7 @@ class DrQ(PixelAlgorithm):
         q = self.policy.critic(features, batch.states, actions)
         value = q.mean(0) if self.config.actor_q == "mean" else q.min(0).values
         loss = (self.log_ent_coef.detach().exp() * log_prob - value).mean()
-        loss = loss + self.imitation_loss(features, batch, metrics, mean)
+        loss = loss + self.imitation_loss(mean, batch, metrics)
         check_loss("actor's", loss, update=self._n_updates)
         self.actor_optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=list(self.policy.actor.parameters()))  # no gradient for the critics
@@ -150,26 +148,28 @@ class DrQ(PixelAlgorithm):
         alpha = self.log_ent_coef.detach().exp()
         metrics |= {"actor_loss": loss.detach(), "ent_coef": alpha, "entropy": entropy}
 
-    def imitation_loss(
-        self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor], mean: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def imitation_loss(self, mean: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return bc_weight |mean - demo action|^2 + teacher_weight |mean - label|^2, each over its own rows. A scalar.
 
-        The teacher's word goes before the action of a demonstration that has a label.
+        Args:
+            mean: The actor's, before squashing. Shape (B, C).
+            batch: A teacher's word goes before the action of a demonstration that has a label.
+            metrics: Takes both distances.
         """
         config = self.config
-        if mean is None:
-            mean, _ = self.policy.actor(features, batch.states)
-        taken, loss = torch.tanh(mean), features.new_zeros(())
+        taken, loss = torch.tanh(mean), mean.new_zeros(())
         labels = batch.labels[:, : self.policy.actor_size]
-        labelled = ~torch.isnan(labels[:, 0])
-        if config.bc_weight > 0.0 and batch.from_demo > 0:
-            demos = slice(0, batch.from_demo)
+        labelled = batch.labelled
+        demos = batch.shown & ~labelled
+        if config.bc_weight > 0.0 and bool(demos.any()):
             cloning_loss = F.mse_loss(taken[demos], batch.actions[demos, : self.policy.actor_size])
             loss = loss + config.bc_weight * cloning_loss
             metrics["cloning_loss"] = cloning_loss.detach()
         if config.teacher_weight > 0.0 and bool(labelled.any()):
-            teaching_loss = F.mse_loss(taken[labelled], labels[labelled])
+            if config.teacher_beta > 0:
+                teaching_loss = F.smooth_l1_loss(taken[labelled], labels[labelled], beta=config.teacher_beta)
+            else:
+                teaching_loss = F.mse_loss(taken[labelled], labels[labelled])
             loss = loss + config.teacher_weight * teaching_loss
             metrics["teaching_loss"] = teaching_loss.detach()
         return loss
@@ -177,4 +177,4 @@ class DrQ(PixelAlgorithm):
     # --- saving ---------------------------------------------------------------------------------------------
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "critic_optimizer", "actor_optimizer", "ent_coef_optimizer"], ["log_ent_coef"]
+        return [*self.optimizers(), "ent_coef_optimizer"], ["log_ent_coef"]

@@ -59,11 +59,11 @@ class DrQPolicy(PixelPolicy):
         lr_schedule: Schedule | None = None,
         config: DrQConfig | None = None,
         has_gripper: bool = False,
-        locates: bool = False,
+        points: bool = False,
         use_sde: bool = False,
     ) -> None:
         config = config or DrQConfig()
-        super().__init__(observation_space, action_space, config, has_gripper=has_gripper, locates=locates)
+        super().__init__(observation_space, action_space, config, has_gripper=has_gripper, points=points)
         inputs = self.features_size + self.state_size
         self.actor = Actor(inputs, self.actor_size, config.hidden_size)
         self.critic = Critics(inputs + self.actor_size, config.hidden_size, config.critics)
@@ -71,7 +71,7 @@ class DrQPolicy(PixelPolicy):
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.critic_target.requires_grad_(False)
         self.smooth_actor = averaged_copy(self.actor)
-        self.setup_heads()
+        self.setup_gripper()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
     def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:

@@ -9,10 +9,12 @@ from torch.nn import functional as F
 
 from rl.algorithm import GuidedAlgorithm, warn
 from rl.buffers import IntArray
+from rl.finite import check_loss
 from rl.pixels.batch import Batch, make_batch
 from rl.pixels.config import PixelConfig
 from rl.pixels.encoder import choose_precision
 from rl.pixels.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
+from rl.pixels.pointer import HUBER, UNIT_M
 from rl.pixels.policy import PixelPolicy
 
 
@@ -26,6 +28,7 @@ class PixelAlgorithm(GuidedAlgorithm):
     critic_optimizer: torch.optim.Optimizer
     """Of critics, encoder, and a discrete gripper's critic."""
     actor_optimizer: torch.optim.Optimizer
+    pointer_optimizer: torch.optim.Optimizer | None
     _warned_of_returns = False
 
     @property
@@ -37,8 +40,8 @@ class PixelAlgorithm(GuidedAlgorithm):
         """Return what the policy is built from, beside the spaces."""
         # Files of the time before environments said so: seven components were six and a gripper command.
         has_gripper = self.action_space.shape == (7,) if self.has_gripper is None else self.has_gripper
-        locates = self.position_scale_m is not None and self.config.goal_weight > 0.0
-        return {**super().policy_arguments(), "has_gripper": has_gripper, "locates": locates}
+        points = self.position_scale_m is not None and self.config.points
+        return {**super().policy_arguments(), "has_gripper": has_gripper, "points": points}
 
     def look_at(self, slots: IntArray) -> None:
         """Warn, once, of returns beyond `clip_target`: critics would not tell them apart."""
@@ -61,12 +64,14 @@ class PixelAlgorithm(GuidedAlgorithm):
         """Make the optimizers of critics with encoder, and of the actor."""
         self.precision = choose_precision(self.config.precision, self.device)
         critic_parameters = [*self.policy.critic.parameters()]
-        for network in (self.policy.encoder, self.policy.gripper, self.policy.goal_head):
+        for network in (self.policy.encoder, self.policy.gripper):
             if network is not None:
                 critic_parameters += network.parameters()
         rate = self.config.learning_rate
         self.critic_optimizer = torch.optim.Adam(critic_parameters, rate, fused=True)
         self.actor_optimizer = torch.optim.Adam(self.policy.actor.parameters(), rate, fused=True)
+        pointer = self.policy.pointer
+        self.pointer_optimizer = None if pointer is None else torch.optim.Adam(pointer.parameters(), rate, fused=True)
 
     def make_batch(self, slots: IntArray, from_demo: int) -> Batch:
         """Return the transitions in these slots, the first `from_demo` demonstrations, randomly shifted."""
@@ -126,27 +131,26 @@ class PixelAlgorithm(GuidedAlgorithm):
         q = self.policy.gripper(features, batch.states)
         loss = F.mse_loss(q.gather(1, gripper.choices[:, None])[:, 0], target)
         metrics |= {"gripper_loss": loss.detach(), "gripper_q_mean": q.detach().mean()}
-        if self.cloning_weight > 0.0 and batch.from_demo > 0:
-            demos = slice(0, batch.from_demo)
-            cloning_loss = margin_loss(q[demos], gripper.alike[demos], self.config.gripper_margin)
+        shown = batch.shown
+        if self.cloning_weight > 0.0 and bool(shown.any()):
+            cloning_loss = margin_loss(q[shown], gripper.alike[shown], self.config.gripper_margin)
             loss = loss + self.cloning_weight * cloning_loss
             metrics["gripper_cloning_loss"] = cloning_loss.detach()
         return loss
 
-    def goal_loss(
-        self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]
-    ) -> torch.Tensor:
-        """Return how wrong features tell the way to where episodes succeeded, over frames of successes. A scalar.
-
-        Huber's loss in units of 0.1 m, linear beyond 10 mm: larger, it pushes the critics' gradient out of the encoder.
-        """
+    def update_pointer(self, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
+        """Learn the way to where episodes succeeded, from the batch's frames of successes: Huber's loss."""
+        pointer, optimizer = self.policy.pointer, self.pointer_optimizer
         known = ~torch.isnan(batch.ways[:, 0])
-        if self.policy.goal_head is None or not bool(known.any()):
-            return features.new_zeros(())
-        ways = batch.ways[known]
-        told = self.policy.goal_head(features[known])
-        metrics["goal_error_mm"] = 100.0 * (told.detach() - 10.0 * ways).abs().mean()
-        return self.config.goal_weight * F.huber_loss(told, 10.0 * ways, delta=0.1)
+        if pointer is None or optimizer is None or not bool(known.any()):
+            return
+        error = pointer(batch.patches[known], self.precision) - batch.ways[known] / UNIT_M
+        loss = F.huber_loss(error, torch.zeros_like(error), delta=HUBER)
+        check_loss("pointer's", loss, update=self._n_updates)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        metrics["goal_error_mm"] = 1e3 * UNIT_M * error.detach().abs().mean()
 
     def update_target(self) -> None:
         """Mix the critics into their targets: Q_target <- (1 - tau) Q_target + tau Q. There is no target encoder."""
@@ -156,6 +160,11 @@ class PixelAlgorithm(GuidedAlgorithm):
                 torch._foreach_lerp_(targets, list(source.parameters()), self.config.tau)
         if self.config.average_rate > 0.0:
             self.policy.average()
+
+    def optimizers(self) -> list[str]:
+        """Return the names of policy and optimizers, as a checkpoint has them."""
+        pointers = [] if self.pointer_optimizer is None else ["pointer_optimizer"]
+        return ["policy", "critic_optimizer", "actor_optimizer", *pointers]
 
     def _noise(self, *size: int) -> torch.Tensor:
         """Return standard normal noise for the actor. Shape (*size, C)."""

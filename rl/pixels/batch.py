@@ -39,6 +39,17 @@ class Batch:
     gripper: GripperBatch | None = None
     """What the critic of a discrete gripper learns from; None without one."""
 
+    @property
+    def labelled(self) -> torch.Tensor:
+        """Which transitions a teacher has labelled. Shape (B,), bool."""
+        return ~torch.isnan(self.labels[:, 0])
+
+    @property
+    def shown(self) -> torch.Tensor:
+        """Which transitions have something to imitate: demonstrations, and those with a label. Shape (B,), bool."""
+        demos = torch.arange(len(self.actions), device=self.actions.device) < self.from_demo
+        return demos | self.labelled
+
 
 def make_batch(
     store: FrameStore,

@@ -29,10 +29,9 @@ class PixelConfig(GuidedConfig):
     critics: Annotated[int, Le(100)] = 2
     """Members of the critic ensemble."""
 
-    goal_weight: NotNegative = 1.0
-    """Weight of telling from the encoder's features where the TCP was when the episode succeeded, for frames of
-    successes: an exact label that costs nothing. Where the environment says where in `state` the TCP is (`metadata
-    ["position_scale_m"]`)."""
+    points: bool = True
+    """Whether an encoder of its own learns from successes where the TCP has to go (`rl.pixels.pointer`), and actor and
+    critics see what it says; where `state` begins with the TCP's way since reset (`metadata["position_scale_m"]`)."""
 
     average_rate: float = 0.005
     """Share of actor and encoder mixed per update into the averaged copies that act deterministically; the newest

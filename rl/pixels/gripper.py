@@ -72,7 +72,8 @@ class GripperBatch:
     choices: torch.Tensor
     """Executed choice at t. Shape (B,), int64."""
     alike: torch.Tensor
-    """Which choices have the effect of the executed one: it alone if it toggles, else all that do not. Shape (B, 3)."""
+    """Which choices have the effect of the one to imitate, the teacher's where there is one, else the executed one: it
+    alone if it toggles, else all that do not. Shape (B, 3)."""
     rewards: torch.Tensor
     """Discounted sum of the k <= n rewards from t on, each with the penalty of its own step. Shape (B,)."""
 
@@ -102,13 +103,14 @@ def make_gripper_batch(
     def rewards(now: IntArray) -> Float32Array:
         return store.rewards(now) / np.float32(reward_scale) + toggle_penalties(store, now, toggle_penalty)
 
-    choices = choices_of(store.actions(slots)[:, -1])
+    executed, told = store.actions(slots)[:, -1], store.labels(slots)[:, -1]
+    shown = choices_of(np.where(np.isnan(told), executed, told))
     toggling = toggles(store.states(slots)[:, -1])
-    toggled = toggling[np.arange(len(slots)), choices][:, None]
-    executed = np.arange(len(COMMANDS)) == choices[:, None]
+    toggled = toggling[np.arange(len(slots)), shown][:, None]
+    alone = np.arange(len(COMMANDS)) == shown[:, None]
     return GripperBatch(
-        choices=torch.from_numpy(choices).to(device),
-        alike=torch.from_numpy(np.where(toggled, executed, ~toggling)).to(device),
+        choices=torch.from_numpy(choices_of(executed)).to(device),
+        alike=torch.from_numpy(np.where(toggled, alone, ~toggling)).to(device),
         rewards=torch.from_numpy(store.n_step(slots, n=n_step, gamma=gamma, rewards=rewards).rewards).to(device),
     )
 

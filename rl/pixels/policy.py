@@ -19,6 +19,7 @@ from rl.pixels.encoder import Encoder
 from rl.pixels.ensemble import Critics
 from rl.pixels.gripper import GripperCritic, best_command
 from rl.pixels.patches import patch_grid, patchify
+from rl.pixels.pointer import SIZE, Pointer, spread
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module | None)
 
@@ -27,7 +28,7 @@ class PixelPolicy(BasePolicy):
     """What policies share that see a Dict of uint8 images (H, W, C) and `state` with our encoder.
 
     There is no target encoder, as in DrQ-v2 (arXiv:2107.09645): target critics read the live encoder's features.
-    Subclasses add networks, last those of `setup_heads`, and `_predict`.
+    Subclasses add networks, last those of `setup_gripper`, and `_predict`.
     """
 
     observation_space: spaces.Dict
@@ -43,15 +44,13 @@ class PixelPolicy(BasePolicy):
         config: PixelConfig,
         *,
         has_gripper: bool,
-        locates: bool = False,
+        points: bool = False,
     ) -> None:
         super().__init__(observation_space, action_space, squash_output=True)
         shapes = image_shapes(observation_space)
         self.config = config
         self.has_gripper = has_gripper
         """Whether the last component of the action commands a gripper."""
-        self.locates = locates
-        """Whether a head tells from features where an episode will succeed."""
         self.cameras = tuple(shapes)
         self.features_size = 0
         if shapes:
@@ -62,26 +61,21 @@ class PixelPolicy(BasePolicy):
             grid = patch_grid(height, width, self.patch_size)
             patch_bytes = len(shapes) * channels * self.patch_size**2
             self.encoder: Encoder | None = Encoder(patch_bytes, grid, config)
-            self.features_size = config.feature_size
+            self.pointer = Pointer(patch_bytes, grid, config) if points else None
+            self.features_size = config.feature_size + (SIZE if points else 0)
         else:
-            self.encoder = None
-        self.smooth_encoder = averaged_copy(self.encoder)
+            self.encoder = self.pointer = None
+        self.smooth_encoder, self.smooth_pointer = averaged_copy(self.encoder), averaged_copy(self.pointer)
         self.state_size = int(np.prod(observation_space[STATE].shape or (0,)))
         self.discrete_gripper = has_gripper and config.gripper == "discrete"
         self.actor_size = action_space.shape[0] - self.discrete_gripper
         """Action components that actor and critics see: the first ones."""
 
-    def setup_heads(self) -> None:
-        """Make what reads the features beside actor and critics; called after those.
-
-        The critic that chooses a discrete gripper's command, and the head that tells the way to success; or None.
-        """
+    def setup_gripper(self) -> None:
+        """Make the critic that chooses a discrete gripper's command, or None; called after the other networks."""
         inputs = self.features_size + self.state_size
         self.gripper = GripperCritic(inputs, self.config.hidden_size) if self.discrete_gripper else None
         self.gripper_target, self.smooth_gripper = averaged_copy(self.gripper), averaged_copy(self.gripper)
-        size = self.features_size
-        head = nn.Sequential(nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, 3)) if self.locates and size else None
-        self.goal_head = head
 
     def command(self, features: torch.Tensor, states: torch.Tensor, *, smooth: bool) -> torch.Tensor:
         """Return the command of a discrete gripper, (B, 1), or nothing, (B, 0)."""
@@ -91,16 +85,27 @@ class PixelPolicy(BasePolicy):
     def encode(
         self, patches: torch.Tensor, precision: torch.dtype = torch.float32, *, smooth: bool = False
     ) -> torch.Tensor:
-        """Return image features, of the averaged encoder if `smooth`. (B, feature_size), or (B, 0) without cameras."""
-        encoder = self.smooth_encoder if smooth else self.encoder
+        """Return image features, of the averaged networks if `smooth`. (B, features_size), or (B, 0) without cameras.
+
+        The last ones are what the pointer says, without gradient: it learns from successes alone.
+        """
+        encoder, pointer = (self.smooth_encoder, self.smooth_pointer) if smooth else (self.encoder, self.pointer)
         if encoder is None:
             return patches.new_zeros((len(patches), 0), dtype=torch.float32)
         features: torch.Tensor = encoder(patches, precision)
-        return features
+        if pointer is None:
+            return features
+        with torch.no_grad():
+            way = spread(pointer(patches, precision))
+        return torch.cat((features, way), 1)
 
     def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
         """Return the networks that act deterministically, each with the one that it is the moving average of."""
-        return [(self.smooth_encoder, self.encoder), (self.smooth_gripper, self.gripper)]
+        return [
+            (self.smooth_encoder, self.encoder),
+            (self.smooth_gripper, self.gripper),
+            (self.smooth_pointer, self.pointer),
+        ]
 
     def targets(self) -> list[tuple[nn.Module, nn.Module]]:
         """Return the target critics, each with the one that it follows."""
@@ -143,7 +148,7 @@ class PixelPolicy(BasePolicy):
             "action_space": self.action_space,
             "config": self.config,
             "has_gripper": self.has_gripper,
-            "locates": self.locates,
+            "points": self.pointer is not None,
         }
 
 

@@ -292,3 +292,39 @@ def test_channels_first_images_are_refused():
     space = spaces.Dict({"left": spaces.Box(0, 255, (3, 8, 8), np.uint8), "state": SPACE["state"]})
     with pytest.raises(ConfigError, match="channels last"):
         FrameStore(space, 2, capacity=10)
+
+
+def test_way_to_success_is_told_of_every_frame_of_a_success_and_of_no_other():
+    store = make_store()
+    success = roll(store, 10, 3, terminated=True, reward=1.0)
+    failures = roll(store, 30, 2, truncated=True) + roll(store, 40, 2, terminated=True) + roll(store, 50, 2)
+    np.testing.assert_array_equal(store.way_to_success(np.array(success))[:, 0], [3, 2, 1])
+    assert np.isnan(store.way_to_success(np.array(failures))).all()
+
+
+def test_slot_that_is_used_again_forgets_label_and_success():
+    store = make_store(capacity=8)
+    slots = roll(store, 0, 3, terminated=True, reward=1.0)
+    store.teach(np.array(slots), np.ones((3, 2)))
+    roll(store, 10, 3, truncated=True)
+    newest = np.array(roll(store, 20, 3, truncated=True))
+    assert set(newest) & set(slots)
+    assert np.isnan(store.labels(newest)).all() and np.isnan(store.way_to_success(newest)).all()
+
+
+def test_labels_come_back_with_their_episode():
+    store, restored = make_store(), make_store()
+    slots = np.array(roll(store, 0, 3, terminated=True, reward=1.0))
+    labels = np.array([[0.5, -0.5], [np.nan, np.nan], [1, 0]], np.float32)
+    store.teach(slots, labels)
+    again = restored.restore_episode(0, store.episode(0))
+    np.testing.assert_array_equal(restored.labels(again), labels)
+    np.testing.assert_array_equal(restored.way_to_success(again)[:, 0], [3, 2, 1])
+
+
+def test_label_that_is_no_action_is_refused():
+    store = make_store()
+    roll(store, 0, 3, truncated=True)
+    episode = {**store.episode(0), "label": np.full((3, 2), 1.5, np.float32)}
+    with pytest.raises(ConfigError, match="label.*outside"):
+        make_store().add_episode(episode)

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError
-from rl.learner import LockstepLearner, ThreadedLearner
+from rl.learner import LockstepLearner, OverlappedLearner, ThreadedLearner
 from tests.clocks import until
 from tests.rl.drq.reach import Reach, record
 
@@ -145,3 +145,67 @@ def test_published_copy_is_not_the_policy():
     assert model.acting_policy is model.published
     model.published = None
     assert model.acting_policy is model.policy
+
+
+# --- beside the next step -----------------------------------------------------------------------------------
+
+
+def weights(model: DrQ) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.policy.parameters()])
+
+
+def overlapped(steps: int, callback: BaseCallback | None = None) -> DrQ:
+    model = make_model()
+    model.learner = OverlappedLearner(model)
+    model.learn(steps, callback=callback)
+    return model
+
+
+class Sleepy(BaseCallback):
+    """Takes its time after every third step, as a busy machine does."""
+
+    def _on_step(self) -> bool:
+        time.sleep(0.02 * (self.num_timesteps % 3 == 0))
+        return True
+
+
+def test_seed_fixes_a_run_with_overlapped_updates_whatever_the_machine():
+    first, second = overlapped(40), overlapped(40, Sleepy())
+    assert first.n_updates == second.n_updates == 15
+    torch.testing.assert_close(weights(first), weights(second), rtol=0, atol=0)
+
+
+def test_overlapped_updates_are_as_many_as_in_lockstep():
+    model = make_model()
+    model.learn(40)
+    assert overlapped(40).n_updates == model.n_updates
+
+
+def test_loop_acts_with_the_weights_before_the_updates_under_way():
+    model = make_model()
+    learner = OverlappedLearner(model)
+    learner.start()
+    model.num_timesteps = 50
+    before = weights(model)
+    learner.advance()
+    acting = torch.cat([p.detach().flatten() for p in model.acting_policy.parameters()])
+    torch.testing.assert_close(acting, before, rtol=0, atol=0)
+    learner.settle()
+    acting = torch.cat([p.detach().flatten() for p in model.acting_policy.parameters()])
+    torch.testing.assert_close(acting, weights(model), rtol=0, atol=0)
+    assert not torch.equal(acting, before)
+    learner.stop()
+    assert model.acting_policy is model.policy
+
+
+def test_error_of_an_overlapped_update_ends_the_run_and_its_thread():
+    model = make_model()
+
+    def fails(gradient_steps: int, batch_size: int | None = None) -> None:
+        raise AgpsError("no memory")
+
+    model.train = fails  # type: ignore[method-assign]
+    model.learner = OverlappedLearner(model)
+    with pytest.raises(AgpsError, match="no memory"):
+        model.learn(40)
+    assert not any(thread.name.startswith("learner") for thread in threading.enumerate())

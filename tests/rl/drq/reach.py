@@ -49,6 +49,25 @@ class Reach(gym.Env[dict[str, np.ndarray], np.ndarray]):
         return {"left": image, "right": image[::-1].copy(), "state": self.position.astype(np.float32)}
 
 
+class ReachInMetres(Reach):
+    """Reach whose state begins with the way of a TCP, in units of 0.1 m: x, y and a height that does not change.
+
+    The picture is a hand camera's: the square shows where the goal is from here.
+    """
+
+    metadata = {"render_modes": [], "position_scale_m": 0.1}
+
+    def __init__(self, horizon: int = 12) -> None:
+        super().__init__(horizon)
+        self.observation_space["state"] = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        goal, self.goal = self.goal, (self.goal - self.position) / 2.0
+        observation = super()._observe()
+        self.goal = goal
+        return {**observation, "state": np.append(observation["state"], np.float32(0.0))}
+
+
 class ReachAndClose(Reach):
     """Reach with the action of an arm with a gripper: success is to close it, open until then, at the goal. Horizon 12.
 

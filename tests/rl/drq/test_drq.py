@@ -11,15 +11,17 @@ from stable_baselines3.common.monitor import Monitor
 from rl.drq import DrQ, DrQConfig
 from rl.drq.policies import squashed_sample
 from rl.errors import ConfigError
-from rl.pixels.batch import make_batch
-from tests.rl.drq.reach import Reach, record
+from rl.pixels.batch import Batch, make_batch
+from tests.rl.drq.reach import Reach, ReachInMetres, record
 
 SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=1_000)
 
 
-def make_model(seed: int = 0, config: DrQConfig = SMALL, demos: int = 3, **options: object) -> DrQ:
-    model = DrQ("MultiInputPolicy", Reach(**options), config=config, seed=seed, device="cpu")
-    model.add_demonstrations(record(demos))
+def make_model(
+    seed: int = 0, config: DrQConfig = SMALL, demos: int = 3, env: Reach | None = None, **options: object
+) -> DrQ:
+    model = DrQ("MultiInputPolicy", env or Reach(**options), config=config, seed=seed, device="cpu")
+    model.add_demonstrations(record(demos, env=env))
     return model
 
 
@@ -388,3 +390,64 @@ def test_deterministic_actions_come_from_the_averaged_weights():
 def tensors_of(model: DrQ, observation: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     tensors, _ = model.policy.obs_to_tensor(observation)
     return tensors["patches"], tensors["state"]
+
+
+# --- teacher and way to success ------------------------------------------------------------------------------
+
+
+def actions_of(model: DrQ, batch: Batch) -> torch.Tensor:
+    mean, _ = model.policy.actor(model.policy.encode(batch.patches), batch.states)
+    return torch.tanh(mean).detach()
+
+
+def test_imitation_loss_by_hand():
+    model = make_model(config=dataclasses.replace(SMALL, bc_weight=2.0, teacher_weight=3.0))
+    batch = model.sample(4)
+    nothing = float("nan")
+    labels = torch.tensor([[0.5, -0.5], [nothing, nothing], [0.1, 0.2], [nothing, nothing]])
+    batch = dataclasses.replace(batch, labels=labels, from_demo=2)
+    taken, features = actions_of(model, batch), model.policy.encode(batch.patches).detach()
+    taught = ((taken[[0, 2]] - labels[[0, 2]]) ** 2).mean()
+    cloned = ((taken[1] - batch.actions[1]) ** 2).mean()  # the first demonstration has a label, which goes before
+    loss = model.imitation_loss(model.policy.actor(features, batch.states)[0], batch, {})
+    torch.testing.assert_close(loss.detach(), 2.0 * cloned + 3.0 * taught)
+
+
+def test_labels_alone_teach_the_policy_what_the_teacher_does():
+    model = make_model(demos=3)
+    for episode in model.store.episodes:
+        slots = model.store.slots_of(episode)[:-1]
+        model.store.teach(slots, np.tile([0.6, -0.3], (len(slots), 1)))
+    model.learn(0)
+    model.train(150)
+    np.testing.assert_allclose(actions_of(model, model.sample(32)).mean(0), [0.6, -0.3], atol=0.12)
+
+
+def test_goal_loss_by_hand():
+    model = make_model(env=ReachInMetres())
+    head = model.policy.goal_head
+    assert head is not None
+    with torch.no_grad():
+        head[-1].weight.zero_()
+        head[-1].bias.copy_(torch.tensor([0.05, 0.0, 0.4]))
+    nothing = float("nan")
+    ways = torch.tensor([[0.002, 0.0, 0.0], [nothing, nothing, nothing]])  # 0.02 in units of 0.1 m
+    batch = dataclasses.replace(model.sample(2), ways=ways)
+    metrics: dict[str, torch.Tensor] = {}
+    loss = model.goal_loss(model.policy.encode(batch.patches), batch, metrics)
+    # Huber, linear beyond 0.1: 0.03^2 / 2, 0, 0.1 (0.4 - 0.05); in millimetres the errors are 3, 0 and 40.
+    torch.testing.assert_close(loss.detach(), torch.tensor((0.03**2 / 2 + 0.1 * 0.35) / 3))
+    torch.testing.assert_close(metrics["goal_error_mm"], torch.tensor(43 / 3))
+
+
+def test_goal_head_learns_where_episodes_succeed_from_pictures():
+    model = make_model(demos=20, env=ReachInMetres(), config=dataclasses.replace(SMALL, feature_size=32, shift_pad=0))
+    model.learn(0)
+    model.train(20)
+    before = model.train_metrics["goal_error_mm"]
+    model.train(400)
+    assert model.train_metrics["goal_error_mm"] < 0.5 * before
+
+
+def test_environment_that_does_not_say_where_the_tcp_is_has_no_goal_head():
+    assert make_model().policy.goal_head is None
