@@ -443,3 +443,61 @@ def test_counters_are_in_the_row_of_an_episode(make):
     run_rollout(supervisor)
     supervisor.finish_episode(ended(success=False))
     assert supervisor.last_episode["counters"]["declined/rate_limited"] == 1
+
+
+# --- the agent shows how ------------------------------------------------------------------------------------
+
+
+def show(supervisor: AgentSupervisor, success: bool, *, guided_steps: int = 4) -> list[Intervention]:
+    answers = run_rollout(supervisor, steps=1)
+    supervisor.finish_episode(replace(ended(success, helped=True), guided_steps=guided_steps))
+    return answers
+
+
+def test_agent_that_shows_how_guides_from_the_first_step(make):
+    supervisor = make(says(GUIDE), help_share=0.0)
+    supervisor.demonstrate(2)
+    assert show(supervisor, True) == [replace(GUIDE, id="0001")]
+    assert supervisor.is_demonstrating and supervisor.last_episode["demonstration"]
+    show(supervisor, True)
+    assert not supervisor.is_demonstrating
+    assert run_rollout(supervisor, steps=1) == []
+
+
+def test_failure_is_no_demonstration_and_after_too_many_the_agent_gives_up(make):
+    supervisor = make(says(GUIDE))
+    supervisor.demonstrate(1)
+    for _ in range(7):  # twice as many tries, and five
+        assert supervisor.is_demonstrating
+        show(supervisor, False)
+    assert not supervisor.is_demonstrating
+
+
+def test_success_without_a_guided_step_is_not_the_agents(make):
+    supervisor = make(says(None, reason="not_visible"))
+    supervisor.demonstrate(1)
+    show(supervisor, True, guided_steps=0)
+    assert supervisor.is_demonstrating
+
+
+def test_plan_that_ended_without_success_is_followed_by_another_up_to_three(make):
+    supervisor = make(says(GUIDE))
+    supervisor.demonstrate(1)
+    assert len(run_rollout(supervisor, steps=6)) == 3
+
+
+def test_demonstrations_do_not_count_as_what_the_policy_can_alone_nor_as_triggers(make):
+    supervisor = make(says(GUIDE))
+    supervisor.demonstrate(3)
+    show(supervisor, True)
+    assert supervisor.state_dict()["unaided"] == [] and "triggers" not in supervisor.metrics()
+
+
+def test_resumed_supervisor_goes_on_showing_where_it_was(make):
+    first, second = make(says(GUIDE)), make(says(GUIDE))
+    first.demonstrate(2)
+    show(first, True)
+    second.load_state_dict(first.state_dict())
+    second.demonstrate(2)
+    show(second, True)
+    assert not second.is_demonstrating

@@ -423,31 +423,54 @@ def test_labels_alone_teach_the_policy_what_the_teacher_does():
     np.testing.assert_allclose(actions_of(model, model.sample(32)).mean(0), [0.6, -0.3], atol=0.12)
 
 
-def test_goal_loss_by_hand():
-    model = make_model(env=ReachInMetres())
-    head = model.policy.goal_head
-    assert head is not None
-    with torch.no_grad():
-        head[-1].weight.zero_()
-        head[-1].bias.copy_(torch.tensor([0.05, 0.0, 0.4]))
-    nothing = float("nan")
-    ways = torch.tensor([[0.002, 0.0, 0.0], [nothing, nothing, nothing]])  # 0.02 in units of 0.1 m
-    batch = dataclasses.replace(model.sample(2), ways=ways)
-    metrics: dict[str, torch.Tensor] = {}
-    loss = model.goal_loss(model.policy.encode(batch.patches), batch, metrics)
-    # Huber, linear beyond 0.1: 0.03^2 / 2, 0, 0.1 (0.4 - 0.05); in millimetres the errors are 3, 0 and 40.
-    torch.testing.assert_close(loss.detach(), torch.tensor((0.03**2 / 2 + 0.1 * 0.35) / 3))
-    torch.testing.assert_close(metrics["goal_error_mm"], torch.tensor(43 / 3))
+def pointing(env: Reach, **changes) -> DrQ:
+    return make_model(demos=20, env=env, config=dataclasses.replace(SMALL, feature_size=32, shift_pad=0, **changes))
 
 
-def test_goal_head_learns_where_episodes_succeed_from_pictures():
-    model = make_model(demos=20, env=ReachInMetres(), config=dataclasses.replace(SMALL, feature_size=32, shift_pad=0))
+def test_pointer_learns_from_pictures_where_episodes_succeed():
+    model = pointing(ReachInMetres())
     model.learn(0)
     model.train(20)
     before = model.train_metrics["goal_error_mm"]
-    model.train(400)
+    model.train(300)
     assert model.train_metrics["goal_error_mm"] < 0.5 * before
 
 
-def test_environment_that_does_not_say_where_the_tcp_is_has_no_goal_head():
-    assert make_model().policy.goal_head is None
+def test_pointer_learns_nothing_from_failures():
+    model = pointing(ReachInMetres())
+    batch = model.sample(8)
+    failures = dataclasses.replace(batch, ways=torch.full_like(batch.ways, float("nan")))
+    assert model.policy.pointer is not None
+    before = parameters(model.policy.pointer)
+    model.update_pointer(failures, {})
+    torch.testing.assert_close(parameters(model.policy.pointer), before, rtol=0, atol=0)
+    model.update_pointer(batch, {})
+    assert not torch.equal(parameters(model.policy.pointer), before)
+
+
+def test_pointers_error_is_told_in_millimetres():
+    model = pointing(ReachInMetres())
+    assert model.policy.pointer is not None
+    last = model.policy.pointer.head[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([0.05, 0.0, 0.4]))  # 5, 0 and 40 mm
+    ways = torch.tensor([[0.002, 0.0, 0.0], [float("nan")] * 3])
+    metrics: dict[str, torch.Tensor] = {}
+    model.update_pointer(dataclasses.replace(model.sample(2), ways=ways), metrics)
+    torch.testing.assert_close(metrics["goal_error_mm"], torch.tensor((3.0 + 0.0 + 40.0) / 3))
+
+
+def test_critics_do_not_teach_the_pointer():
+    model = pointing(ReachInMetres())
+    batch = model.sample(8)
+    assert model.policy.pointer is not None
+    before = parameters(model.policy.pointer)
+    features = model.update_critic(batch, {})
+    model.update_actor(features, batch, {})
+    torch.testing.assert_close(parameters(model.policy.pointer), before, rtol=0, atol=0)
+    assert features.shape == (8, 32 + 9)
+
+
+def test_environment_that_does_not_say_where_the_tcp_is_has_no_pointer():
+    assert make_model().policy.pointer is None
