@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rl.teacher import PathTeacher, moved_to
+from rl.teacher import Lesson, PathTeacher, moved_to
 from rl.types import EpisodeOutcome, FloatArray, Guide, Observation, Waypoint
 
 
@@ -28,6 +28,8 @@ class PlanTeacher:
         """Waypoints of this rollout's help."""
         self._proven: tuple[Waypoint, ...] = ()
         """Waypoints of the newest success, where it was."""
+        self._goal: FloatArray | None = None
+        """Where the TCP was at that success, base frame. Shape (3,), [m]."""
 
     def start_episode(self) -> None:
         """Begin a rollout without help."""
@@ -38,13 +40,14 @@ class PlanTeacher:
         if not self._given:  # a second plan begins where the first went wrong
             self._given = guide.waypoints
 
-    def labels(self, rollout: Sequence[Observation], outcome: EpisodeOutcome) -> FloatArray | None:
-        """Return what the plan would have done in each state of a finished rollout. Shape (T, A); None without one."""
-        plan = self._given or self._proven
-        if outcome.success and plan and outcome.final_robot is not None:
+    def teach(self, rollout: Sequence[Observation], outcome: EpisodeOutcome) -> Lesson | None:
+        """Return what the plan would have done in each state of a finished rollout; None without one."""
+        plan, final = self._given or self._proven, outcome.final_robot
+        if outcome.success and plan and final is not None:
             felt = any(waypoint.motion == "search" for waypoint in plan)
-            self._proven = moved_to(plan, outcome.final_robot.T_base_tcp) if felt else plan
+            self._proven = moved_to(plan, final.T_base_tcp) if felt else plan
+            self._goal = np.array(final.T_base_tcp[:3, 3])
         if not self._proven:
             return None
         teacher = PathTeacher(self._proven, action_scale=self._scale, actions=self._actions)
-        return np.stack([teacher.label(observation) for observation in rollout])
+        return Lesson(actions=np.stack([teacher.label(observation) for observation in rollout]), goal=self._goal)

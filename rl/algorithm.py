@@ -453,9 +453,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self._seen.append(step.observation)
         slots = self._episode_of(slot)
         if step.outcome is not None and len(slots) == len(self._seen):  # else it was not stored from its beginning
-            labels = self.teacher.labels(self._seen, step.outcome)
-            if labels is not None:
-                self.store.teach(slots, labels)
+            lesson = self.teacher.teach(self._seen, step.outcome)
+            if lesson is not None:
+                at = np.array([seen.robot.T_base_tcp[:3, 3] for seen in self._seen])
+                self.store.teach(slots, lesson.actions, None if lesson.goal is None else lesson.goal - at)
 
     def _episode_of(self, slot: int) -> IntArray:
         """Return the transitions of the episode that one of them belongs to. Shape (T,)."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from rl.episodes import GUIDED, LABEL, STATE, Episode, check_episode, check_layout, image_shapes
+from rl.episodes import GUIDED, LABEL, STATE, WAY, Episode, check_episode, check_layout, image_shapes
 from rl.errors import ConfigError
 
 IntArray = npt.NDArray[np.int64]
@@ -79,6 +79,7 @@ class FrameStore:
         self._truncated = np.zeros(capacity, bool)
         self._guided = np.zeros(capacity, bool)
         self._label = np.full((capacity, action_size), np.nan, np.float32)
+        self._way = np.full((capacity, 3), np.nan, np.float32)
         self._success = np.full(capacity, NOTHING, np.int64)
         self._next = np.full(capacity, NOTHING, np.int64)
         self._episode = np.full(capacity, NOTHING, np.int64)
@@ -134,10 +135,18 @@ class FrameStore:
                 self.close_episode()
             return slot
 
-    def teach(self, slots: IntArray, labels: npt.NDArray[Any]) -> None:
-        """Keep the actions that a teacher would take at these observations, not a number where it has none. (n, A)."""
+    def teach(self, slots: IntArray, labels: npt.NDArray[Any], ways: npt.NDArray[Any] | None = None) -> None:
+        """Keep what a teacher says of these observations; not numbers where it has nothing to say.
+
+        Args:
+            slots: Of the observations. Shape (n,).
+            labels: Actions that it would take. Shape (n, A).
+            ways: From the TCP to where the task succeeds, [m]. Shape (n, 3).
+        """
         with self.lock:
             self._label[slots] = labels
+            if ways is not None:
+                self._way[slots] = ways
 
     def close_episode(self) -> None:
         """End the open episode, if any; its last observation has no transition."""
@@ -178,7 +187,7 @@ class FrameStore:
             ]
             self.close_episode()
             if LABEL in episode:
-                self.teach(np.array(slots, np.int64), episode[LABEL])
+                self.teach(np.array(slots, np.int64), episode[LABEL], episode.get(WAY))
         return np.array(slots, np.int64)
 
     def _observation(self, episode: Episode, t: int) -> dict[str, npt.NDArray[Any]]:
@@ -192,7 +201,7 @@ class FrameStore:
         for key, frames in self._frames.items():
             frames[slot] = np.pad(observation[key], ((pad, pad), (pad, pad), (0, 0)), mode="edge")
         self._state[slot] = observation[STATE]
-        self._label[slot] = np.nan
+        self._label[slot] = self._way[slot] = np.nan
         self._success[slot] = self._next[slot] = NOTHING
         self._episode[slot] = episode
         self._episodes[episode].append(slot)
@@ -289,16 +298,21 @@ class FrameStore:
         """Return the actions that a teacher would have taken, not a number where it had none. Shape (B, A)."""
         return self._label[slots]
 
-    def way_to_success(self, slots: IntArray) -> Float32Array:
-        """Return the state in which each transition's episode succeeded minus the state before it. Shape (B, P).
+    def ways(self, slots: IntArray, scale_m: float) -> Float32Array:
+        """Return the way from the TCP to where the task succeeds, [m]. Shape (B, 3).
 
-        It is known for every frame of a success, exactly and for nothing (hindsight, as arXiv:1707.01495 relabels
-        goals). Not a number where the episode has not succeeded. A success ends with a reward that is positive.
+        As a teacher said; else of every frame of a success it is known exactly and for nothing, by hindsight: where it
+        ended (as arXiv:1707.01495 relabels goals). Not numbers where nobody knows. A success ends the task with a
+        positive reward.
+
+        Args:
+            slots: Transitions. Shape (B,).
+            scale_m: Unit of the state's first three components, which are the way of the TCP since reset, [m].
         """
         end = self._success[slots]
-        way = self._state[end] - self._state[slots]
-        way[end == NOTHING] = np.nan
-        return way
+        ways = (self._state[end, :3] - self._state[slots, :3]) * np.float32(scale_m)
+        ways[end == NOTHING] = np.nan
+        return np.where(np.isnan(self._way[slots]), ways, self._way[slots])
 
     def rewards(self, slots: IntArray) -> Float32Array:
         """Return recorded rewards. Shape (B,)."""
@@ -396,6 +410,7 @@ class FrameStore:
             "truncated": self._truncated[transitions],
             GUIDED: self._guided[transitions],
             **({} if np.isnan(labels := self._label[transitions]).all() else {LABEL: labels}),
+            **({} if np.isnan(ways := self._way[transitions]).all() else {WAY: ways}),
         }
 
     def restore_episode(self, number: int, episode: Episode) -> IntArray:

@@ -12,12 +12,13 @@ from rl.finite import not_finite_at
 
 Episode = Mapping[str, npt.NDArray[Any]]
 """One episode as it lies on disk: `<camera>` (T+1, H, W, 3) uint8, `state` (T+1, P), `action` (T, A) executed,
-`reward` (T,), `terminated` (T,), `truncated` (T,), and optionally `guided` (T,) and `label` (T, A), the action that a
-teacher would have taken, not a number where it had nothing to say."""
+`reward` (T,), `terminated` (T,), `truncated` (T,), and optionally `guided` (T,), and what a teacher said: `label`
+(T, A), the action to take, and `way` (T, 3), from the TCP to where the task succeeds, [m]; not numbers where it had
+nothing to say."""
 
 STATE = "state"
 GUIDED = "guided"
-LABEL = "label"
+LABEL, WAY = "label", "way"
 FLAGS = ("terminated", "truncated", GUIDED)
 ACTION_TOLERANCE = 1e-4
 """How far beyond 1 an action may lie: what rounding does."""
@@ -91,9 +92,9 @@ def check_layout(
     expected: dict[str, tuple[int, ...]] = {"action": (steps, action_size), STATE: (steps + 1, state_size)}
     expected |= {key: (steps + 1, *shape) for key, shape in shapes.items()}
     expected |= dict.fromkeys(("reward", *FLAGS), (steps,))
-    expected[LABEL] = (steps, action_size)
+    expected |= {LABEL: (steps, action_size), WAY: (steps, 3)}
     for key, shape in expected.items():
-        if key not in episode and key in (GUIDED, LABEL):
+        if key not in episode and key in (GUIDED, LABEL, WAY):
             continue
         if key not in episode:
             raise ConfigError(f"There is no '{key}' in {where}; it has {sorted(episode)}. Is it of another task?")
@@ -110,7 +111,7 @@ def _check_type(key: str, array: npt.NDArray[Any], where: str) -> None:
     """Refuse an array that would be turned into something else when it is stored."""
     if key in FLAGS:
         wanted, fits = "bool", array.dtype == np.bool_
-    elif key in (STATE, "action", "reward", LABEL):
+    elif key in (STATE, "action", "reward", LABEL, WAY):
         wanted, fits = "float", array.dtype.kind in "fiu"
     else:  # floats between 0 and 1 would all become black
         wanted, fits = "uint8 from 0 to 255", array.dtype == np.uint8

@@ -15,18 +15,25 @@ from rl.transforms import pose_difference
 from rl.types import POSE_ACTIONS, EpisodeOutcome, FloatArray, Observation, RobotState, Waypoint
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What a teacher says of a finished rollout."""
+
+    actions: FloatArray
+    """What should have been done at each step, in [-1, 1]; a row that is not a number says nothing. Shape (T, A)."""
+    goal: FloatArray | None = None
+    """Where the TCP is when the task succeeds, base frame; None where nobody knows. Shape (3,), [m]."""
+
+
 class Teacher(Protocol):
     """Labels observations with actions: an agent's plan, a scripted expert, a base policy."""
 
-    def labels(self, rollout: Sequence[Observation], outcome: EpisodeOutcome) -> FloatArray | None:
-        """Return the actions that should have been taken in a finished rollout; None where it has nothing to say.
+    def teach(self, rollout: Sequence[Observation], outcome: EpisodeOutcome) -> Lesson | None:
+        """Return what to learn from a finished rollout; None where there is nothing to say.
 
         Args:
             rollout: What was seen before each step. T of them.
             outcome: How it ended.
-
-        Returns:
-            Shape (T, A), in [-1, 1]; a row that is not a number says nothing of its step.
         """
 
 

@@ -83,7 +83,7 @@ class PixelAlgorithm(GuidedAlgorithm):
             config,
             self.sampling_rng,
             from_demo=from_demo,
-            position_scale_m=self.position_scale_m or 1.0,
+            position_scale_m=self.position_scale_m,
         )
         if self.policy.gripper is None:
             return batch

@@ -59,12 +59,15 @@ def make_batch(
     rng: np.random.Generator,
     *,
     from_demo: int = 0,
-    position_scale_m: float = 1.0,
+    position_scale_m: float | None = None,
 ) -> Batch:
     """Return the transitions in these slots, the first `from_demo` demonstrations, on the policy's device."""
     returns = store.n_step(slots, n=config.n_step, gamma=config.gamma)
     images = shifted_images(store, slots, rng, together=config.shift_together)
     next_images = shifted_images(store, returns.last, rng, together=config.shift_together)
+
+    nowhere = np.full((len(slots), 3), np.nan, np.float32)
+    ways = nowhere if position_scale_m is None else store.ways(slots, position_scale_m)
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(policy.device)
@@ -79,5 +82,5 @@ def make_batch(
         next_states=tensor(store.states(returns.last)),
         from_demo=from_demo,
         labels=tensor(store.labels(slots)),
-        ways=tensor(store.way_to_success(slots)[:, :3] * np.float32(position_scale_m)),
+        ways=tensor(ways),
     )

@@ -52,35 +52,36 @@ def make() -> PlanTeacher:
 def test_before_the_first_success_there_is_nothing_to_teach():
     teacher = make()
     teacher.note(SEARCHES)
-    assert teacher.labels([at(0.5, 0.0, 0.2)], ended(False, at(0.5, 0.0, 0.1))) is None
+    assert teacher.teach([at(0.5, 0.0, 0.2)], ended(False, at(0.5, 0.0, 0.1))) is None
 
 
 def test_plan_that_felt_its_way_is_taught_to_where_the_arm_succeeded():
     teacher = make()
     teacher.note(SEARCHES)
-    labels = teacher.labels([at(0.5, 0.0, 0.11)], ended(True, at(0.502, 0.0, 0.092)))
-    np.testing.assert_allclose(labels, [[0.2, 0, 0, 0, 0, 0]], atol=1e-6)
+    lesson = teacher.teach([at(0.5, 0.0, 0.11)], ended(True, at(0.502, 0.0, 0.092)))
+    np.testing.assert_allclose(lesson.actions, [[0.2, 0, 0, 0, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(lesson.goal, [0.502, 0.0, 0.092])
 
 
 def test_plan_in_free_space_is_taught_as_it_was_given():
     teacher = make()
     teacher.note(GOES)
-    labels = teacher.labels([at(0.49, 0.0, 0.11)], ended(True, at(0.502, 0.0, 0.092)))
-    np.testing.assert_allclose(labels, [[1.0, 0, 0, 0, 0, 0]], atol=1e-6)
+    lesson = teacher.teach([at(0.49, 0.0, 0.11)], ended(True, at(0.502, 0.0, 0.092)))
+    np.testing.assert_allclose(lesson.actions, [[1.0, 0, 0, 0, 0, 0]], atol=1e-6)
 
 
 def test_what_has_succeeded_is_taught_in_rollouts_without_help_too():
     teacher = make()
     teacher.note(GOES)
-    teacher.labels([at(0.49, 0.0, 0.11)], ended(True, at(0.5, 0.0, 0.09)))
+    teacher.teach([at(0.49, 0.0, 0.11)], ended(True, at(0.5, 0.0, 0.09)))
     teacher.start_episode()
-    labels = teacher.labels([at(0.5, 0.006, 0.11)], ended(False, at(0.5, 0.006, 0.11)))
-    np.testing.assert_allclose(labels, np.array([[0, -6, -20, 0, 0, 0]]) / 436**0.5, atol=1e-6)
+    lesson = teacher.teach([at(0.5, 0.006, 0.11)], ended(False, at(0.5, 0.006, 0.11)))
+    np.testing.assert_allclose(lesson.actions, np.array([[0, -6, -20, 0, 0, 0]]) / 436**0.5, atol=1e-6)
 
 
 def test_first_plan_of_a_rollout_is_the_one_to_teach():
     teacher = make()
     teacher.note(GOES)
     teacher.note(replace(GOES, waypoints=GOES.waypoints[1:]))
-    labels = teacher.labels([at(0.5, 0.0, 0.15)], ended(True, at(0.5, 0.0, 0.09)))
-    assert labels is not None and labels.shape == (1, 6)
+    lesson = teacher.teach([at(0.5, 0.0, 0.15)], ended(True, at(0.5, 0.0, 0.09)))
+    assert lesson.actions.shape == (1, 6)

@@ -294,32 +294,57 @@ def test_channels_first_images_are_refused():
         FrameStore(space, 2, capacity=10)
 
 
-def test_way_to_success_is_told_of_every_frame_of_a_success_and_of_no_other():
-    store = make_store()
-    success = roll(store, 10, 3, terminated=True, reward=1.0)
-    failures = roll(store, 30, 2, truncated=True) + roll(store, 40, 2, terminated=True) + roll(store, 50, 2)
-    np.testing.assert_array_equal(store.way_to_success(np.array(success))[:, 0], [3, 2, 1])
-    assert np.isnan(store.way_to_success(np.array(failures))).all()
+def make_arm_store(capacity: int = 100) -> FrameStore:
+    """A store of states that begin with the way of a TCP."""
+    space = spaces.Dict({"state": spaces.Box(-1.0, 1.0, (4,), np.float32)})
+    return FrameStore(space, 2, capacity=capacity)
 
 
-def test_slot_that_is_used_again_forgets_label_and_success():
-    store = make_store(capacity=8)
-    slots = roll(store, 0, 3, terminated=True, reward=1.0)
-    store.teach(np.array(slots), np.ones((3, 2)))
-    roll(store, 10, 3, truncated=True)
-    newest = np.array(roll(store, 20, 3, truncated=True))
+def reach(store: FrameStore, positions: list[float], *, success: bool) -> np.ndarray:
+    """Store an episode along x; the last step ends it, with a reward if it succeeds."""
+    states = [{"state": np.array([x, 0, 0, 9], np.float32)} for x in positions]
+    store.start_episode(states[0])
+    last = len(states) - 2
+    slots = [
+        store.append(np.zeros(2), float(success and t == last), states[t + 1], terminated=t == last, truncated=False)
+        for t in range(last + 1)
+    ]
+    return np.array(slots)
+
+
+def test_way_is_known_of_every_frame_of_a_success_and_of_no_other():
+    store = make_arm_store()
+    success = reach(store, [0.0, 1.0, 3.0], success=True)
+    failure = reach(store, [0.0, 1.0, 3.0], success=False)
+    np.testing.assert_allclose(store.ways(success, 0.1), [[0.3, 0, 0], [0.2, 0, 0]], atol=1e-7)
+    assert np.isnan(store.ways(failure, 0.1)).all()
+
+
+def test_what_a_teacher_says_goes_before_hindsight():
+    store = make_arm_store()
+    slots = reach(store, [0.0, 1.0, 3.0], success=True)
+    store.teach(slots[:1], np.zeros((1, 2)), np.array([[0.31, 0.02, 0.0]]))
+    np.testing.assert_allclose(store.ways(slots, 0.1), [[0.31, 0.02, 0], [0.2, 0, 0]], atol=1e-7)
+
+
+def test_slot_that_is_used_again_forgets_what_was_said_of_it():
+    store = make_arm_store(capacity=8)
+    slots = reach(store, [0.0, 1.0, 2.0, 3.0], success=True)
+    store.teach(slots, np.ones((3, 2)), np.ones((3, 3)))
+    reach(store, [0.0, 1.0, 2.0, 3.0], success=False)
+    newest = reach(store, [0.0, 1.0, 2.0, 3.0], success=False)
     assert set(newest) & set(slots)
-    assert np.isnan(store.labels(newest)).all() and np.isnan(store.way_to_success(newest)).all()
+    assert np.isnan(store.labels(newest)).all() and np.isnan(store.ways(newest, 0.1)).all()
 
 
-def test_labels_come_back_with_their_episode():
-    store, restored = make_store(), make_store()
-    slots = np.array(roll(store, 0, 3, terminated=True, reward=1.0))
-    labels = np.array([[0.5, -0.5], [np.nan, np.nan], [1, 0]], np.float32)
-    store.teach(slots, labels)
+def test_what_a_teacher_said_comes_back_with_its_episode():
+    store, restored = make_arm_store(), make_arm_store()
+    slots = reach(store, [0.0, 1.0, 3.0], success=True)
+    labels, ways = np.array([[0.5, -0.5], [np.nan, np.nan]]), np.array([[np.nan] * 3, [0.4, 0.0, 0.1]])
+    store.teach(slots, labels, ways)
     again = restored.restore_episode(0, store.episode(0))
-    np.testing.assert_array_equal(restored.labels(again), labels)
-    np.testing.assert_array_equal(restored.way_to_success(again)[:, 0], [3, 2, 1])
+    np.testing.assert_array_equal(restored.labels(again), labels.astype(np.float32))
+    np.testing.assert_allclose(restored.ways(again, 0.1), [[0.3, 0, 0], [0.4, 0, 0.1]], atol=1e-7)
 
 
 def test_label_that_is_no_action_is_refused():
