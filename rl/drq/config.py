@@ -48,6 +48,8 @@ class DrQConfig(PixelConfig):
     actor_q: Literal["mean", "min"] = "mean"
     """What the actor maximises over the ensemble. HIL-SERL: mean."""
 
+    q_weight: NotNegative = 1.0
+    """Weight of values and entropy in the actor's loss, beside imitation."""
     bc_weight: NotNegative = 1.0
     """Weight of the squared distance between the actor's mean and the actions of demonstrations, successful guidance
     included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the

@@ -133,7 +133,7 @@ class DrQ(PixelAlgorithm):
         actions, log_prob = squashed_sample(mean, log_std, self._noise(len(features)))
         q = self.policy.critic(features, batch.states, actions)
         value = q.mean(0) if self.config.actor_q == "mean" else q.min(0).values
-        loss = (self.log_ent_coef.detach().exp() * log_prob - value).mean()
+        loss = self.config.q_weight * (self.log_ent_coef.detach().exp() * log_prob - value).mean()
         loss = loss + self.imitation_loss(mean, batch, metrics)
         check_loss("actor's", loss, update=self._n_updates)
         self.actor_optimizer.zero_grad()
