@@ -225,7 +225,7 @@ def measured(points: Sequence[Row]) -> str:
         if has_goal_error(points):
             panels[2].plot(*_along(points, "goal_error_mm"), "o-", color=POLICY, lw=2, ms=4)
             panels[2].set_ylim(bottom=0.0)
-            panels[2].set_title("localisation error [mm]", fontsize=9, loc="left", color=MUTED)
+            panels[2].set_ylabel("localisation error [mm]")
         for axes in panels:
             axes.set_xlim(0, 1.04 * max([1, *(point["env_steps"] for point in points)]))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -241,8 +241,8 @@ def _draw_values(axes: Axes, points: Sequence[Row]) -> None:
     axes.plot(*_along(points, "q_mean"), "o-", color=POLICY, lw=2, ms=4, label="mean")
     for name, label in (("return_min", "possible returns"), ("return_max", None)):
         axes.plot(*_along(points, name), "--", color=INK, lw=1.0, label=label)
-    axes.set_title("Q", fontsize=9, loc="left", color=MUTED)
-    axes.legend(loc="best")
+    axes.set_ylabel("Q")
+    _legend_above(axes)
 
 
 def _draw_shares(axes: Axes, points: Sequence[Row]) -> None:
@@ -253,8 +253,12 @@ def _draw_shares(axes: Axes, points: Sequence[Row]) -> None:
             axes.plot(steps, values, "o-", color=color, lw=1.6, ms=4, label=label)
     axes.set_ylim(-0.04, 1.04)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
-    axes.set_title("of the newest 20 rollouts", fontsize=9, loc="left", color=MUTED)
-    axes.legend(loc="best")
+    axes.set_ylabel("of the newest 20 rollouts")
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, fontsize=8, columnspacing=0.9, handlelength=1.3)
 
 
 def _along(points: Sequence[Row], name: str) -> tuple[list[float], list[float]]:

@@ -77,6 +77,7 @@ def _notices(summary: Row) -> list[str]:
 def _measured(points: Sequence[Row]) -> list[str]:
     if not points:
         return []
+    points = list({point["env_steps"]: point for point in points}.values())  # the final evaluation is of the last step
     error = ", and how far from the goal the encoder takes it to be" if figures.has_goal_error(points) else ""
     note = (
         "What the run is diagnosed from, at each evaluation: values of the newest batch, from the smallest to the "
@@ -191,7 +192,7 @@ def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequen
     curves = training_curve(episodes), evaluation_curve(evaluations), evaluation_curve(final)
     hoped = expected_curve(evaluations)
     steps = figures.success_over_steps(*curves, episodes, helper=helper, expected=hoped)
-    expected = " Dotted: what the task's recipe had there." if any(hoped[1]) else ""
+    expected = " Dotted: what the task's recipe had there." if hoped[0] else ""
     ticks = "" if helper == "nobody" else f" Ticks: rollouts that the {helper} helped in."
     clocks = figures.success_over_clocks(*curves)
     return [

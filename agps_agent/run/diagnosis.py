@@ -188,8 +188,8 @@ def _no_reward(figures: Figures) -> str | None:
     if is_early or figures.rewarded > 0:
         return None
     return (
-        f"No reward was ever seen: none of {figures.rollouts} rollouts brought any; look first at what counts as a success, then give "
-        "demonstrations (--demos) or help (--helper agent)."
+        f"No reward was ever seen: none of {figures.rollouts} rollouts brought any; look first at what counts as a "
+        "success, then give demonstrations (--demos) or help (--helper agent)."
     )
 
 
