@@ -258,6 +258,8 @@ def _draw_shares(axes: Axes, points: Sequence[Row]) -> None:
 
 
 def _legend_above(axes: Axes) -> None:
+    if not axes.get_legend_handles_labels()[0]:  # nothing was measured yet
+        return
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, fontsize=8, columnspacing=0.9, handlelength=1.3)
 
 
