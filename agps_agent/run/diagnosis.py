@@ -21,8 +21,9 @@ ENOUGH_IMAGES = 5
 """Rollouts whose images are compared: the view of a wrist camera may be covered in one."""
 DARKEST = 2.0
 """Standard deviation of an image below which it shows nothing, in grey levels of 255: noise of a covered camera."""
-VALUE_MARGIN = 1.0
-"""How far Q may leave the range of returns, in widths of that range: single batches overshoot by a tenth."""
+VALUE_MARGIN = 2.0
+"""How far Q may leave the range of returns, in widths of that range: the first batches overshoot by 0.7, later ones by
+a tenth."""
 GOAL_ERROR_KEPT = 0.8
 """Share of its first localisation error that an encoder may still have after `GOAL_ERROR_STEPS`."""
 GOAL_ERROR_STEPS = 1_500

@@ -87,9 +87,9 @@ def test_solved_run_that_is_resumed_without_a_word_learns_nothing_more(tmp_path:
 
 
 def test_what_is_wrong_is_said_at_the_end_and_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Critics that begin at 0 are far from returns that are said to lie within 5 and 6."""
+    """Critics that begin at 0 are far from returns that are said to lie within 50 and 60."""
     run = tmp_path / "run"
-    summary = train(run, "--algorithm-options.clip-target", "5", "6", "--eval-every=20")
+    summary = train(run, "--algorithm-options.clip-target", "50", "60", "--eval-every=20")
     assert summary["diagnosis"].startswith("The critic has diverged: ")
     assert summary["diagnosis"] in capsys.readouterr().out
     page = (run / "report.html").read_text()

@@ -49,8 +49,8 @@ def test_healthy_run_is_left_alone() -> None:
     ("wrong", "right", "words"),
     [
         ({"q_mean": float("nan")}, {"q_mean": 0.5}, "The critic has diverged: Q is no finite number; look first at"),
-        ({"q_max": 2.1}, {"q_max": 1.9}, "The critic has diverged: Q goes from -0.1 to 2.1, and returns can only lie"),
-        ({"q_min": -1.1}, {"q_min": -0.9}, "The critic has diverged: Q goes from -1.1 to 1.1"),
+        ({"q_max": 3.1}, {"q_max": 2.9}, "The critic has diverged: Q goes from -0.1 to 3.1, and returns can only lie"),
+        ({"q_min": -2.1}, {"q_min": -1.9}, "The critic has diverged: Q goes from -2.1 to 1.1"),
         ({"darkest": 1.5}, {"darkest": 2.5}, "Camera wrist_1 sees nothing: its pixels differ by 1.5 of 255"),
         ({"stillest": 0.0}, {"stillest": 0.01}, "Camera wrist_2 stands still: "),
         (
