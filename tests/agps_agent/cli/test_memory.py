@@ -46,6 +46,7 @@ def test_list_and_show_while_a_run_uses_it(
     assert main(["memory", "show", str(run.path), FIRST]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["episode"], shown["embedding"]) == (3, "8 numbers")
+    assert shown["targets"]["port"] == {"xyz": [0.5, 0.0, 0.05], "refined": None, "patch": "16 x 16 px of side"}
 
 
 @pytest.mark.parametrize("command", [["rebuild", "{}"], ["forget", "{}", FIRST]])
@@ -64,7 +65,7 @@ def test_forget_and_rebuild(run: RunDirectory, capsys: pytest.CaptureFixture[str
     assert "The index of 1 records of usb_insertion was built again." in capsys.readouterr().out
     with EpisodicMemory(run.memory, 8, "usb_insertion") as memory:
         found = memory.recall(EAST, calibration_hash="cafe", min_similarity=0.9)
-        assert found is not None and found.id == FIRST
+        assert [r.id for r in found] == [FIRST]
 
 
 def test_memory_beyond_a_run_is_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from rl.errors import ConfigError
 from rl.transforms import pose
 from rl.types import Box
 from tools.errors import MemoryUnavailable
-from tools.memory import EpisodicMemory, MemoryRecord, read_records
+from tools.memory import EpisodicMemory, MemoryRecord, Target, read_records
 from tools.memory.index import VectorIndex
 
 DIM = 8
@@ -29,14 +29,15 @@ def record(embedding=EAST, **fields) -> MemoryRecord:
         "task": "usb_insertion",
         "mode": "guide",
         "calibration_hash": "cafe",
-        "target": np.array([0.5, 0, 0.05]),
+        "targets": {"port": Target(xyz=np.array([0.5, 0, 0.05]))},
+        "felt": "port",
     }
     return MemoryRecord(embedding=np.asarray(embedding), **{**defaults, **fields})
 
 
 def recall(memory: EpisodicMemory, embedding=EAST, **fields) -> str | None:
     found = memory.recall(np.asarray(embedding), **{"calibration_hash": "cafe", "min_similarity": 0.9, **fields})
-    return None if found is None else found.id
+    return found[0].id if found else None
 
 
 def open_memory(directory: Path, dim: int = DIM) -> EpisodicMemory:
@@ -96,9 +97,9 @@ def test_success_refines_the_target_with_where_the_arm_was(memory: EpisodicMemor
     guided = memory.remember(record(p_tcp_tool=np.array([0.0, 0.001, 0.03])))
     final = pose(np.array([0.502, 0.004, 0.07]), np.diag([1.0, -1.0, -1.0]))
     memory.mark(guided, success=True, T_base_tcp_final=final)
-    np.testing.assert_allclose(memory.get(guided).aim, [0.502, 0.003, 0.05], atol=1e-12)  # height stays that of the rim
+    np.testing.assert_allclose(memory.get(guided).targets["port"].aim, [0.502, 0.003, 0.05], atol=1e-12)  # height stays that of the rim
     memory.mark(guided, success=False, T_base_tcp_final=np.eye(4))
-    np.testing.assert_allclose(memory.get(guided).aim, [0.502, 0.003, 0.05], atol=1e-12)
+    np.testing.assert_allclose(memory.get(guided).targets["port"].aim, [0.502, 0.003, 0.05], atol=1e-12)
 
 
 def test_how_the_last_use_of_a_record_ended_is_remembered(tmp_path: Path):
