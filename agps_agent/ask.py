@@ -142,6 +142,7 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
         "tool_answers": answer.state.get("tool_answers", []),
         "tool_results": answer.state.get("tool_results", ""),
         "record_id": answer.record_id,
+        "passed_over": answer.state.get("passed_over", []),
         "cost": vars(answer.cost),
     }
 

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from agps_agent.conversation import answer_rounds, calls_left, compose, converse, informed, repaired
 from agps_agent.models.parsing import ReplyError
 from agps_agent.perceiving import find_keypoints
+from agps_agent.recalling import first_that_fits, recalled_keypoints, to_targets
 from agps_agent.state import (
     DEMONSTRATION,
     USER_TRIGGER,
@@ -40,9 +41,9 @@ from tools.errors import ToolError, ToolRetry
 from tools.memory import MemoryRecord
 from tools.perception import Point
 from tools.plan import run_plan
-from tools.scene import Scene, calibration_hash
+from tools.scene import Scene, calibration_hash, has_open_fingers
 from tools.spec import Tools
-from tools.targets import resolve_target
+from tools.targets import halfway
 
 log = logging.getLogger(__name__)
 
@@ -51,22 +52,20 @@ PLAN_PROMPTS: dict[Mode, str] = {"prune": "exploration_pruning", "guide": "actio
 
 
 async def recall(state: GraphState, runtime: Runtime[AgentContext]) -> GraphState:
-    """Reuse what worked in a like scene: the box as it was, the plan towards the best known target."""
+    """Reuse what worked in a scene that looks the same: the box as it was, the plan towards the best known targets."""
     context, requested = runtime.context, state.get("mode_request", "auto")
-    record = await _recall(context, mode=None if requested == "auto" else requested)
-    miss: GraphState = {"recalled": False, "record_id": None}
+    records = await _recall(context, mode=None if requested == "auto" else requested)
+    record, passed_over = await asyncio.to_thread(first_that_fits, records, context.scene)
     if record is None:
-        return miss
+        return {"recalled": False, "record_id": None, "passed_over": passed_over}
     reason = f"{record.mode} worked in a like scene: {record.id}."
     hit: GraphState = {"recalled": True, "record_id": record.id, "mode": record.mode, "reason": reason}
     if record.box is not None:
         guidance = intervention_to_guidance(Prune(box=record.box))
         fault = _misfit(GUIDANCE.validate_python(guidance), context.scene.workspace)
         return {**hit, "guidance": guidance} if fault is None else await _stale(context, record.id, fault)
-    if record.aim is None or not record.plan:
-        return miss
     try:
-        return {**hit, "plan": json.loads(record.plan), "keypoints": [_recalled_keypoint(record)]}
+        return {**hit, "plan": json.loads(record.plan), "keypoints": recalled_keypoints(record)}
     except ValueError as error:
         return await _stale(context, record.id, error)
 
@@ -202,10 +201,10 @@ async def give_up(state: GraphState, error: NodeError) -> Command[Any]:
     return Command(goto=END, update={"guidance": nothing.model_dump(), "reason": message})
 
 
-async def _recall(context: AgentContext, *, mode: Mode | None) -> MemoryRecord | None:
-    """Return what worked in a like scene at this station, or None; other questions and writes go on meanwhile."""
+async def _recall(context: AgentContext, *, mode: Mode | None) -> tuple[MemoryRecord, ...]:
+    """Return what worked in like scenes at this station; other questions and writes go on meanwhile."""
     if context.memory is None or context.embedding is None:
-        return None
+        return ()
     try:
         return await asyncio.to_thread(
             context.memory.recall,
@@ -216,7 +215,7 @@ async def _recall(context: AgentContext, *, mode: Mode | None) -> MemoryRecord |
         )
     except AgpsError as error:
         log.warning("Nothing is recalled: %s", error)
-        return None
+        return ()
 
 
 async def _stale(context: AgentContext, record_id: str | None, why: Exception) -> GraphState:
@@ -240,7 +239,7 @@ async def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
     """
     task, mode = context.words, state["mode"]
     calls = PlanAnswer.model_validate(state["plan"]).calls
-    points = _from_state(state["keypoints"])
+    points = _with_halfway(state["keypoints"])
     result = await asyncio.to_thread(
         run_plan, calls, context.scene, points, tools=context.tools[mode], defaults=task.tool_defaults
     )
@@ -251,7 +250,13 @@ async def _run_calls(state: GraphState, context: AgentContext) -> GraphState:
     else:
         max_steps = context.settings.guide_max_steps or task.guide_steps
         guidance = intervention_to_guidance(Guide(waypoints=result.waypoints, max_steps=max_steps))
-    return {"guidance": guidance, "tool_results": result.text, "tool_error": None}
+    return {
+        "guidance": guidance,
+        "tool_results": result.text,
+        "tool_error": None,
+        "targets": list(result.targets),
+        "felt": result.felt,
+    }
 
 
 def _answer_model(state: GraphState, context: AgentContext, answers: str) -> GraphState:
@@ -294,44 +299,30 @@ def _misfit(guidance: PruneGuidance | GuideGuidance | NoGuidance, workspace: Box
 
 
 def _record(state: GraphState, context: AgentContext) -> MemoryRecord | None:
-    """Return what to remember of an answer; None for a plan that cannot be carried over to another start."""
+    """Return what to remember of an answer; None for one that could not be known to fit when it is recalled."""
     assert context.embedding is not None
-    guidance = GUIDANCE.validate_python(state["guidance"])
+    guidance, points = GUIDANCE.validate_python(state["guidance"]), _with_halfway(state["keypoints"])
+    targets = to_targets((points[label] for label in state["targets"]), context.scene)
+    if targets is None:
+        return None
     record = MemoryRecord(
         task=context.scene.task,
         mode=state["mode"],
         embedding=context.embedding,
         calibration_hash=calibration_hash(context.scene, context.frame.name),
+        targets=targets,
+        is_open=has_open_fingers(context.scene),
         p_tcp_tool=np.asarray(context.scene.p_tcp_tool),
         prompt_hash=context.prompt(PLAN_PROMPTS[state["mode"]]).sha,
         episode=state.get("trigger", USER_TRIGGER).get("episode", 0),
     )
     if isinstance(guidance, PruneGuidance):
         return replace(record, box=Box(lower=np.array(guidance.lower), upper=np.array(guidance.upper)))
-    target = _only_target(state, context)
-    if target is None:
+    if not targets:  # it goes by where the arm was alone
         return None
-    return replace(record, target=target.xyz, target_label=target.label, plan=json.dumps(state["plan"]))
-
-
-def _only_target(state: GraphState, context: AgentContext) -> Point | None:
-    """Return the point that a plan goes to; None if it needs several, or none: one refined target cannot correct it."""
-    calls = PlanAnswer.model_validate(state["plan"]).calls
-    label = next((call.arguments["target"] for call in calls if "target" in call.arguments), None)
-    if not isinstance(label, str):
-        return None
-    try:
-        xyz = resolve_target(label, _from_state(state["keypoints"]))
-        point = Point(label=label, camera="", uv=np.zeros(2), xyz=xyz, depth_spread_m=0.0)
-        run_plan(calls, context.scene, {label: point}, tools=context.tools[state["mode"]])
-    except (ToolRetry, LookupError):  # it needs another point; not every tool refuses an unknown label in our way
-        return None
-    return point
-
-
-def _recalled_keypoint(record: MemoryRecord) -> KeypointState:
-    assert record.aim is not None
-    return KeypointState(label=record.target_label, camera="", uv=[], xyz=record.aim.tolist(), depth_spread_m=0.0)
+    # What a plan with a single target succeeds at is there, however its last motion ends.
+    felt = next(iter(targets)) if len(targets) == 1 else state["felt"]
+    return replace(record, felt=felt, plan=json.dumps(state["plan"]))
 
 
 def _situation(trigger: Trigger, scene: Scene) -> str:
@@ -380,3 +371,9 @@ def _from_state(keypoints: list[KeypointState]) -> dict[str, Point]:
         )
         for keypoint in keypoints
     }
+
+
+def _with_halfway(keypoints: list[KeypointState]) -> dict[str, Point]:
+    """Return keypoints with those that pairs of them give."""
+    points = _from_state(keypoints)
+    return {**points, **halfway(points)}

@@ -222,6 +222,12 @@ class GraphState(TypedDict, total=False):
     """What tools answered the model, one text per plan that asked; the newest plan comes after them all."""
     tool_results: str
     """What the calls of the last plan came to, one line each."""
+    targets: list[str]
+    """Labels of the keypoints that the calls of the last plan go by."""
+    felt: str
+    """The one among them to which its last motion feels its way; empty where there is none."""
+    passed_over: list[str]
+    """Why records of like scenes were not used, one sentence each."""
     guidance: dict[str, Any]
     """A `Guidance` as JSON."""
 

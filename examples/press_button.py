@@ -21,7 +21,7 @@ class PressButton(Task):
     name: ClassVar[str] = "press_button"
     instruction: ClassVar[str] = "Press the button."
     operator_reset: ClassVar[str] = "Release the button."
-    recipe: ClassVar[Recipe] = Recipe(method="serl", demos=0, max_minutes=60.0)
+    recipe: ClassVar[Recipe] = Recipe(method="serl", demos=0)
 
     horizon: int = 60
     gripper_opening: float = 0.0

@@ -64,17 +64,25 @@ class EvaluationResult:
         return float(np.mean(self.returns))
 
 
-def evaluate(policy: Predictor, env: gym.Env[Any, Any], episodes: int, seed: int) -> EvaluationResult:
+def evaluate(
+    policy: Predictor, env: gym.Env[Any, Any], episodes: int, seed: int, *, allowed_failures: int | None = None
+) -> EvaluationResult:
     """Run deterministic episodes from start states seed, seed + 1, ...
 
-    Success is what the environment's info calls `is_success`, not the reward.
+    Success is what the environment's info calls `is_success`, not the reward. With `allowed_failures` the evaluation is
+    broken off at the first failure beyond them: its result has fewer episodes then.
 
     Raises:
         ConfigError: If `episodes` is less than 1.
     """
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}; ask for at least 1.")
-    outcomes = [_run_episode(policy, env, seed + i) for i in range(episodes)]
+    outcomes: list[tuple[bool, int, float]] = []
+    for i in range(episodes):
+        outcomes.append(_run_episode(policy, env, seed + i))
+        failures = sum(not success for success, _, _ in outcomes)
+        if allowed_failures is not None and failures > allowed_failures:
+            break
     successes, steps, returns = zip(*outcomes, strict=True)
     return EvaluationResult(successes=successes, steps=steps, returns=returns)
 

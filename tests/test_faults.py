@@ -253,4 +253,4 @@ def test_memory_without_an_index_says_so_until_there_is_room(tmp_path: Path, mon
                 memory.recall(np.ones(4), calibration_hash="c", min_similarity=0.5)
         monkeypatch.undo()
         recalled = memory.recall(np.ones(4), calibration_hash="c", min_similarity=0.5)
-    assert recalled is not None and recalled.id == name
+    assert [record.id for record in recalled] == [name]

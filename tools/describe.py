@@ -11,9 +11,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from rl.types import Ending, FloatArray, InterventionEnd
-from tools.scene import Scene, tip_to_tcp, tool_tip
+from tools.scene import Scene, has_open_fingers, tip_to_tcp, tool_tip
 from tools.spec import Args, Defaults, Tools, ToolSpec
-from tools.targets import Keypoints, resolve_target
+from tools.targets import Keypoints, halfway
 
 _ENDINGS: dict[Ending, str] = {"budget": "out of its step budget", "taken_over": "taken over by a human"}
 """Words for what does not say it itself."""
@@ -50,11 +50,8 @@ def describe_keypoints(keypoints: Keypoints, requested: Iterable[str] = ()) -> s
     A pair `<name>_left` and `<name>_right` gives `<name>` too.
     """
     lines = [f"- {label}: {format_point(point.xyz)}" for label, point in keypoints.items()]
-    for label in keypoints:
-        name = label.removesuffix("_left")
-        if name != label and name not in keypoints and f"{name}_right" in keypoints:
-            middle = format_point(resolve_target(name, keypoints))
-            lines.append(f"- {name}: {middle}, half-way between {label} and {name}_right")
+    for name, point in halfway(keypoints).items():
+        lines.append(f"- {name}: {format_point(point.xyz)}, half-way between {name}_left and {name}_right")
     missing = [label for label in requested if label not in keypoints]
     if missing:
         lines.append(f"Not seen: {', '.join(missing)}.")
@@ -69,7 +66,7 @@ def describe_bounds(scene: Scene) -> str:
 
 def describe_robot(scene: Scene) -> str:
     """Return where the tool's tip is and whether the gripper is open, as prompt text."""
-    gripper = "open" if scene.gripper_opening > 0.5 else "closed"
+    gripper = "open" if has_open_fingers(scene) else "closed"
     return f"Tool tip at {format_point(tool_tip(scene))}, gripper {gripper}."
 
 

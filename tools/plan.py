@@ -15,7 +15,7 @@ from tools.errors import BrokenTool, ToolFailed, ToolRetry
 from tools.labels import find_label
 from tools.scene import Scene, tool_tip
 from tools.spec import TOOLS, Args, Defaults, Tools, ToolSpec
-from tools.targets import Keypoints
+from tools.targets import Keypoints, NotedKeypoints
 
 MAX_TEXT = 600
 """Longest answer of a tool, [characters]: it is sent to the model, which pays for each."""
@@ -31,6 +31,10 @@ class ToolResult:
     waypoints: tuple[Waypoint, ...] = ()
     is_answer: bool = False
     """The text answers the model, which plans again knowing it; there is neither box nor waypoint."""
+    targets: tuple[str, ...] = ()
+    """Labels of the keypoints that it goes by, in the order in which the tools asked for them."""
+    felt: str = ""
+    """The one among them to which the last motion feels its way; empty where that is a free one, or goes by several."""
 
 
 def run_tool(
@@ -58,14 +62,14 @@ def run_tool(
         BrokenTool: If it gives something else than it says.
     """
     spec = _allowed(name, tools)
-    args = _parse(spec, _filled(arguments, defaults.get(spec.name, {})))
+    args, noted = _parse(spec, _filled(arguments, defaults.get(spec.name, {}))), NotedKeypoints(keypoints)
     try:
-        given = spec.function(args, scene, keypoints)
+        given = spec.function(args, scene, noted)
     except ToolFailed as failure:
         if spec.gives != "text":
             raise
         given = str(failure)  # the model asked: what cannot be had is an answer too
-    return _result(spec, given, scene)
+    return _going_by(noted.asked, _result(spec, given, scene))
 
 
 def run_plan(
@@ -88,6 +92,8 @@ def run_plan(
         return ToolResult(text="\n".join(answer.text for answer in answers), is_answer=True)
     texts: list[str] = []
     waypoints: list[Waypoint] = []
+    targets: dict[str, None] = {}
+    felt = ""
     box: Box | None = None
     blend_m = 0.0
     for call, spec in zip(calls, specs, strict=True):
@@ -96,14 +102,15 @@ def run_plan(
             raise ToolRetry("Two boxes in one plan; give one exploration_bbox call.")
         box = result.box or box
         texts.append(result.text)
+        targets.update(dict.fromkeys(result.targets))
         if blend_m > 0 and waypoints and result.waypoints:
             waypoints[-1] = _blended(waypoints[-1], result.waypoints[0], blend_m)
         blend_m = spec.blend_m
         waypoints += result.waypoints
         if result.waypoints:
-            last = result.waypoints[-1]
+            last, felt = result.waypoints[-1], result.felt
             scene = replace(scene, T_base_tcp=last.T_base_tcp, gripper_opening=last.gripper_opening)
-    return ToolResult(text="\n".join(texts), box=box, waypoints=tuple(waypoints))
+    return ToolResult(text="\n".join(texts), box=box, waypoints=tuple(waypoints), targets=tuple(targets), felt=felt)
 
 
 def _allowed(name: str, tools: Tools) -> ToolSpec:
@@ -138,6 +145,12 @@ def _result(spec: ToolSpec, given: Any, scene: Scene) -> ToolResult:
             text = f"{name}: {len(given)} waypoints, tool tip to {format_point(tip)}."
             return ToolResult(text=text, waypoints=tuple(given))
     raise BrokenTool(f"The tool {name} says that it gives {spec.gives}, but gave {given!r:.60}; mend the tool.")
+
+
+def _going_by(targets: tuple[str, ...], result: ToolResult) -> ToolResult:
+    """Return what a call came to with the keypoints that it went by, and the one that its last motion feels."""
+    feels = bool(result.waypoints) and result.waypoints[-1].motion != "free"
+    return replace(result, targets=targets, felt=targets[0] if feels and len(targets) == 1 else "")
 
 
 def _shortened(text: str) -> str:

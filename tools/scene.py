@@ -43,6 +43,11 @@ def tool_tip(scene: Scene) -> FloatArray:
     return tip
 
 
+def has_open_fingers(scene: Scene) -> bool:
+    """Return whether the gripper is open rather than closed."""
+    return scene.gripper_opening > 0.5
+
+
 def tip_to_tcp(scene: Scene) -> FloatArray:
     """Return the vector from the tool's tip to the TCP for a tool that points straight down. Shape (3,), [m]."""
     return -TOOL_DOWN @ scene.p_tcp_tool

@@ -1,6 +1,7 @@
 """Targets: how the model names a place, by the labels of keypoints, and where that place is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,30 @@ Target = str | tuple[str, str]
 """A label, or two for a point on the line through both."""
 
 _REQUIRED: Any = ...
+
+
+class NotedKeypoints(Mapping[str, Point]):
+    """Keypoints that note which of them somebody asks for."""
+
+    def __init__(self, keypoints: Keypoints) -> None:
+        self._keypoints = keypoints
+        self._asked: dict[str, None] = {}
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Labels that were asked for, in that order."""
+        return tuple(self._asked)
+
+    def __getitem__(self, label: str) -> Point:
+        point = self._keypoints[label]
+        self._asked[label] = None
+        return point
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keypoints)
+
+    def __len__(self) -> int:
+        return len(self._keypoints)
 
 
 def target_field(what: str, *, default: Any = _REQUIRED) -> Any:
@@ -56,3 +81,16 @@ def resolve_target(target: Target, keypoints: Keypoints, *, fraction: float = 0.
         return resolve_target((left, right), keypoints)
     known = ", ".join(sorted(keypoints)) or "none was found"
     raise ToolRetry(f"There is no keypoint {target!r}; known ones: {known}.", reason="unknown_keypoint")
+
+
+def halfway(keypoints: Keypoints) -> dict[str, Point]:
+    """Return the points that a pair `<name>_left` and `<name>_right` gives by the label `<name>`."""
+    points = {}
+    for label, left in keypoints.items():
+        name = label.removesuffix("_left")
+        right = keypoints.get(f"{name}_right")
+        if name != label and name not in keypoints and right is not None:
+            spread_m = max(left.depth_spread_m, right.depth_spread_m)
+            middle = replace(left, label=name, uv=(left.uv + right.uv) / 2, depth_spread_m=spread_m)
+            points[name] = replace(middle, xyz=resolve_target(name, keypoints))
+    return points

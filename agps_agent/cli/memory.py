@@ -96,7 +96,7 @@ def _list(argv: Sequence[str]) -> int:
         print(f"{len(records)} records of {place.task} in {place.directory}")
         for record in records:
             outcome = "open" if record["success"] is None else "worked" if record["success"] else "failed"
-            where = f"{record['target']} at {record['target_mm']} mm" if record["target_mm"] else ""
+            where = ", ".join(f"{label} at {mm} mm" for label, mm in record["targets_mm"].items())
             where += f" ({record['ended']})" if record["ended"] else ""
             print(f"  {record['id']:<14} {record['mode']:<6} rollout {record['episode']:<5} {outcome:<7} {where}")
     return 0
@@ -105,11 +105,9 @@ def _list(argv: Sequence[str]) -> int:
 def _show(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps memory show")
     place = _find(options.folder, options.task)
-    from tools.memory.record import to_json
-
     for record in place.records():
         if record.id == options.record:
-            print(json.dumps({**to_json(record), "embedding": f"{len(record.embedding)} numbers"}, indent=2))
+            print(json.dumps(_described(record), indent=2))
             return 0
     raise ConfigError(f"The memory {place.directory} holds no record {options.record!r}; `agps memory list` names all.")
 
@@ -172,6 +170,18 @@ def _summary(record: "MemoryRecord") -> dict[str, Any]:
         "uses": record.uses,
         "failures": record.failures,
         "ended": record.ended,
-        "target": record.target_label,
-        "target_mm": None if record.aim is None else [round(1000 * float(v), 1) for v in record.aim],
+        "targets_mm": {
+            label: [round(1000 * float(v), 1) for v in target.aim] for label, target in record.targets.items()
+        },
     }
+
+
+def _described(record: "MemoryRecord") -> dict[str, Any]:
+    """Return everything that is known of a record, the numbers of embedding and patches left out."""
+    from tools.memory.record import to_json
+
+    described = to_json(record)
+    for target in described["targets"].values():
+        if (patch := target["patch"]) is not None:
+            target["patch"] = f"{patch['side']} x {patch['side']} px of {patch['camera']}"
+    return {**described, "embedding": f"{len(record.embedding)} numbers"}

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agps_agent.cli.terminal import console
+from agps_agent.run.diagnosis import Figures
 from agps_agent.run.progress import Progress
 
 PHASES = {
@@ -35,6 +36,7 @@ class ProgressDisplay:
         self._last_line_s = -float("inf")
         self._last: Progress | None = None
         self._printed: Progress | None = None
+        self._printed_fault: str | None = None
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -67,6 +69,10 @@ class ProgressDisplay:
     def _print_line(self, progress: Progress) -> None:
         self._last_line_s, self._printed = time.monotonic(), progress
         self._console.print(status_line(progress, max_s=self._max_s), soft_wrap=True, markup=False)
+        fault = None if progress.diagnosis is None else progress.diagnosis.partition(":")[0]
+        if fault not in (None, self._printed_fault):  # once, until something else is wrong
+            self._console.print(progress.diagnosis, soft_wrap=True, markup=False)
+        self._printed_fault = fault
 
     def _render(self) -> RenderableType:
         if self._last is None:
@@ -81,7 +87,12 @@ class ProgressDisplay:
             Text(f"success {progress.success_rate:.0%}", style=_success_style(progress.success_rate)),
             Text(f"{time_left(progress, max_s=self._max_s)} left", style="cyan"),
         )
-        return Group(bar, Text("  " + "   ".join(_counters(progress)), style="dim", overflow="ellipsis", no_wrap=True))
+        lines: list[RenderableType] = [bar]
+        for parts in (_counters(progress), measured_parts(progress.figures)):
+            lines += [Text("  " + "   ".join(parts), style="dim", overflow="ellipsis", no_wrap=True)] if parts else []
+        if progress.diagnosis is not None:
+            lines.append(Text(f"  {progress.diagnosis}", style="yellow"))
+        return Group(*lines)
 
 
 def status_line(progress: Progress, *, max_s: float) -> str:
@@ -91,6 +102,7 @@ def status_line(progress: Progress, *, max_s: float) -> str:
         f"[{_clock(progress.elapsed_s)}] {PHASES[progress.phase]}: {done}/{total} {unit}",
         f"success {progress.success_rate:.0%}",
         *_counters(progress),
+        *measured_parts(progress.figures),
         f"{time_left(progress, max_s=max_s)} left",
     ]
     return ", ".join(parts)
@@ -125,6 +137,25 @@ def _counters(progress: Progress) -> list[str]:
         f"updates {progress.learner_steps}",
         f"{rate:.0f} {unit}/s",
     ]
+
+
+def measured_parts(figures: Figures | None) -> list[str]:
+    """Return what a run is diagnosed from, as far as it was measured, each in a few words."""
+    if figures is None:
+        return []
+    spread = ""
+    if figures.q_min is not None and figures.q_max is not None:
+        spread = f" ({figures.q_min:.2f} to {figures.q_max:.2f})"
+    parts = [
+        (figures.policy_success, "policy alone {:.0%}"),
+        (figures.expected, "expected {:.0%}"),
+        (figures.reward_rate, "rewarded {:.0%}"),
+        (figures.help_share, "guided {:.0%}"),
+        (figures.trigger_share, "triggered {:.0%}"),
+        (figures.q_mean, "Q {:.2f}" + spread),
+        (figures.goal_error_mm, "goal error {:.1f} mm"),
+    ]
+    return [words.format(value) for value, words in parts if value is not None]
 
 
 def _lambda(progress: Progress) -> str:

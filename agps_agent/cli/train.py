@@ -15,6 +15,7 @@ from agps_agent.detectors.base import load_detector
 from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values
 from agps_agent.run.config_file import fixed_changes, load_config
 from agps_agent.run.directory import RunDirectory, alone_in
+from agps_agent.run.ending import resume_command
 from agps_agent.run.field_options import options_group, options_model
 from agps_agent.run.methods import combine
 from agps_agent.run.place import place_of
@@ -208,17 +209,17 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
         if not resume:  # whatever it was: a run that had not begun must not stand in the way of the next
             directory.discard()
         if isinstance(error, KeyboardInterrupt):
-            raise AgpsError(_words_of_the_end(error, config.task, directory)) from None
+            raise AgpsError(_words_of_the_end(error, config, directory)) from None
         raise
 
 
-def _words_of_the_end(interruption: KeyboardInterrupt, task: str, directory: RunDirectory) -> str:
+def _words_of_the_end(interruption: KeyboardInterrupt, config: RunConfig, directory: RunDirectory) -> str:
     """Return what is left of a run that somebody ended, and how to go on."""
     path = directory.path
     if not directory.has_checkpoint:
         left = f"what was recorded is in {path}" if path.exists() else "nothing is left behind"
         return f"Interrupted before a checkpoint was saved; {left}."
-    go_on = f"go on with: agps train {task} --run-dir {path} --resume"
+    go_on = f"go on with: {resume_command(config, path)}"
     if isinstance(interruption, BrokenOff):
         return f"Broken off while the run was being saved. The last whole checkpoint is in {path}; {go_on}"
     return f"Interrupted. The checkpoint and the report so far are in {path}; {go_on}"
@@ -257,8 +258,10 @@ def _closing_words(summary: Mapping[str, Any], directory: RunDirectory) -> str:
     help_got = f"{summary.get('agent_calls', 0)} agent calls, {summary.get('memory_hits', 0)} memory hits"
     if summary.get("human_interventions"):
         help_got = f"{summary['human_interventions']} human interventions of {summary['human_s']:.0f} s in all"
+    diagnosis = f"\n{summary['diagnosis']}" if summary.get("diagnosis") else ""
     return (
+        f"{summary['ending']}\n"
         f"{alone}{summary.get('env_steps', 0)} environment steps, {summary.get('learner_steps', 0)} updates, "
         f"{summary.get('wall_clock_s', 0.0):.0f} s wall-clock, {summary.get('robot_time_s', 0.0):.0f} s robot time, "
-        f"{help_got}.\nReport: {directory.report}"
+        f"{help_got}.{diagnosis}\nReport: {directory.report}"
     )

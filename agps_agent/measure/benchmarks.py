@@ -185,7 +185,7 @@ def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: Ma
         }
         for least in sorted({threshold, 0.7, 0.8, 0.9, 0.95}):
             found = [memory.recall(e, calibration_hash="bench", min_similarity=least) for e, _ in asked]
-            right = [fits[record.id][index] for index, record in enumerate(found) if record is not None]
+            right = [fits[records[0].id][index] for index, records in enumerate(found) if records]
             numbers[f"recalled@{least:.2f}"] = len(right) / scenes
             numbers[f"precision@{least:.2f}"] = float(np.mean(right)) if right else float("nan")
     return numbers

@@ -51,6 +51,11 @@ def final_evaluations_of(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.get("kind") == "final_eval"]
 
 
+def figures_of(evaluations: Iterable[Row]) -> list[Row]:
+    """Return what evaluations say that a run is diagnosed from, in order; runs of earlier versions say nothing."""
+    return [row["figures"] for row in evaluations if isinstance(row.get("figures"), dict)]
+
+
 def is_unaided(episode: Row) -> bool:
     """Return whether neither waypoint nor box acted in an episode."""
     return not (episode.get("guided_steps") or episode.get("pruned_steps") or episode.get("boxed"))
@@ -69,6 +74,12 @@ def training_curve(episodes: Sequence[Row], window: int = WINDOW) -> Curve:
 def evaluation_curve(evaluations: Sequence[Row]) -> Curve:
     """Return the success rate of the policy alone at each evaluation."""
     return _curve(evaluations, [float(row["success_rate"]) for row in evaluations])
+
+
+def expected_curve(evaluations: Sequence[Row]) -> tuple[list[float], list[float]]:
+    """Return the control steps of evaluations and the success that the task's recipe had there, where that is known."""
+    known = [row for row in evaluations if (row.get("figures") or {}).get("expected") is not None]
+    return [float(row["env_steps"]) for row in known], [float(row["figures"]["expected"]) for row in known]
 
 
 def steps_to(evaluations: Sequence[Row], level: float) -> int | None:

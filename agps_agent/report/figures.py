@@ -55,19 +55,36 @@ _HIGHEST_SCORE = 5.0
 
 
 def success_over_steps(
-    training: Curve, evaluation: Curve, final: Curve, episodes: Sequence[Row], *, helper: str = "agent"
+    training: Curve,
+    evaluation: Curve,
+    final: Curve,
+    episodes: Sequence[Row],
+    *,
+    helper: str = "agent",
+    expected: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> str:
-    """Draw success over environment steps, with a tick wherever somebody helped."""
+    """Draw success over environment steps, with a tick wherever somebody helped.
+
+    Args:
+        training: Of unaided rollouts.
+        evaluation: Of the policy alone.
+        final: Of the policy that the run ended with.
+        episodes: Rows of training rollouts.
+        helper: Who helped.
+        expected: Environment steps, and the success that was expected there.
+    """
     with rc_context(_STYLE):
         figure, axes = _figure(9.2, 3.4)
         _draw_success(axes, "env_steps", training, evaluation, final)
+        if expected[0]:
+            axes.plot(*expected, ":", color=MUTED, linewidth=1.4, label="expected")
         asked = [row["env_steps"] for row in episodes if row.get("intervention_ids")]
         if asked:
             low = [-0.045] * len(asked)
             axes.plot(asked, low, "|", color=AGENT, markersize=7, label=f"{helper} helped", clip_on=False)
             axes.set_xlim(0, max(axes.get_xlim()[1], 1.04 * max(asked)))  # a short run has no curve yet
         axes.set_xlabel("environment steps")
-        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=4)
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=5, columnspacing=1.2)
         return _svg(figure)
 
 
@@ -187,6 +204,69 @@ def pretraining(rows: Sequence[Row]) -> str:
             axes.set_visible(False)
         figure.supxlabel("updates", fontsize=9, color=MUTED)
         return _svg(figure)
+
+
+def has_goal_error(points: Sequence[Row]) -> bool:
+    """Return whether a localisation error was measured anywhere."""
+    return any(point.get("goal_error_mm") is not None for point in points)
+
+
+def measured(points: Sequence[Row]) -> str:
+    """Draw what a run is diagnosed from over its steps: range of Q, shares of the newest rollouts, localisation error.
+
+    Args:
+        points: Figures of evaluations, in order; what one lacks is left out.
+    """
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 2.9), layout="constrained")
+        panels = figure.subplots(1, 3 if has_goal_error(points) else 2)
+        _draw_values(panels[0], points)
+        _draw_shares(panels[1], points)
+        if has_goal_error(points):
+            panels[2].plot(*_along(points, "goal_error_mm"), "o-", color=POLICY, lw=2, ms=4)
+            panels[2].set_ylim(bottom=0.0)
+            panels[2].set_ylabel("localisation error [mm]")
+        for axes in panels:
+            axes.set_xlim(0, 1.04 * max([1, *(point["env_steps"] for point in points)]))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            axes.set_xlabel("environment steps")
+        return _svg(figure)
+
+
+def _draw_values(axes: Axes, points: Sequence[Row]) -> None:
+    ranged = [point for point in points if point.get("q_min") is not None and point.get("q_max") is not None]
+    steps = [point["env_steps"] for point in ranged]
+    low, high = [point["q_min"] for point in ranged], [point["q_max"] for point in ranged]
+    axes.fill_between(steps, low, high, color="#d6e5fb", label="batch")
+    axes.plot(*_along(points, "q_mean"), "o-", color=POLICY, lw=2, ms=4, label="mean")
+    for name, label in (("return_min", "possible returns"), ("return_max", None)):
+        axes.plot(*_along(points, name), "--", color=INK, lw=1.0, label=label)
+    axes.set_ylabel("Q")
+    _legend_above(axes)
+
+
+def _draw_shares(axes: Axes, points: Sequence[Row]) -> None:
+    shares = (("reward_rate", "rewarded", GOOD), ("trigger_share", "triggered", BAD), ("help_share", "guided", AGENT))
+    for name, label, color in shares:
+        steps, values = _along(points, name)
+        if values:
+            axes.plot(steps, values, "o-", color=color, lw=1.6, ms=4, label=label)
+    axes.set_ylim(-0.04, 1.04)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
+    axes.set_ylabel("of the newest 20 rollouts")
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    if not axes.get_legend_handles_labels()[0]:  # nothing was measured yet
+        return
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, fontsize=8, columnspacing=0.9, handlelength=1.3)
+
+
+def _along(points: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
+    """Return the steps at which something was measured, and its values."""
+    known = [point for point in points if point.get(name) is not None]
+    return [point["env_steps"] for point in known], [point[name] for point in known]
 
 
 def detector_traces(episodes: Sequence[Row], name: str, *, symbol: str) -> str:

@@ -26,6 +26,11 @@ def section(title: str, note: str, content: str) -> str:
     return f'<section><h2>{escape(title)}</h2>\n<p class="note">{escape(note)}</p>\n{content}</section>'
 
 
+def notice(text: str, kind: str = "") -> str:
+    """Return a sentence that stands out; `kind` is a class of the template."""
+    return f'<p class="notice {escape(kind)}">{escape(text)}</p>'
+
+
 def tiles(numbers: Sequence[tuple[str, str]]) -> str:
     """Return headline numbers as (value, what it is)."""
     cells = [

@@ -12,6 +12,8 @@ from agps_agent.report.curves import (
     episodes_of,
     evaluation_curve,
     evaluations_of,
+    expected_curve,
+    figures_of,
     final_evaluations_of,
     per_ten_rollouts,
     steps_to,
@@ -49,9 +51,11 @@ def write_report(run: RunDirectory) -> Path:
     subtitle = f"{demos} demonstration{'' if demos == 1 else 's'}, seed {config.get('seed', '?')}, {run.path}"
     sections = [
         html.header(title, subtitle),
+        *_notices(summary),
         _headline(summary, episodes, evaluations, questions, is_foreign=bool(config.get("env"))),
         *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
         *_learning(episodes, evaluations, final, helper=_helper(config)),
+        *_measured(figures_of([*evaluations, *final])),
         *([_return(episodes, evaluations, final)] if config.get("env") and episodes else []),
         *_takeovers(episodes),
         *_detector(episodes),
@@ -62,6 +66,25 @@ def write_report(run: RunDirectory) -> Path:
     ]
     write_atomically(run.report, html.page(title, sections))
     return run.report
+
+
+def _notices(summary: Row) -> list[str]:
+    """Return why the run is over and how to go on, and what is wrong with it; runs of earlier versions say neither."""
+    notices = [html.notice(summary["ending"])] if summary.get("ending") else []
+    return notices + ([html.notice(summary["diagnosis"], "wrong")] if summary.get("diagnosis") else [])
+
+
+def _measured(points: Sequence[Row]) -> list[str]:
+    if not points:
+        return []
+    points = list({point["env_steps"]: point for point in points}.values())  # the final evaluation is of the last step
+    error = ", and how far from the goal the encoder takes it to be" if figures.has_goal_error(points) else ""
+    note = (
+        "What the run is diagnosed from, at each evaluation: values of the newest batch, from the smallest to the "
+        "largest, against the range that returns can have; shares of the newest 20 rollouts in which a reward was seen "
+        f"or a detector fired, and of their steps that were guided{error}."
+    )
+    return [html.section("What to look at first", note, html.figure(figures.measured(points), "Q, shares and errors"))]
 
 
 def _helper(config: Mapping[str, Any]) -> str:
@@ -167,14 +190,16 @@ def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequen
     if not episodes and not evaluations:
         return [html.section("Success", "No rollout was finished.", "")]
     curves = training_curve(episodes), evaluation_curve(evaluations), evaluation_curve(final)
-    steps = figures.success_over_steps(*curves, episodes, helper=helper)
+    hoped = expected_curve(evaluations)
+    steps = figures.success_over_steps(*curves, episodes, helper=helper, expected=hoped)
+    expected = " Dotted: what the task's recipe had there." if hoped[0] else ""
     ticks = "" if helper == "nobody" else f" Ticks: rollouts that the {helper} helped in."
     clocks = figures.success_over_clocks(*curves)
     return [
         html.section(
             "Success over environment steps",
             "Dots: the deterministic policy alone, no agent and no box. Pale line: training rollouts in which nobody "
-            f"helped, with exploration noise. Diamond: the final evaluation.{ticks}",
+            f"helped, with exploration noise. Diamond: the final evaluation.{expected}{ticks}",
             html.figure(steps, "Success over environment steps"),
         ),
         html.section(

@@ -125,8 +125,8 @@ class RunConfig(BaseModel):
     """Seed of everything random; in lockstep it fixes the whole run."""
     max_env_steps: Annotated[int, Field(ge=1), MayChange] = 10_000
     """Budget of control steps."""
-    max_minutes: Annotated[float, Field(gt=0), MayChange] = 5.0
-    """Budget of wall-clock training time, pre-training included, [min]."""
+    max_minutes: Annotated[float, Field(gt=0), MayChange] = 240.0
+    """Limit on wall-clock training time, pre-training included, [min]: against a machine that hangs, no budget."""
     pretrain_steps: Annotated[int, Field(ge=0), MayChange] = 4_000
     """Updates on demonstrations, the agent's included, before the policy acts. ConRFT's first stage (paper: 48,000)."""
     run_dir: Annotated[Path | None, MayChange] = None
@@ -168,7 +168,12 @@ class RunConfig(BaseModel):
     final_policy: Literal["last", "best"] = "last"
     """Policy that a run ends with: the last, or the one with the best evaluation on the way, the later of equals."""
     stop_when_solved: Annotated[bool, MayChange] = True
-    """End the training before the budget once two evaluations in a row are perfect."""
+    """End the training before its steps are done once it is solved: an evaluation is perfect, then --solved-episodes on
+    fresh start states fail at most once in 60. At each evaluation a policy of 90 % ends it with 0.2 %, one of 95 % with
+    7 %, one of 99 % with 72 %. Robot: 1.5 %, 13 %, 67 %."""
+    solved_episodes: Annotated[int, Field(ge=1), MayChange] = 60
+    """Episodes that confirm a perfect evaluation; broken off once too many have failed. Robot: 35, all of which must
+    succeed, since each takes the arm's time."""
     checkpoint_every: Annotated[int, Field(ge=0), MayChange] = 1_000
     """Save a checkpoint every so many control steps; 0: only at the end."""
 

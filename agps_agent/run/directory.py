@@ -2,7 +2,8 @@
 
     config.json          complete configuration, package versions, seed
     metrics.jsonl        one object per episode, evaluation (`"kind": "eval"`, `"pretrain_eval"` or `"final_eval"`),
-                         hundred updates of stage 1 (`"pretrain"`), and resumption (`"resume"`)
+                         confirmation of a perfect one (`"confirmation"`), hundred updates of stage 1 (`"pretrain"`),
+                         and resumption (`"resume"`)
     summary.json         headline numbers of the finished run
     demos/               demonstrations that the run used
     checkpoints/         learner and supervisor state
@@ -38,6 +39,9 @@ SUMMARY_KEYS = (
     "task",
     "method",
     "seed",
+    "ended_by",
+    "ending",
+    "diagnosis",
     "success_rate",
     "eval_episodes",
     "env_steps",

@@ -11,7 +11,6 @@ FOREIGN = Recipe(
     method="serl",
     demos=0,
     max_env_steps=20_000,
-    max_minutes=30.0,
     # Nothing is known of the rewards: targets are not clamped, and rewards are learned from in their own units.
     learners=(PixelConfig(clip_target=None),),
 )

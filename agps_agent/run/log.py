@@ -7,20 +7,27 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.policies import BasePolicy
 
 from agps_agent.run.build import BEST, Session
 from agps_agent.run.config import RunConfig
+from agps_agent.run.diagnosis import Expected, Figures, diagnose
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.ending import EndedBy, allowed_failures, ending
+from agps_agent.run.measured import Measured, expected_of
 from agps_agent.run.progress import Phase, Progress, ProgressListener
 from agps_agent.run.recording import Drift
 from agps_agent.run.signals import saving
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
-from rl.evaluation import EvaluationResult, evaluate
+from rl.evaluation import EvaluationResult, Predictor, evaluate
 from rl.loop import Step
 from rl.supervisor import Reading
 from rl.types import EpisodeOutcome
 
+CURVE_SEED, FINAL_SEED, CONFIRMATION_SEED = 10_000, 20_000, 30_000
+"""Start states of the curve, of the final evaluation, and of the first confirmation; each later one has new ones. None
+is used in training, nor for two purposes."""
 SUCCESS_WINDOW = 20
 """Unaided training episodes over which the live success rate is taken."""
 
@@ -53,7 +60,27 @@ class TrainingLog:
     """In this episode, the simulator has said success."""
     episode_return: float = 0.0
     """Sum of this episode's rewards."""
+    evaluation_due: bool = False
+    """The curve's next point is due, or was when the run was interrupted."""
+    confirmation_due: bool = False
+    """That point was perfect, and is not confirmed yet."""
+    confirmation_starts: int = 0
+    """Start states that confirmations have used."""
+    confirmation: tuple[int, int] | None = None
+    """Successes and episodes of the confirmation that the newest evaluation passed; None where it has not."""
+    measured: Measured = field(default_factory=Measured)
+    figures: Figures | None = None
+    """What is diagnosed from, as of the last rollout or evaluation."""
     started: float = field(default_factory=time.monotonic)
+    _expected: Expected = field(init=False)
+    _evaluation: tuple[int, float] | None = None
+    """Control steps and success of the policy that was evaluated last."""
+    _confirmed_policy: BasePolicy | None = None
+    """Weights that passed a confirmation while another thread went on with others."""
+
+    def __post_init__(self) -> None:
+        """Look up what the task's recipe lets expect."""
+        self._expected = expected_of(self.config)
 
     @property
     def wall_clock_s(self) -> float:
@@ -88,6 +115,8 @@ class TrainingLog:
                 detector="float" if reading is None else reading.name,
                 pretrain_steps=self.pretrain_steps,
                 max_pretrain_steps=self.config.pretrain_steps,
+                figures=self.figures,
+                diagnosis=self.diagnosis,
             )
         )
 
@@ -96,6 +125,7 @@ class TrainingLog:
         session = self.session
         self.was_true |= bool(step.info.get("true_success", False))
         self.episode_return += step.transition.reward
+        self.measured.see(step)
         assert session.algorithm.loop is not None
         now = {"env_step": session.algorithm.num_timesteps, "episode": self.episodes}
         reading, observation = session.supervisor.reading, step.info.get("observation")
@@ -123,6 +153,8 @@ class TrainingLog:
         self.triggered_episodes += bool(details.get("triggered", False))
         if not outcome.intervention_ids:
             self.unaided.append(outcome.success)
+        self.measured.finish(step, triggered=details.get("triggered"))
+        self._take_figures()
         self.run.append_metrics(
             {
                 "kind": "episode",
@@ -189,6 +221,34 @@ class TrainingLog:
             {"kind": "pretrain", "env_steps": 0, "updates": updates, "wall_clock_s": self.wall_clock_s, **losses}
         )
 
+    def look(self) -> None:
+        """Take the curve's point that is due, and confirm one that is perfect; a solved run is over then.
+
+        A run that is interrupted meanwhile does when it is resumed what was left.
+        """
+        config = self.config
+        if self.evaluation_due:
+            self.confirmation = None
+            result = self.evaluate(config.curve_episodes, seed=CURVE_SEED, kind="eval")
+            self.evaluation_due = False
+            self.confirmation_due = config.stop_when_solved and result.success_rate == 1.0
+        if self.confirmation_due:
+            self._confirm(config.solved_episodes)
+            self.confirmation_due = False
+
+    @property
+    def is_look_due(self) -> bool:
+        """Whether `look` has something to do."""
+        return self.evaluation_due or self.confirmation_due
+
+    def keep_confirmed(self) -> None:
+        """Go back to the policy that was confirmed, where the learner's thread has changed it since."""
+        if self._confirmed_policy is None:
+            return
+        self.session.algorithm.policy.load_state_dict(self._confirmed_policy.state_dict())
+        if self.best is not None:
+            self.checkpoint(BEST)
+
     def evaluate_final(self, episodes: int, *, seed: int) -> EvaluationResult:
         """Evaluate the policy that the run ends with: the last one, or the best one on the way."""
         policy: GuidedAlgorithm = self.session.algorithm
@@ -201,13 +261,46 @@ class TrainingLog:
         self, episodes: int, *, seed: int, kind: str, policy: GuidedAlgorithm | None = None
     ) -> EvaluationResult:
         """Evaluate the policy alone (deterministic, no agent, no box) and write the row; keep it if it is the best."""
+        started = time.monotonic()
+        evaluated = policy or self.session.algorithm
+        result = self._run_alone(evaluated, episodes, seed=seed)
+        self._evaluation = (evaluated.num_timesteps, result.success_rate)
+        if kind != "final_eval":  # stage 1 is where the curve begins
+            self.curve.append(self._evaluation)
+        figures = self._take_figures()
+        self._write_evaluation(kind, result, started, {"figures": asdict(figures), "diagnosis": self.diagnosis})
+        # Stage 1 is evaluated on the final start states: it must not be chosen by them.
+        if kind == "eval" and self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
+            self.best = result.success_rate
+            self.checkpoint(BEST)
+        self.evaluation_s += time.monotonic() - started
+        return result
+
+    def _confirm(self, episodes: int) -> None:
+        """Try the policy on start states that nothing has used yet; the run is solved if few enough fail."""
+        started, allowed = time.monotonic(), allowed_failures(episodes)
+        algorithm = self.session.algorithm
+        acting = algorithm.published  # a thread replaces it by newer weights, and never changes it
+        seed = CONFIRMATION_SEED + self.confirmation_starts
+        result = self._run_alone(acting or algorithm, episodes, seed=seed, allowed_failures=allowed)
+        self.confirmation_starts += episodes
+        passed = result.episodes - result.success_count <= allowed
+        if passed:
+            self.confirmation, self._confirmed_policy = (result.success_count, result.episodes), acting
+        self._write_evaluation("confirmation", result, started, {"passed": passed, "asked_episodes": episodes})
+        self.evaluation_s += time.monotonic() - started
+
+    def _run_alone(
+        self, policy: Predictor, episodes: int, *, seed: int, allowed_failures: int | None = None
+    ) -> EvaluationResult:
+        """Let a policy act alone, while the arm of training is held."""
         self.session.hold()
         self.announce("evaluate")
-        started = time.monotonic()
-        result = evaluate(policy or self.session.algorithm, self.session.eval_env, episodes=episodes, seed=seed)
+        result = evaluate(policy, self.session.eval_env, episodes, seed, allowed_failures=allowed_failures)
         self.session.hold()
-        if kind != "final_eval":  # stage 1 is where the curve begins
-            self.curve.append((self.session.algorithm.num_timesteps, result.success_rate))
+        return result
+
+    def _write_evaluation(self, kind: str, result: EvaluationResult, started: float, more: Mapping[str, Any]) -> None:
         self.run.append_metrics(
             {
                 "kind": kind,
@@ -216,23 +309,63 @@ class TrainingLog:
                 "wall_clock_s": self.wall_clock_s - (time.monotonic() - started),
                 "robot_time_s": self.robot_time_s,
                 "success_rate": result.success_rate,
-                "episodes": episodes,
+                "episodes": result.episodes,
                 "mean_steps": result.mean_steps,
                 "mean_return": result.mean_return,
+                **more,
             }
         )
-        # Stage 1 is evaluated on the final start states: it must not be chosen by them.
-        if kind == "eval" and self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
-            self.best = result.success_rate
-            self.checkpoint(BEST)
-        self.evaluation_s += time.monotonic() - started
-        return result
+
+    def _take_figures(self) -> Figures:
+        """Note what the run shows now."""
+        self.figures = self.measured.figures(
+            env_steps=self.session.algorithm.num_timesteps,
+            config=self.config,
+            learned=self.session.algorithm.train_metrics,
+            evaluation=self._evaluation,
+            unaided_success=float(np.mean(self.unaided)) if self.unaided else None,
+            expected=self._expected,
+        )
+        return self.figures
+
+    @property
+    def diagnosis(self) -> str | None:
+        """What is wrong and what to look at first; None where nothing is known to be."""
+        return None if self.figures is None else diagnose(self.figures)
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the newest evaluation was perfect and confirmed, in a run that shall end then."""
+        return self.config.stop_when_solved and self.confirmation is not None
 
     @property
     def is_over(self) -> bool:
-        """Converged (the last two points of the curve are perfect), or out of time."""
-        converged = self.config.stop_when_solved and [rate for _, rate in self.curve[-2:]] == [1.0, 1.0]
-        return converged or self.wall_clock_s > 60.0 * self.config.max_minutes
+        """Solved, or out of time; when all steps are done the algorithm ends by itself."""
+        return self.is_solved or self.wall_clock_s > 60.0 * self.config.max_minutes
+
+    def ended_by(self, error: BaseException | None = None) -> EndedBy:
+        """Return why the run is over, given what broke it off, if anything did."""
+        if error is not None:
+            return "interrupted" if isinstance(error, KeyboardInterrupt) else "fault"
+        if self.is_solved:
+            return "solved"
+        if self.config.offline:
+            return "updates" if self.pretrain_steps >= self.config.pretrain_steps else "time"
+        return "steps" if self.session.algorithm.num_timesteps >= self.config.max_env_steps else "time"
+
+    def _ending(self, error: BaseException | None) -> dict[str, str]:
+        """Return why the run is over: in one word, and in a sentence that says how to go on."""
+        ended_by = self.ended_by(error)
+        sentence = ending(
+            ended_by,
+            self.config,
+            self.run.path,
+            env_steps=self.session.algorithm.num_timesteps,
+            updates=self.pretrain_steps,
+            confirmed="{} of {}".format(*(self.confirmation or (0, 0))),
+            why=" ".join(str(error).split()),
+        )
+        return {"ended_by": ended_by, "ending": sentence}
 
     def checkpoint(self, name: str = "last") -> None:
         """Save everything that a resumed run needs; a real arm is held meanwhile, and Ctrl-C comes after it."""
@@ -252,6 +385,11 @@ class TrainingLog:
             "best": self.best,
             "pretrain_success_rate": self.pretrain_success_rate,
             "reward_errors": dict(self.reward_errors),
+            "evaluation_due": self.evaluation_due,
+            "confirmation_due": self.confirmation_due,
+            "confirmation_starts": self.confirmation_starts,
+            "confirmation": self.confirmation,
+            "measured": self.measured.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -264,15 +402,24 @@ class TrainingLog:
         self.best = state["best"]
         self.pretrain_success_rate = state["pretrain_success_rate"]
         self.reward_errors = Counter(state["reward_errors"])
+        self._evaluation = self.curve[-1] if self.curve else None
+        if "measured" not in state:  # of an earlier version, which knew no confirmation
+            return
+        self.evaluation_due, self.confirmation_due = state["evaluation_due"], state["confirmation_due"]
+        self.confirmation_starts = state["confirmation_starts"]
+        self.confirmation = None if state["confirmation"] is None else tuple(state["confirmation"])
+        self.measured.load_state_dict(state["measured"])
 
-    def summary(self, final: EvaluationResult | None) -> dict[str, Any]:
-        """Return the headline numbers."""
+    def summary(self, final: EvaluationResult | None, error: BaseException | None = None) -> dict[str, Any]:
+        """Return the headline numbers, given what broke the run off, if anything did."""
         counts = self.session.supervisor.metrics()
         return {
             "task": self.config.task_name,
             "method": self.config.method,
             "seed": self.config.seed,
             "demos": self.config.demos,
+            **self._ending(error),
+            "diagnosis": self.diagnosis,
             "success_rate": None if final is None else final.success_rate,
             "eval_episodes": 0 if final is None else final.episodes,
             "interval_95": None if final is None else list(final.interval_95),

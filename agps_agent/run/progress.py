@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from agps_agent.run.diagnosis import Figures
+
 Phase = Literal["demos", "calibrate", "demonstrate", "pretrain", "train", "evaluate", "report"]
 
 
@@ -44,6 +46,10 @@ class Progress:
     """Updates of stage 1 in all."""
     detector: str = "float"
     """Whose index it is."""
+    figures: Figures | None = None
+    """What is diagnosed from, as of the last rollout or evaluation; None before the first."""
+    diagnosis: str | None = None
+    """What is wrong and what to look at first; None where nothing is known to be."""
 
 
 class ProgressListener(Protocol):

@@ -52,9 +52,9 @@ class Robot:
         is_fitted = task is not None and default_classifier(self.named(task.name)).is_file()
         return {
             "demos": 0,
-            "max_minutes": 120.0,
             "eval_episodes": self.eval_episodes,
             "curve_episodes": 5,
+            "solved_episodes": 35,  # none may fail: a policy of 90 % passes, with the curve's five, with 1.5 %
             "learner": "threaded",
             "reward": "truth" if is_emulated else "classifier" if is_fitted else "keys",
             "confirm": not is_emulated and is_first_run(station),

@@ -11,7 +11,7 @@ from agps_agent.run.build import Session, build_session
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import save_config
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.log import TrainingLog
+from agps_agent.run.log import FINAL_SEED, TrainingLog
 from agps_agent.run.progress import ProgressListener
 from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
 from agps_agent.supervisor import AgentSupervisor
@@ -23,8 +23,6 @@ from rl.loop import Step
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-CURVE_SEED, FINAL_SEED = 10_000, 20_000
-"""Start states of the curve and of the final evaluation: never used in training, and not the same."""
 PRETRAIN_LOG_EVERY = 100
 """Updates of stage 1 between rows of its losses."""
 PRETRAINED = "pretrained"
@@ -57,28 +55,34 @@ def train(
         log = TrainingLog(config, run, session, progress)
         _prepare(session, log, resume=resume)
         log.start_clock()
-        _, ended_by = _attempt(session, partial(_learn, session, log, resume=resume))
+        _, error = _attempt(session, partial(_learn, session, log, resume=resume))
         # Ctrl-C while this is saved comes after it: it ends the run as one in the training does.
         _, unsaved = _attempt(session, log.checkpoint)
-        ended_by, final = ended_by or unsaved, None
-        if ended_by is None:
-            final, ended_by = _attempt(session, partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED))
+        error, final = error or unsaved, None
+        if error is None:
+            final, error = _attempt(session, partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED))
         session.halt()
         with saving():
-            summary = _report(session, log, final, report)
-        if ended_by is not None:
-            raise ended_by
+            summary = _report(session, log, final, error, report)
+        if error is not None:
+            if summary["ended_by"] == "fault":  # whoever pressed Ctrl-C is told by who hears of it
+                _log.error("%s", summary["ending"])
+            raise error
         session.place.finish(config)
         return summary
 
 
 def _report(
-    session: Session, log: TrainingLog, final: EvaluationResult | None, report: Callable[[RunDirectory], object]
+    session: Session,
+    log: TrainingLog,
+    final: EvaluationResult | None,
+    error: BaseException | None,
+    report: Callable[[RunDirectory], object],
 ) -> dict[str, Any]:
     """Write the summary, the recording and the report of what there is, and return the summary."""
     if final is not None and log.config.offline:
         log.pretrain_success_rate = final.success_rate
-    summary = log.summary(final)
+    summary = log.summary(final, error)
     log.run.write_summary(summary)
     log.announce("report")
     session.recorder.close()
@@ -113,12 +117,18 @@ def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
         if config.pretrain_steps > 0 and len(algorithm.demo) > 0 and not log.is_over:
             _pretrain(algorithm, log)
         resume |= algorithm.num_timesteps > 0
-    if not config.offline:
-        algorithm.learn(
-            total_timesteps=config.max_env_steps - algorithm.num_timesteps,
-            callback=RunCallback(log),
-            reset_num_timesteps=not resume,
-        )
+    if config.offline:
+        return
+    if not session.shares_env:
+        log.look()  # a run that was interrupted in an evaluation does it now, with the policy that it was due for
+    if log.is_over:
+        return
+    algorithm.learn(
+        total_timesteps=config.max_env_steps - algorithm.num_timesteps,
+        callback=RunCallback(log),
+        reset_num_timesteps=not resume,
+    )
+    log.keep_confirmed()
 
 
 def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
@@ -172,7 +182,8 @@ def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
     log.announce("pretrain")
     algorithm.pretrain(config.pretrain_steps, go_on)
     log.checkpoint(PRETRAINED)
-    if algorithm.pretrains and not config.offline:  # otherwise the final evaluation says it
+    # In a run that is nothing else the final evaluation says it; one that is out of time goes on with stage 1 later.
+    if algorithm.pretrains and not config.offline and not log.is_over:
         result = log.evaluate(config.eval_episodes, seed=FINAL_SEED, kind="pretrain_eval")
         log.pretrain_success_rate = result.success_rate
 
@@ -191,7 +202,6 @@ class RunCallback(BaseCallback):
         super().__init__()
         self._log = log
         self._until = until
-        self._evaluation_due = False
 
     def _on_step(self) -> bool:
         """Take note of one control step; False ends the training."""
@@ -203,10 +213,9 @@ class RunCallback(BaseCallback):
         if self._until is not None:
             log.announce("demonstrate")
             return not (log.is_over or (step.outcome is not None and self._until()))
-        self._evaluation_due |= bool(config.eval_every and self.num_timesteps % config.eval_every == 0)
-        if self._evaluation_due and self._may_evaluate(step):
-            self._evaluation_due = False
-            log.evaluate(config.curve_episodes, seed=CURVE_SEED, kind="eval")
+        log.evaluation_due |= bool(config.eval_every and self.num_timesteps % config.eval_every == 0)
+        if log.is_look_due and self._may_evaluate(step):
+            log.look()
             self._begin_again()
         if config.checkpoint_every and self.num_timesteps % config.checkpoint_every == 0:
             log.checkpoint()

@@ -207,6 +207,7 @@ class ConRFT(PixelAlgorithm):
             target = self.target(next_features, next_observed, drawn)
         q = policy.critic(features, batch.states, batch.actions[:, : policy.actor_size])
         metrics |= {"td_loss": td_loss(q.detach(), target), "q_mean": q.detach().mean(), "target_mean": target.mean()}
+        metrics |= {"q_min": q.detach().min(), "q_max": q.detach().max()}
         gripper_loss = features.new_zeros(())
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)

@@ -115,6 +115,7 @@ class DrQ(PixelAlgorithm):
         q = self.policy.critic(features, batch.states, batch.actions[:, : self.policy.actor_size])
         loss = F.mse_loss(q, target.expand_as(q), reduction="none").sum(0).mean()
         metrics |= {"critic_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}
+        metrics |= {"q_min": q.detach().min(), "q_max": q.detach().max()}
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)
             loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)

@@ -80,8 +80,8 @@ class Recipe:
     """Demonstrations (paper: 20)."""
     max_env_steps: int = 10_000
     """Budget of control steps."""
-    max_minutes: float = 5.0
-    """Budget of wall-clock training time, [min]."""
+    max_minutes: float = 240.0
+    """Limit on wall-clock training time, [min]: a guard against a machine that hangs; steps are the budget."""
     agent_demos: int = 0
     """Demonstrations that the agent gives before the policy acts."""
     warm_up_updates: int = 0
@@ -90,6 +90,9 @@ class Recipe:
     """Updates of ConRFT's first stage, on demonstrations alone (paper: 48,000)."""
     final_policy: str = "last"
     """Which policy a run ends with: `last`, or `best` of those that were evaluated on the way."""
+    expected: tuple[tuple[int, float], ...] = ()
+    """What was measured of this recipe: control steps, rising, and the success of the policy alone after them, in
+    [0, 1]. Empty where nothing was."""
     reward_frames: tuple[int, int] = (200, 1000)
     """Frames of success and of failure that a reward classifier is fitted on (paper and HIL-SERL: 200, 1000)."""
     learners: tuple[GuidedConfig, ...] = ()

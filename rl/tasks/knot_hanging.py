@@ -31,7 +31,7 @@ class KnotHanging(SimulatedTask):
 
     name: ClassVar[str] = "knot_hanging"
     instruction: ClassVar[str] = "Hang the cord loop of the knot held by the gripper on the hook."
-    recipe: ClassVar[Recipe] = Recipe(max_env_steps=8_000, max_minutes=20.0)
+    recipe: ClassVar[Recipe] = Recipe(max_env_steps=8_000)
 
     subject: ClassVar[Subject] = Subject(
         jitter={"hook_jitter_m": 0.02, "hook_jitter_rad": 0.15},

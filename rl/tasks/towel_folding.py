@@ -53,7 +53,6 @@ class TowelFolding(SimulatedTask):
         method="agps-conrft",
         demos=40,
         max_env_steps=6_000,
-        max_minutes=40.0,
         pretrain_steps=4_000,
         final_policy="best",
         reward_frames=(1200, 6000),

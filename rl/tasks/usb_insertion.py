@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from rl.bounds import NotNegative, Positive
-from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, SceneMjcf, SceneVariation, SimulatedTask, Subject
+from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, Subject
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, Expert, FloatArray, RobotState
 
@@ -34,6 +34,9 @@ class UsbInsertion(SimulatedTask):
 
     name: ClassVar[str] = "usb_insertion"
     instruction: ClassVar[str] = "Insert the USB plug held by the gripper into the USB port."
+    recipe: ClassVar[Recipe] = Recipe(
+        expected=((1_000, 0.0), (2_000, 0.25), (3_000, 0.75), (4_000, 0.82), (8_000, 0.98)),
+    )
 
     subject: ClassVar[Subject] = Subject(
         jitter={"port_jitter_m": 0.03, "port_jitter_rad": 0.15}, materials=("rim", "cavity")

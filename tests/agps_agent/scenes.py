@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 from rl.types import Box, FloatArray, RGBDFrame
+from tools.memory import Target
+from tools.memory.look import cut_patch
 from tools.scene import Scene
 
 PORT = np.array([0.5, 0.0, 0.05])
@@ -92,6 +94,11 @@ def _inside(corners: FloatArray) -> FloatArray:
     if np.ptp(corners[:, 2]) < 1e-9:
         return centre - [0, 0, 1.0]
     return np.array([PORT[0], PORT[1], centre[2]])
+
+
+def remembered(xyz: FloatArray = PORT) -> Target:
+    """A target of a record that was made when the port stood there."""
+    return Target(xyz=xyz, patch=cut_patch(scene().frames["side"], PORT))
 
 
 def scene(*, with_port: bool = True, cover: FloatArray | None = None, views: tuple[float, ...] = (0.0,)) -> Scene:

@@ -14,7 +14,7 @@ from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings, Trigger
 from rl.errors import ConfigError
 from rl.types import Box, Guide, Prune
-from tests.agps_agent.scenes import PORT, camera, draw, scene
+from tests.agps_agent.scenes import PORT, camera, draw, remembered, scene
 from tests.agps_agent.scripted import GUIDE, HIDDEN, PRUNE, context, seen
 from tools.memory import EpisodicMemory, MemoryRecord
 from tools.scene import Scene, calibration_hash
@@ -115,10 +115,10 @@ UNKNOWN_TOOL = {"calls": [{"name": "jump", "arguments": {}}], "reason": "Up."}
 TOO_LOW = Box(lower=PORT - [0.02, 0.02, 0.2], upper=PORT)
 MISFITS = {
     "box": {"mode": "prune", "box": TOO_LOW},
-    "target": {"mode": "guide", "target": PORT + [0.5, 0, 0], "target_label": "port", "plan": json.dumps(GUIDE)},
-    "tool": {"mode": "guide", "target": PORT, "target_label": "port", "plan": json.dumps(UNKNOWN_TOOL)},
-    "version": {"mode": "guide", "target": PORT, "target_label": "port", "plan": '{"steps": []}'},
-    "damaged": {"mode": "guide", "target": PORT, "target_label": "port", "plan": "{"},
+    "target": {"mode": "guide", "targets": {"port": remembered(PORT + [0.5, 0, 0])}, "plan": json.dumps(GUIDE)},
+    "tool": {"mode": "guide", "targets": {"port": remembered()}, "plan": json.dumps(UNKNOWN_TOOL)},
+    "version": {"mode": "guide", "targets": {"port": remembered()}, "plan": '{"steps": []}'},
+    "damaged": {"mode": "guide", "targets": {"port": remembered()}, "plan": "{"},
 }
 
 
@@ -179,7 +179,7 @@ async def test_memory_that_hangs_does_not_hold_up_others_and_ends_with_the_wall_
     class Hanging(EpisodicMemory):
         def recall(self, embedding, **how):
             assert may_answer.wait(60)
-            return None
+            return ()
 
     with Hanging(tmp_path, dim=4, task="usb_insertion") as memory:
         settings = AgentSettings(wall_budget_s=0.5)

@@ -85,14 +85,42 @@ async def test_record_keeps_box_calibration_and_prompt(tmp_path: Path) -> None:
     assert record.prompt_hash
 
 
-async def test_plan_towards_two_points_is_not_remembered(tmp_path: Path) -> None:
-    """One refined target could not correct both."""
+async def test_plan_towards_two_points_is_remembered_with_both(tmp_path: Path) -> None:
     calls = [{"name": "translate", "arguments": {"target": label}} for label in ("port_left", "port_right")]
     with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
         runtime = remembering(memory)
         state = planned({"calls": calls, "reason": ""}, "guide")
         state.update(await nodes.call_tools(state, runtime))
-        assert await nodes.remember(state, runtime) == {}
+        record = memory.get((await nodes.remember(state, runtime))["record_id"] or "")
+    assert (list(record.targets), record.felt, record.is_open) == (["port_left", "port_right"], "", False)
+    np.testing.assert_allclose(record.targets["port_right"].aim, PORT + [0.0, 0.0088, 0.0])
+
+
+@pytest.mark.parametrize("last", ["translate", "search"])
+async def test_plan_towards_one_point_is_felt_there_however_it_ends(last: str, tmp_path: Path) -> None:
+    calls = [{"name": name, "arguments": {"target": "port"}} for name in ("translate", last)]
+    with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
+        runtime = remembering(memory)
+        state = planned({"calls": calls, "reason": ""}, "guide")
+        state.update(await nodes.call_tools(state, runtime))
+        record = memory.get((await nodes.remember(state, runtime))["record_id"] or "")
+    assert (list(record.targets), record.felt) == (["port"], "port")
+
+
+async def test_plan_that_goes_by_no_point_or_by_one_without_an_image_is_not_remembered(tmp_path: Path) -> None:
+    up, across = (
+        {"name": n, "arguments": a} for n, a in (("lift", {"height_m": 0.05}), ("search", {"target": "port"}))
+    )
+    plain = scene()
+    plain.frames["side"].rgb[:] = 90
+    with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
+        for call, at in ((up, scene()), (across, plain)):
+            runtime = remembering(memory)
+            runtime = replace(runtime, context=replace(runtime.context, scene=at))
+            state = planned({"calls": [call], "reason": ""}, "guide")
+            state.update(await nodes.call_tools(state, runtime))
+            assert await nodes.remember(state, runtime) == {}
+        assert len(memory) == 0
 
 
 async def test_answer_is_used_although_the_disk_is_full(tmp_path: Path) -> None:

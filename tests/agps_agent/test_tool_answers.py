@@ -20,7 +20,7 @@ from agps_agent.state import AgentContext, AgentSettings
 from agps_agent.tracing import client
 from agps_agent.tracing.collector import Collector
 from rl.types import Guide, Prune
-from tests.agps_agent.scenes import PORT, scene
+from tests.agps_agent.scenes import remembered, scene
 from tests.agps_agent.scripted import GUIDE, PRUNE, context, seen
 from tools.builtin import TRANSLATE
 from tools.errors import ToolFailed
@@ -172,7 +172,7 @@ async def test_last_plan_is_remembered_and_recalled_without_asking(graph: Graph,
 async def test_recalled_plan_that_asks_is_looked_at_afresh(graph: Graph, tmp_path: Path) -> None:
     record = MemoryRecord(
         task="usb_insertion", mode="guide", embedding=np.ones(4), calibration_hash=calibration_hash(scene(), "side"),
-        target=PORT, target_label="port", plan=json.dumps(plan(("measure", {"end": "port"}))),
+        targets={"port": remembered()}, plan=json.dumps(plan(("measure", {"end": "port"}))),
     )  # fmt: skip
     with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
         stale = memory.remember(record)
@@ -258,7 +258,7 @@ async def test_broken_tool_costs_the_help_and_not_the_run(
     assert "call_tools" in answer.reason
 
 
-async def test_plan_that_needs_a_second_point_in_any_argument_is_not_remembered(
+async def test_plan_that_needs_a_second_point_in_any_argument_is_remembered_with_it(
     graph: Graph, registered: Callable[[ToolSpec], str], tmp_path: Path
 ) -> None:
     def place(args: PlaceArgs, scene: Any, keypoints: Any) -> Any:
@@ -269,7 +269,7 @@ async def test_plan_that_needs_a_second_point_in_any_argument_is_not_remembered(
     told = context(seen(), plan(("place", {"target": "port"})), tools=(name,))
     with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:
         answer = await ask(graph, replace(told, memory=memory, embedding=np.ones(4)), mode="guide")
-        assert (answer.reason_key, answer.record_id, len(memory)) == ("answered", None, 0)
+        assert set(memory.get(answer.record_id or "").targets) == {"port", "port_left"}
 
 
 async def test_trace_shows_what_tools_answered(graph: Graph, collector: Collector) -> None:

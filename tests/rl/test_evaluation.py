@@ -59,6 +59,12 @@ def test_wilson_interval_by_hand():
     np.testing.assert_allclose(result.interval_95, (0.895, 0.996), atol=1e-3)
 
 
+def test_evaluation_is_broken_off_at_the_first_failure_beyond_those_allowed():
+    env = Reach()
+    assert [evaluate(Still(), env, 9, 0, allowed_failures=n).episodes for n in (0, 2, 8)] == [1, 3, 9]
+    assert evaluate(Expert(env), env, 5, 0, allowed_failures=0).success_count == 5
+
+
 def test_no_episodes_are_refused():
     with pytest.raises(ConfigError, match="at least 1"):
         evaluate(Still(), Reach(), episodes=0, seed=0)

@@ -11,7 +11,7 @@ from rl.guidance import WaypointFollower
 from rl.types import FloatArray, Guide, Observation
 from tests.tools.scenes import point
 from tools.answers import ToolCall
-from tools.memory import MemoryRecord
+from tools.memory import MemoryRecord, Target
 from tools.plan import run_plan
 from tools.scene import Scene
 from tools.spec import load_tools
@@ -62,9 +62,8 @@ def test_success_tells_where_the_port_is_to_half_a_millimetre(env: ManipulationE
     target = port + [0.001, -0.001, 0.0005]
     success, last = insert(env, target, seed=3)
     record = MemoryRecord(
-        task="usb_insertion", mode="guide", embedding=np.ones(1), calibration_hash="", target=target,
-        p_tcp_tool=env.task.p_tcp_tool,
+        task="usb_insertion", mode="guide", embedding=np.ones(1), calibration_hash="",
+        targets={"port": Target(xyz=target)}, felt="port", p_tcp_tool=env.task.p_tcp_tool,
     )  # fmt: skip
-    aim = record.after(success=success, T_base_tcp_final=last.robot.T_base_tcp).aim
-    assert aim is not None
+    aim = record.after(success=success, T_base_tcp_final=last.robot.T_base_tcp).targets["port"].aim
     assert np.abs(aim - port)[:2].max() < 0.0005

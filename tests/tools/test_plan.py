@@ -12,6 +12,7 @@ from tools.errors import BrokenTool, ToolFailed, ToolRetry
 from tools.plan import ToolResult, run_plan, run_tool
 from tools.scene import Scene
 from tools.spec import TOOLS, load_tools
+from tools.targets import halfway
 
 ALL = load_tools(TOOLS.names)
 PAIR = {"mode": "two_keypoint_union", "keypoints": ["port_left", "port_right"]}
@@ -185,3 +186,25 @@ def test_tool_that_gives_something_else_than_it_says_is_broken(given: object):
     gives = "text" if not isinstance(given, str) else "waypoints"
     with pytest.raises(BrokenTool, match=f"The tool peek says that it gives {gives}, but gave .*; mend the tool"):
         result_of("peek", {}, tools={"peek": replace(PEEK, function=lambda *_: given, gives=gives)})
+
+
+KNOWN = {**PORT, **halfway(PORT)}
+SEARCH = ("search", {"target": "port"})
+
+
+@pytest.mark.parametrize(
+    ("calls", "targets", "felt"),
+    [
+        ([("translate", {"target": "port"}), SEARCH], ("port",), "port"),
+        ([("translate", {"target": "port_left"}), SEARCH], ("port_left", "port"), "port"),
+        ([SEARCH, ("lift", {"height_m": 0.01})], ("port",), ""),  # it ends in free space
+        ([("search", {"target": ["port_right", "port_left"]})], ("port_right", "port_left"), ""),  # between two
+        ([("descend", {"target": "port", "guarded": False})], ("port",), ""),
+        ([("exploration_bbox", PAIR)], ("port_left", "port_right"), ""),
+        ([("lift", {"height_m": 0.01})], (), ""),
+    ],
+)
+def test_plan_says_which_keypoints_it_goes_by_and_which_it_feels(calls, targets, felt):
+    named = [ToolCall(name=name, arguments=arguments) for name, arguments in calls]
+    result = run_plan(named, scene(), KNOWN, tools=ALL)
+    assert (result.targets, result.felt) == (targets, felt)

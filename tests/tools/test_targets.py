@@ -3,7 +3,7 @@ import pytest
 
 from tests.tools.scenes import PORT
 from tools.errors import ToolRetry
-from tools.targets import resolve_target
+from tools.targets import NotedKeypoints, halfway, resolve_target
 
 
 def test_target_is_a_label_two_labels_or_the_middle_of_left_and_right():
@@ -26,3 +26,20 @@ def test_fraction_goes_beyond_the_second_of_two_labels():
 def test_label_counts_in_any_case():
     np.testing.assert_allclose(resolve_target(("Port Left", "PORT-RIGHT"), PORT), [0.5, 0.0, 0.055], atol=1e-12)
     np.testing.assert_allclose(resolve_target("Port", PORT), [0.5, 0.0, 0.055], atol=1e-12)
+
+
+def test_pair_gives_the_point_half_way_between():
+    (label, middle), *others = halfway(PORT).items()
+    assert (label, middle.label, middle.camera, others) == ("port", "port", "side", [])
+    np.testing.assert_allclose(middle.xyz, [0.5, 0.0, 0.055])
+    assert halfway({**PORT, "port": middle}) == halfway({"port_left": PORT["port_left"]}) == {}
+
+
+def test_noted_keypoints_tell_what_was_asked_for():
+    noted = NotedKeypoints(PORT)
+    assert sorted(noted) == ["port_left", "port_right"] and len(noted) == 2 and noted.asked == ()
+    resolve_target("Port Right", noted)
+    assert noted.asked == ("port_right",)
+    assert "hook" not in noted and noted.asked == ("port_right",)
+    dict(noted)
+    assert noted.asked == ("port_right", "port_left")

@@ -29,7 +29,7 @@ from tools.answers import Mode
 from tools.errors import MemoryUnavailable
 from tools.memory.index import Entry, VectorIndex
 from tools.memory.log import EventLog
-from tools.memory.record import MemoryRecord, from_json, listed, to_json
+from tools.memory.record import MemoryRecord, from_json, refined_of, to_json
 from tools.memory.server import ServerIndex
 
 __all__ = ["EpisodicMemory", "MemoryRecord", "read_records"]
@@ -37,7 +37,9 @@ __all__ = ["EpisodicMemory", "MemoryRecord", "read_records"]
 _log = logging.getLogger(__name__)
 
 NEIGHBOURS = 8
-"""Candidates that the index is asked for; the newest of equally near ones is taken."""
+"""Records that the index is asked for: some of equally near ones may be newer than others."""
+CANDIDATES = 5
+"""Records that are recalled at most."""
 
 
 class EpisodicMemory:
@@ -106,7 +108,7 @@ class EpisodicMemory:
         Args:
             record_id: Id of the record.
             success: The episode succeeded.
-            T_base_tcp_final: Last measured TCP pose; a success refines the target with it. Shape (4, 4), [m].
+            T_base_tcp_final: Last measured TCP pose; a success refines the felt target with it. Shape (4, 4), [m].
             ended: How its box or plan ended in that episode; None where nobody knows.
 
         Raises:
@@ -123,7 +125,7 @@ class EpisodicMemory:
                     "success": success,
                     "uses": record.uses,
                     "failures": record.failures,
-                    "target_refined": listed(record.target_refined),
+                    "refined": refined_of(record),
                     "ended": record.ended,
                 }
             )
@@ -131,8 +133,10 @@ class EpisodicMemory:
 
     def recall(
         self, embedding: FloatArray, *, calibration_hash: str, min_similarity: float, mode: Mode | None = None
-    ) -> MemoryRecord | None:
-        """Return the record nearest to an embedding whose last episode succeeded, or None.
+    ) -> tuple[MemoryRecord, ...]:
+        """Return the records nearest to an embedding whose last episode succeeded, the newest of equally near ones first.
+
+        What is near was made in a like scene, and not always in the same one: whoever uses a record looks first.
 
         Args:
             embedding: What the cameras show now. Shape (k,).
@@ -147,16 +151,14 @@ class EpisodicMemory:
         if mode is not None:
             where["mode"] = mode
         with self._opened():
-            vector = self._vector(embedding)
-            found = self._nearest(vector, where)
-            near = [(id, similarity) for id, similarity in found if similarity >= min_similarity]
+            found = self._nearest(self._vector(embedding), where)
+            near = {id: similarity for id, similarity in found if similarity >= min_similarity}
             if not near:
-                return None
-            best = max(similarity for _, similarity in near)
-            equal = [id for id, similarity in near if similarity > best - 1e-6]
-            self._take_over(equal)
-            order = [record_id for record_id in self._records if record_id in equal]
-            return self._records[order[-1]] if order else None
+                return ()
+            self._take_over(list(near))
+            newest_first = [record_id for record_id in reversed(self._records) if record_id in near]
+            order = sorted(newest_first, key=lambda record_id: -round(near[record_id], 6))
+            return tuple(self._records[record_id] for record_id in order[:CANDIDATES])
 
     def forget(self, record_id: str) -> None:
         """Forget a record, on the server too.
@@ -342,13 +344,14 @@ def _apply(event: Mapping[str, Any], records: dict[str, MemoryRecord]) -> None:
     elif event["event"] == "forget":
         del records[event["id"]]
     elif event["event"] == "mark":
-        refined = event["target_refined"]
+        record = records[event["id"]]
+        # Earlier versions knew one target, and said at the top what success refined of it.
+        refined = event["refined"] if "refined" in event else {record.felt: event["target_refined"]}
         records[event["id"]] = replace(
-            records[event["id"]],
+            record.with_refined(refined),
             success=event["success"],
             uses=event["uses"],
             failures=event["failures"],
-            target_refined=None if refined is None else np.array(refined),
             ended=event.get("ended"),
         )
 

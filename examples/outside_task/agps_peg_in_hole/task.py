@@ -40,7 +40,7 @@ class PegInHole(SimulatedTask):
 
     name: ClassVar[str] = "peg_in_hole"
     instruction: ClassVar[str] = "Insert the round peg held by the gripper into the hole in the block."
-    recipe: ClassVar[Recipe] = Recipe(max_env_steps=10_000, max_minutes=10.0)
+    recipe: ClassVar[Recipe] = Recipe(max_env_steps=10_000)
     subject: ClassVar[Subject] = Subject(
         jitter={"hole_jitter_m": 0.03}, materials=("block", "ring", "wall"), thickness_m=0.005
     )

@@ -11,7 +11,9 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import save_config
 from agps_agent.run.directory import RunDirectory
 from tests.tools.memory.test_episodic import EAST, NORTH, record
-from tools.memory import EpisodicMemory
+from tests.tools.memory.test_look import PORT, view
+from tools.memory import EpisodicMemory, Target
+from tools.memory.look import cut_patch
 
 FIRST, SECOND = "usb_insertion-000000", "usb_insertion-000001"
 
@@ -22,7 +24,8 @@ def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory.create(tmp_path / "run")
     save_config(RunConfig(task="usb_insertion"), run)
     with EpisodicMemory(run.memory, 8, "usb_insertion") as memory:
-        memory.mark(memory.remember(record(EAST, episode=3)), success=True)
+        targets = {"port": Target(xyz=np.array([0.5, 0, 0.05]), patch=cut_patch(view(), PORT))}
+        memory.mark(memory.remember(record(EAST, episode=3, targets=targets)), success=True)
         memory.remember(record(NORTH, mode="prune"))
     return run
 
@@ -43,9 +46,11 @@ def test_list_and_show_while_a_run_uses_it(
         (FIRST, True, "guide"),
         (SECOND, None, "prune"),
     ]
+    assert listed["records"][0]["targets_mm"] == {"port": [500.0, 0.0, 50.0]}
     assert main(["memory", "show", str(run.path), FIRST]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["episode"], shown["embedding"]) == (3, "8 numbers")
+    assert shown["targets"]["port"] == {"xyz": [0.5, 0.0, 0.05], "refined": None, "patch": "30 x 30 px of side"}
 
 
 @pytest.mark.parametrize("command", [["rebuild", "{}"], ["forget", "{}", FIRST]])
@@ -64,7 +69,7 @@ def test_forget_and_rebuild(run: RunDirectory, capsys: pytest.CaptureFixture[str
     assert "The index of 1 records of usb_insertion was built again." in capsys.readouterr().out
     with EpisodicMemory(run.memory, 8, "usb_insertion") as memory:
         found = memory.recall(EAST, calibration_hash="cafe", min_similarity=0.9)
-        assert found is not None and found.id == FIRST
+        assert [r.id for r in found] == [FIRST]
 
 
 def test_memory_beyond_a_run_is_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agps_agent.cli.progress_bar import ProgressDisplay, status_line, time_left
+from agps_agent.run.diagnosis import Figures
 from agps_agent.run.progress import Progress
 
 SNAPSHOT = Progress(
@@ -62,6 +63,25 @@ def test_pipe_gets_a_line_per_phase_and_not_one_per_step() -> None:
     ]
 
 
+def test_line_shows_what_was_measured_beside_what_is_expected() -> None:
+    figures = Figures(env_steps=500, max_env_steps=1000, policy_success=0.25, expected=0.75, reward_rate=0.4)
+    line = status_line(replace(SNAPSHOT, figures=figures), max_s=60.0)
+    assert "policy alone 25%, expected 75%, rewarded 40%, 0:10 left" in line and "Q " not in line
+    learned = replace(figures, q_mean=0.5, q_min=-0.25, q_max=1.0, goal_error_mm=3.14, help_share=0.1)
+    line = status_line(replace(SNAPSHOT, figures=learned), max_s=60.0)
+    assert "guided 10%, Q 0.50 (-0.25 to 1.00), goal error 3.1 mm" in line
+
+
+def test_what_is_wrong_is_said_once_until_something_else_is() -> None:
+    stream = io.StringIO()
+    said = ["Help fails: 8 times.", "Help fails: 9 times.", None, "Help fails: 11 times.", "Camera a sees nothing: 1."]
+    with ProgressDisplay(max_minutes=5, stream=stream, line_every_s=0.0) as display:
+        for sentence in said:
+            display.update(replace(SNAPSHOT, diagnosis=sentence))
+    lines = [line for line in stream.getvalue().splitlines() if not line.startswith("[")]
+    assert lines == ["Help fails: 8 times.", "Help fails: 11 times.", "Camera a sees nothing: 1."]
+
+
 def test_last_snapshot_is_shown_on_the_way_out() -> None:
     stream = io.StringIO()
     with ProgressDisplay(max_minutes=5, stream=stream) as display:
@@ -77,8 +97,9 @@ def test_terminal_gets_a_bar() -> None:
 
     stream = Terminal()
     with ProgressDisplay(max_minutes=5, stream=stream) as display:
-        display.update(SNAPSHOT)
+        display.update(replace(SNAPSHOT, diagnosis="Help never succeeds: look first."))
     assert "500/1,000 steps" in stream.getvalue() and "success 25%" in stream.getvalue()
+    assert "Help never succeeds: look first." in stream.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

@@ -119,3 +119,47 @@ def test_damaged_intervention_keeps_the_page(tmp_path: Path) -> None:
     (run.intervention("0001") / "intervention.json").write_text("{")
     (run.intervention("0001") / "annotated.png").write_bytes(b"")
     assert "no image" in write_report(run).read_text()
+
+
+def measured_run(path: Path, **figures: object) -> RunDirectory:
+    """A run of which two evaluations say what was measured."""
+    run = make_run(path, episodes=12)
+    for n, success in enumerate((0.2, 0.6)):
+        point = {
+            "env_steps": 20_000 + n,
+            "reward_rate": 0.5,
+            "help_share": 0.1,
+            "q_mean": 0.4,
+            "q_min": 0.1,
+            "q_max": 0.9,
+        }
+        row = {"kind": "eval", "env_steps": 20_000 + n, "success_rate": success, "episodes": 20}
+        run.append_metrics({**row, "figures": {**point, **figures}})
+    return run
+
+
+def test_run_says_why_it_ended_and_what_is_wrong(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    words = {
+        "ending": "Ended after all 60 steps; go on with: agps train <x>",
+        "diagnosis": "Help never succeeds: none.",
+    }
+    run.write_summary({**run.read_summary(), **words})
+    page = write_report(run).read_text()
+    assert '<p class="notice ">Ended after all 60 steps; go on with: agps train &lt;x&gt;</p>' in page
+    assert '<p class="notice wrong">Help never succeeds: none.</p>' in page
+
+
+def test_what_was_measured_is_drawn_over_the_run(tmp_path: Path, run: RunDirectory) -> None:
+    page = write_report(measured_run(tmp_path / "run")).read_text()
+    assert "<h2>What to look at first" in page and "how far from the goal" not in page and "Dotted: " not in page
+    page = write_report(measured_run(tmp_path / "error", goal_error_mm=4.0, expected=0.5)).read_text()
+    assert "how far from the goal" in page and "Dotted: what the task" in page
+    assert "What to look at first" not in run.report.read_text()  # nothing of it was measured
+
+
+def test_confirmation_is_no_point_of_the_curve(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    before = write_report(run).read_bytes()
+    run.append_metrics({"kind": "confirmation", "env_steps": 10, "success_rate": 1.0, "episodes": 60, "passed": True})
+    assert write_report(run).read_bytes() == before

@@ -134,6 +134,7 @@ def test_arm_that_stays_broken_ends_the_run_with_everything_saved(station, arm, 
         train(config, run, SilentProgress())
     assert arm["backend"].log[-1] == "stop"
     assert run.report.is_file() and run.read_summary()["env_steps"] == 30
+    assert run.read_summary()["ended_by"] == "fault" and "Ended by a fault after 30 of 44" in run.report.read_text()
     assert stored_steps(config, run) == 30
 
 

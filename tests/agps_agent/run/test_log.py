@@ -5,13 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from agps_agent.detectors.base import Reading
+from agps_agent.run.build import BEST
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import SUMMARY_KEYS, RunDirectory
-from agps_agent.run.log import SUCCESS_WINDOW, TrainingLog
+from agps_agent.run.log import CONFIRMATION_SEED, CURVE_SEED, FINAL_SEED, SUCCESS_WINDOW, TrainingLog
 from agps_agent.run.progress import Progress
 from rl.evaluation import EvaluationResult
 from rl.loop import Step
@@ -39,9 +41,30 @@ class Counted:
     counts: dict[str, float] = dataclasses.field(default_factory=dict)
     last_episode: dict[str, Any] = dataclasses.field(default_factory=dict)
     hardware: dict[str, float] = dataclasses.field(default_factory=dict)
+    train_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    published: Any = None
 
     def metrics(self) -> dict[str, float]:
         return self.counts
+
+    def predict(self, observation: Any, deterministic: bool = False) -> tuple[np.ndarray, None]:
+        return np.zeros(6, np.float32), None
+
+
+class Judging(gym.Env[Any, Any]):
+    """Each episode is one step, and succeeds unless its seed is among those that fail; keeps the seeds."""
+
+    def __init__(self, failing: frozenset[int]) -> None:
+        self.failing = failing
+        self.seeds: list[int] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], Any]:
+        assert seed is not None
+        self.seeds.append(seed)
+        return {}, {}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        return {}, 0.0, True, False, {"is_success": self.seeds[-1] not in self.failing}
 
 
 @pytest.fixture
@@ -54,13 +77,14 @@ def log(tmp_path: Path, counted: Counted) -> TrainingLog:
     return make_log(tmp_path / "run", counted)
 
 
-def make_log(path: Path, counted: Counted, **changes: Any) -> TrainingLog:
+def make_log(path: Path, counted: Counted, *, failing: frozenset[int] = frozenset(), **changes: Any) -> TrainingLog:
     session: Any = SimpleNamespace(
         algorithm=counted,
         supervisor=counted,
         rate_hz=10.0,
         hold=lambda: None,
         hardware_metrics=lambda: counted.hardware,
+        eval_env=Judging(failing),
     )
     config = RunConfig(task="usb_insertion", method="serl", demos=0, seed=3, **changes)
     return TrainingLog(config=config, run=RunDirectory.create(path), session=session, progress=Heard())
@@ -161,21 +185,150 @@ def test_snapshot_shows_the_detector_that_measures(log: TrainingLog, counted: Co
     assert (shown.detector, shown.float_index, shown.float_threshold) == ("slip", 0.3, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("curve", "over"),
-    [([], False), ([1.0], False), ([0.9, 1.0], False), ([1.0, 1.0], True), ([1.0, 1.0, 0.95], False)],
-)
-def test_run_is_over_when_the_last_two_evaluations_are_perfect(
-    curve: list[float], over: bool, log: TrainingLog
+def look(log: TrainingLog, env_steps: int) -> list[int]:
+    """Have the log take the point of the curve that is due; return the start states that it used."""
+    before = len(log.session.eval_env.seeds)  # type: ignore[union-attr]  # a Judging
+    log.session.algorithm.num_timesteps, log.evaluation_due = env_steps, True
+    log.look()
+    return log.session.eval_env.seeds[before:]  # type: ignore[union-attr]
+
+
+def states(first: int, count: int) -> list[int]:
+    return list(range(first, first + count))
+
+
+def rows_of(log: TrainingLog, kind: str) -> list[dict[str, Any]]:
+    return [row for row in log.run.read_metrics() if row["kind"] == kind]
+
+
+def test_perfect_evaluation_is_confirmed_on_fresh_start_states(log: TrainingLog) -> None:
+    seeds = look(log, 1_000)
+    assert seeds == states(CURVE_SEED, 20) + states(CONFIRMATION_SEED, 60)
+    assert not set(seeds) & set(states(FINAL_SEED, log.config.eval_episodes))
+    assert log.is_solved and log.is_over and log.confirmation == (60, 60) and log.ended_by() == "solved"
+    [row] = rows_of(log, "confirmation")
+    assert (row["env_steps"], row["passed"], row["success_rate"], row["episodes"]) == (1_000, True, 1.0, 60)
+    assert log.curve == [(1_000, 1.0)] and len(rows_of(log, "eval")) == 1
+
+
+def test_one_failure_is_no_reason_to_go_on(tmp_path: Path, counted: Counted) -> None:
+    log = make_log(tmp_path / "run", counted, failing=frozenset({CONFIRMATION_SEED + 3}))
+    look(log, 1_000)
+    assert log.confirmation == (59, 60) and log.is_solved
+
+
+def test_confirmation_ends_with_its_second_failure_and_the_next_has_other_start_states(
+    tmp_path: Path, counted: Counted
 ) -> None:
-    log.curve = [(1000 * n, rate) for n, rate in enumerate(curve)]
-    assert log.is_over is over
+    log = make_log(tmp_path / "run", counted, failing=frozenset({CONFIRMATION_SEED + 3, CONFIRMATION_SEED + 7}))
+    assert look(log, 1_000)[20:] == states(CONFIRMATION_SEED, 8)
+    assert not log.is_over
+    [row] = rows_of(log, "confirmation")
+    assert (row["passed"], row["episodes"], row["asked_episodes"], row["success_rate"]) == (False, 8, 60, 0.75)
+    assert look(log, 2_000)[20:] == states(CONFIRMATION_SEED + 60, 60)
+    assert log.is_solved
+
+
+def test_luck_on_the_same_20_start_states_ends_no_run(tmp_path: Path, counted: Counted) -> None:
+    """What fails on every start state but those of the curve is perfect there again and again."""
+    log = make_log(tmp_path / "run", counted, failing=frozenset(states(CONFIRMATION_SEED, 1_000)))
+    for n in range(1, 6):
+        look(log, 1_000 * n)
+    assert log.curve == [(1_000 * n, 1.0) for n in range(1, 6)] and not log.is_over
+
+
+def test_imperfect_evaluation_is_not_confirmed(tmp_path: Path, counted: Counted) -> None:
+    log = make_log(tmp_path / "run", counted, failing=frozenset({CURVE_SEED}))
+    assert look(log, 1_000) == states(CURVE_SEED, 20)
+    assert not log.is_over and not rows_of(log, "confirmation")
 
 
 def test_run_that_shall_not_stop_early_does_not(tmp_path: Path, counted: Counted) -> None:
     log = make_log(tmp_path / "run", counted, stop_when_solved=False)
-    log.curve = [(1000, 1.0), (2000, 1.0)]
+    assert look(log, 1_000) == states(CURVE_SEED, 20)
     assert not log.is_over
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4])  # before and after the curve's point, then its confirmation
+def test_look_that_was_interrupted_is_taken_by_the_resumed_run(moment: int, tmp_path: Path, counted: Counted) -> None:
+    log, again = make_log(tmp_path / "run", counted), make_log(tmp_path / "again", counted)
+    session: Any = log.session
+    moments = iter(range(1, 5))
+
+    def hold() -> None:
+        if next(moments) == moment:
+            raise KeyboardInterrupt
+
+    session.hold = hold
+    with pytest.raises(KeyboardInterrupt):
+        look(log, 1_000)
+    again.load_state_dict(log.state_dict())
+    again.look()
+    assert again.is_solved and again.curve == [(1_000, 1.0)]
+    assert again.session.eval_env.seeds[-60:] == states(CONFIRMATION_SEED, 60)  # type: ignore[union-attr]
+
+
+def test_weights_that_a_thread_has_changed_since_give_way_to_the_confirmed_ones(log: TrainingLog) -> None:
+    class Weights:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def predict(self, observation: Any, deterministic: bool = False) -> tuple[np.ndarray, None]:
+            return np.zeros(6, np.float32), None
+
+        def state_dict(self) -> float:
+            return self.value
+
+        def load_state_dict(self, value: float) -> None:
+            self.value = value
+
+    algorithm: Any = log.session.algorithm
+    algorithm.published, algorithm.policy = Weights(1.0), Weights(2.0)
+    look(log, 1_000)
+    algorithm.published = Weights(3.0)
+    log.keep_confirmed()
+    assert algorithm.policy.value == 1.0
+
+
+def test_confirmation_does_not_change_which_policy_is_best(tmp_path: Path, counted: Counted) -> None:
+    failing = frozenset(states(CONFIRMATION_SEED, 60))
+    log = make_log(tmp_path / "run", counted, failing=failing, final_policy="best")
+    saved: list[str] = []
+    log.checkpoint = lambda name="last": saved.append(name)  # type: ignore[method-assign]
+    look(log, 1_000)
+    assert (log.best, saved) == (1.0, [BEST])
+    look(log, 2_000)  # the later of equals, and this one is confirmed
+    assert log.is_solved and saved == [BEST, BEST]
+
+
+@pytest.mark.parametrize(
+    ("env_steps", "error", "reason"),
+    [
+        (10_000, None, "steps"),
+        (3_535, None, "time"),
+        (3_535, KeyboardInterrupt(), "interrupted"),
+        (10_000, KeyboardInterrupt(), "interrupted"),
+        (3_535, RuntimeError("the camera is gone"), "fault"),
+    ],
+)
+def test_summary_says_why_the_run_ended(
+    env_steps: int, error: BaseException | None, reason: str, log: TrainingLog, counted: Counted
+) -> None:
+    counted.num_timesteps = env_steps
+    summary = log.summary(None, error)
+    assert summary["ended_by"] == reason and "go on with: agps train usb_insertion" in summary["ending"]
+    assert ("the camera is gone" in summary["ending"]) is (reason == "fault")
+
+
+def test_evaluation_carries_the_figures_and_what_is_wrong(log: TrainingLog, counted: Counted) -> None:
+    counted.train_metrics = {"q_mean": 0.5, "q_min": -4.0, "q_max": 9.0, "target_mean": 0.5}
+    log.finish_episode(last_step(True))
+    look(log, 1_000)
+    [row] = rows_of(log, "eval")
+    assert (row["figures"]["policy_success"], row["figures"]["q_max"], row["figures"]["reward_rate"]) == (1.0, 9.0, 1.0)
+    assert row["diagnosis"] == log.summary(None)["diagnosis"] == heard(log).diagnosis
+    assert row["diagnosis"].startswith("The critic has diverged")
+    assert heard(log).figures is log.figures
 
 
 def test_run_is_over_when_its_time_is_up(tmp_path: Path, counted: Counted) -> None:
@@ -197,9 +350,12 @@ def test_counters_survive_a_checkpoint(log: TrainingLog, tmp_path: Path, counted
     for success in (True, False, True):
         log.finish_episode(last_step(success, info={"true_success": False}))
     log.curve, log.best, log.pretrain_success_rate = [(1000, 0.5), (2000, 0.9)], 0.9, 0.3
+    log.confirmation, log.confirmation_starts, log.confirmation_due = (59, 60), 120, True
     again = make_log(tmp_path / "again", counted)
     again.load_state_dict(log.state_dict())
     for name in ("unaided", "episodes", "triggered_episodes", "curve", "best", "pretrain_success_rate"):
+        assert getattr(again, name) == getattr(log, name)
+    for name in ("confirmation", "confirmation_starts", "confirmation_due", "evaluation_due", "measured"):
         assert getattr(again, name) == getattr(log, name)
     assert again.reward_errors == {"false_positive": 2, "false_negative": 0}
     assert again.wall_clock_s == pytest.approx(log.wall_clock_s, abs=60.0)

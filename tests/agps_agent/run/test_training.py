@@ -141,12 +141,12 @@ def test_interrupted_run_leaves_checkpoint_and_report_and_goes_on(tmp_path: Path
     config, run = configure(tmp_path / "run", method="serl", demos=1)
     with pytest.raises(KeyboardInterrupt):
         train(config, run, Listening(interrupt_at=60))
-    assert run.report.is_file()
+    assert run.read_summary()["ended_by"] == "interrupted" and "Interrupted after 60 of 120" in run.report.read_text()
     listening = Listening()
     summary = train(config, run, listening, resume=True)
     steps = [progress.env_steps for progress in listening.heard if progress.phase == "train"]
     assert steps[0] == 61
-    assert summary["env_steps"] == 120
+    assert (summary["env_steps"], summary["ended_by"]) == (120, "steps")
 
 
 @pytest.fixture
@@ -299,6 +299,7 @@ def test_conrft_alone_is_stage_1_with_its_own_checkpoint_and_evaluation(tmp_path
     listening = Listening()
     summary = train(config, run, listening)
     assert (summary["env_steps"], summary["pretrain_steps"], summary["robot_time_s"]) == (0, 6, 0.0)
+    assert summary["ended_by"] == "updates"
     assert summary["pretrain_success_rate"] == summary["success_rate"] is not None
     assert (run.checkpoints / "pretrained" / "manifest.json").is_file()
     assert [p.pretrain_steps for p in listening.heard if p.phase == "pretrain"] == list(range(7))
@@ -344,7 +345,21 @@ def test_same_seed_gives_the_same_human(tmp_path: Path):
 @pytest.mark.usefixtures("fake_robot")
 def test_pretraining_ends_when_the_time_is_up(tmp_path: Path):
     config, run = small_run(tmp_path / "run", "conrft", pretrain_steps=10_000, max_minutes=0.02)
-    assert 0 < train(config, run, Listening())["pretrain_steps"] < 10_000
+    summary = train(config, run, Listening())
+    assert 0 < summary["pretrain_steps"] < 10_000 and summary["ended_by"] == "time"
+    more = config.model_copy(update={"max_minutes": 240.0, "pretrain_steps": summary["pretrain_steps"] + 2})
+    again = train(more, run, Listening(), resume=True)
+    assert (again["pretrain_steps"], again["ended_by"]) == (more.pretrain_steps, "updates")
+
+
+@pytest.mark.usefixtures("fake_robot")
+def test_stage_1_that_was_out_of_time_is_finished_before_stage_2_begins(tmp_path: Path):
+    config, run = small_run(tmp_path / "run", "hil-conrft", max_minutes=1e-6)
+    summary = train(config, run, Listening())
+    assert (summary["pretrain_steps"], summary["env_steps"], summary["ended_by"]) == (1, 0, "time")
+    summary = train(config.model_copy(update={"max_minutes": 240.0}), run, Listening(), resume=True)
+    assert (summary["pretrain_steps"], summary["env_steps"], summary["ended_by"]) == (6, 110, "steps")
+    assert sum(row["kind"] == "pretrain_eval" for row in run.read_metrics()) == 1
 
 
 def classifier_file(path: Path, *, threshold: float) -> Path:

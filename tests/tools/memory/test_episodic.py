@@ -17,7 +17,8 @@ from rl.errors import ConfigError
 from rl.transforms import pose
 from rl.types import Box
 from tools.errors import MemoryUnavailable
-from tools.memory import EpisodicMemory, MemoryRecord, read_records
+from tools.memory import EpisodicMemory, MemoryRecord, Target, read_records
+from tools.memory.episodic import CANDIDATES
 from tools.memory.index import VectorIndex
 
 DIM = 8
@@ -29,14 +30,15 @@ def record(embedding=EAST, **fields) -> MemoryRecord:
         "task": "usb_insertion",
         "mode": "guide",
         "calibration_hash": "cafe",
-        "target": np.array([0.5, 0, 0.05]),
+        "targets": {"port": Target(xyz=np.array([0.5, 0, 0.05]))},
+        "felt": "port",
     }
     return MemoryRecord(embedding=np.asarray(embedding), **{**defaults, **fields})
 
 
 def recall(memory: EpisodicMemory, embedding=EAST, **fields) -> str | None:
     found = memory.recall(np.asarray(embedding), **{"calibration_hash": "cafe", "min_similarity": 0.9, **fields})
-    return None if found is None else found.id
+    return found[0].id if found else None
 
 
 def open_memory(directory: Path, dim: int = DIM) -> EpisodicMemory:
@@ -77,6 +79,21 @@ def test_recall_is_the_nearest_above_the_threshold(memory: EpisodicMemory):
     assert recall(memory, NORTH) is None
 
 
+def test_several_are_recalled_the_most_similar_first_and_of_equal_ones_the_newest(memory: EpisodicMemory):
+    ids = [memory.remember(record(e)) for e in (EAST, EAST + 0.1 * NORTH, EAST)]
+    assert memory.recall(EAST, calibration_hash="cafe", min_similarity=0.9) == ()
+    for record_id in ids:
+        memory.mark(record_id, success=True)
+    found = memory.recall(EAST, calibration_hash="cafe", min_similarity=0.9)
+    assert [r.id for r in found] == [ids[2], ids[0], ids[1]]
+
+
+def test_no_more_than_a_handful_is_recalled(memory: EpisodicMemory):
+    for record_id in [memory.remember(record()) for _ in range(CANDIDATES + 1)]:
+        memory.mark(record_id, success=True)
+    assert len(memory.recall(EAST, calibration_hash="cafe", min_similarity=0.9)) == CANDIDATES == 5
+
+
 def test_of_equally_near_records_the_newest_is_recalled(memory: EpisodicMemory):
     for record_id in [memory.remember(record()) for _ in range(3)]:
         memory.mark(record_id, success=True)
@@ -96,9 +113,11 @@ def test_success_refines_the_target_with_where_the_arm_was(memory: EpisodicMemor
     guided = memory.remember(record(p_tcp_tool=np.array([0.0, 0.001, 0.03])))
     final = pose(np.array([0.502, 0.004, 0.07]), np.diag([1.0, -1.0, -1.0]))
     memory.mark(guided, success=True, T_base_tcp_final=final)
-    np.testing.assert_allclose(memory.get(guided).aim, [0.502, 0.003, 0.05], atol=1e-12)  # height stays that of the rim
+    np.testing.assert_allclose(
+        memory.get(guided).targets["port"].aim, [0.502, 0.003, 0.05], atol=1e-12
+    )  # height stays that of the rim
     memory.mark(guided, success=False, T_base_tcp_final=np.eye(4))
-    np.testing.assert_allclose(memory.get(guided).aim, [0.502, 0.003, 0.05], atol=1e-12)
+    np.testing.assert_allclose(memory.get(guided).targets["port"].aim, [0.502, 0.003, 0.05], atol=1e-12)
 
 
 def test_how_the_last_use_of_a_record_ended_is_remembered(tmp_path: Path):
@@ -126,7 +145,7 @@ def test_memory_of_before_ends_were_noted_is_read(tmp_path: Path):
 
 def test_everything_comes_back_after_reopening(tmp_path: Path):
     given = record(
-        np.arange(DIM) / 7, plan="{}", target_label="port", prompt_hash="abc", episode=4,
+        np.arange(DIM) / 7, plan="{}", felt="port", prompt_hash="abc", episode=4,
         box=Box(lower=np.zeros(3), upper=np.ones(3)), p_tcp_tool=np.array([0, 0, 0.03]),
     )  # fmt: skip
     with open_memory(tmp_path) as memory:
@@ -136,9 +155,10 @@ def test_everything_comes_back_after_reopening(tmp_path: Path):
     with open_memory(tmp_path) as memory:
         after = memory.get(record_id)
         for name in MemoryRecord.__dataclass_fields__:
-            if name != "box":
+            if name not in ("box", "targets"):
                 np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
         assert after.box is not None and after.box.volume == 1.0
+        np.testing.assert_array_equal(after.targets["port"].xyz, before.targets["port"].xyz)
         assert recall(memory, np.arange(DIM)) == record_id
 
 
@@ -147,7 +167,7 @@ def test_log_of_a_version_that_wrote_waypoints_is_read(tmp_path: Path):
         first = memory.remember(record())
         memory.mark(first, success=True)
     log = tmp_path / "usb_insertion.jsonl"
-    log.write_text(log.read_text().replace('"target":', '"waypoints": [], "target":'))
+    log.write_text(log.read_text().replace('"targets":', '"waypoints": [], "targets":'))
     assert '"waypoints"' in log.read_text()
     with open_memory(tmp_path) as memory:
         assert recall(memory) == first

@@ -76,9 +76,9 @@ def test_what_one_robot_found_out_helps_the_other(robots: list[EpisodicMemory]) 
     box = Box(lower=np.zeros(3), upper=np.ones(3))
     found = left.remember(record(box=box, calibration_hash="shared"))
     assert recall(right, calibration_hash="shared") is None  # its episode has not ended yet
-    left.mark(found, success=True, T_base_tcp_final=pose(np.array([0.4, 0.1, 0.2]), DOWN))
+    left.mark(found, success=True, T_base_tcp_final=pose(np.array([0.49, 0.02, 0.2]), DOWN))
     assert recall(right, calibration_hash="shared") == found
-    np.testing.assert_allclose(right.get(found).aim, [0.4, 0.1, 0.05])
+    np.testing.assert_allclose(right.get(found).targets["port"].aim, [0.49, 0.02, 0.05])
     assert right.get(found).box is not None
     right.mark(found, success=False)
     assert recall(left, calibration_hash="shared") is None

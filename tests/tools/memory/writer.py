@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from tools.memory import EpisodicMemory, MemoryRecord
+from tools.memory import EpisodicMemory, MemoryRecord, Target
 
 
 def write(folder: str, seed: int) -> None:
@@ -16,7 +16,12 @@ def write(folder: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     while True:
         record = MemoryRecord(
-            task="usb_insertion", mode="guide", embedding=rng.normal(size=8), calibration_hash="cafe", target=np.ones(3)
+            task="usb_insertion",
+            mode="guide",
+            embedding=rng.normal(size=8),
+            calibration_hash="cafe",
+            targets={"port": Target(xyz=np.ones(3))},
+            felt="port",
         )
         record_id = memory.remember(record)
         memory.mark(record_id, success=True)
