@@ -197,7 +197,7 @@ class AgentSupervisor:
         shows = self.is_demonstrating
         self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self._help.draw())
         if self.teacher is not None:
-            self.teacher.start_episode()
+            self.teacher.start_episode(holds=True)
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Show this step to the detectors; on the first drift of a rollout ask the agent.
@@ -248,6 +248,8 @@ class AgentSupervisor:
             self._background.write("unmarked_records", mark)
         for id, trace_id in rollout.trace_ids.items():
             report_outcome(trace_id, success=outcome.success, ended=describe_end(ends[id]) if id in ends else None)
+        if self.teacher is not None:
+            self.teacher.finish_episode(outcome)
         if rollout.shows:
             self._shown["rollouts"] += 1
             self._shown["successes"] += outcome.success and outcome.guided_steps > 0

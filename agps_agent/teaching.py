@@ -30,24 +30,42 @@ class PlanTeacher:
         """Waypoints of the newest success, where it was."""
         self._goal: FloatArray | None = None
         """Where the TCP was at that success, base frame. Shape (3,), [m]."""
+        self._holds = False
+        """Whether the scene of this rollout is that of the newest success."""
+        self._teaches = False
+        """Whether the plan holds for the rollout that has just ended."""
 
-    def start_episode(self) -> None:
-        """Begin a rollout without help."""
-        self._given = ()
+    def start_episode(self, *, holds: bool) -> None:
+        """Begin a rollout without help.
+
+        Args:
+            holds: Whether what the plan goes to is where it was.
+        """
+        self._given, self._holds = (), holds
 
     def note(self, guide: Guide) -> None:
         """Take note of the waypoints that this rollout is helped with."""
         if not self._given:  # a second plan begins where the first went wrong
             self._given = guide.waypoints
 
+    def finish_episode(self, outcome: EpisodeOutcome) -> None:
+        """Learn from a success which plan to teach, and where it leads."""
+        self._teaches = self._holds and bool(self._proven)
+        final, plan = outcome.final_robot, self._given or self._proven
+        if not outcome.success or final is None or not plan:
+            return
+        felt = any(waypoint.motion == "search" for waypoint in plan)
+        if not (
+            felt or self._given or self._holds
+        ):  # in free space a success does not say where the plan's targets are
+            return
+        self._proven = moved_to(plan, final.T_base_tcp) if felt else plan
+        self._goal = np.array(final.T_base_tcp[:3, 3])
+        self._teaches = True
+
     def teach(self, rollout: Sequence[Observation], outcome: EpisodeOutcome) -> Lesson | None:
-        """Return what the plan would have done in each state of a finished rollout; None without one."""
-        plan, final = self._given or self._proven, outcome.final_robot
-        if outcome.success and plan and final is not None:
-            felt = any(waypoint.motion == "search" for waypoint in plan)
-            self._proven = moved_to(plan, final.T_base_tcp) if felt else plan
-            self._goal = np.array(final.T_base_tcp[:3, 3])
-        if not self._proven:
+        """Return what the plan would have done in each state of the rollout that has ended; None where none holds."""
+        if not self._teaches:
             return None
         teacher = PathTeacher(self._proven, action_scale=self._scale, actions=self._actions)
         return Lesson(actions=np.stack([teacher.label(observation) for observation in rollout]), goal=self._goal)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from agps_agent.teaching import PlanTeacher
+from rl.teacher import Lesson
 from rl.transforms import pose
 from rl.types import EpisodeOutcome, Guide, Observation, RobotState, Waypoint
 
@@ -49,39 +50,61 @@ def make() -> PlanTeacher:
     return PlanTeacher(action_scale=SCALE, actions=6)
 
 
+def rollout(
+    teacher: PlanTeacher, seen: Observation, outcome: EpisodeOutcome, *plans: Guide, holds: bool = True
+) -> Lesson | None:
+    """One rollout with these plans, taught after the next one has begun, as the loop does it."""
+    teacher.start_episode(holds=holds)
+    for plan in plans:
+        teacher.note(plan)
+    teacher.finish_episode(outcome)
+    teacher.start_episode(holds=holds)
+    return teacher.teach([seen], outcome)
+
+
 def test_before_the_first_success_there_is_nothing_to_teach():
-    teacher = make()
-    teacher.note(SEARCHES)
-    assert teacher.teach([at(0.5, 0.0, 0.2)], ended(False, at(0.5, 0.0, 0.1))) is None
+    assert rollout(make(), at(0.5, 0.0, 0.2), ended(False, at(0.5, 0.0, 0.1)), SEARCHES) is None
 
 
 def test_plan_that_felt_its_way_is_taught_to_where_the_arm_succeeded():
-    teacher = make()
-    teacher.note(SEARCHES)
-    lesson = teacher.teach([at(0.5, 0.0, 0.11)], ended(True, at(0.502, 0.0, 0.092)))
+    lesson = rollout(make(), at(0.5, 0.0, 0.11), ended(True, at(0.502, 0.0, 0.092)), SEARCHES)
     np.testing.assert_allclose(lesson.actions, [[0.2, 0, 0, 0, 0, 0]], atol=1e-6)
     np.testing.assert_allclose(lesson.goal, [0.502, 0.0, 0.092])
 
 
 def test_plan_in_free_space_is_taught_as_it_was_given():
-    teacher = make()
-    teacher.note(GOES)
-    lesson = teacher.teach([at(0.49, 0.0, 0.11)], ended(True, at(0.502, 0.0, 0.092)))
+    lesson = rollout(make(), at(0.49, 0.0, 0.11), ended(True, at(0.502, 0.0, 0.092)), GOES)
     np.testing.assert_allclose(lesson.actions, [[1.0, 0, 0, 0, 0, 0]], atol=1e-6)
 
 
 def test_what_has_succeeded_is_taught_in_rollouts_without_help_too():
     teacher = make()
-    teacher.note(GOES)
-    teacher.teach([at(0.49, 0.0, 0.11)], ended(True, at(0.5, 0.0, 0.09)))
-    teacher.start_episode()
-    lesson = teacher.teach([at(0.5, 0.006, 0.11)], ended(False, at(0.5, 0.006, 0.11)))
+    rollout(teacher, at(0.49, 0.0, 0.11), ended(True, at(0.5, 0.0, 0.09)), GOES)
+    lesson = rollout(teacher, at(0.5, 0.006, 0.11), ended(False, at(0.5, 0.006, 0.11)))
     np.testing.assert_allclose(lesson.actions, np.array([[0, -6, -20, 0, 0, 0]]) / 436**0.5, atol=1e-6)
+    np.testing.assert_allclose(lesson.goal, [0.5, 0.0, 0.09])
+
+
+def test_in_a_scene_that_has_moved_a_failure_teaches_nothing():
+    teacher = make()
+    rollout(teacher, at(0.49, 0.0, 0.11), ended(True, at(0.5, 0.0, 0.09)), SEARCHES)
+    assert rollout(teacher, at(0.5, 0.0, 0.11), ended(False, at(0.5, 0.0, 0.11)), holds=False) is None
+
+
+def test_in_a_scene_that_has_moved_a_success_that_was_felt_says_where_the_plan_leads_now():
+    teacher = make()
+    rollout(teacher, at(0.49, 0.0, 0.11), ended(True, at(0.5, 0.0, 0.09)), SEARCHES)
+    lesson = rollout(teacher, at(0.53, 0.0, 0.11), ended(True, at(0.53, 0.004, 0.09)), holds=False)
+    np.testing.assert_allclose(lesson.actions, [[0, 0.4, 0, 0, 0, 0]], atol=1e-6)
+
+
+def test_in_a_scene_that_has_moved_a_success_in_free_space_does_not_say_where_the_targets_are():
+    teacher = make()
+    rollout(teacher, at(0.49, 0.0, 0.11), ended(True, at(0.5, 0.0, 0.09)), GOES)
+    assert rollout(teacher, at(0.53, 0.0, 0.11), ended(True, at(0.53, 0.0, 0.09)), holds=False) is None
 
 
 def test_first_plan_of_a_rollout_is_the_one_to_teach():
-    teacher = make()
-    teacher.note(GOES)
-    teacher.note(replace(GOES, waypoints=GOES.waypoints[1:]))
-    lesson = teacher.teach([at(0.5, 0.0, 0.15)], ended(True, at(0.5, 0.0, 0.09)))
-    assert lesson.actions.shape == (1, 6)
+    second = replace(GOES, waypoints=(waypoint(0.45, 0.0, 0.11), waypoint(0.45, 0.0, 0.09)))
+    lesson = rollout(make(), at(0.49, 0.0, 0.11), ended(True, at(0.5, 0.0, 0.09)), GOES, second)
+    np.testing.assert_allclose(lesson.actions, [[1.0, 0, 0, 0, 0, 0]], atol=1e-6)
