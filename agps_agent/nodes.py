@@ -55,7 +55,9 @@ async def recall(state: GraphState, runtime: Runtime[AgentContext]) -> GraphStat
     """Reuse what worked in a scene that looks the same: the box as it was, the plan towards the best known targets."""
     context, requested = runtime.context, state.get("mode_request", "auto")
     records = await _recall(context, mode=None if requested == "auto" else requested)
-    record, passed_over = await asyncio.to_thread(first_that_fits, records, context.scene)
+    record, passed_over = await asyncio.to_thread(
+        first_that_fits, records, context.scene, seen=state.get("trigger", USER_TRIGGER).get("unmoved", ())
+    )
     if record is None:
         return {"recalled": False, "record_id": None, "passed_over": passed_over}
     reason = f"{record.mode} worked in a like scene: {record.id}."

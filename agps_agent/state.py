@@ -132,6 +132,8 @@ class Trigger(TypedDict):
     """How the waypoints of the question before ended, in the same rollout."""
     reason: NotRequired[str]
     """Why the detector fired, in a few words."""
+    unmoved: NotRequired[list[str]]
+    """Records whose targets were all seen where they were when the rollout began."""
 
 
 USER_TRIGGER = Trigger(kind="user", index=0.0, threshold=0.0, step=0)

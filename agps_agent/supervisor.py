@@ -19,6 +19,7 @@ from agps_agent.detectors import Encoder, FailureDetector, Reading, Watch
 from agps_agent.help import Help
 from agps_agent.models.gate import CallGate
 from agps_agent.question import Question
+from agps_agent.recalling import unmoved
 from agps_agent.state import DEMONSTRATION, AgentSettings, Trigger
 from agps_agent.teaching import PlanTeacher
 from agps_agent.tracing.client import report_outcome
@@ -34,6 +35,8 @@ _log = logging.getLogger(__name__)
 STALL = "stall"
 """Name of the rule whose use `SupervisorConfig.stall` decides."""
 
+LOOKS = 4
+"""Records that are looked for when a rollout begins."""
 SHOWN_QUERIES = 3
 """Questions to the agent in a rollout that it shows: a plan that ended without success is followed by another."""
 MOST_TRIES, MORE_TRIES = 2, 5
@@ -103,6 +106,8 @@ class _Rollout:
     """The agent guides it from the first step."""
     embeddings: list[FloatArray] = field(default_factory=list)
     """One per step, each (k,)."""
+    unmoved: tuple[str, ...] = ()
+    """Records whose targets were seen where they were when it began."""
     queries: int = 0
     help_step: int = 0
     """First step after the newest help."""
@@ -197,7 +202,17 @@ class AgentSupervisor:
         shows = self.is_demonstrating
         self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self._help.draw())
         if self.teacher is not None:
-            self.teacher.start_episode(holds=True)
+            self._rollout.unmoved = self._look_around()
+            self.teacher.start_episode(self._rollout.unmoved)
+
+    def _look_around(self) -> tuple[str, ...]:
+        """Return the newest records that worked and whose targets are seen where they were: no model is asked."""
+        self.settle()  # what the last rollout came to is known first
+        worked = [record for record in self._memory.records() if record.success and record.targets]
+        try:
+            return unmoved(worked[-LOOKS:], self._capture()) if worked else ()
+        except HardwareFault:  # a camera failed, and the arm was stopped: the next control step says so
+            return ()
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Show this step to the detectors; on the first drift of a rollout ask the agent.
@@ -292,6 +307,7 @@ class AgentSupervisor:
             "thinking_s": self._thinking_s,
             "gate": self._gate.state_dict(),
             "shown": dict(self._shown),
+            "teacher": None if self.teacher is None else self.teacher.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -302,6 +318,8 @@ class AgentSupervisor:
         self._thinking_s = state["thinking_s"]
         self._gate.load_state_dict(state["gate"])
         self._shown = Counter(state.get("shown", {}))  # older runs showed nothing
+        if self.teacher is not None and state.get("teacher") is not None:
+            self.teacher.load_state_dict(state["teacher"])
 
     def close(self) -> None:
         """Finish what is being written, give up a question under way, and release the memory."""
@@ -319,6 +337,8 @@ class AgentSupervisor:
             episode=rollout.episode,
             alone=self._help.alone,
         )
+        if rollout.unmoved:
+            trigger["unmoved"] = list(rollout.unmoved)
         if reading is not None and reading.reason:
             trigger["reason"] = reading.reason
         if rollout.last_plan is not None:
@@ -376,7 +396,7 @@ class AgentSupervisor:
             self._rollout.record_ids[question.id] = answer.record_id
         self._rollout.help_step = question.frame
         if self.teacher is not None and isinstance(answer.intervention, Guide):
-            self.teacher.note(answer.intervention)
+            self.teacher.note(answer.intervention, answer.record_id)
         return replace(answer.intervention, id=question.id)
 
     def _abandon_question(self) -> None:

@@ -1,9 +1,11 @@
 """The agent's plan as a teacher: what following it would do in every state that a rollout came to."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
+from agps_agent.state import GuideGuidance, guidance_to_intervention, intervention_to_guidance
 from rl.teacher import Lesson, PathTeacher, moved_to
 from rl.types import EpisodeOutcome, FloatArray, Guide, Observation, Waypoint
 
@@ -30,23 +32,26 @@ class PlanTeacher:
         """Waypoints of the newest success, where it was."""
         self._goal: FloatArray | None = None
         """Where the TCP was at that success, base frame. Shape (3,), [m]."""
+        self._records: tuple[str | None, str | None] = (None, None)
+        """Memory records of both plans."""
         self._holds = False
         """Whether the scene of this rollout is that of the newest success."""
         self._teaches = False
         """Whether the plan holds for the rollout that has just ended."""
 
-    def start_episode(self, *, holds: bool) -> None:
+    def start_episode(self, unmoved: Collection[str]) -> None:
         """Begin a rollout without help.
 
         Args:
-            holds: Whether what the plan goes to is where it was.
+            unmoved: Records whose targets are where they were.
         """
-        self._given, self._holds = (), holds
+        proven = self._records[1]
+        self._given, self._records, self._holds = (), (None, proven), proven in unmoved
 
-    def note(self, guide: Guide) -> None:
-        """Take note of the waypoints that this rollout is helped with."""
+    def note(self, guide: Guide, record_id: str | None) -> None:
+        """Take note of the waypoints that this rollout is helped with, and of the record that keeps their plan."""
         if not self._given:  # a second plan begins where the first went wrong
-            self._given = guide.waypoints
+            self._given, self._records = guide.waypoints, (record_id, self._records[1])
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Learn from a success which plan to teach, and where it leads."""
@@ -61,6 +66,8 @@ class PlanTeacher:
             return
         self._proven = moved_to(plan, final.T_base_tcp) if felt else plan
         self._goal = np.array(final.T_base_tcp[:3, 3])
+        given, proven = self._records
+        self._records = (given, given or (proven if self._holds else None))
         self._teaches = True
 
     def teach(self, rollout: Sequence[Observation], outcome: EpisodeOutcome) -> Lesson | None:
@@ -69,3 +76,16 @@ class PlanTeacher:
             return None
         teacher = PathTeacher(self._proven, action_scale=self._scale, actions=self._actions)
         return Lesson(actions=np.stack([teacher.label(observation) for observation in rollout]), goal=self._goal)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the plan that is taught, what keeps it, and where it leads."""
+        plan = intervention_to_guidance(Guide(waypoints=self._proven, max_steps=1)) if self._proven else None
+        goal = None if self._goal is None else self._goal.tolist()
+        return {"plan": plan, "record": self._records[1], "goal": goal}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        plan = None if state["plan"] is None else guidance_to_intervention(GuideGuidance.model_validate(state["plan"]))
+        self._proven = plan.waypoints if isinstance(plan, Guide) else ()
+        self._records = (None, state["record"])
+        self._goal = None if state["goal"] is None else np.array(state["goal"])

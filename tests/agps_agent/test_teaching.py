@@ -54,11 +54,12 @@ def rollout(
     teacher: PlanTeacher, seen: Observation, outcome: EpisodeOutcome, *plans: Guide, holds: bool = True
 ) -> Lesson | None:
     """One rollout with these plans, taught after the next one has begun, as the loop does it."""
-    teacher.start_episode(holds=holds)
+    unmoved = ("usb-000000",) if holds else ()
+    teacher.start_episode(unmoved)
     for plan in plans:
-        teacher.note(plan)
+        teacher.note(plan, "usb-000000")
     teacher.finish_episode(outcome)
-    teacher.start_episode(holds=holds)
+    teacher.start_episode(unmoved)
     return teacher.teach([seen], outcome)
 
 
@@ -108,3 +109,22 @@ def test_first_plan_of_a_rollout_is_the_one_to_teach():
     second = replace(GOES, waypoints=(waypoint(0.45, 0.0, 0.11), waypoint(0.45, 0.0, 0.09)))
     lesson = rollout(make(), at(0.49, 0.0, 0.11), ended(True, at(0.5, 0.0, 0.09)), GOES, second)
     np.testing.assert_allclose(lesson.actions, [[1.0, 0, 0, 0, 0, 0]], atol=1e-6)
+
+
+def test_plan_that_no_record_keeps_is_not_taught_afterwards_as_nobody_knows_whether_its_scene_has_moved():
+    teacher = make()
+    teacher.start_episode(())
+    teacher.note(GOES, None)
+    teacher.finish_episode(ended(True, at(0.5, 0.0, 0.09)))
+    assert teacher.teach([at(0.49, 0.0, 0.11)], ended(True, at(0.5, 0.0, 0.09))) is not None
+    assert rollout(teacher, at(0.49, 0.0, 0.11), ended(False, at(0.49, 0.0, 0.11))) is None
+
+
+def test_resumed_teacher_teaches_what_the_first_one_did():
+    first, second = make(), make()
+    rollout(first, at(0.5, 0.0, 0.11), ended(True, at(0.502, 0.0, 0.092)), SEARCHES)
+    second.load_state_dict(first.state_dict())
+    failure = at(0.48, 0.01, 0.13), ended(False, at(0.5, 0.0, 0.11))
+    lessons = [rollout(teacher, *failure) for teacher in (first, second)]
+    np.testing.assert_array_equal(lessons[0].actions, lessons[1].actions)
+    np.testing.assert_array_equal(lessons[0].goal, lessons[1].goal)
