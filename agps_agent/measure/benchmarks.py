@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ from agps_agent.models.faults import FaultPlan
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.recorded import RecordedModel
 from agps_agent.models.server import serve_model
-from agps_agent.run.build import build_asker, build_encoder, build_env, build_supervisor
+from agps_agent.recalling import first_that_fits, to_targets
+from agps_agent.run.build import build_asker, build_encoder, build_env, build_supervisor, capture_scene
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.state import AgentContext, AgentSettings
@@ -31,6 +33,8 @@ from rl.supervisor import Supervisor
 from rl.tasks.base import simulated
 from rl.types import FloatArray
 from tools.memory import EpisodicMemory, MemoryRecord
+from tools.perception import Point
+from tools.scene import Scene
 
 Numbers = dict[str, Any]
 
@@ -148,7 +152,8 @@ def bench_realtime(
 def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: Mapping[str, Any]) -> Numbers:
     """Return how often what memory recalls fits the scene it is recalled for, by threshold of similarity.
 
-    Every scene of the first half is remembered as if help had succeeded there; for each of the others memory is asked.
+    Every scene of the first half is remembered as if help towards all of the task's points had succeeded there; for
+    each of the others memory is asked, and what it recalls is used if the agent's camera shows these points unmoved.
 
     Args:
         task: Task.
@@ -157,24 +162,19 @@ def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: Ma
         task_options: What varies between scenes.
 
     Returns:
-        Per threshold `recalled@s`, the share of held-out scenes for which something was recalled, and `precision@s`,
-        the share of these for which it fits; `possible`, the share for which a fitting record was in memory.
+        Per threshold `recalled@s`, the share of held-out scenes for which a record was used, and `precision@s`, the
+        share of these for which it fits; `possible`, the share for which a fitting record was in memory.
     """
     config = RunConfig(task=task, task_options=task_options)
     env, threshold = build_env(config), config.agent.recall_similarity
     encoder = build_encoder(env.task)
     with tempfile.TemporaryDirectory() as folder, EpisodicMemory(folder, encoder.dim, env.task.name) as memory:
-        places: dict[str, FloatArray] = {}
-        for seed in range(scenes):
-            embedding, places_now = _look(env, encoder, seed)
-            record = MemoryRecord(task=env.task.name, mode="guide", embedding=embedding, calibration_hash="bench")
-            record_id = memory.remember(record)
-            memory.mark(record_id, success=True)
-            places[record_id] = places_now
+        places = _remember(memory, env, encoder, scenes)
         asked = [_look(env, encoder, HELD_OUT_SEED + seed) for seed in range(scenes)]
         env.close()
         fits = {
-            id: [bool(np.abs(there - here).max() <= tolerance_m) for _, here in asked] for id, there in places.items()
+            id: [bool(np.abs(there - _places(points)).max() <= tolerance_m) for _, _, points in asked]
+            for id, there in places.items()
         }
         numbers: Numbers = {
             "task": env.task.name,
@@ -184,18 +184,52 @@ def bench_memory(task: str, *, scenes: int, tolerance_m: float, task_options: Ma
             "possible": float(np.mean(np.any(list(fits.values()), axis=0))),
         }
         for least in sorted({threshold, 0.7, 0.8, 0.9, 0.95}):
-            found = [memory.recall(e, calibration_hash="bench", min_similarity=least) for e, _ in asked]
-            right = [fits[records[0].id][index] for index, records in enumerate(found) if records]
+            found = [
+                first_that_fits(memory.recall(e, calibration_hash="bench", min_similarity=least), scene)[0]
+                for e, scene, _ in asked
+            ]
+            right = [fits[record.id][index] for index, record in enumerate(found) if record is not None]
             numbers[f"recalled@{least:.2f}"] = len(right) / scenes
             numbers[f"precision@{least:.2f}"] = float(np.mean(right)) if right else float("nan")
     return numbers
 
 
-def _look(env: ManipulationEnv, encoder: Encoder, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Return the embedding at the start of an episode, and where the task's points are. Shapes (k,) and (n, 3), [m]."""
+def _remember(memory: EpisodicMemory, env: ManipulationEnv, encoder: Encoder, scenes: int) -> dict[str, FloatArray]:
+    """Remember random scenes, those left out in which something hides a point; return where the points are, by record.
+
+    Shape (n, 3), [m].
+    """
+    places = {}
+    for seed in range(scenes):
+        embedding, scene, points = _look(env, encoder, seed)
+        targets = to_targets(points, scene)
+        if targets is None:
+            continue
+        record = MemoryRecord(
+            task=env.task.name, mode="guide", embedding=embedding, calibration_hash="bench", targets=targets
+        )
+        record_id = memory.remember(record)
+        memory.mark(record_id, success=True)
+        places[record_id] = _places(points)
+    return places
+
+
+def _look(env: ManipulationEnv, encoder: Encoder, seed: int) -> tuple[FloatArray, Scene, list[Point]]:
+    """Return embedding and what the agent's camera shows at the start of an episode, and the task's points."""
     _, info = env.reset(seed=seed)
-    truth, landmarks = env.truth(), simulated(env.task).landmarks
-    return encoder.encode(info["observation"].images), np.stack([truth[name] for name in sorted(landmarks)])
+    truth, scene = env.truth(), capture_scene(env)
+    camera = next(iter(scene.frames))
+    points = [
+        Point(label=name, camera=camera, uv=np.full(2, np.nan), xyz=truth[name], depth_spread_m=0.0)
+        for name in sorted(simulated(env.task).landmarks)
+    ]
+    scene = replace(scene, frames={camera: scene.frames[camera]})  # hundreds of scenes with every camera fill a machine
+    return encoder.encode(info["observation"].images), scene, points
+
+
+def _places(points: Sequence[Point]) -> FloatArray:
+    """Return where points are. Shape (n, 3), [m]."""
+    return np.stack([point.xyz for point in points])
 
 
 def _run(env: Stamped, supervisor: Supervisor, steps: int) -> None:

@@ -108,9 +108,8 @@ async def test_plan_towards_one_point_is_felt_there_however_it_ends(last: str, t
 
 
 async def test_plan_that_goes_by_no_point_or_by_one_without_an_image_is_not_remembered(tmp_path: Path) -> None:
-    up, across = (
-        {"name": n, "arguments": a} for n, a in (("lift", {"height_m": 0.05}), ("search", {"target": "port"}))
-    )
+    up = {"name": "lift", "arguments": {"height_m": 0.05}}
+    across = {"name": "search", "arguments": {"target": "port"}}
     plain = scene()
     plain.frames["side"].rgb[:] = 90
     with EpisodicMemory(tmp_path, dim=4, task="usb_insertion") as memory:

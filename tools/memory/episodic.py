@@ -134,7 +134,7 @@ class EpisodicMemory:
     def recall(
         self, embedding: FloatArray, *, calibration_hash: str, min_similarity: float, mode: Mode | None = None
     ) -> tuple[MemoryRecord, ...]:
-        """Return the records nearest to an embedding whose last episode succeeded, the newest of equally near ones first.
+        """Return records near to an embedding whose last episode succeeded: nearest first, of equal ones the newest.
 
         What is near was made in a like scene, and not always in the same one: whoever uses a record looks first.
 

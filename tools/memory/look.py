@@ -32,6 +32,8 @@ NOISE_GREY = 2.0
 """Grey values differ by this much anyway, of 255: what differs by no more is like nothing."""
 BESIDE_M = 0.012
 """What is this much nearer to the camera stands before a place; where it sees this much further, something is gone."""
+MEASURED = 0.1
+"""Least share of a patch with depth: a thin part before a far wall has no more."""
 SEEN = 0.5
 """Least share of a patch before which nothing may stand."""
 GONE = 0.2
@@ -219,11 +221,11 @@ def correlation(then: _Float32, now: _Float32, seen: npt.NDArray[np.bool_]) -> F
 
 def _shows(patch: Patch, depth_m: float) -> bool:
     """Return whether the middle of a patch shows its point, at this depth, and not what stands before it."""
-    known = patch.depth_m[patch.depth_m > 0]
-    if known.size < SEEN * patch.depth_m.size:
+    if np.mean(patch.depth_m > 0) < MEASURED:
         return False
     n = len(patch.grey)
     middle = patch.depth_m[n // 2 - 2 : n // 2 + 2, n // 2 - 2 : n // 2 + 2]
+    # A dark opening may have no depth although its rim has.
     return not np.any(middle > 0) or float(np.median(middle[middle > 0])) > depth_m - BESIDE_M
 
 
