@@ -33,7 +33,8 @@ class AskOptions:
     mode: Literal["auto", "prune", "guide"] = "auto"
     """Intervention to ask for: what the agent decides, a box, or waypoints."""
     vlm: str = "embedded"
-    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    """Chat model: `embedded` works offline, `embedded,point-error-px=3` errs as a VLM does; else the base URL of an
+    OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server. None: the first that it lists."""
     out: Path | None = None

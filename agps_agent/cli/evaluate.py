@@ -57,7 +57,8 @@ class AgentAloneOptions:
     seed: Seed = 20_000
     """Seed of the first start; episode k starts from seed + k."""
     vlm: str = "embedded"
-    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server."""
+    """Chat model: `embedded` works offline, `embedded,point-error-px=3` errs as a VLM does; else the base URL of an
+    OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server. None: the first that it lists."""
     max_questions: Count = 4

@@ -3,10 +3,14 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
 
 from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.models.faults import TRANSPORT_FAULTS, Fault, FaultPlan
+from agps_agent.models.offline.flaws import Flaws
 from rl.bounds import Port, Seed, Share
 from rl.errors import AgpsError
 
@@ -27,6 +31,7 @@ class ServeOptions:
     """How they fail."""
     fault_seed: Seed = 0
     """Seed of which requests fail, and how."""
+    flaws: Annotated[Flaws, tyro.conf.arg(name="")] = Flaws()
 
 
 def run(argv: Sequence[str]) -> int:
@@ -34,22 +39,21 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(ServeOptions, argv, prog="agps serve-model")
     if not options.faults:
         raise UsageError("--faults is empty; name at least one, or leave it out.")
+    from agps_agent.models.offline.embedded import EmbeddedVLM
     from agps_agent.models.server import serve_model
-    from agps_agent.run.build import build_chat_model
-    from agps_agent.state import AgentSettings
     from prompts.loader import load_task_prompt
 
     words = tuple(load_task_prompt(check_task(name)) for name in options.task)
-    chat = build_chat_model("embedded", name=None, settings=AgentSettings(), tasks=words)
+    model = EmbeddedVLM(tasks=words, config=options.flaws)
     try:
         faults = FaultPlan(options.faults, share=options.fail_share, seed=options.fault_seed)
-        running = serve_model(chat.model, name=chat.name, host=options.host, port=options.port, faults=faults)
+        running = serve_model(model, host=options.host, port=options.port, faults=faults)
     except OSError as error:
         raise AgpsError(
             f"Cannot listen on {options.host}:{options.port}: {error.strerror}; name another --port or --host."
         ) from error
     with running as server:
-        print(f"{server.url} serves {chat.name!r}; try: agps ask usb_insertion --vlm {server.url}", flush=True)
+        print(f"{server.url} serves {server.name!r}; try: agps ask usb_insertion --vlm {server.url}", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

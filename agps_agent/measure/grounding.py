@@ -78,7 +78,7 @@ def bench_grounding(
     nominal = simulated(get_task(task))
     absent = absent if nominal.subject.materials else 0
     varied = replace(nominal, **JITTER, **nominal.subject.jitter, horizon=10 * nominal.horizon)
-    chat = build_chat_model(vlm, name=vlm_model, settings=settings, tasks=(words,))
+    chat = build_chat_model(vlm, name=vlm_model, settings=settings, tasks=(words,), seed=seed)
     rejected = 0
     with closing(make_env(varied)) as env:
         tallies = {label: _Tally() for label in _known_keypoints(env, words)}

@@ -235,15 +235,16 @@ def build_detectors(config: RunConfig, horizon: int) -> list[FailureDetector]:
 
 
 def build_chat_model(
-    vlm: str, *, name: str | None, settings: AgentSettings, tasks: tuple[TaskPrompt, ...] = ()
+    vlm: str, *, name: str | None, settings: AgentSettings, tasks: tuple[TaskPrompt, ...] = (), seed: int = 0
 ) -> ChatModel:
     """Return a chat model: the embedded one, somebody's own, or the one behind an OpenAI-compatible URL.
 
     Args:
-        vlm: Name of a model, or the URL.
+        vlm: Name of a model with its settings, or the URL.
         name: Model at the URL.
         settings: Limits of a question.
         tasks: Words of tasks that an embedded model shall know beside the registered ones.
+        seed: Of what a model in this process draws.
 
     Raises:
         ConfigError: If the URL does not answer or does not serve the model, or the settings name what there is not.
@@ -251,11 +252,16 @@ def build_chat_model(
     for prompt, version in settings.prompt_versions.items():
         load_prompt(prompt, version)
     if not is_url(vlm):
-        model, profile = open_model(vlm, tasks=tasks, profile=settings.profile)
+        model, profile = open_model(vlm, tasks=tasks, profile=settings.profile, seed=seed)
         return ChatModel(model=model, profile=profile, name=vlm)
     reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
     served = open_chat_model(reach)
     return ChatModel(model=served.model, profile=served.profile, name=served.name)
+
+
+def _chat_model(config: RunConfig, words: TaskPrompt) -> ChatModel:
+    settings, name = config.agent, config.vlm_model
+    return build_chat_model(config.vlm, name=name, settings=settings, tasks=(words,), seed=config.seed)
 
 
 def build_supervisor(
@@ -283,7 +289,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     _check_camera(config.agent, env)
     words = load_task_prompt(file or config.task)
     tools = config.agent.toolbox(words)
-    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
+    chat = _chat_model(config, words)
     encoder = make_encoder(config.encoder, env.cameras)
     detectors = build_detectors(config, env.horizon)
     graph, gate = build_graph(words), CallGate()
@@ -458,7 +464,7 @@ def build_asker(config: RunConfig) -> Asker:
     prepare_process(config.threads)
     words = load_task_prompt(config.task)
     tools = config.agent.toolbox(words)
-    chat = build_chat_model(config.vlm, name=config.vlm_model, settings=config.agent, tasks=(words,))
+    chat = _chat_model(config, words)
     return Asker(config=config, chat=chat, graph=build_graph(words), words=words, tools=tools)
 
 

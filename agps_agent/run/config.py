@@ -20,7 +20,7 @@ from pydantic import (
 
 from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
 from agps_agent.detectors.base import load_detector
-from agps_agent.models.library import MODELS, check_model, is_url
+from agps_agent.models.library import check_model, model_reference
 from agps_agent.run.directory import default_classifier, folder_name
 from agps_agent.run.environment import FOREIGN, arguments_of
 from agps_agent.run.field_options import check_options, field_values, made
@@ -107,8 +107,8 @@ class RunConfig(BaseModel):
     teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
     """Robot: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
     vlm: Annotated[str, MayChange] = "embedded"
-    """Chat model: `embedded` works offline; package.module:Name or ./file.py:Name is one of your own; else the base
-    URL of an OpenAI-compatible server."""
+    """Chat model: `embedded` works offline, `embedded,point-error-px=3,miss-share=0.05` as wrong as a VLM;
+    package.module:Name or ./file.py:Name is one of your own; else the base URL of an OpenAI-compatible server."""
     vlm_model: Annotated[str | None, MayChange] = None
     """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
     memory: str | None = None
@@ -370,7 +370,7 @@ class RunConfig(BaseModel):
             check_model(vlm)
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        return vlm if is_url(vlm) else MODELS.reference(vlm)
+        return model_reference(vlm)
 
     @property
     def task_name(self) -> str:

@@ -4,16 +4,18 @@ It is sent what any other model is sent, and answers in the same form. It sees p
 else to reach it.
 """
 
+import asyncio
 import base64
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -22,6 +24,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from agps_agent.models.offline.flaws import Flaws
 from agps_agent.models.offline.grounding import GROUNDINGS, Grounding, finder_of
 from agps_agent.models.offline.planning import NoPlan, plan, read_facts
 from agps_agent.models.offline.replying import Form, fill, in_chunks, put, read_form
@@ -61,7 +64,8 @@ class EmbeddedVLM(BaseChatModel):
 
     Decide: waypoints, unless the failure detector fired in the first steps, when the arm wanders: then a box. Perceive:
     classical vision by the finders that are installed, see `grounding`. Plan: the template of the task, see `planning`.
-    A question about things that it does not know is refused, as hosted models refuse.
+    A question about things that it does not know is refused, as hosted models refuse. `config` makes it point worse and
+    answer later, see `flaws`.
     """
 
     profile_family: ClassVar[str] = NAME
@@ -71,6 +75,11 @@ class EmbeddedVLM(BaseChatModel):
     of one's own can be tried without a server."""
     tasks: tuple[TaskPrompt, ...] = ()
     """Words of tasks whose plans it knows beside those of the registered ones: of tasks in a file."""
+    config_class: ClassVar[type[Flaws]] = Flaws
+    config: Flaws = Flaws()
+    """How it errs on purpose. Plans are computed from what was measured; they stay as they are."""
+    pause: Callable[[float], object] = time.sleep
+    """Holds a late reply back in the thread that asked, [s]."""
 
     @property
     def _llm_type(self) -> str:
@@ -101,13 +110,29 @@ class EmbeddedVLM(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        question, form = _read(messages), read_form(messages, kwargs)
+        if self.config.latency_s > 0:
+            self.pause(self.config.latency_s)
+        return self._reply(messages, kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        # Not in the thread of the reply: a question that is given up would hold it until the reply is due.
+        await asyncio.sleep(self.config.latency_s)
+        return await asyncio.to_thread(self._reply, messages, kwargs)
+
+    def _reply(self, messages: list[BaseMessage], request: dict[str, Any]) -> ChatResult:
+        question, form = _read(messages), read_form(messages, request)
         refusal = ""
         try:
-            answer = _answer(question, form, self.first_plans, self.tasks)
+            answer = _answer(question, form, self.first_plans, self.tasks, self.config)
         except Declined as declined:
             answer, refusal = _nothing(question, form), f"{declined} {INSTEAD}"
-        message = put(answer, form, model=str(kwargs.get("model", NAME)), refusal=refusal)
+        message = put(answer, form, model=str(request.get("model", NAME)), refusal=refusal)
         message.usage_metadata = _usage(question, json.dumps(answer))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -127,7 +152,7 @@ class EmbeddedVLM(BaseChatModel):
 
 
 def _answer(
-    question: _Question, form: Form, first_plans: Sequence[dict[str, Any]], tasks: Sequence[TaskPrompt]
+    question: _Question, form: Form, first_plans: Sequence[dict[str, Any]], tasks: Sequence[TaskPrompt], flaws: Flaws
 ) -> dict[str, Any]:
     """Return the answer to a question of ours; else the smallest one of the form that is asked for.
 
@@ -136,7 +161,7 @@ def _answer(
     """
     answers: dict[str, Callable[[], dict[str, Any]]] = {
         "DecideModeAnswer": lambda: _decide(question),
-        "PerceiveAnswer": lambda: _perceive(question),
+        "PerceiveAnswer": lambda: _perceive(question, flaws),
         "PlanAnswer": lambda: _plan(question, first_plans, tasks),
     }
     name = form.name or _topic(question.text)
@@ -176,28 +201,44 @@ def _decide(question: _Question) -> dict[str, Any]:
     }
 
 
-def _perceive(question: _Question) -> dict[str, Any]:
+def _perceive(question: _Question, flaws: Flaws) -> dict[str, Any]:
     labels = _requested(question)
     if labels and not any(map(finder_of, labels)):
         raise Declined(
             f"I know no keypoint {', '.join(f'`{label}`' for label in labels)}, only those whose names begin with "
             f"{', '.join(sorted(GROUNDINGS.names))}; a package can bring a finder (entry point agps.groundings)."
         )
-    found: dict[str, Grounding | None] = {}
+    if question.image is None:
+        return {"keypoints": [_hidden(label) for label in labels]}
+    found = _found(labels, question.image)
+    points = {label: grounding.points[label] for label, grounding in found.items()}
+    moved = flaws.moved(points, question.image, question.text)
+    height, width = question.image.shape[:2]
     keypoints = []
     for label in labels:
-        name = finder_of(label)
-        if name is not None and name not in found:
-            found[name] = None if question.image is None else GROUNDINGS.load(name)(question.image)
-        grounding = None if name is None else found[name]
-        if grounding is None or question.image is None or label not in grounding.points:
+        if label not in moved:
             keypoints.append(_hidden(label))
             continue
-        height, width = question.image.shape[:2]
-        point = load_profile(NAME).from_pixel(grounding.points[label], width=width, height=height)
-        confidence = grounding.confidence
+        point = load_profile(NAME).from_pixel(moved[label], width=width, height=height)
+        confidence = found[label].confidence  # of a point that is wrong too: a model does not know
         keypoints.append({"label": label, "point_2d": list(point), "visible": True, "confidence": confidence})
     return {"keypoints": keypoints}
+
+
+def _found(labels: Sequence[str], image: ByteArray) -> dict[str, Grounding]:
+    """Return what was found with each of the keypoints that can be seen; one finder looks once for all of its own."""
+    looked: dict[str, Grounding | None] = {}
+    found = {}
+    for label in labels:
+        name = finder_of(label)
+        if name is None:
+            continue
+        if name not in looked:
+            looked[name] = GROUNDINGS.load(name)(image)
+        grounding = looked[name]
+        if grounding is not None and label in grounding.points:
+            found[label] = grounding
+    return found
 
 
 def _requested(question: _Question) -> list[str]:

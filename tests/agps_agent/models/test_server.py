@@ -1,9 +1,11 @@
 import asyncio
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,6 +17,7 @@ from agps_agent.ask import ask
 from agps_agent.graph import build_graph
 from agps_agent.models.gate import CallGate, CallLimits
 from agps_agent.models.offline.embedded import EmbeddedVLM
+from agps_agent.models.offline.flaws import Flaws
 from agps_agent.models.openai_compat import OpenAICompatConfig, check_endpoint, open_chat_model
 from agps_agent.models.profiles import find_profile
 from agps_agent.models.server import ModelServer, serve_model
@@ -64,6 +67,22 @@ async def test_server_that_fails_is_a_counted_fault() -> None:
         answer = await ask(build_graph("usb_insertion"), asking, mode="guide")
         broken.shutdown()
     assert (answer.intervention, answer.reason_key, answer.cost.model_calls) == (None, "server_error", 2)
+
+
+def test_reply_that_is_late_holds_up_no_other() -> None:
+    """Each reply waits until the other request has come in too: one after the other, they would never be given."""
+    both, asked_for = threading.Barrier(2, timeout=600), []
+
+    def pause(seconds: float) -> None:
+        asked_for.append(seconds)
+        both.wait()
+
+    with serve_model(EmbeddedVLM(config=Flaws(latency_s=7.0), pause=pause)) as late, ThreadPoolExecutor(2) as users:
+        client = open_chat_model(OpenAICompatConfig(url=late.url, timeout_s=600.0)).model
+        replies = list(users.map(client.invoke, ["Where is it?", "And the other?"]))
+        late.shutdown()
+    assert all("error" in json.loads(reply.text) for reply in replies)  # what it says to free questions
+    assert asked_for == [7.0, 7.0]
 
 
 async def test_server_that_hangs_is_a_timeout() -> None:

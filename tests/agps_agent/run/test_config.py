@@ -151,6 +151,12 @@ def test_value_out_of_range_is_refused(wrong: dict[str, object]) -> None:
         RunConfig.model_validate({"task": "usb_insertion", **wrong})
 
 
+def test_errors_of_the_model_are_saved_with_the_run(run: RunDirectory) -> None:
+    erring = "embedded,point-error-px=3,miss-share=0.05"
+    save_config(RunConfig(task="usb_insertion", vlm=erring), run)
+    assert load_config(run).vlm == erring
+
+
 FIXED = {"task", "method", "robot", "demos", "seed", "preset", "image_size", "mode", "on_trigger", "store_guided"}
 FIXED |= {"algorithm", "helper", "offline", "reward", "encoder", "learner", "final_policy", "env_arguments"}
 SCALARS = [name for name, value in RunConfig(task="usb_insertion") if isinstance(value, bool | int | float | str)]
