@@ -52,6 +52,8 @@ class PathConfig:
     """That near to the rim's height, [m]: below it, what touches is a wall."""
     contact_n: float = 4.0
     """Force along the vertical from which the tool touches something, [N]."""
+    before_m: float = 0.02
+    """So far before a stretch it is entered already where the tool is in line with it, [m]: it does not slow down."""
     near_m: float = 0.004
     """Off the axis of a way into a hole, [m], up to which the tool keeps its height meanwhile; further off it goes back
     to where the way begins."""
@@ -119,13 +121,16 @@ class PathTeacher:
                 continue
             p0, p1 = begin.T_base_tcp[:3, 3], end.T_base_tcp[:3, 3]
             along, off, foot = _foot(tcp, p0, p1)
-            if not -self._gate_m <= along <= np.linalg.norm(p1 - p0) + 2 * self._gate_m:
+            if not -self._config.before_m <= along <= np.linalg.norm(p1 - p0) + 2 * self._gate_m:
                 continue
             if off <= gate_m:
                 return end.T_base_tcp, end.gripper_opening, end.max_step_m
             if off <= self._near_m:
+                # The less it is off, the faster it goes on meanwhile. If it waited just beside the gate, a policy that
+                # cannot tell on which side it is would learn to stand still there.
+                onward = max(0.0, 2.0 - off / gate_m) * end.max_step_m
                 beside = np.array(end.T_base_tcp)
-                beside[:3, 3] = foot
+                beside[:3, 3] = _nearest(foot + onward * _direction(p0, p1), p0, p1)
                 return beside, begin.gripper_opening, end.max_step_m
         return self._entrance(robot)
 
@@ -158,11 +163,16 @@ class PathTeacher:
         return self._actions == POSE_ACTIONS or (waypoint.gripper_opening > 0.5) == (robot.gripper_opening > 0.5)
 
 
+def _direction(start: FloatArray, end: FloatArray) -> FloatArray:
+    """Return the unit vector from one point to another, 0 where they are one. Shape (3,)."""
+    way = end - start
+    unit: FloatArray = way / max(float(np.linalg.norm(way)), 1e-12)
+    return unit
+
+
 def _foot(point: FloatArray, start: FloatArray, end: FloatArray) -> tuple[float, float, FloatArray]:
     """Return how far along a line a point lies, how far off it, [m], and the nearest point on it. (3,), [m]."""
-    way = end - start
-    length = float(np.linalg.norm(way))
-    direction = way / length if length > 0.0 else np.zeros(3)
+    direction = _direction(start, end)
     along = float((point - start) @ direction)
     foot: FloatArray = start + along * direction
     return along, float(np.linalg.norm(point - foot)), foot

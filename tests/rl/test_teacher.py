@@ -58,6 +58,11 @@ def test_beside_the_axis_near_the_rim_the_label_keeps_its_height():
     np.testing.assert_allclose(taught(at(0.502, 0.0, 0.101)), [-0.2, 0, 0, 0, 0, 0], atol=1e-9)
 
 
+def test_the_less_it_is_off_the_axis_the_faster_the_label_goes_on_meanwhile():
+    downwards = [-taught(at(0.5 + off, 0.0, 0.104))[2] for off in (0.0007, 0.0010, 0.0012, 0.0016, 0.002)]
+    np.testing.assert_allclose(downwards, [0.8, 0.6, 0.4, 0.0, 0.0], atol=0.01)
+
+
 def test_beside_what_stands_around_the_hole_the_label_goes_up_first():
     np.testing.assert_allclose(taught(at(0.51, 0.0, 0.096)), [0, 0, 1, 0, 0, 0], atol=1e-9)
 
