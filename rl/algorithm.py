@@ -41,6 +41,8 @@ StoreGuided = Literal["online", "both", "success"]
 Stage = Literal["pretrain", "online"]
 PretrainCallback = Callable[[int, Mapping[str, float]], bool]
 """Told the number of updates so far and the newest losses; returns whether to go on."""
+ROLLOUTS = 10
+"""Rollouts without help over which their success is averaged."""
 _log = logging.getLogger(__name__)
 
 
@@ -90,6 +92,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         "ep_info_buffer",
         "ep_success_buffer",
         "stage",
+        "success_alone",
         "pretrain_updates",
     )
     """Attributes that a resumed run takes over."""
@@ -165,6 +168,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Before the policy acts and learns from that, or since."""
         self.pretrain_updates = 0
         """Updates of the first stage so far."""
+        self.success_alone = 0.0
+        """Success of the newest rollouts that nobody helped, about ten of them, from 0 before the first."""
         self.guidance = guidance
         self.rate_hz = rate_hz
         self.confirm: Confirm | None = None
@@ -410,6 +415,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             if step.outcome is not None:
                 episodes += 1
                 self._episode_num += 1
+                if not step.outcome.intervention_ids:
+                    self.success_alone += (step.outcome.success - self.success_alone) / ROLLOUTS
             callback.update_locals(locals())
             if not callback.on_step():
                 return RolloutReturn(steps, episodes, continue_training=False)

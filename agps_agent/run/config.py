@@ -115,8 +115,8 @@ class RunConfig(BaseModel):
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
     agent_demos: Annotated[int, Field(ge=0)] = 0
-    """Demonstrations that the agent gives itself: it guides the first rollouts from their first step until so many have
-    succeeded. Their control steps count."""
+    """Demonstrations that the agent gives: it guides the first rollouts from their first step until so many have
+    succeeded, and their control steps count. From the recipe: what --demos leaves missing."""
     demos: Annotated[int, Field(ge=0)] = 20
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). Robot: 0 by default."""
     demos_dir: Path | None = None
@@ -235,7 +235,10 @@ class RunConfig(BaseModel):
             )
         decided = (*named, "algorithm_options", "method", "algorithm", "helper", "offline")
         told = {name: value for name, value in values.items() if name not in decided}
-        return {**start, **told}
+        filled = {**start, **told}
+        if "agent_demos" not in told and isinstance(filled["demos"], int):
+            filled["agent_demos"] = max(0, start["agent_demos"] - filled["demos"])
+        return filled
 
     @model_validator(mode="after")
     def _suits_its_environment(self) -> Self:
@@ -455,6 +458,7 @@ def start_values(
         "max_env_steps": recipe.max_env_steps,
         "max_minutes": recipe.max_minutes,
         "pretrain_steps": recipe.pretrain_steps if plan.learner.pretrains else recipe.warm_up_updates,
+        "eval_every": recipe.eval_every,
         "final_policy": recipe.final_policy,
     }
     if env is not None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from rl.bounds import NotNegative, Positive
+from rl.bounds import NotNegative, Positive, Share
 from rl.changes import preset
 from rl.config import check_at_least_one
 from rl.errors import ConfigError
@@ -48,17 +48,18 @@ class DrQConfig(PixelConfig):
     actor_q: Literal["mean", "min"] = "mean"
     """What the actor maximises over the ensemble. HIL-SERL: mean."""
 
-    q_weight: NotNegative = 1.0
-    """Weight of values and entropy in the actor's loss, beside imitation."""
     bc_weight: NotNegative = 1.0
     """Weight of the squared distance between the actor's mean and the actions of demonstrations, successful guidance
     included (as in TD3+BC, arXiv:2106.06860). Without it the policy hesitates above the port, where waiting costs the
     critic little. HIL-SERL: 0."""
 
     teacher_weight: NotNegative = 3.0
-    """Weight of the squared distance between the actor's mean and what a teacher would do in the same state."""
-    teacher_beta: NotNegative = 0.0
-    """Probe."""
+    """Weight of the distance between the actor's mean and what a teacher would do in the same state."""
+    taught_value_weight: Share = 0.3
+    """Weight of value and entropy where a teacher has said what to do, while the policy alone never succeeds; it grows
+    to 1 with its success. Of the first thousand steps critics know too little, and pull the policy off what it is
+    taught; in the end they know what no teacher does."""
+
     initial_temperature: Positive = 0.01
     """Weight of the entropy at the start. There is no entropy in the critic's target (RLPD, HIL-SERL)."""
     target_entropy_per_action: float = -1.5

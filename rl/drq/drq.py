@@ -16,6 +16,9 @@ from rl.finite import check_loss
 from rl.pixels.algorithm import PixelAlgorithm
 from rl.pixels.batch import Batch
 
+LABEL_KNEE = 0.1
+"""Distance between action and label from which its loss grows linearly."""
+
 
 class DrQ(PixelAlgorithm):
     """Data-regularised Q-learning (arXiv:2004.13649) on demonstrations and online data (RLPD, arXiv:2302.02948).
@@ -126,7 +129,10 @@ class DrQ(PixelAlgorithm):
         return features.detach()
 
     def update_actor(self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
-        """Raise E[Q(s, a) - alpha log pi(a|s)] minus what imitation costs, then move alpha.
+        """Raise E[w (Q(s, a) - alpha log pi(a|s))] minus what imitation costs, then move alpha.
+
+        w is 1, but where a teacher has labelled the state it begins at `taught_value_weight` and grows to 1 with the
+        success of the policy alone.
 
         Features are fixed: pixels are learned by the critics alone.
         """
@@ -134,7 +140,9 @@ class DrQ(PixelAlgorithm):
         actions, log_prob = squashed_sample(mean, log_std, self._noise(len(features)))
         q = self.policy.critic(features, batch.states, actions)
         value = q.mean(0) if self.config.actor_q == "mean" else q.min(0).values
-        loss = self.config.q_weight * (self.log_ent_coef.detach().exp() * log_prob - value).mean()
+        least = self.config.taught_value_weight
+        weight = torch.where(batch.labelled, least + (1.0 - least) * self.success_alone, 1.0)
+        loss = (weight * (self.log_ent_coef.detach().exp() * log_prob - value)).mean()
         loss = loss + self.imitation_loss(mean, batch, metrics)
         check_loss("actor's", loss, update=self._n_updates)
         self.actor_optimizer.zero_grad()
@@ -150,7 +158,10 @@ class DrQ(PixelAlgorithm):
         metrics |= {"actor_loss": loss.detach(), "ent_coef": alpha, "entropy": entropy}
 
     def imitation_loss(self, mean: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return bc_weight |mean - demo action|^2 + teacher_weight |mean - label|^2, each over its own rows. A scalar.
+        """Return bc_weight |mean - demo action|^2 + teacher_weight |mean - label|_1, each over its own rows. A scalar.
+
+        Where a label says "on" here and "wait" a hair beside, half of each is the least square, and the policy stands
+        still. The least distance is one of both (linear beyond `LABEL_KNEE`).
 
         Args:
             mean: The actor's, before squashing. Shape (B, C).
@@ -167,10 +178,7 @@ class DrQ(PixelAlgorithm):
             loss = loss + config.bc_weight * cloning_loss
             metrics["cloning_loss"] = cloning_loss.detach()
         if config.teacher_weight > 0.0 and bool(labelled.any()):
-            if config.teacher_beta > 0:
-                teaching_loss = F.smooth_l1_loss(taken[labelled], labels[labelled], beta=config.teacher_beta)
-            else:
-                teaching_loss = F.mse_loss(taken[labelled], labels[labelled])
+            teaching_loss = F.smooth_l1_loss(taken[labelled], labels[labelled], beta=LABEL_KNEE)
             loss = loss + config.teacher_weight * teaching_loss
             metrics["teaching_loss"] = teaching_loss.detach()
         return loss

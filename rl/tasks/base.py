@@ -83,11 +83,13 @@ class Recipe:
     max_minutes: float = 240.0
     """Limit on wall-clock training time, [min]: a guard against a machine that hangs; steps are the budget."""
     agent_demos: int = 0
-    """Demonstrations that the agent gives before the policy acts."""
+    """Demonstrations with which the policy begins to act: those that nobody gave are the agent's."""
     warm_up_updates: int = 0
     """Updates on demonstrations before the policy acts, of an algorithm without a first stage of its own."""
     pretrain_steps: int = 4_000
     """Updates of ConRFT's first stage, on demonstrations alone (paper: 48,000)."""
+    eval_every: int = 1_000
+    """Control steps from one evaluation of the policy alone to the next."""
     final_policy: str = "last"
     """Which policy a run ends with: `last`, or `best` of those that were evaluated on the way."""
     expected: tuple[tuple[int, float], ...] = ()

@@ -52,6 +52,7 @@ class TowelFolding(SimulatedTask):
     recipe: ClassVar[Recipe] = Recipe(
         method="agps-conrft",
         demos=40,
+        agent_demos=25,
         max_env_steps=6_000,
         pretrain_steps=4_000,
         final_policy="best",

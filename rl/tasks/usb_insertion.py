@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from rl.bounds import NotNegative, Positive
+from rl.drq.config import DrQConfig
 from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, Subject
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, Expert, FloatArray, RobotState
@@ -35,7 +36,11 @@ class UsbInsertion(SimulatedTask):
     name: ClassVar[str] = "usb_insertion"
     instruction: ClassVar[str] = "Insert the USB plug held by the gripper into the USB port."
     recipe: ClassVar[Recipe] = Recipe(
-        expected=((1_000, 0.0), (2_000, 0.25), (3_000, 0.75), (4_000, 0.82), (8_000, 0.98)),
+        agent_demos=10,
+        warm_up_updates=400,
+        eval_every=400,
+        learners=(DrQConfig(learning_starts=100, train_freq=1, gradient_steps=2),),
+        expected=((600, 0.2), (1_200, 0.75), (1_800, 0.85), (2_400, 0.95)),
     )
 
     subject: ClassVar[Subject] = Subject(

@@ -157,7 +157,19 @@ def test_errors_of_the_model_are_saved_with_the_run(run: RunDirectory) -> None:
     assert load_config(run).vlm == erring
 
 
-FIXED = {"task", "method", "robot", "demos", "seed", "preset", "image_size", "mode", "on_trigger", "store_guided"}
+FIXED = {
+    "task",
+    "method",
+    "robot",
+    "demos",
+    "agent_demos",
+    "seed",
+    "preset",
+    "image_size",
+    "mode",
+    "on_trigger",
+    "store_guided",
+}
 FIXED |= {"algorithm", "helper", "offline", "reward", "encoder", "learner", "final_policy", "env_arguments"}
 SCALARS = [name for name, value in RunConfig(task="usb_insertion") if isinstance(value, bool | int | float | str)]
 
@@ -221,3 +233,15 @@ def test_reward_is_the_truth_unless_a_classifier_is_asked_for() -> None:
     learned = RunConfig(task="usb_insertion", reward="classifier")
     assert learned.reward_file == Path("runs/reward/usb_insertion/classifier.pt")
     assert RunConfig(task="usb_insertion", reward="classifier", reward_model=Path("a.pt")).reward_file == Path("a.pt")
+
+
+@pytest.mark.parametrize(("given", "shown"), [({}, 0), ({"demos": 4}, 6), ({"demos": 0}, 10)])
+def test_agent_gives_the_demonstrations_that_are_missing(given: dict[str, int], shown: int):
+    assert RunConfig(task="usb_insertion", **given).agent_demos == shown
+
+
+def test_nobody_but_the_agent_gives_missing_demonstrations():
+    assert RunConfig(task="usb_insertion", method="serl", demos=0).agent_demos == 0
+    with pytest.raises(ValidationError, match="learns from demonstrations first"):
+        RunConfig(task="towel_folding", method="hil-conrft", demos=0)
+    assert RunConfig(task="towel_folding", demos=0).agent_demos == 25
