@@ -60,6 +60,8 @@ def configure(path: Path, **changes) -> tuple[RunConfig, RunDirectory]:
     values = {
         "task": "usb_insertion",
         "demos": 0,
+        "agent_demos": 0,
+        "pretrain_steps": 0,
         "max_env_steps": 120,
         "eval_every": 0,
         "eval_episodes": 1,
