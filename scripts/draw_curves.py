@@ -23,8 +23,9 @@ def draw(results: Sequence[Path]) -> Figure:
         colour, mark, line = STYLES[n % len(STYLES)]
         steps = [row["steps"] for row in result["curve"]]
         shares = [100.0 * row["successes"] / row["episodes"] for row in result["curve"]]
-        axes.plot([0, *steps], [0.0, *shares], line, color=colour, marker=mark, label=f"seed {result['seed']}")
+        axes.plot(steps, shares, line, color=colour, marker=mark, label=f"seed {result['seed']}")
     axes.set(xlabel="control steps in the environment", ylabel="success of the policy alone [%]", ylim=(-3, 103))
+    axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return figure

@@ -69,5 +69,5 @@ def test_line_of_a_seed_goes_through_its_shares_of_success(tmp_path: Path) -> No
         (tmp_path / f"seed_{seed}.json").write_text(json.dumps({"seed": seed, "curve": rows[: 2 - seed]}))
     (axes,) = draw(sorted(tmp_path.glob("*.json"))).axes
     points = [[list(line.get_xdata()), list(line.get_ydata())] for line in axes.lines]
-    assert points == [[[0, 1_000, 2_000], [0.0, 35.0, 96.0]], [[0, 1_000], [0.0, 35.0]]]
+    assert points == [[[1_000, 2_000], [35.0, 96.0]], [[1_000], [35.0]]]
     assert [line.get_label() for line in axes.lines] == ["seed 0", "seed 1"]
