@@ -55,6 +55,10 @@ class TwoCameras(gymnasium.ObservationWrapper):  # type: ignore[type-arg]
             seen[name] = self._renderer.render()
         return seen
 
+    def close(self) -> None:
+        self._renderer.close()
+        super().close()
+
 
 def fetch_reach() -> TwoCameras:
     """Return the environment: what `agps train --env` and `main` learn in."""
