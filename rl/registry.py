@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from rl.errors import ConfigError
+from rl.errors import ConfigError, words_of
 
 T = TypeVar("T")
 
@@ -139,8 +139,7 @@ class Registry(Generic[T]):
         try:
             value = load_reference(f"{module}:{attribute}")
         except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises is theirs to mend
-            reason = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"Cannot import the {self.what} {name!r} ({reason}).") from error
+            raise ConfigError(f"Cannot import the {self.what} {name!r} ({words_of(error)}).") from error
         return value  # type: ignore[no-any-return]  # what is at the name; its user checks what it is
 
     def _entry_points(self) -> dict[str, EntryPoint]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agps_agent.detectors.base import FailureDetector, Reading, check_name
-from rl.errors import AgpsError, ConfigError
+from rl.errors import AgpsError, ConfigError, words_of
 from rl.types import FloatArray, Observation
 
 T = TypeVar("T")
@@ -162,5 +162,6 @@ class Watch:
         except AgpsError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise AgpsError(f"The detector {detector.name} failed ({reason}); mend it, or leave it out.") from error
+            raise AgpsError(
+                f"The detector {detector.name} failed ({words_of(error)}); mend it, or leave it out."
+            ) from error

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from agps_agent.models.profiles import ModelProfile, load_profile
 from prompts.loader import TaskPrompt
 from rl.bounds import check_bounds
-from rl.errors import ConfigError
+from rl.errors import ConfigError, words_of
 from rl.registry import Registry, is_reference
 
 
@@ -101,7 +101,7 @@ def open_model(
     try:
         model = kind(tasks=tasks) if config is None else kind(tasks=tasks, config=config)
     except Exception as error:  # somebody else's code: whatever it raises is theirs to mend
-        raise ConfigError(f"Cannot make the model {name} ({type(error).__name__}: {error}).") from error
+        raise ConfigError(f"Cannot make the model {name} ({words_of(error)}).") from error
     if not isinstance(model, BaseChatModel):
         raise ConfigError(f"{name} is no chat model: derive it from langchain_core's BaseChatModel.")
     return model, load_profile(own or profile or "plain")

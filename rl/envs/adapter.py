@@ -15,7 +15,7 @@ from rl.bounds import Count, check_bounds
 from rl.envs.images import Channels, Pictures, entries, flat_size, image_layout
 from rl.envs.watchable import Watched, missing, name_of
 from rl.episodes import STATE
-from rl.errors import AgpsError, ConfigError, EnvironmentFailed
+from rl.errors import AgpsError, ConfigError, EnvironmentFailed, words_of
 from rl.types import Expert, FloatArray, Observation
 
 Obs = dict[str, npt.NDArray[Any]]
@@ -87,8 +87,9 @@ def adapt(
         try:
             env = AddRenderObservation(env, render_only=False, render_key=RENDERED, obs_key=STATE)
         except Exception as error:  # somebody else's code draws here, on whatever this machine has
-            reason = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"{name} cannot render ({reason}); without a screen, set MUJOCO_GL=egl.") from error
+            raise ConfigError(
+                f"{name} cannot render ({words_of(error)}); without a screen, set MUJOCO_GL=egl."
+            ) from error
     if options.action_repeat > 1:
         env = RepeatAction(env, options.action_repeat)
     limit = None if env.spec is None else env.spec.max_episode_steps
@@ -251,8 +252,7 @@ class AdaptedEnv(gymnasium.Wrapper[Obs, npt.NDArray[np.float32], Any, Any]):
         except AgpsError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise EnvironmentFailed(f"{self.task.name} failed in its {what} ({reason}).") from error
+            raise EnvironmentFailed(f"{self.task.name} failed in its {what} ({words_of(error)}).") from error
 
     def _executed(self, info: Mapping[str, Any], action: FloatArray) -> npt.NDArray[np.float32]:
         if "executed_action" not in info:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.envs.manipulation import EnvSnapshot, ManipulationEnv
-from rl.errors import AgpsError, HardwareFault
+from rl.errors import AgpsError, HardwareFault, words_of
 from rl.rewards.base import Reward, Verdict, View
 from rl.types import Observation
 
@@ -99,8 +99,9 @@ class JudgedEnv(gymnasium.Wrapper[dict[str, npt.NDArray[Any]], npt.NDArray[np.fl
         except AgpsError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise AgpsError(f"The reward {self._name} failed {when} ({reason}); mend it, or use another.") from error
+            raise AgpsError(
+                f"The reward {self._name} failed {when} ({words_of(error)}); mend it, or use another."
+            ) from error
 
     @property
     def _name(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 
 from rl.envs.adapter import AdaptedEnv, AdapterOptions, adapt
-from rl.errors import ConfigError
+from rl.errors import ConfigError, words_of
 from rl.registry import Registry, load_module
 
 ENVIRONMENTS: Registry[Callable[..., gymnasium.Env[Any, Any]]] = Registry("agps.environments", "environment")
@@ -65,8 +65,8 @@ def _make(name: str, given: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     except ConfigError:
         raise
     except Exception as error:  # somebody else's code runs here: whatever it raises is theirs to mend
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"Cannot make the environment {name!r} ({reason}).") from error
+        cure = " Without a screen, set MUJOCO_GL=egl." if "OpenGL" in str(error) else ""
+        raise ConfigError(f"Cannot make the environment {name!r} ({words_of(error)}).{cure}") from error
     if not isinstance(env, gymnasium.Env):
         raise ConfigError(f"{name} makes a {type(env).__name__}, not a gymnasium.Env.")
     return env

@@ -133,7 +133,8 @@ def fake_training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, 
         sys.stdout.write("a library that prints")
         if error is not None:
             raise error
-        return {"task": config.task, "success_rate": 0.98, "eval_episodes": 50, "env_steps": 100}
+        finished = {"task": config.task, "success_rate": 0.98, "eval_episodes": 50, "env_steps": 100}
+        return {**finished, "ending": "Ended after all 100 steps; go on with: agps train ..."}
 
     monkeypatch.setattr(training, "train", train)
 

@@ -372,6 +372,25 @@ def test_environment_that_cannot_be_made_says_why(name: str, arguments: dict[str
         open_env(name, arguments=arguments)
 
 
+def wordless() -> gymnasium.Env[Any, Any]:
+    raise AssertionError
+
+
+def sightless() -> gymnasium.Env[Any, Any]:
+    raise RuntimeError("an OpenGL platform library has not been loaded")
+
+
+def test_error_without_words_says_where_it_was_raised() -> None:
+    line = wordless.__code__.co_firstlineno + 1
+    with pytest.raises(ConfigError, match=rf"\(AssertionError in test_adapter.py, line {line}\)\.$"):
+        open_env(f"{__name__}:wordless")
+
+
+def test_environment_that_needs_a_screen_says_how_to_do_without() -> None:
+    with pytest.raises(ConfigError, match=r"has not been loaded\)\. Without a screen, set MUJOCO_GL=egl\.$"):
+        open_env(f"{__name__}:sightless")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
