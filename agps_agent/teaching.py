@@ -9,6 +9,9 @@ from agps_agent.state import GuideGuidance, guidance_to_intervention, interventi
 from rl.teacher import Lesson, PathTeacher, moved_to
 from rl.types import EpisodeOutcome, FloatArray, Guide, Observation, Waypoint
 
+SUCCESSES = 20
+"""Newest successes in a scene whose middle is where its plan leads."""
+
 
 class PlanTeacher:
     """Labels rollouts with what the plan would do that has led to a success (`rl.teacher.Teacher`).
@@ -28,10 +31,10 @@ class PlanTeacher:
         self._actions = actions
         self._given: tuple[Waypoint, ...] = ()
         """Waypoints of this rollout's help."""
-        self._proven: tuple[Waypoint, ...] = ()
-        """Waypoints of the newest success, where it was."""
-        self._goal: FloatArray | None = None
-        """Where the TCP was at that success, base frame. Shape (3,), [m]."""
+        self._plan: tuple[Waypoint, ...] = ()
+        """Waypoints that have led to success in the present scene, as they were given."""
+        self._ends: list[FloatArray] = []
+        """Where the TCP was at the newest successes in it, base frame. Shape (4, 4) each, [m]."""
         self._records: tuple[str | None, str | None] = (None, None)
         """Memory records of both plans."""
         self._holds = False
@@ -45,8 +48,8 @@ class PlanTeacher:
         Args:
             unmoved: Records whose targets are where they were.
         """
-        proven = self._records[1]
-        self._given, self._records, self._holds = (), (None, proven), proven in unmoved
+        known = self._records[1]
+        self._given, self._records, self._holds = (), (None, known), known in unmoved
 
     def note(self, guide: Guide, record_id: str | None) -> None:
         """Take note of the waypoints that this rollout is helped with, and of the record that keeps their plan."""
@@ -55,37 +58,41 @@ class PlanTeacher:
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Learn from a success which plan to teach, and where it leads."""
-        self._teaches = self._holds and bool(self._proven)
-        final, plan = outcome.final_robot, self._given or self._proven
+        self._teaches = self._holds and bool(self._plan)
+        final, plan = outcome.final_robot, self._given or self._plan
         if not outcome.success or final is None or not plan:
             return
-        felt = any(waypoint.motion == "search" for waypoint in plan)
-        if not (
-            felt or self._given or self._holds
-        ):  # in free space a success does not say where the plan's targets are
-            return
-        self._proven = moved_to(plan, final.T_base_tcp) if felt else plan
-        self._goal = np.array(final.T_base_tcp[:3, 3])
-        given, proven = self._records
-        self._records = (given, given or (proven if self._holds else None))
+        if not (_feels(plan) or self._given or self._holds):
+            return  # in free space a success does not say where the plan's targets are
+        given, known = self._records
+        if not self._holds:
+            self._plan, self._ends, known = plan, [], None
+        self._ends = [*self._ends, np.array(final.T_base_tcp)][-SUCCESSES:]
+        self._records = (given, given or known)
         self._teaches = True
 
     def teach(self, rollout: Sequence[Observation], outcome: EpisodeOutcome) -> Lesson | None:
         """Return what the plan would have done in each state of the rollout that has ended; None where none holds."""
         if not self._teaches:
             return None
-        teacher = PathTeacher(self._proven, action_scale=self._scale, actions=self._actions)
-        return Lesson(actions=np.stack([teacher.label(observation) for observation in rollout]), goal=self._goal)
+        path = moved_to(self._plan, self._ends) if _feels(self._plan) else self._plan
+        teacher = PathTeacher(path, action_scale=self._scale, actions=self._actions)
+        actions = np.stack([teacher.label(observation) for observation in rollout])
+        return Lesson(actions=actions, goal=np.mean([T[:3, 3] for T in self._ends], axis=0))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the plan that is taught, what keeps it, and where it leads."""
-        plan = intervention_to_guidance(Guide(waypoints=self._proven, max_steps=1)) if self._proven else None
-        goal = None if self._goal is None else self._goal.tolist()
-        return {"plan": plan, "record": self._records[1], "goal": goal}
+        """Return the plan that is taught, what keeps it, and where it has led."""
+        plan = intervention_to_guidance(Guide(waypoints=self._plan, max_steps=1)) if self._plan else None
+        return {"plan": plan, "record": self._records[1], "ends": [T.tolist() for T in self._ends]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         plan = None if state["plan"] is None else guidance_to_intervention(GuideGuidance.model_validate(state["plan"]))
-        self._proven = plan.waypoints if isinstance(plan, Guide) else ()
+        self._plan = plan.waypoints if isinstance(plan, Guide) else ()
         self._records = (None, state["record"])
-        self._goal = None if state["goal"] is None else np.array(state["goal"])
+        self._ends = [np.array(T) for T in state["ends"]]
+
+
+def _feels(waypoints: Sequence[Waypoint]) -> bool:
+    """Return whether a plan feels its way into a hole."""
+    return any(waypoint.motion == "search" for waypoint in waypoints)

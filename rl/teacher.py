@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rl.transforms import pose_difference
+from rl.transforms import pose_difference, rotvec_to_matrix
 from rl.types import POSE_ACTIONS, EpisodeOutcome, FloatArray, Observation, RobotState, Waypoint
 
 
@@ -186,24 +186,25 @@ def _nearest(point: FloatArray, start: FloatArray, end: FloatArray) -> FloatArra
     return nearest
 
 
-def moved_to(waypoints: Sequence[Waypoint], T_base_tcp: FloatArray) -> tuple[Waypoint, ...]:
-    """Return a path moved level and turned about the vertical so that it ends where a success did.
+def moved_to(waypoints: Sequence[Waypoint], ends: Sequence[FloatArray]) -> tuple[Waypoint, ...]:
+    """Return a path moved level and turned about the vertical so that it ends where successes did, on average.
 
-    The height stays the plan's: a success may be declared before the tool is all the way in.
+    Each success ends somewhere within the play of the hole; the mean of several is its middle. The height stays the
+    plan's: a success may be declared before the tool is all the way in.
 
     Args:
         waypoints: The plan's.
-        T_base_tcp: Where the arm measured the TCP at the success. Shape (4, 4), [m].
+        ends: Where the arm measured the TCP at each success. Shape (4, 4), [m].
     """
     end = waypoints[-1].T_base_tcp
-    turn = T_base_tcp[:3, :3] @ end[:3, :3].T
-    angle = np.arctan2(turn[1, 0], turn[0, 0])
-    c, s = np.cos(angle), np.sin(angle)
-    about_z = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    turns = [T[:3, :3] @ end[:3, :3].T for T in ends]
+    angle = float(np.mean([np.arctan2(turn[1, 0], turn[0, 0]) for turn in turns]))
+    about_z = rotvec_to_matrix(np.array([0.0, 0.0, angle]))
+    x, y = np.mean([T[:2, 3] for T in ends], axis=0)
     moved = []
     for waypoint in waypoints:
         T = np.array(waypoint.T_base_tcp, dtype=np.float64)
         T[:3, :3] = about_z @ T[:3, :3]
-        T[:3, 3] = about_z @ (T[:3, 3] - end[:3, 3]) + [*T_base_tcp[:2, 3], end[2, 3]]
+        T[:3, 3] = about_z @ (T[:3, 3] - end[:3, 3]) + [x, y, end[2, 3]]
         moved.append(replace(waypoint, T_base_tcp=T))
     return tuple(moved)

@@ -128,3 +128,12 @@ def test_resumed_teacher_teaches_what_the_first_one_did():
     lessons = [rollout(teacher, *failure) for teacher in (first, second)]
     np.testing.assert_array_equal(lessons[0].actions, lessons[1].actions)
     np.testing.assert_array_equal(lessons[0].goal, lessons[1].goal)
+
+
+def test_several_successes_in_one_scene_are_averaged_and_a_moved_scene_begins_anew():
+    teacher = make()
+    for x in (0.5002, 0.4996, 0.5004):
+        lesson = rollout(teacher, at(0.5, 0.0, 0.2), ended(True, at(x, 0.0, 0.092)), SEARCHES)
+    np.testing.assert_allclose(lesson.goal, [0.500067, 0.0, 0.092], atol=1e-6)
+    lesson = rollout(teacher, at(0.5, 0.0, 0.2), ended(True, at(0.53, 0.0, 0.092)), holds=False)
+    np.testing.assert_allclose(lesson.goal, [0.53, 0.0, 0.092], atol=1e-6)

@@ -124,6 +124,16 @@ def test_label_is_an_action(rng: np.random.Generator):
 def test_plan_is_moved_and_turned_to_where_a_success_was_and_keeps_its_heights():
     turned = rotvec_to_matrix(np.array([0.0, 0.0, np.pi / 2])) @ DOWN
     path = (waypoint(0.5, 0.1, 0.2), waypoint(0.5, 0.0, 0.1))
-    moved = moved_to(path, pose(np.array([0.6, 0.2, 0.103]), turned))
+    moved = moved_to(path, [pose(np.array([0.6, 0.2, 0.103]), turned)])
     np.testing.assert_allclose(moved[1].T_base_tcp, pose(np.array([0.6, 0.2, 0.1]), turned), atol=1e-12)
     np.testing.assert_allclose(moved[0].T_base_tcp, pose(np.array([0.5, 0.2, 0.2]), turned), atol=1e-12)
+
+
+def test_plan_is_moved_to_the_middle_of_several_successes():
+    path = (waypoint(0.5, 0.0, 0.2), waypoint(0.5, 0.0, 0.1))
+    ends = [
+        pose(np.array([0.5 + x, y, 0.102]), rotvec_to_matrix(np.array([0, 0, turn])) @ DOWN)
+        for x, y, turn in ((0.0002, 0.0, 0.05), (-0.0002, 0.0002, -0.03), (0.0006, 0.0001, 0.01))
+    ]
+    turned = rotvec_to_matrix(np.array([0, 0, 0.01])) @ DOWN
+    np.testing.assert_allclose(moved_to(path, ends)[1].T_base_tcp, pose(np.array([0.5002, 0.0001, 0.1]), turned))

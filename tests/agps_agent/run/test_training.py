@@ -15,6 +15,7 @@ from agps_agent.run.directory import SUMMARY_KEYS, RunDirectory
 from agps_agent.run.progress import Progress
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from agps_agent.run.simulation import Simulation
+from agps_agent.supervisor import AgentSupervisor
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
@@ -84,6 +85,46 @@ def test_agent_without_demonstrations_brings_the_first_success(finished: RunDire
     assert episodes[0]["trigger_kind"] == "stall"
     assert episodes[0]["guided_steps"] > 0
     assert any(episode["success"] for episode in episodes)
+
+
+def episodes_of(run: RunDirectory) -> list[dict]:
+    return [row for row in run.read_metrics() if row["kind"] == "episode"]
+
+
+def test_agent_shows_first_then_the_learner_warms_up_then_the_policy_acts(tmp_path: Path):
+    config, run = configure(tmp_path / "run", agent_demos=2, pretrain_steps=30, max_env_steps=60)
+    summary = train(config, run, Listening())
+    shown = [row["demonstration"] for row in episodes_of(run)]
+    assert shown == [True] * 2 + [False] * (len(shown) - 2)
+    assert all(row["success"] and row["guided_steps"] == row["steps"] for row in episodes_of(run)[:2])
+    assert summary["pretrain_steps"] == 30 and summary["env_steps"] == 60
+    first = episodes_of(run)[1]
+    assert first["learner_steps"] == 0 and first["env_steps"] < 40
+    assert summary["agent_calls"] <= 4  # memory answers from the second on
+
+
+def test_run_that_ended_while_the_agent_showed_goes_on_showing(tmp_path: Path):
+    config, run = configure(tmp_path / "run", agent_demos=3, pretrain_steps=5, max_env_steps=15)
+    train(config, run, Listening())
+    assert len(episodes_of(run)) < 3
+    longer = config.model_copy(update={"max_env_steps": 70})
+    train(longer, run, Listening(), resume=True)
+    rows = episodes_of(run)
+    assert sum(row["demonstration"] and row["success"] for row in rows) == 3
+    assert not rows[-1]["demonstration"]
+
+
+def test_demonstrations_of_the_agent_are_learned_from_and_labelled(tmp_path: Path):
+    config, run = configure(tmp_path / "run", agent_demos=2, pretrain_steps=5, max_env_steps=50)
+    with build_session(config, run) as session:
+        algorithm, supervisor = session.algorithm, session.supervisor
+        assert isinstance(supervisor, AgentSupervisor)
+        supervisor.demonstrate(2)
+        algorithm.collect(50)
+        labelled = ~np.isnan(algorithm.store.labels(algorithm.demo.slots)[:, 0])
+        assert len(algorithm.demo) > 10 and labelled.all()
+        ways = algorithm.store.ways(algorithm.demo.slots, 0.1)
+        assert np.abs(ways).max() < 0.2 and not np.isnan(ways).any()
 
 
 def test_row_of_an_episode_says_how_each_intervention_ended(finished: RunDirectory):
