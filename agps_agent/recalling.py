@@ -42,7 +42,7 @@ def first_that_fits(
         scene: The present one.
         seen: Records whose targets were all seen unmoved in this rollout, before the arm came to hide them.
     """
-    passed_over = []
+    passed_over: list[str] = []
     for record in records:
         if (why := _misfit(record, scene, seen)) is None:
             return record, passed_over

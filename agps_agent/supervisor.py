@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 STALL = "stall"
 """Name of the rule whose use `SupervisorConfig.stall` decides."""
 
+SHOWN_PAUSE = 10
+"""Control steps after which the agent is asked again that could not show how it is done."""
 LOOKS = 4
 """Records that are looked for when a rollout begins."""
 SHOWN_QUERIES = 3
@@ -109,6 +111,8 @@ class _Rollout:
     unmoved: tuple[str, ...] = ()
     """Records whose targets were seen where they were when it began."""
     queries: int = 0
+    ask_from: int = 0
+    """First step at which the agent is asked again."""
     help_step: int = 0
     """First step after the newest help."""
     trigger: Trigger | None = None
@@ -231,7 +235,7 @@ class AgentSupervisor:
             rollout.trigger = trigger
             self._counts["triggers"] += 1
         most = max(self._config.max_queries, SHOWN_QUERIES) if rollout.shows else self._config.max_queries
-        if rollout.queries >= most or not rollout.may_help:
+        if rollout.queries >= most or not rollout.may_help or observation.step < rollout.ask_from:
             return None
         rollout.queries += 1
         if self._hold is not None and self._on_trigger == "hold":
@@ -366,6 +370,8 @@ class AgentSupervisor:
         if not question.is_over(now, patience_s=self._config.patience_s):
             return None
         intervention = self._answer(question, observation, now)
+        if intervention is None and self._rollout.shows:  # what hid from it is there in a moment too
+            self._rollout.ask_from = observation.step + SHOWN_PAUSE
         # Without an answer the rollout goes on as before: the next question, if there may be one, waits a while too.
         if intervention is not None or self._rollout.queries < self._config.max_queries:
             self._watch.rearm()

@@ -114,6 +114,8 @@ def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
     algorithm, config = session.algorithm, log.config
     if not algorithm.is_pretrained:  # else a resumed run has left it behind
         _demonstrate(session, log, resume=resume)
+        if algorithm.num_timesteps >= config.max_env_steps:  # a resumed run goes on showing, or with what was shown
+            return
         if config.pretrain_steps > 0 and len(algorithm.demo) > 0 and not log.is_over:
             _pretrain(algorithm, log)
         resume |= algorithm.num_timesteps > 0

@@ -501,3 +501,10 @@ def test_resumed_supervisor_goes_on_showing_where_it_was(make):
     second.demonstrate(2)
     show(second, True)
     assert not second.is_demonstrating
+
+
+def test_agent_that_cannot_show_how_is_asked_again_a_while_later(make):
+    supervisor = make(says(None, reason="not_visible"))
+    supervisor.demonstrate(1)
+    run_rollout(supervisor, steps=12)
+    assert supervisor.metrics()["questions"] == 2
