@@ -227,7 +227,7 @@ class GraphState(TypedDict, total=False):
     targets: list[str]
     """Labels of the keypoints that the calls of the last plan go by."""
     felt: str
-    """The one among them to which its last motion feels its way; empty where there is none."""
+    """The one among them to which its last call feels its way; empty where there is none."""
     passed_over: list[str]
     """Why records of like scenes were not used, one sentence each."""
     guidance: dict[str, Any]

@@ -34,7 +34,7 @@ class ToolResult:
     targets: tuple[str, ...] = ()
     """Labels of the keypoints that it goes by, in the order in which the tools asked for them."""
     felt: str = ""
-    """The one among them to which the last motion feels its way; empty where that is a free one, or goes by several."""
+    """The one among them to which the last call that moves feels its way; empty where it goes freely, or by several."""
 
 
 def run_tool(
@@ -148,8 +148,8 @@ def _result(spec: ToolSpec, given: Any, scene: Scene) -> ToolResult:
 
 
 def _going_by(targets: tuple[str, ...], result: ToolResult) -> ToolResult:
-    """Return what a call came to with the keypoints that it went by, and the one that its last motion feels."""
-    feels = bool(result.waypoints) and result.waypoints[-1].motion != "free"
+    """Return what a call came to with the keypoints that it went by, and the one to which it feels its way."""
+    feels = any(waypoint.motion != "free" for waypoint in result.waypoints)
     return replace(result, targets=targets, felt=targets[0] if feels and len(targets) == 1 else "")
 
 
