@@ -10,6 +10,9 @@ from rl.tasks.base import Recipe
 FOREIGN = Recipe(
     method="serl",
     demos=0,
+    agent_demos=0,
+    warm_up_updates=0,
+    eval_every=1_000,
     max_env_steps=20_000,
     # Nothing is known of the rewards: targets are not clamped, and rewards are learned from in their own units.
     learners=(PixelConfig(clip_target=None),),

@@ -12,6 +12,7 @@ from annotated_types import Ge, Interval
 
 from rl.bounds import NotNegative, Positive, check_bounds
 from rl.config import GuidedConfig
+from rl.drq.config import DrQConfig
 from rl.errors import ConfigError
 from rl.guard import MAX_TILT_RAD, GuardLimits
 from rl.registry import file_reference, load_reference
@@ -82,13 +83,13 @@ class Recipe:
     """Budget of control steps."""
     max_minutes: float = 240.0
     """Limit on wall-clock training time, [min]: a guard against a machine that hangs; steps are the budget."""
-    agent_demos: int = 0
+    agent_demos: int = 10
     """Demonstrations with which the policy begins to act: those that nobody gave are the agent's."""
-    warm_up_updates: int = 0
+    warm_up_updates: int = 400
     """Updates on demonstrations before the policy acts, of an algorithm without a first stage of its own."""
     pretrain_steps: int = 4_000
     """Updates of ConRFT's first stage, on demonstrations alone (paper: 48,000)."""
-    eval_every: int = 1_000
+    eval_every: int = 400
     """Control steps from one evaluation of the policy alone to the next."""
     final_policy: str = "last"
     """Which policy a run ends with: `last`, or `best` of those that were evaluated on the way."""
@@ -97,7 +98,7 @@ class Recipe:
     [0, 1]. Empty where nothing was."""
     reward_frames: tuple[int, int] = (200, 1000)
     """Frames of success and of failure that a reward classifier is fitted on (paper and HIL-SERL: 200, 1000)."""
-    learners: tuple[GuidedConfig, ...] = ()
+    learners: tuple[GuidedConfig, ...] = (DrQConfig(learning_starts=100, train_freq=1, gradient_steps=2),)
     """At most one configuration per algorithm, found by its class, else by the nearest class that this derives from;
     what differs from that class's defaults goes on top of the run's preset."""
 

@@ -8,7 +8,6 @@ import numpy as np
 from annotated_types import Interval
 
 from rl.bounds import NotNegative, Positive
-from rl.drq.config import DrQConfig
 from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, Subject
 from rl.tasks.cord import Cord, cord_mjcf, hanging_points
 from rl.transforms import pose, rotvec_to_matrix
@@ -32,13 +31,7 @@ class KnotHanging(SimulatedTask):
 
     name: ClassVar[str] = "knot_hanging"
     instruction: ClassVar[str] = "Hang the cord loop of the knot held by the gripper on the hook."
-    recipe: ClassVar[Recipe] = Recipe(
-        max_env_steps=8_000,
-        agent_demos=10,
-        warm_up_updates=400,
-        eval_every=400,
-        learners=(DrQConfig(learning_starts=100, train_freq=1, gradient_steps=2),),
-    )
+    recipe: ClassVar[Recipe] = Recipe(max_env_steps=8_000)
 
     subject: ClassVar[Subject] = Subject(
         jitter={"hook_jitter_m": 0.02, "hook_jitter_rad": 0.15},

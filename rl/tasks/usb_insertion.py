@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 
 from rl.bounds import NotNegative, Positive
-from rl.drq.config import DrQConfig
 from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, Subject
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, Expert, FloatArray, RobotState
@@ -35,13 +34,7 @@ class UsbInsertion(SimulatedTask):
 
     name: ClassVar[str] = "usb_insertion"
     instruction: ClassVar[str] = "Insert the USB plug held by the gripper into the USB port."
-    recipe: ClassVar[Recipe] = Recipe(
-        agent_demos=10,
-        warm_up_updates=400,
-        eval_every=400,
-        learners=(DrQConfig(learning_starts=100, train_freq=1, gradient_steps=2),),
-        expected=((600, 0.2), (1_200, 0.75), (1_800, 0.85), (2_400, 0.95)),
-    )
+    recipe: ClassVar[Recipe] = Recipe(expected=((400, 0.15), (800, 0.6), (1_200, 0.9), (2_400, 0.95)))
 
     subject: ClassVar[Subject] = Subject(
         jitter={"port_jitter_m": 0.03, "port_jitter_rad": 0.15}, materials=("rim", "cavity")
