@@ -29,7 +29,7 @@ class PixelConfig(GuidedConfig):
     critics: Annotated[int, Le(100)] = 2
     """Members of the critic ensemble."""
 
-    points: bool = True
+    points: bool = False
     """Whether an encoder of its own learns from successes where the TCP has to go (`rl.pixels.pointer`), and actor and
     critics see what it says; where `state` begins with the TCP's way since reset (`metadata["position_scale_m"]`)."""
 
