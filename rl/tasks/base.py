@@ -83,7 +83,7 @@ class Recipe:
     max_minutes: float = 240.0
     """Limit on wall-clock training time, [min]: a guard against a machine that hangs; steps are the budget."""
     agent_demos: int = 0
-    """Demonstrations that the agent gives before the policy acts."""
+    """Demonstrations that the agent gives before the policy acts, where it is the helper."""
     warm_up_updates: int = 0
     """Updates on demonstrations before the policy acts, of an algorithm without a first stage of its own."""
     pretrain_steps: int = 4_000

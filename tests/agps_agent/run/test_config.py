@@ -221,3 +221,10 @@ def test_reward_is_the_truth_unless_a_classifier_is_asked_for() -> None:
     learned = RunConfig(task="usb_insertion", reward="classifier")
     assert learned.reward_file == Path("runs/reward/usb_insertion/classifier.pt")
     assert RunConfig(task="usb_insertion", reward="classifier", reward_model=Path("a.pt")).reward_file == Path("a.pt")
+
+
+@pytest.mark.parametrize("method", ["serl", "conrft", "hil-serl"])
+def test_agents_demonstrations_are_refused_where_it_does_not_help(method: str) -> None:
+    with pytest.raises(ValidationError, match="the agent demonstrates in runs that it helps"):
+        RunConfig(task="towel_folding", method=method, demos=0, agent_demos=5)
+    assert RunConfig(task="towel_folding", method="agps-conrft", demos=0, agent_demos=5).agent_demos == 5
