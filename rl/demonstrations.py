@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from rl.episodes import STATE, Episode, check_episode, image_shapes
 from rl.errors import AgpsError, ConfigError
+from rl.files import write_atomically
 from rl.growing_folder import is_in_use, keep_episode
-from rl.rollout import Steps, run_episode
+from rl.rollout import Moment, Steps, run_episode
 from rl.types import Expert, FloatArray, Observation
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,16 @@ def demonstrate(env: DemonstratedEnv, expert: Expert | None = None, *, n: int, s
 
 
 def _rollout(env: DemonstratedEnv, expert: Expert, *, seed: int) -> Episode:
-    moments = list(run_episode(env, lambda now: expert(now.observation, env.truth()), seed=seed))
+    return episode_of(list(run_episode(env, lambda now: expert(now.observation, env.truth()), seed=seed)), seed=seed)
+
+
+def episode_of(moments: Sequence[Moment], *, seed: int) -> Episode:
+    """Return an episode as it is recorded.
+
+    Args:
+        moments: All of it, as `run_episode` yields them.
+        seed: That it started from.
+    """
     steps = moments[1:]
     return {
         **{key: np.stack([moment.obs[key] for moment in moments]) for key in moments[0].obs},
@@ -212,6 +222,21 @@ class DemoFolder:
         keep_episode(self.folder / MANIFEST, episode, number=self.count, **manifests)
         self._seeds = seeds
 
+    def tell(self, name: str, value: Any) -> None:
+        """Say something more in the manifest: about the demonstrations on disk, or with the first to come.
+
+        Raises:
+            AgpsError: If the disk refuses.
+        """
+        self._about[name] = value
+        if self._seeds:
+            content = json.dumps(self._manifest(self._seeds), indent=2) + "\n"
+            write_atomically(self.folder / MANIFEST, content)
+
+    def told(self, name: str) -> Any:
+        """Return what the manifest says under a name; None if nothing."""
+        return self._about.get(name)
+
     def _manifest(self, seeds: Sequence[int]) -> dict[str, Any]:
         return {**self._about, "seeds": list(seeds), "count": len(seeds)}
 
@@ -220,7 +245,7 @@ class DemoFolder:
         for what, found in _differences(manifest, self._about):
             raise ConfigError(f"The demonstrations in {folder} were made with {what} {found}; go on with the same.")
         files = demos_in(folder, may_be_empty=True)
-        self._about["seed"] = manifest.get("seed", self._about["seed"])
+        self._about = {**manifest, **self._about, "seed": manifest.get("seed", self._about["seed"])}
         self._seeds = [int(read_episode(path).get("seed", self._about["seed"])) for path in files]
 
 

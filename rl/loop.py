@@ -20,11 +20,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rl.errors import ConfigError
 from rl.finite import check_finite
-from rl.guidance import GuidanceConfig, WaypointFollower
+from rl.guidance import GuidanceConfig
 from rl.interventions import Confirm as Confirm
-from rl.interventions import Interventions
+from rl.supervised import SupervisedEpisode
 from rl.supervisor import NullSupervisor, Supervisor
-from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, Observation, Transition
+from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Transition
 
 Obs = Mapping[str, npt.NDArray[Any]]
 """What the policy sees, as the environment gives it."""
@@ -57,8 +57,7 @@ class _Rollout:
     """Newest one."""
     observation: Observation | None
     """The same for supervisors; None from an environment that is not ours: nobody can watch it."""
-    interventions: Interventions
-    steps: int = 0
+    supervised: SupervisedEpisode
 
 
 class RolloutLoop:
@@ -102,8 +101,9 @@ class RolloutLoop:
             self._rollout = self._begin_episode(self._env.reset())
         rollout = self._rollout
         self._wait_for_tick()  # before anybody decides: a decision that waits for its tick is a stale one
-        action, guided = self._decide(rollout)
-        now = f"at step {rollout.steps} of episode {self.episode}"
+        now = f"at step {rollout.supervised.steps} of episode {self.episode}"
+        begins_episode, seen = rollout.supervised.steps == 0, rollout.observation
+        action, guided = rollout.supervised.act(seen, lambda: self._policy(rollout.obs))
         # What is not finite must reach neither the arm nor the memory: one such number is all that learning needs.
         giver, advice = ("Guidance", "Mend who guides.") if guided else ("The policy", DIVERGED)
         check_finite({"action": action}, giver=giver, when=now, advice=advice)
@@ -124,49 +124,38 @@ class RolloutLoop:
             truncated=truncated,
             guided=guided,
         )
-        begins_episode, seen = rollout.steps == 0, rollout.observation
-        rollout.steps += 1
         rollout.obs, rollout.observation = last_obs, info.get("observation")
         outcome = None
         if done:
-            rollout.interventions.close(rollout.observation)
-            outcome = self._outcome(rollout, transition, info)
-            self.supervisor.finish_episode(outcome)
+            outcome = rollout.supervised.finish(
+                rollout.observation,
+                success=bool(info.get("is_success", transition.terminated and transition.reward > 0)),
+                terminated=transition.terminated,
+                truncated=transition.truncated,
+            )
             self._rollout = self._begin_episode(next_obs)
         return Step(transition=transition, info=info, outcome=outcome, observation=seen, begins_episode=begins_episode)
 
     @property
     def active(self) -> Intervention | None:
         """The intervention under way: a human's action of this step, waypoints being followed, the episode's box."""
-        return None if self._rollout is None else self._rollout.interventions.active
+        return None if self._rollout is None else self._rollout.supervised.active
 
     def _begin_episode(self, batched_obs: Any) -> _Rollout:
         self.episode += 1
         obs, observation = _unbatch(batched_obs), self._env.reset_infos[0].get("observation")
         _check_given(obs, f"at the start of episode {self.episode}")
-        if observation is not None:
-            self.supervisor.start_episode(self.episode, observation)
-        self._deadline_s = time.monotonic()
-        interventions = Interventions(
-            follow=self._follower,
+        supervised = SupervisedEpisode(
+            self.supervisor,
+            observation,
+            number=self.episode,
+            actions=self._env.action_space.shape[0],  # type: ignore[index]  # a Box, as every policy here needs
             action_scale=self._action_scale,
-            on_end=self.supervisor.note_end,
+            guidance=self._guidance,
             confirm=self._confirm,
         )
-        return _Rollout(obs=obs, observation=observation, interventions=interventions)
-
-    def _decide(self, rollout: _Rollout) -> tuple[FloatArray, bool]:
-        """Ask the supervisor; return the action to send, and whether a human or a waypoint gave it."""
-        observation, interventions = rollout.observation, rollout.interventions
-        if observation is None:
-            return self._policy(rollout.obs), False
-        answer = self.supervisor.review(observation, active=interventions.active)
-        interventions.take(answer, observation)
-        return interventions.act(observation, lambda: self._policy(rollout.obs))
-
-    def _follower(self, guide: Guide) -> WaypointFollower:
-        actions = self._env.action_space.shape[0]  # type: ignore[index]  # a Box, as every policy here needs
-        return WaypointFollower(guide, action_scale=self._action_scale(), actions=actions, config=self._guidance)
+        self._deadline_s = time.monotonic()
+        return _Rollout(obs=obs, observation=observation, supervised=supervised)
 
     def _action_scale(self) -> FloatArray:
         scale: FloatArray = self._env.get_attr("action_scale")[0]
@@ -180,21 +169,6 @@ class RolloutLoop:
         if now < self._deadline_s:
             time.sleep(self._deadline_s - now)
         self._deadline_s = max(self._deadline_s, now) + self._period_s
-
-    def _outcome(self, rollout: _Rollout, transition: Transition, info: Mapping[str, Any]) -> EpisodeOutcome:
-        interventions = rollout.interventions
-        return EpisodeOutcome(
-            episode=self.episode,
-            success=bool(info.get("is_success", transition.terminated and transition.reward > 0)),
-            terminated=transition.terminated,
-            truncated=transition.truncated,
-            steps=rollout.steps,
-            guided_steps=interventions.steps("guide", "takeover"),
-            pruned_steps=interventions.steps("prune"),
-            final_robot=None if rollout.observation is None else rollout.observation.robot,
-            intervention_ids=tuple(interventions.ids),
-            interventions=tuple(interventions.ended),
-        )
 
 
 def _check_given(values: Mapping[str, Any], when: str) -> None:

@@ -1,23 +1,34 @@
-"""`agps demos record|list|show`: demonstrations of the scripted expert or a person, on disk."""
+"""`agps demos record|list|show`: demonstrations of the scripted expert, the agent or a person, on disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
+from agps_agent.cli.options import (
+    UsageError,
+    complaints_as_usage_errors,
+    json_only_on_stdout,
+    parse_options,
+    run_subcommand,
+)
 from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.cli.terminal import say
 from rl.bounds import Count, Seed
 from rl.errors import ConfigError
 from rl.files import read_json_object
 
+if TYPE_CHECKING:  # the agent takes a second to load
+    from agps_agent.run.showing import Asked
+
+RECORD = "agps demos record"
+
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """Record successful episodes of the scripted expert, or of a person with a device in the hand.
+    """Record successful episodes of the scripted expert, of the agent, or of a person with a device in the hand.
 
     Each is on disk before the next begins: whatever ends the recording early, --resume goes on with it.
     """
@@ -40,10 +51,18 @@ class RecordOptions:
     """Robot: address of the arm in place of the station's."""
     speed: float = 1.0
     """Robot: longest control step over the task's."""
-    by: Literal["spacemouse", "gamepad", "expert"] | None = None
-    """Robot: who demonstrates. None: a SpaceMouse, or the scripted expert on an emulator, which knows the truth."""
+    by: Literal["expert", "agent", "spacemouse", "gamepad"] | None = None
+    """Who demonstrates: the scripted expert where a simulator or an emulator knows the truth; the agent, whose
+    waypoints alone move the arm; on a robot a person. None: the expert where it can, else a SpaceMouse."""
+    vlm: str | None = None
+    """Agent: chat model, as `agps train --vlm` takes it. None: embedded."""
+    vlm_model: str | None = None
+    """Agent: model name at a server. None: the first that it lists."""
+    memory: str | None = None
+    """Agent: folder or URL of a Chroma server with what it remembers. None: only what it learns in this recording."""
     horizon: Count | None = None
-    """Control steps for one demonstration. None: the task's own, or four times as many by hand."""
+    """Control steps for one demonstration. None: the task's own; on a robot twice as many for the agent, and four times
+    as many by hand."""
     resume: bool = False
     """Go on with the recording in the folder."""
     json: bool = False
@@ -63,7 +82,7 @@ class FolderOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps demos`."""
     commands = {
-        "record": (_record, "record the scripted expert, or a person on a robot"),
+        "record": (_record, "record the scripted expert, the agent, or a person on a robot"),
         "list": (_list, "list the demonstrations in a folder"),
         "show": (_show, "draw the demonstrations in a folder, one strip of images each"),
     }
@@ -71,8 +90,9 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _record(argv: Sequence[str]) -> int:
-    options = parse_options(RecordOptions, argv, prog="agps demos record")
+    options = parse_options(RecordOptions, argv, prog=RECORD)
     task = check_task(options.task)
+    _check_agent_options(options)
     from agps_agent.run.place import check_robot
 
     robot = check_robot(options.robot)
@@ -96,6 +116,26 @@ def _record(argv: Sequence[str]) -> int:
     return _print_summary(folder, as_json=options.json)
 
 
+def _check_agent_options(options: RecordOptions) -> None:
+    """Refuse options of the agent where somebody else demonstrates, and a model that can be none."""
+    given = {"--vlm": options.vlm, "--vlm-model": options.vlm_model, "--memory": options.memory}
+    for name, value in given.items():
+        if value is not None and options.by != "agent":
+            raise UsageError(f"{name} is for the agent's demonstrations; add --by agent, or leave it out.")
+    if options.by == "agent":
+        from agps_agent.run.config import RunConfig
+
+        with complaints_as_usage_errors(RECORD):
+            RunConfig.model_validate({"task": options.task, **_asked(options).settings()})
+
+
+def _asked(options: RecordOptions) -> "Asked":
+    """Return whom the agent asks."""
+    from agps_agent.run.showing import Asked
+
+    return Asked(vlm=options.vlm or "embedded", vlm_model=options.vlm_model, memory=options.memory)
+
+
 def _record_missing(options: RecordOptions, folder: Path, count: int) -> None:
     if count >= options.n:
         return
@@ -112,6 +152,7 @@ def _record_missing(options: RecordOptions, folder: Path, count: int) -> None:
         robot_ip=options.robot_ip,
         speed=options.speed,
         by=options.by,
+        asked=_asked(options),
         horizon=options.horizon,
         resume=options.resume,
     )
@@ -166,7 +207,8 @@ def _print_summary(folder: Path, *, as_json: bool) -> int:
     with json_only_on_stdout(as_json) as show:
         show(summary)
     if not as_json:
-        print(f"{summary['count']} demonstrations of {summary['task']} in {folder}")
+        calls = f"; the agent's took {summary['model_calls']} model calls" if "model_calls" in summary else ""
+        print(f"{summary['count']} demonstrations of {summary['task']} in {folder}{calls}")
         for episode in summary["episodes"]:
             outcome = "success" if episode["success"] else "failure"
             print(f"  {episode['file']}  {episode['steps']:>4} steps  {outcome}")
@@ -188,7 +230,10 @@ def summarise(folder: Path) -> dict[str, Any]:
     for path in demos_in(folder, may_be_empty=True):
         reward = read_episode(path).get("reward", np.zeros(0))
         episodes.append({"file": path.name, "steps": len(reward), "success": bool(len(reward) and reward[-1] > 0)})
-    return {"folder": str(folder), "task": manifest.get("task"), "count": len(episodes), "episodes": episodes}
+    about = {"folder": str(folder), "task": manifest.get("task"), "count": len(episodes)}
+    if "model_calls" in manifest:
+        about["model_calls"] = manifest["model_calls"]
+    return {**about, "episodes": episodes}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

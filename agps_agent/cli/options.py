@@ -47,7 +47,7 @@ def parse_options(
         SystemExit: With code 0, after `--help`.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
-    with _complaints_as_usage_errors(prog):
+    with complaints_as_usage_errors(prog):
         parsed: OptionsT = tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
     if dataclasses.is_dataclass(parsed):  # pydantic models see to their numbers themselves
         try:
@@ -59,13 +59,18 @@ def parse_options(
 
 def peek_options(options: type[OptionsT], argv: Sequence[str], *, prog: str) -> OptionsT:
     """Return the few options that decide the defaults of the others; all else on the command line is left alone."""
-    with _complaints_as_usage_errors(prog):
+    with complaints_as_usage_errors(prog):
         known, _ = tyro.cli(options, args=list(argv), prog=prog, return_unknown_args=True, add_help=False)
     return known
 
 
 @contextlib.contextmanager
-def _complaints_as_usage_errors(prog: str) -> Iterator[None]:
+def complaints_as_usage_errors(prog: str) -> Iterator[None]:
+    """Turn what tyro and pydantic say inside into one line; stderr is kept back meanwhile.
+
+    Raises:
+        UsageError: With that line.
+    """
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

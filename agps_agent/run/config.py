@@ -116,7 +116,8 @@ class RunConfig(BaseModel):
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
     agent_demos: Annotated[int, Field(ge=0)] = 0
     """Demonstrations that the agent gives: it guides the first rollouts from their first step until so many have
-    succeeded, and their control steps count. From the recipe: what --demos leaves missing."""
+    succeeded, or twice as many and five were tried; these control steps count. From the recipe: what --demos leaves
+    missing. `agps demos record --by agent` records some for methods without it."""
     demos: Annotated[int, Field(ge=0)] = 20
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). Robot: 0 by default."""
     demos_dir: Path | None = None
@@ -341,6 +342,16 @@ class RunConfig(BaseModel):
         with _refusals_as_complaints():
             ENCODERS.load(name)
             return ENCODERS.reference(name)
+
+    @field_validator("agent_demos")
+    @classmethod
+    def _are_the_agents(cls, demos: int, info: ValidationInfo) -> int:
+        if demos > 0 and info.data.get("helper", "agent") != "agent":
+            raise ValueError(
+                "the agent demonstrates in runs that it helps, --helper agent; for others record its demonstrations "
+                "with `agps demos record --by agent`, and name their folder with --demos-dir"
+            )
+        return demos
 
     @field_validator("demos")
     @classmethod

@@ -1,4 +1,4 @@
-"""Recording demonstrations: of the scripted expert in simulation, of a person on a robot."""
+"""Recording demonstrations: of the scripted expert, of the agent, of a person on a robot."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from agps_agent.run.build import build_env
 from agps_agent.run.config import RunConfig
-from agps_agent.run.hardware import open_hand, open_keys, open_robot, station_of
+from agps_agent.run.confirm import Confirm
+from agps_agent.run.hardware import open_hand, open_keys, open_robot, station_of, suspends
 from agps_agent.run.place import place_of
 from agps_agent.run.robot import STATION
+from agps_agent.run.showing import Asked, Showing, open_showing
 from agps_agent.run.signals import saving, terminated_like_ctrl_c
 from agps_agent.run.simulation import SIMULATION
 from rl.demonstrations import DemoFolder, demonstrate
@@ -25,14 +27,17 @@ from rl.supervisor import Hand
 from rl.tasks import get_task
 from rl.types import FloatArray, Observation
 
-Demonstrator = Literal["spacemouse", "gamepad", "expert"]
+Demonstrator = Literal["spacemouse", "gamepad", "expert", "agent"]
 Mover = Demonstrator | Literal["policy"]
 """Who moves the arm while something is recorded."""
 
 BY_HAND = 4
 """Time that a person gets for a demonstration, over the task's horizon."""
-TIME: Mapping[str, int] = {"expert": 1, "policy": 2, "spacemouse": BY_HAND, "gamepad": BY_HAND}
-"""Time for an episode, over the task's horizon: with a policy, the operator must still see and judge how it ends."""
+TIME: Mapping[str, int] = {"expert": 1, "policy": 2, "agent": 2, "spacemouse": BY_HAND, "gamepad": BY_HAND}
+"""Time for an episode on a robot, over the task's horizon: with a policy or the agent, the operator must still see and
+judge how it ends."""
+MODEL_CALLS = "model_calls"
+"""What `demos.json` calls the calls of the chat model that the agent's demonstrations took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +48,16 @@ class Moved:
     by: Mover
     hand: "FollowHand | None" = None
     """What acts if it is a person with a device."""
+    agent: Showing | None = None
+    """What acts if it is the agent."""
     trims: bool = False
     """Idle control steps at the start of an episode are left out."""
+
+    def demonstrations(self, n: int, *, seed: int) -> Iterator[Episode]:
+        """Yield `n` successful episodes as they end; attempt k starts from seed + k."""
+        if self.agent is not None:
+            return self.agent.demonstrations(n, seed=seed)
+        return demonstrate(self.env, self.hand, n=n, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +80,7 @@ def record(
     robot_ip: str | None = None,
     speed: float = 1.0,
     by: Demonstrator | None = None,
+    asked: Asked | None = None,
     horizon: int | None = None,
     resume: bool = False,
 ) -> None:
@@ -85,42 +99,66 @@ def record(
         station: Its file.
         robot_ip: Address of the arm in place of the station's.
         speed: Longest control step over the task's.
-        by: Who demonstrates on a robot. None: a SpaceMouse, or the scripted expert where an emulator knows the truth.
-        horizon: Control steps for one episode. None: the task's, or `BY_HAND` times as many by hand.
+        by: Who demonstrates. None: the scripted expert where a simulator or an emulator knows the truth, else a person
+            with a SpaceMouse.
+        asked: Whom the agent asks, if it demonstrates. None: the embedded model.
+        horizon: Control steps for one episode. None: the task's, on a robot `TIME` times as many.
         resume: Go on with a recording that ended early.
 
     Raises:
         ConfigError: If nobody can demonstrate or judge there.
+        AgpsError: If the agent fails too often.
         HardwareFault: If the arm could not be recovered.
     """
     options = {"horizon": horizon}
-    where = {"station": station, "robot_ip": robot_ip, "speed": speed}
+    where = {"station": station, "robot_ip": robot_ip, "speed": speed, "asked": asked or Asked()}
     place = place_of(robot)
-    if by not in (None, "expert"):
-        place.require_arm(f"--by {by} needs a robot; in simulation the scripted expert demonstrates.")
-    simulated: Callable[..., AbstractContextManager[Moved]] = _simulated_expert
+    if by not in (None, "expert", "agent"):
+        place.require_arm(f"--by {by} needs a robot; in simulation the scripted expert demonstrates, or --by agent.")
+    simulated: Callable[..., AbstractContextManager[Moved]] = _open_simulated
     open_mover = place.choose(simulated, open_moved_arm)
     with open_mover(task, by, robot=robot, seed=seed, image_size=image_size, task_options=options, **where) as mover:
         _keep(DemoFolder(folder, env=mover.env, seed=seed, robot=robot, resume=resume), mover, n=n)
 
 
 @contextmanager
-def _simulated_expert(
-    task: str, by: Mover | None, *, seed: int, image_size: int, task_options: Mapping[str, Any], **where: Any
-) -> "Iterator[Moved]":
-    """Yield the scripted expert in simulation."""
-    base = {"task": task, "image_size": image_size, "seed": seed, "task_options": task_options}
-    env = build_env(RunConfig.model_validate(base))
-    with closing(env), terminated_like_ctrl_c():
-        yield Moved(env=env, by="expert")
+def _open_simulated(
+    task: str,
+    by: Mover | None,
+    *,
+    seed: int,
+    image_size: int,
+    task_options: Mapping[str, Any],
+    asked: Asked,
+    **where: Any,
+) -> Iterator[Moved]:
+    """Yield the scripted expert in simulation, or the agent."""
+    base: dict[str, Any] = {"task": task, "image_size": image_size, "seed": seed, "task_options": task_options}
+    if by == "agent":
+        base |= asked.settings()
+    config = RunConfig.model_validate(base)
+    with terminated_like_ctrl_c(), ExitStack() as opened:
+        env = opened.enter_context(closing(build_env(config)))
+        agent = opened.enter_context(open_showing(config, env)) if by == "agent" else None
+        yield Moved(env=env, by=by or "expert", agent=agent)
 
 
 def _keep(kept: DemoFolder, mover: Moved, *, n: int) -> None:
     """Demonstrate until a folder holds `n` episodes; an arm is held while one is written."""
-    for episode in demonstrate(mover.env, mover.hand, n=n - kept.count, seed=kept.next_seed):
-        mover.env.pause()
-        with saving():
-            kept.keep(trimmed(episode) if mover.trims else episode)
+    calls_before = int(kept.told(MODEL_CALLS) or 0)
+
+    def count_calls() -> None:
+        if mover.agent is not None:
+            kept.tell(MODEL_CALLS, calls_before + mover.agent.model_calls)
+
+    try:
+        for episode in mover.demonstrations(n - kept.count, seed=kept.next_seed):
+            mover.env.pause()
+            with saving():
+                count_calls()
+                kept.keep(trimmed(episode) if mover.trims else episode)
+    finally:  # those of tries that failed count too
+        count_calls()
 
 
 @contextmanager
@@ -135,6 +173,7 @@ def open_moved_arm(
     robot_ip: str | None,
     speed: float,
     task_options: Mapping[str, Any],
+    asked: Asked | None = None,
 ) -> Iterator[MovedArm]:
     """Yield the arm of a station for a recording; it is stopped at the end, whatever happens.
 
@@ -154,9 +193,11 @@ def open_moved_arm(
     if by == "expert":
         described.require_truth("--by expert", "use spacemouse or gamepad")
     options = {name: value for name, value in task_options.items() if value is not None}
-    held: dict[str, str] = {"teleop": by if by in ("spacemouse", "gamepad") else "simulated"}
+    held: dict[str, Any] = {"teleop": by if by in ("spacemouse", "gamepad") else "simulated"}
     if by == "policy":  # nobody's device is needed, on hardware neither
         held = {"method": "serl"}
+    if by == "agent":
+        held = (asked or Asked()).settings()
     judged = {"reward": "truth" if is_emulated else "keys"}
     steps = {"task_options": {"horizon": get_task(task).horizon * TIME[by], **options}}
     config = RunConfig.model_validate({**base, **judged, **held, **steps})
@@ -169,7 +210,11 @@ def open_moved_arm(
         env = open_robot(config, keys=keys)
         opened.callback(env.close)
         opened.callback(env.halt)
-        yield MovedArm(env=env, by=by, hand=None if hand is None else FollowHand(hand, env))
+        agent = None
+        if by == "agent":
+            confirm = Confirm(hold=env.pause, suspend_keys=suspends(keys)) if config.confirm else None
+            agent = opened.enter_context(open_showing(config, env, confirm))
+        yield MovedArm(env=env, by=by, hand=None if hand is None else FollowHand(hand, env), agent=agent)
 
 
 class FollowHand:

@@ -14,8 +14,9 @@ def make_expert(task: Task) -> Expert:
     expert = _expert(task)
     if expert is None:
         raise ConfigError(
-            f"Task {task.name} has no scripted expert, which this needs; return one from its `expert()`, let a person "
-            "demonstrate on a robot (agps demos record --robot franka), or do without demonstrations (--demos 0)."
+            f"Task {task.name} has no scripted expert, which this needs; return one from its `expert()`, let the "
+            "agent demonstrate (agps demos record --by agent) or a person on a robot (--robot franka), or do without "
+            "demonstrations (--demos 0)."
         )
     return expert
 

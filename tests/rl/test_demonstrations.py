@@ -184,6 +184,20 @@ def test_recording_that_goes_on_comes_to_the_same_as_one_in_one_go(env, episodes
         np.testing.assert_array_equal(loaded["action"], episode["action"])
 
 
+def test_what_is_told_of_demonstrations_is_in_the_manifest_and_stays_when_it_is_gone_on_with(env, episodes, tmp_path):
+    kept = DemoFolder(tmp_path / "demos", env=env, seed=7)
+    kept.tell("model_calls", 2)
+    assert not (tmp_path / "demos").exists()
+    kept.keep(episodes[0])
+    kept.tell("model_calls", 3)
+    assert json.loads((tmp_path / "demos" / "demos.json").read_text())["model_calls"] == 3
+    kept = DemoFolder(tmp_path / "demos", env=env, seed=7, resume=True)
+    kept.keep(episodes[1])
+    assert kept.told("model_calls") == 3 and kept.told("nothing") is None
+    manifest = json.loads((tmp_path / "demos" / "demos.json").read_text())
+    assert (manifest["model_calls"], manifest["count"]) == (3, 2)
+
+
 def test_episode_that_a_crash_left_uncounted_counts(env, episodes, tmp_path):
     kept = DemoFolder(tmp_path / "demos", env=env, seed=7)
     for episode in episodes[:2]:

@@ -245,3 +245,10 @@ def test_nobody_but_the_agent_gives_missing_demonstrations():
     with pytest.raises(ValidationError, match="learns from demonstrations first"):
         RunConfig(task="towel_folding", method="hil-conrft", demos=0)
     assert RunConfig(task="towel_folding", demos=0).agent_demos == 25
+
+
+@pytest.mark.parametrize("method", ["serl", "conrft", "hil-serl"])
+def test_agents_demonstrations_are_refused_where_it_does_not_help(method: str) -> None:
+    with pytest.raises(ValidationError, match="the agent demonstrates in runs that it helps"):
+        RunConfig(task="towel_folding", method=method, demos=0, agent_demos=5)
+    assert RunConfig(task="towel_folding", method="agps-conrft", demos=0, agent_demos=5).agent_demos == 5
