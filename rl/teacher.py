@@ -121,9 +121,11 @@ class PathTeacher:
                 continue
             p0, p1 = begin.T_base_tcp[:3, 3], end.T_base_tcp[:3, 3]
             along, off, foot = _foot(tcp, p0, p1)
-            if not -self._config.before_m <= along <= np.linalg.norm(p1 - p0) + 2 * self._gate_m:
+            # Whoever passes a waypoint without a stop cuts its corner, and is still on the path.
+            cut_m = 0.0 if self._searched else begin.blend_m
+            if not -max(self._config.before_m, cut_m) <= along <= np.linalg.norm(p1 - p0) + 2 * self._gate_m:
                 continue
-            if off <= gate_m:
+            if off <= max(gate_m, cut_m):
                 return end.T_base_tcp, end.gripper_opening, end.max_step_m
             if off <= self._near_m:
                 # The less it is off, the faster it goes on meanwhile. If it waited just beside the gate, a policy that
@@ -156,7 +158,7 @@ class PathTeacher:
         begin, end = stretches[number]
         T = np.array(end.T_base_tcp)
         T[:3, 3] = feet[number]
-        return T, begin.gripper_opening, end.max_step_m
+        return T, begin.gripper_opening, max(begin.max_step_m, end.max_step_m)
 
     def _has_gripper_of(self, waypoint: Waypoint, robot: RobotState) -> bool:
         """Return whether the gripper is as it is at a waypoint, or the action commands none."""

@@ -250,13 +250,14 @@ class ConRFT(PixelAlgorithm):
     ) -> torch.Tensor:
         """Return the weighted error of giving back noised actions, of the whole batch or of what is shown.
 
-        Shown are demonstrations, and what a teacher would have done: its word goes before the executed action.
+        Shown are demonstrations, and elsewhere what a teacher would have done.
         """
         head, batch, size = self.policy.actor.head, drawn.batch, self.policy.actor_size
         shown = torch.ones_like(batch.shown) if self.config.reconstruct == "all" else batch.shown
         if not bool(shown.any()):
             return observed.new_zeros(())
-        actions = torch.where(batch.labelled[:, None], batch.labels[:, :size], batch.actions[:, :size])[shown]
+        told = batch.labelled & ~batch.demonstrated
+        actions = torch.where(told[:, None], batch.labels[:, :size], batch.actions[:, :size])[shown]
         sigma = head.draw_sigmas(len(actions), self.noise_rng)
         denoised = head(observed[shown], actions + sigma[:, None] * self._noise(len(actions)), sigma)
         loss = reconstruction_loss(denoised, actions, sigma, head.scales)

@@ -41,8 +41,7 @@ class DrQConfig(PixelConfig):
     }
 
     points: bool = True
-    """As `PixelConfig` says. ConRFT does without: it clones demonstrations whose frames the pointer knows by heart,
-    where it is exact, and trusts it at new starts, where it is not (towel folding: 0 of 50, one seed)."""
+    """As `PixelConfig` says."""
     actor_every: int = 1
     """Every how many critic updates the actor and the temperature are updated. HIL-SERL: 2 (1 critic-only, 1 full)."""
 

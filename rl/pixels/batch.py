@@ -45,10 +45,14 @@ class Batch:
         return ~torch.isnan(self.labels[:, 0])
 
     @property
+    def demonstrated(self) -> torch.Tensor:
+        """Which transitions were drawn from the demo buffer. Shape (B,), bool."""
+        return torch.arange(len(self.actions), device=self.actions.device) < self.from_demo
+
+    @property
     def shown(self) -> torch.Tensor:
         """Which transitions have something to imitate: demonstrations, and those with a label. Shape (B,), bool."""
-        demos = torch.arange(len(self.actions), device=self.actions.device) < self.from_demo
-        return demos | self.labelled
+        return self.demonstrated | self.labelled
 
 
 def make_batch(

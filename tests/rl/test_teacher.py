@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -137,3 +139,17 @@ def test_plan_is_moved_to_the_middle_of_several_successes():
     ]
     turned = rotvec_to_matrix(np.array([0, 0, 0.01])) @ DOWN
     np.testing.assert_allclose(moved_to(path, ends)[1].T_base_tcp, pose(np.array([0.5002, 0.0001, 0.1]), turned))
+
+
+def test_corner_that_a_plan_cuts_is_on_the_path():
+    lifted = dataclasses.replace(FOLD[3], blend_m=0.03)
+    path = (*FOLD[:3], lifted, *FOLD[4:])
+    on_its_way = at(0.42, 0.0, 0.065, opening=0.0)
+    assert taught(on_its_way, path, actions=7)[0] > 0.9
+    assert taught(on_its_way, FOLD, actions=7)[0] < 0.5
+
+
+def test_way_to_the_path_is_as_fast_as_a_free_move():
+    slow = dataclasses.replace(FOLD[1], max_step_m=0.008)
+    label = taught(at(0.40, 0.06, 0.05, opening=1.0), (FOLD[0], slow, *FOLD[2:]), actions=7)
+    np.testing.assert_allclose(label[:3], [0, -1.0, 0], atol=1e-9)
