@@ -16,14 +16,14 @@ SMALL = ["batch-size=8", "learning-starts=20", "hidden-size=16", "channels=8", "
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("algorithm") / "run"
     argv = ["train", "usb_insertion", "--algorithm", OURS, "--helper", "nobody", "--demos", "1", "--eval-every", "0"]
-    argv += ["--max-env-steps", "50", "--eval-episodes", "1", "--run-dir", str(path)]
+    argv += ["--max-env-steps", "50", "--pretrain-steps", "0", "--eval-episodes", "1", "--run-dir", str(path)]
     assert main([*argv, *(f"--algorithm-options.{setting}" for setting in SMALL)]) == 0
     return path
 
 
 def test_algorithm_from_a_file_trains_to_a_report(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
-    assert (summary["method"], summary["env_steps"], summary["learner_steps"]) == (f"{ANYWHERE}+nobody", 50, 15)
+    assert (summary["method"], summary["env_steps"], summary["learner_steps"]) == (f"{ANYWHERE}+nobody", 50, 60)
     assert "usb_insertion with SmoothDrQ+nobody" in (run / "report.html").read_text()
 
 

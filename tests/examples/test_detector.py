@@ -18,7 +18,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that the detector watches alone, with a limit that any motion exceeds."""
     path = tmp_path_factory.mktemp("detector") / "run"
     argv = ["train", "usb_insertion", "--detectors", OURS, "--detector-options.pressing.limit-N", "0.01"]
-    argv += ["--detector-options.pressing.steps", "2", "--demos", "0", "--eval-every", "0", "--max-env-steps", "55"]
+    argv += [
+        "--detector-options.pressing.steps",
+        "2",
+        "--demos",
+        "0",
+        "--agent-demos",
+        "0",
+        "--eval-every",
+        "0",
+        "--max-env-steps",
+        "55",
+    ]
     argv += ["--supervisor.help-share", "1", "--eval-episodes", "1", "--run-dir", str(path)]
     assert main([*argv, *(f"--algorithm-options.{setting}" for setting in SMALL)]) == 0
     return path

@@ -58,7 +58,15 @@ def arm(monkeypatch):
 
 
 def configure(station: Path, **changes) -> RunConfig:
-    small = {"max_env_steps": 44, "eval_episodes": 1, "eval_every": 0, "drq": SMALL, "record_every": 0}
+    small = {
+        "max_env_steps": 44,
+        "agent_demos": 0,
+        "pretrain_steps": 0,
+        "eval_episodes": 1,
+        "eval_every": 0,
+        "drq": SMALL,
+        "record_every": 0,
+    }
     return RunConfig(task="usb_insertion", robot="franka", station=station, **{**small, **changes})
 
 

@@ -132,7 +132,7 @@ def test_range_of_returns_by_hand(
 
 
 def test_expected_curve_is_that_of_the_recipe_alone() -> None:
-    assert expected_of(RunConfig(task="usb_insertion"))[-1] == (8_000, 0.98)
+    assert expected_of(RunConfig(task="usb_insertion"))[-1] == (2_400, 0.95)
     assert expected_of(RunConfig(task="usb_insertion", method="serl")) == ()
     assert expected_of(RunConfig(task="usb_insertion", task_options={"clearance_mm": 0.2})) == ()
     assert expected_of(RunConfig(task="usb_insertion", robot="franka")) == ()

@@ -95,9 +95,9 @@ class PlanInstead(EmbeddedVLM):
 
     plan: str
 
-    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        result = super()._generate(messages, stop, run_manager, **kwargs)
-        if kwargs["response_format"]["json_schema"]["name"] == "PlanAnswer":
+    def _reply(self, messages, request):
+        result = super()._reply(messages, request)
+        if request["response_format"]["json_schema"]["name"] == "PlanAnswer":
             result.generations[0].message = AIMessage(self.plan)
         return result
 
