@@ -13,7 +13,7 @@ from tools.labels import find_label
 from tools.perception import Point
 
 Keypoints = Mapping[str, Point]
-"""Found keypoints by label."""
+"""Found keypoints by label, those half-way between a left and a right one among them."""
 Target = str | tuple[str, str]
 """A label, or two for a point on the line through both."""
 

@@ -218,7 +218,7 @@ PEEK = plan(("peek", {}))
 async def test_tool_of_a_program_answers(graph: Graph, registered: Callable[[ToolSpec], str]) -> None:
     name = registered(peek(lambda args, scene, keypoints: f"{len(keypoints)} keypoints, {len(scene.frames)} camera"))
     answer = await ask(graph, context(seen(), PEEK, GUIDE, tools=(name,)), mode="guide")
-    assert answer.state["tool_answers"] == ["peek: 3 keypoints, 1 camera"]
+    assert answer.state["tool_answers"] == ["peek: 3 keypoints, 1 camera"]  # port too
 
 
 async def test_model_is_told_what_cannot_be_had(graph: Graph, registered: Callable[[ToolSpec], str]) -> None:

@@ -1,7 +1,7 @@
 """Episodic memory: what helped before, recalled by what the cameras showed (AGPS, arXiv:2602.11978, Algorithm 1).
 
 The log holds the truth, Chroma the index; the index is built again from the log whenever they differ. A record is
-recalled only after the episode that used it succeeded, and no longer once it has failed.
+recalled only after the episode that used it succeeded, and no longer once it has failed with time to spare.
 
 Several robots share what they remember through a Chroma server. Each keeps a log of its own, of what it remembered and
 of what it took from others; while the server is away it recalls from that.
@@ -122,7 +122,7 @@ class EpisodicMemory:
                 {
                     "event": "mark",
                     "id": record_id,
-                    "success": success,
+                    "success": record.success,
                     "uses": record.uses,
                     "failures": record.failures,
                     "refined": refined_of(record),

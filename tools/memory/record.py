@@ -60,7 +60,7 @@ class MemoryRecord:
     prompt_hash: str = ""
     episode: int = 0
     success: bool | None = None
-    """How the last episode that used it ended; None until its first one has."""
+    """It may be recalled: the last episode that used it succeeded, or was over too soon; None until one has ended."""
     uses: int = 0
     """Episodes that reused it, the one that made it not counted."""
     failures: int = 0
@@ -76,8 +76,13 @@ class MemoryRecord:
         Where a success ended is what the arm felt, not what a camera saw: its x and y replace those of the target
         `felt`. The height stays that of the rim, since a success may be declared before the tool is all the way in.
         A success that ended elsewhere says nothing of the target, and no success says anything of the others.
+
+        A failure takes the record's standing away, but for one that came because the episode was over before the plan
+        was: help that came too late says nothing against a plan that has worked at least as often as it failed.
         """
         reused = self.success is not None
+        uses, failures = self.uses + reused, self.failures + (reused and not success)
+        too_late = self.success is True and bool(self.plan) and ended == "episode_over" and 2 * failures <= uses + 1
         targets, felt = dict(self.targets), self.targets.get(self.felt)
         if success and felt is not None and T_base_tcp_final is not None:
             tool = np.zeros(3) if self.p_tcp_tool is None else self.p_tcp_tool
@@ -86,9 +91,9 @@ class MemoryRecord:
                 targets[self.felt] = replace(felt, refined=np.array([tip[0], tip[1], felt.xyz[2]]))
         return replace(
             self,
-            success=success,
-            uses=self.uses + reused,
-            failures=self.failures + (reused and not success),
+            success=success or too_late,
+            uses=uses,
+            failures=failures,
             targets=targets,
             ended=ended,
         )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rl.transforms import pose
-from rl.types import FloatArray
+from rl.types import Ending, FloatArray
 from tests.tools.memory.test_look import PORT, view
 from tools.memory import EpisodicMemory, MemoryRecord, Target
 from tools.memory.look import Patch, cut_patch, look_at
@@ -55,6 +55,24 @@ def test_failure_refines_nothing_and_keeps_what_success_did() -> None:
     good = record("hook_tip").after(success=True, T_base_tcp_final=ended_at(0.504, -0.012, 0.28))
     after = good.after(success=False, T_base_tcp_final=ended_at(0.50, -0.01, 0.29))
     np.testing.assert_allclose(after.targets["hook_tip"].aim, [0.504, -0.012, 0.26], atol=1e-12)
+
+
+def test_plan_that_came_too_late_keeps_its_standing_while_it_worked_as_often_as_it_failed() -> None:
+    stands = []
+    good = record().after(success=True).after(success=True)  # two successes, one of them when it was reused
+    for _ in range(3):
+        good = good.after(success=False, ended="episode_over")
+        stands.append(good.success)
+    assert (stands, good.uses, good.failures) == ([True, True, False], 4, 3)
+
+
+@pytest.mark.parametrize(("ended", "plan"), [("blocked", "{}"), ("reached", "{}"), (None, "{}"), ("episode_over", "")])
+def test_plan_that_failed_with_time_to_spare_and_a_box_lose_their_standing(ended: Ending | None, plan: str) -> None:
+    assert record(plan=plan).after(success=True).after(success=False, ended=ended).success is False
+
+
+def test_first_failure_gives_no_standing() -> None:
+    assert record().after(success=False, ended="episode_over").success is False
 
 
 def test_box_is_not_refined() -> None:
