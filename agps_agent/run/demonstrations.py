@@ -209,11 +209,11 @@ def open_moved_arm(
             opened.callback(hand.close)
         env = open_robot(config, keys=keys)
         opened.callback(env.close)
-        opened.callback(env.halt)
         agent = None
         if by == "agent":
             confirm = Confirm(hold=env.pause, suspend_keys=suspends(keys)) if config.confirm else None
             agent = opened.enter_context(open_showing(config, env, confirm))
+        opened.callback(env.halt)  # the first of all: the agent may still be writing
         yield MovedArm(env=env, by=by, hand=None if hand is None else FollowHand(hand, env), agent=agent)
 
 
