@@ -53,7 +53,8 @@ class PlanTeacher:
 
     def note(self, guide: Guide, record_id: str | None) -> None:
         """Take note of the waypoints that this rollout is helped with, and of the record that keeps their plan."""
-        if not self._given:  # a second plan begins where the first went wrong
+        leads_on = any(waypoint.motion != "search" for waypoint in guide.waypoints)
+        if leads_on and not self._given:  # a second plan begins where the first went wrong
             self._given, self._records = guide.waypoints, (record_id, self._records[1])
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:

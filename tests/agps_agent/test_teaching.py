@@ -137,3 +137,8 @@ def test_several_successes_in_one_scene_are_averaged_and_a_moved_scene_begins_an
     np.testing.assert_allclose(lesson.goal, [0.500067, 0.0, 0.092], atol=1e-6)
     lesson = rollout(teacher, at(0.5, 0.0, 0.2), ended(True, at(0.53, 0.0, 0.092)), holds=False)
     np.testing.assert_allclose(lesson.goal, [0.53, 0.0, 0.092], atol=1e-6)
+
+
+def test_plan_that_does_nothing_but_search_is_not_taught():
+    only = replace(SEARCHES, waypoints=SEARCHES.waypoints[2:3])
+    assert rollout(make(), at(0.5, 0.0, 0.11), ended(True, at(0.5, 0.0, 0.09)), only) is None
