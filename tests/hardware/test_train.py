@@ -41,7 +41,8 @@ class Saboteur:
 
 
 def configure(station, **changes):
-    fixed = {"eval_episodes": 1, "eval_every": 0, "drq": SMALL, "record_every": 0}
+    alone = {"agent_demos": 0, "pretrain_steps": 0}  # the agent helps, it does not begin
+    fixed = {"eval_episodes": 1, "eval_every": 0, "drq": SMALL, "record_every": 0, **alone}
     quick = {"supervisor": {"help_share": 1.0}, "task_options": {"horizon": 45}}
     return RunConfig(task="usb_insertion", robot="franka", station=station, **{**fixed, **quick, **changes})
 
