@@ -4,22 +4,8 @@ import numpy as np
 
 from agps_agent.teaching import PlanTeacher
 from rl.teacher import Lesson
-from rl.transforms import pose
-from rl.types import EpisodeOutcome, Guide, Observation, RobotState, Waypoint
-
-DOWN = np.diag([1.0, -1.0, -1.0])
-SCALE = np.array([0.01, 0.01, 0.01, 0.06, 0.06, 0.06])
-
-
-def at(x: float, y: float, z: float) -> Observation:
-    T = pose(np.array([x, y, z]), DOWN)
-    robot = RobotState(T_base_tcp=T, twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.0)
-    return Observation(images={}, state=np.zeros(19, np.float32), robot=robot, T_base_ref=T, step=0)
-
-
-def waypoint(x: float, y: float, z: float, **kwargs) -> Waypoint:
-    return Waypoint(T_base_tcp=pose(np.array([x, y, z]), DOWN), gripper_opening=0.0, **kwargs)
-
+from rl.types import EpisodeOutcome, Guide, Observation
+from tests.rl.arms import SCALE, at, waypoint
 
 SEARCHES = Guide(
     waypoints=(

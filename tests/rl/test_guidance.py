@@ -4,23 +4,10 @@ import numpy as np
 
 from rl.guidance import GuidanceConfig, Search, WaypointFollower, project_action
 from rl.transforms import apply_delta, pose
-from rl.types import Box, Guide, Observation, RobotState, Waypoint
+from rl.types import Box, Guide, Waypoint
+from tests.rl.arms import DOWN, SCALE, at, waypoint
 
-DOWN = np.diag([1.0, -1.0, -1.0])
-SCALE = np.array([0.01, 0.01, 0.01, 0.06, 0.06, 0.06])
 BOX = Box(lower=np.array([0.4, -0.1, 0.0]), upper=np.array([0.6, 0.1, 0.2]))
-
-
-def at(x: float, y: float, z: float, *, force_z: float = 0.0, opening: float = 0.0) -> Observation:
-    T = pose(np.array([x, y, z]), DOWN)
-    robot = RobotState(
-        T_base_tcp=T, twist=np.zeros(6), wrench=np.array([0, 0, force_z, 0, 0, 0.0]), gripper_opening=opening
-    )
-    return Observation(images={}, state=np.zeros(19, np.float32), robot=robot, T_base_ref=T, step=0)
-
-
-def waypoint(x: float, y: float, z: float, *, opening: float = 0.0, **kwargs) -> Waypoint:
-    return Waypoint(T_base_tcp=pose(np.array([x, y, z]), DOWN), gripper_opening=opening, **kwargs)
 
 
 def follow(*waypoints: Waypoint, max_steps: int = 50, actions: int = 6, **config) -> WaypointFollower:

@@ -5,23 +5,8 @@ import pytest
 
 from rl.teacher import PathTeacher, moved_to
 from rl.transforms import apply_delta, pose, rotvec_to_matrix
-from rl.types import Observation, RobotState, Waypoint
-
-DOWN = np.diag([1.0, -1.0, -1.0])
-SCALE = np.array([0.01, 0.01, 0.01, 0.06, 0.06, 0.06])
-
-
-def at(x: float, y: float, z: float, *, opening: float = 0.0, force_z: float = 0.0) -> Observation:
-    T = pose(np.array([x, y, z]), DOWN)
-    robot = RobotState(
-        T_base_tcp=T, twist=np.zeros(6), wrench=np.array([0, 0, force_z, 0, 0, 0]), gripper_opening=opening
-    )
-    return Observation(images={}, state=np.zeros(19, np.float32), robot=robot, T_base_ref=T, step=0)
-
-
-def waypoint(x: float, y: float, z: float, *, opening: float = 0.0, **kwargs) -> Waypoint:
-    return Waypoint(T_base_tcp=pose(np.array([x, y, z]), DOWN), gripper_opening=opening, **kwargs)
-
+from rl.types import Observation, Waypoint
+from tests.rl.arms import DOWN, SCALE, at, waypoint
 
 INTO_A_HOLE = (
     waypoint(0.5, 0.0, 0.106),

@@ -11,6 +11,7 @@ import pytest
 from agps_agent.cli.main import main
 from agps_agent.run import hardware
 from rl.demonstrations import demos_in, read_episode
+from tests.agps_agent.stations import STATION
 from tests.rl.envs.robots import SimulatedArm
 
 RECORD = ["demos", "record", "usb_insertion", "--by", "agent"]
@@ -22,14 +23,6 @@ from rl.tasks.usb_insertion import UsbInsertion
 class Nameless(UsbInsertion):
     def expert(self):
         return None
-"""
-STATION = """
-truth = "emulator://127.0.0.1:1"
-[arm]
-ip = "127.0.0.1"
-[workspace]
-lower = [0.30, -0.20, 0.00]
-upper = [0.70, 0.20, 0.40]
 """
 
 

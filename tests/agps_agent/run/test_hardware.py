@@ -20,26 +20,17 @@ from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError, HardwareFault
 from rl.supervisor import Hand
 from tests.agps_agent.run.test_training import Listening
+from tests.agps_agent.stations import STATION
 from tests.agps_agent.trained import train
 from tests.rl.envs.robots import FailingBackend, SimulatedArm
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
-STATION = """
-truth = "emulator://127.0.0.1:1"
-[arm]
-ip = "127.0.0.1"
-[workspace]
-lower = [0.30, -0.20, 0.00]
-upper = [0.70, 0.20, 0.40]
-[task]
-horizon = 20
-"""
 
 
 @pytest.fixture
 def station(tmp_path):
     path = tmp_path / "station.toml"
-    path.write_text(STATION)
+    path.write_text(f"{STATION}[task]\nhorizon = 20\n")
     return path
 
 
