@@ -71,9 +71,9 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     and `demo` are index sets over it.
 
     A subclass names itself, its configuration and its policy (`policy_aliases`), and gives `setup_optimizers`, `act`,
-    `train` and `_get_torch_save_params`. One with a first stage on demonstrations alone says so in `pretrains` and
-    gives `pretrain` and `is_pretrained`. What else of it a resumed run needs goes to `counters` (plain attributes),
-    `random_states` and `memory_state`; what must not be saved to `_excluded_save_params`.
+    `train` and `_get_torch_save_params`. One with a first stage on demonstrations alone says so in `pretrains`; `stage`
+    tells it which losses the next update takes. What else of it a resumed run needs goes to `counters` (plain
+    attributes), `random_states` and `memory_state`; what must not be saved to `_excluded_save_params`.
     """
 
     name: ClassVar[str]
@@ -458,12 +458,15 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         if self.teacher is None or step.observation is None:
             return
         self._seen.append(step.observation)
+        if step.outcome is None:
+            return
         slots = self._episode_of(slot)
-        if step.outcome is not None and len(slots) == len(self._seen):  # else it was not stored from its beginning
-            lesson = self.teacher.teach(self._seen, step.outcome)
-            if lesson is not None:
-                at = np.array([seen.robot.T_base_tcp[:3, 3] for seen in self._seen])
-                self.store.teach(slots, lesson.actions, None if lesson.goal is None else lesson.goal - at)
+        if len(slots) != len(self._seen):  # it was not stored from its beginning
+            return
+        lesson = self.teacher.teach(self._seen, step.outcome)
+        if lesson is not None:
+            at = np.array([seen.robot.T_base_tcp[:3, 3] for seen in self._seen])
+            self.store.teach(slots, lesson.actions, None if lesson.goal is None else lesson.goal - at)
 
     def _episode_of(self, slot: int) -> IntArray:
         """Return the transitions of the episode that one of them belongs to. Shape (T,)."""

@@ -280,7 +280,7 @@ class TrainingLog:
         """Try the policy on start states that nothing has used yet; the run is solved if few enough fail."""
         started, allowed = time.monotonic(), allowed_failures(episodes)
         algorithm = self.session.algorithm
-        acting = algorithm.published  # a thread replaces it by newer weights, and never changes it
+        acting = algorithm.published  # a thread does not change it meanwhile
         seed = CONFIRMATION_SEED + self.confirmation_starts
         result = self._run_alone(acting or algorithm, episodes, seed=seed, allowed_failures=allowed)
         self.confirmation_starts += episodes

@@ -116,7 +116,7 @@ def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
         _demonstrate(session, log, resume=resume)
         if algorithm.num_timesteps >= config.max_env_steps:  # a resumed run goes on showing, or with what was shown
             return
-        if config.pretrain_steps > 0 and len(algorithm.demo) > 0 and not log.is_over:
+        if config.pretrain_steps > 0 and len(algorithm.demo) > 0:
             _pretrain(algorithm, log)
         resume |= algorithm.num_timesteps > 0
     if config.offline:
@@ -212,17 +212,16 @@ class RunCallback(BaseCallback):
         log.record(step)
         if step.outcome is not None:
             log.finish_episode(step)
-        if self._until is not None:
-            log.announce("demonstrate")
-            return not (log.is_over or (step.outcome is not None and self._until()))
-        log.evaluation_due |= bool(config.eval_every and self.num_timesteps % config.eval_every == 0)
-        if log.is_look_due and self._may_evaluate(step):
-            log.look()
-            self._begin_again()
+        if self._until is None:
+            log.evaluation_due |= bool(config.eval_every and self.num_timesteps % config.eval_every == 0)
+            if log.is_look_due and self._may_evaluate(step):
+                log.look()
+                self._begin_again()
         if config.checkpoint_every and self.num_timesteps % config.checkpoint_every == 0:
             log.checkpoint()
-        log.announce("train")
-        return not log.is_over
+        log.announce("train" if self._until is None else "demonstrate")
+        has_shown = self._until is not None and step.outcome is not None and self._until()
+        return not (log.is_over or has_shown)
 
     def _may_evaluate(self, step: Step) -> bool:
         """Return whether the environment is free: the only one, a robot's, is between two episodes."""

@@ -12,9 +12,11 @@ from agps_agent.run.build import build_session, load_policy
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import load_config
 from agps_agent.run.directory import SUMMARY_KEYS, RunDirectory
+from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import Progress
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from agps_agent.run.simulation import Simulation
+from agps_agent.run.training import RunCallback
 from agps_agent.supervisor import AgentSupervisor
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
@@ -101,6 +103,14 @@ def test_agent_shows_first_then_the_learner_warms_up_then_the_policy_acts(tmp_pa
     first = episodes_of(run)[1]
     assert first["learner_steps"] == 0 and first["env_steps"] < 40
     assert summary["agent_calls"] <= 4  # memory answers from the second on
+
+
+def test_what_the_agent_has_shown_is_in_a_checkpoint_before_all_of_it_is_shown(tmp_path: Path):
+    config, run = configure(tmp_path / "run", agent_demos=3, pretrain_steps=0, checkpoint_every=10)
+    with build_session(config, run) as session:
+        log = TrainingLog(config, run, session, Listening())
+        session.algorithm.collect(20, RunCallback(log, until=lambda: False))
+    assert run.has_checkpoint
 
 
 def test_run_that_ended_while_the_agent_showed_goes_on_showing(tmp_path: Path):
