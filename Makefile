@@ -21,11 +21,11 @@ test: lint
 
 # The drivers of arm, cameras and teleoperation against emulators: the core above is tested without them. The emulated
 # stations' clock is as slow as this computer needs; what was measured stands at the end. A load that comes after it was
-# measured stops an arm, as it should: what failed is run once more, alone.
+# measured stops an arm, as it should: what failed is run once more, alone, on a clock that hardly any load disturbs.
 hardware:
 	@scripts/setup.sh --hardware
 	$(TEST_ENV) .venv/bin/python -m pytest -q -m emulated -n 2 --dist loadfile tests/hardware \
-		|| $(TEST_ENV) .venv/bin/python -m pytest -q -m emulated --last-failed tests/hardware
+		|| $(TEST_ENV) .venv/bin/python -m pytest -q -m emulated --last-failed --slowdown 10 tests/hardware
 
 lint: setup
 	.venv/bin/ruff check .

@@ -1,12 +1,13 @@
 """Several robots, one Chroma server."""
 
+import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 from rl.errors import ConfigError
 from rl.transforms import pose
 from rl.types import Box
+from tests.clocks import until
+from tests.ports import free_port
 from tests.tools.memory.test_episodic import EAST, NORTH, recall, record
 from tools.errors import MemoryUnavailable
 from tools.memory import EpisodicMemory
@@ -28,22 +31,32 @@ DOWN = np.diag([1.0, -1.0, -1.0])
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).with_name("chroma")), "run", "--host", "127.0.0.1", "--port", str(port)]
     folder = tmp_path_factory.mktemp("server")
-    with subprocess.Popen(
-        [*command, "--path", str(folder)], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}", process
-        process.send_signal(signal.SIGCONT)
-        process.kill()
+    said = folder / "said.txt"
+    with (
+        said.open("wb") as output,
+        subprocess.Popen([*command, "--path", str(folder)], cwd=folder, stdout=output, stderr=output) as process,
+    ):
+        try:
+            until(lambda: answers(port) or process.poll() is not None, timeout_s=300.0)
+            assert process.poll() is None, said.read_text()
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+
+
+def answers(port: int) -> bool:
+    with (
+        contextlib.suppress(OSError),
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=5.0
+        ) as answer,
+    ):
+        return answer.status == 200
+    return False
 
 
 @pytest.fixture(autouse=True)
