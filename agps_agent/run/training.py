@@ -25,6 +25,10 @@ _log = logging.getLogger(__name__)
 
 PRETRAIN_LOG_EVERY = 100
 """Updates of stage 1 between rows of its losses."""
+NOTHING_SHOWN = (
+    "None of the agent's demonstrations succeeded, so the policy acts without having learned from any. See what the "
+    "agent points at with `agps ask`, or record some by hand with `agps demos record`."
+)
 PRETRAINED = "pretrained"
 """Checkpoint at the end of stage 1."""
 
@@ -116,7 +120,9 @@ def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
         _demonstrate(session, log, resume=resume)
         if algorithm.num_timesteps >= config.max_env_steps:  # a resumed run goes on showing, or with what was shown
             return
-        if config.pretrain_steps > 0 and len(algorithm.demo) > 0:
+        if config.agent_demos > 0 and len(algorithm.demo) == 0:
+            _log.warning(NOTHING_SHOWN)
+        elif config.pretrain_steps > 0 and len(algorithm.demo) > 0:
             _pretrain(algorithm, log)
         resume |= algorithm.num_timesteps > 0
     if config.offline:

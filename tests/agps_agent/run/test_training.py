@@ -16,7 +16,7 @@ from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import Progress
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from agps_agent.run.simulation import Simulation
-from agps_agent.run.training import RunCallback
+from agps_agent.run.training import NOTHING_SHOWN, RunCallback
 from agps_agent.supervisor import AgentSupervisor
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
@@ -111,6 +111,15 @@ def test_what_the_agent_has_shown_is_in_a_checkpoint_before_all_of_it_is_shown(t
         log = TrainingLog(config, run, session, Listening())
         session.algorithm.collect(20, RunCallback(log, until=lambda: False))
     assert run.has_checkpoint
+
+
+def test_agent_that_shows_nothing_that_succeeds_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    hopeless = {"agent_demos": 1, "pretrain_steps": 5, "task_options": {"horizon": 2}, "max_env_steps": 40}
+    config, run = configure(tmp_path / "run", **hopeless)
+    summary = train(config, run, Listening())
+    shown = [row["demonstration"] for row in episodes_of(run)]
+    assert shown[0] and not shown[-1] and summary["env_steps"] == 40
+    assert [record.message for record in caplog.records if "None of the agent" in record.message] == [NOTHING_SHOWN]
 
 
 def test_run_that_ended_while_the_agent_showed_goes_on_showing(tmp_path: Path):
