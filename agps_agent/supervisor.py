@@ -144,7 +144,10 @@ class AgentSupervisor:
         hold: Callable[[], None] | None = None,
         teacher: PlanTeacher | None = None,
         approve: Callable[[Guide], bool] | None = None,
+        model: str | None = None,
     ) -> None:
+        self.model = model
+        """Name of the model that is asked, for the run's log."""
         self._capture = capture
         self._ask = ask
         self._encoder = encoder
@@ -352,15 +355,14 @@ class AgentSupervisor:
     def _question(self, embedding: FloatArray, trigger: Trigger, observation: Observation) -> Question:
         """Start a question about what the cameras see now."""
         self._counts["questions"] += 1
-        asked_at = time.monotonic()
-        scene = self._capture()
+        scene = self._capture()  # rendering it is the simulator's time, not a pause of the robot
         return Question(
             id=f"{self._counts['questions']:04d}",
             scene=scene,
             answer=self._background.start(self._ask(scene, embedding, trigger)),
             position=observation.robot.T_base_tcp[:3, 3].copy(),
             frame=len(self._rollout.embeddings) - 1,
-            asked_at=asked_at,
+            asked_at=time.monotonic(),
         )
 
     def _collect(self, observation: Observation) -> Intervention | None:

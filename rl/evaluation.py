@@ -1,8 +1,9 @@
 """How good the policy alone is: deterministic actions, no supervisor, no box, fixed start states."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -10,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.errors import ConfigError
-from rl.rollout import run_episode
+from rl.rollout import Moment, run_episode
+
+Watch = Callable[[int, Moment], None]
+"""Sees each moment of an evaluation, with the number of its episode."""
 
 
 class Predictor(Protocol):
@@ -65,12 +69,18 @@ class EvaluationResult:
 
 
 def evaluate(
-    policy: Predictor, env: gym.Env[Any, Any], episodes: int, seed: int, *, allowed_failures: int | None = None
+    policy: Predictor,
+    env: gym.Env[Any, Any],
+    episodes: int,
+    seed: int,
+    *,
+    allowed_failures: int | None = None,
+    watch: Watch | None = None,
 ) -> EvaluationResult:
     """Run deterministic episodes from start states seed, seed + 1, ...
 
     Success is what the environment's info calls `is_success`, not the reward. With `allowed_failures` the evaluation is
-    broken off at the first failure beyond them: its result has fewer episodes then.
+    broken off at the first failure beyond them: its result has fewer episodes then. `watch` sees what is run.
 
     Raises:
         ConfigError: If `episodes` is less than 1.
@@ -79,7 +89,7 @@ def evaluate(
         raise ConfigError(f"episodes is {episodes}; ask for at least 1.")
     outcomes: list[tuple[bool, int, float]] = []
     for i in range(episodes):
-        outcomes.append(_run_episode(policy, env, seed + i))
+        outcomes.append(_run_episode(policy, env, seed + i, None if watch is None else partial(watch, i)))
         failures = sum(not success for success, _, _ in outcomes)
         if allowed_failures is not None and failures > allowed_failures:
             break
@@ -95,10 +105,14 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _run_episode(policy: Predictor, env: gym.Env[Any, Any], seed: int) -> tuple[bool, int, float]:
+def _run_episode(
+    policy: Predictor, env: gym.Env[Any, Any], seed: int, watch: Callable[[Moment], None] | None
+) -> tuple[bool, int, float]:
     rewards = 0.0
     for moment in run_episode(env, lambda now: policy.predict(now.obs, deterministic=True)[0], seed=seed):
         rewards += moment.reward
+        if watch is not None:
+            watch(moment)
     return _is_success(moment.info), moment.step, rewards
 
 

@@ -1,10 +1,11 @@
 """From the lines of metrics.jsonl to the numbers that a report shows. Pure functions."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agps_agent.run.directory import Row
+from rl.evaluation import wilson_interval
 
 Axis = Literal["env_steps", "wall_clock_s", "robot_time_s"]
 
@@ -30,6 +31,8 @@ class Curve:
     robot_time_s: list[float]
     success: list[float]
     """Share in [0, 1]."""
+    intervals: list[tuple[float, float]] = field(default_factory=list)
+    """95 % Wilson interval of each success; empty where it is no count of independent episodes."""
 
     def along(self, axis: Axis) -> list[float]:
         """Return one of the three ways to count effort."""
@@ -72,8 +75,14 @@ def training_curve(episodes: Sequence[Row], window: int = WINDOW) -> Curve:
 
 
 def evaluation_curve(evaluations: Sequence[Row]) -> Curve:
-    """Return the success rate of the policy alone at each evaluation."""
-    return _curve(evaluations, [float(row["success_rate"]) for row in evaluations])
+    """Return the success rate of the policy alone at each evaluation, with its interval where episodes are known."""
+    rates = [float(row["success_rate"]) for row in evaluations]
+    counts = [int(row.get("episodes") or 0) for row in evaluations]
+    curve = _curve(evaluations, rates)
+    if not all(counts):
+        return curve
+    pairs = zip(rates, counts, strict=True)
+    return replace(curve, intervals=[wilson_interval(round(rate * count), count) for rate, count in pairs])
 
 
 def expected_curve(evaluations: Sequence[Row]) -> tuple[list[float], list[float]]:

@@ -193,16 +193,30 @@ def reward_errors(episodes: Sequence[Row]) -> str:
 def pretraining(rows: Sequence[Row]) -> str:
     """Draw each loss and value of stage 1 over its updates, in a small panel of its own."""
     names = [name for name in rows[-1] if name not in ("kind", "env_steps", "updates", "wall_clock_s")]
+    return _panels([(row["updates"], row) for row in rows], names, axis="updates")
+
+
+def learned(points: Sequence[tuple[int, Row]]) -> str:
+    """Draw each loss and value of the learner over the control steps, in a small panel of its own.
+
+    Args:
+        points: Control steps, and what the learner's newest update came to there, by name.
+    """
+    return _panels(points, sorted({name for _, values in points for name in values}), axis="environment steps")
+
+
+def _panels(points: Sequence[tuple[int, Row]], names: Sequence[str], *, axis: str) -> str:
     columns = 4
     with rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 1.7 * -(-len(names) // columns)), layout="constrained")
         panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False, sharex=True).flat
+        along, marker = [at for at, _ in points], "o-" if len(points) < 40 else "-"
         for axes, name in zip(panels, names, strict=False):
-            axes.plot([row["updates"] for row in rows], [row.get(name, np.nan) for row in rows], color=POLICY, lw=1.4)
+            axes.plot(along, [values.get(name, np.nan) for _, values in points], marker, color=POLICY, lw=1.4, ms=2.5)
             axes.set_title(name.replace("_", " "), fontsize=9, loc="left", color=MUTED)
         for axes in list(figure.axes)[len(names) :]:
             axes.set_visible(False)
-        figure.supxlabel("updates", fontsize=9, color=MUTED)
+        figure.supxlabel(axis, fontsize=9, color=MUTED)
         return _svg(figure)
 
 
@@ -329,6 +343,9 @@ def _draw_success(axes: Axes, axis: Axis, training: Curve, evaluation: Curve, fi
         training.along(axis), training.success, color="#a9c9f7", linewidth=1.6, label="training, unaided (last 20)"
     )
     axes.plot(evaluation.along(axis), evaluation.success, "o-", color=POLICY, lw=2, ms=5, label="policy alone")
+    for curve, color in ((evaluation, POLICY), (final, INK)):
+        if curve.intervals:
+            axes.vlines(curve.along(axis), *zip(*curve.intervals, strict=True), color=color, lw=1.2, alpha=0.4)
     if final.success:
         axes.plot(final.along(axis), final.success, "D", color=INK, markersize=7, label="final evaluation")
     _style_success(axes)

@@ -56,6 +56,17 @@ def picture(image: Image.Image, *, width_px: int = 520) -> str:
     return f'<img alt="What the agent was shown" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
 
 
+def film(webp: bytes, description: str) -> str:
+    """Return a moving picture inside the page."""
+    encoded = base64.b64encode(webp).decode()
+    return f'<img class="film" alt="{escape(description)}" src="data:image/webp;base64,{encoded}">'
+
+
+def unfolding(title: str, content: str) -> str:
+    """Return a part of a page that is shown on a click."""
+    return f'<details class="more"><summary>{escape(title)}</summary>{content}</details>'
+
+
 class Markup(str):
     """Text that is HTML already: not escaped again."""
 

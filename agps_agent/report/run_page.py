@@ -1,7 +1,7 @@
 """The report of one run: one page that can be mailed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from agps_agent.report.curves import (
 )
 from agps_agent.report.interventions import InterventionView, read_interventions, spread
 from agps_agent.run.directory import Row, RunDirectory
+from agps_agent.run.films import films_in
 from agps_agent.run.methods import METHODS, shown
 from rl.evaluation import wilson_interval
 from rl.files import read_json_object, write_atomically
@@ -46,16 +47,19 @@ def write_report(run: RunDirectory) -> Path:
     camera = (config.get("agent") or {}).get("camera")
     views = read_interventions(run, episodes, camera=camera, limit=MAX_CARDS)
     questions = len(run.intervention_ids())
-    title = f"{saved.get('task') or config.get('task', 'run')} with {_method(config)}"
+    model = saved.get("model") or config.get("vlm", "?")
+    title = f"{saved.get('task') or config.get('task', 'run')} with {_method(config, model)}"
     demos = config.get("demos", "?")
     subtitle = f"{demos} demonstration{'' if demos == 1 else 's'}, seed {config.get('seed', '?')}, {run.path}"
     sections = [
         html.header(title, subtitle),
         *_notices(summary),
         _headline(summary, episodes, evaluations, questions, is_foreign=bool(config.get("env"))),
+        *_films(run),
         *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
         *_learning(episodes, evaluations, final, helper=_helper(config)),
         *_measured(figures_of([*evaluations, *final])),
+        *_learner(evaluations),
         *([_return(episodes, evaluations, final)] if config.get("env") and episodes else []),
         *_takeovers(episodes),
         *_detector(episodes),
@@ -87,17 +91,47 @@ def _measured(points: Sequence[Row]) -> list[str]:
     return [html.section("What to look at first", note, html.figure(figures.measured(points), "Q, shares and errors"))]
 
 
+def _films(run: RunDirectory) -> list[str]:
+    """Return what the policy's cameras see in the final evaluation; runs of earlier versions filmed nothing."""
+    cards = []
+    for film in films_in(run.films):
+        outcome, episode, steps = film.stem.split("_")
+        said = html.badge("succeeded" if outcome == "success" else "failed", outcome)
+        where = escape(f"episode {int(episode)}, {int(steps)} steps")
+        moving = html.film(film.read_bytes(), f"What the policy saw in episode {int(episode)}")
+        cards.append(
+            f'<div class="card">{moving}<div class="body"><span class="where">{where}</span>{said}</div></div>'
+        )
+    if not cards:
+        return []
+    note = (
+        "The final evaluation as the policy's cameras see it, in the time that it takes: the first success, and the "
+        "first failures if there were any."
+    )
+    return [html.section("The policy alone", note, f'<div class="gallery">{"".join(cards)}</div>')]
+
+
+def _learner(evaluations: Sequence[Row]) -> list[str]:
+    points = [(row["env_steps"], row["learned"]) for row in evaluations if isinstance(row.get("learned"), dict)]
+    points = [(steps, values) for steps, values in points if values]
+    if len(points) < 2:
+        return []
+    drawn = html.figure(figures.learned(points), "Losses and values of the learner")
+    note = "The learner's newest batch at each evaluation: losses should fall or stay, values rise towards the return."
+    return [html.section("Losses and values", note, html.unfolding("show", drawn))]
+
+
 def _helper(config: Mapping[str, Any]) -> str:
     """Return who helps; in runs of earlier versions their method says it, and the agent where that is unknown."""
     early = next((plan.helper for name, plan in METHODS.items() if name == config.get("method")), "agent")
     return str(config.get("helper", early))
 
 
-def _method(config: Mapping[str, Any]) -> str:
+def _method(config: Mapping[str, Any], model: str) -> str:
     method = str(config.get("method", "?"))
     is_real = config.get("robot", "sim") != "sim"
     human = f" (human with {config.get('teleop')})" if is_real else " (simulated human)"
-    who = {"agent": f" ({config.get('vlm', '?')} agent)", "human": human}.get(_helper(config), "")
+    who = {"agent": f" ({model} agent)", "human": human}.get(_helper(config), "")
     return f"{shown(method)}{who}" + (f" on {config['robot']}" if is_real else "")
 
 
@@ -114,6 +148,9 @@ def _headline(
         (_steps(summary.get("steps_to_80", steps_to(evaluations, 0.8))), "steps to 80 %"),
         (_steps(summary.get("steps_to_100", steps_to(evaluations, 1.0))), "steps to 100 %"),
     ]
+    if last.get("agent_tokens"):
+        asked = f"tokens of {last['model']}" if last.get("model") else "tokens"
+        numbers.append((f"{last['agent_tokens']:,}", f"{asked}, prompts and replies"))
     if questions or last.get("agent_calls"):
         triggered = per_ten_rollouts(episodes, "triggered")
         hits = last.get("memory_hits", 0)
@@ -230,11 +267,11 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
         )
     names = [key.removesuffix("_scores") for row in episodes for key in row if key.endswith("_scores") and row[key]]
     for name in dict.fromkeys(names):
-        title, about, symbol = _DETECTORS.get(name, (f"{name} in good and bad rollouts", f"{name}'s index", name))
+        title, about, symbol = _DETECTORS.get(name, (f"{name} in good and bad rollouts", f"The index of {name}.", name))
         sections.append(
             html.section(
                 title,
-                f"Left: {about} within rollouts, against the last threshold. Right: the largest score of each rollout, "
+                f"{about} Left: within rollouts, against the last threshold. Right: the largest score of each rollout, "
                 "which is 1 where the detector fires; green for good and red for bad rollouts, with a ring where the "
                 "agent helped.",
                 html.figure(figures.detector_traces(episodes, name, symbol=symbol), f"{title}, against the threshold"),
@@ -243,7 +280,16 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
     return sections
 
 
-_DETECTORS = {"float": ("λ of good and bad rollouts", "FLOAT's distance from the demonstrations", "λ")}
+_DETECTORS = {
+    "float": (
+        "λ of good and bad rollouts",
+        "λ is how far a rollout has strayed: the cost of turning what its cameras have seen so far into what the "
+        "nearest good rollout saw (optimal transport between image features; demonstrations are good, and so is "
+        "whatever succeeded later). FLOAT asks the agent for help when λ rises above the threshold, which nearly all "
+        "good rollouts stay below.",
+        "λ",
+    )
+}
 """Detectors that are drawn under another name than their own: title, what is measured, symbol."""
 
 
@@ -330,10 +376,43 @@ def _robot(counted: Mapping[str, float]) -> list[str]:
 
 
 def _configuration(config: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
-    groups: dict[str, Mapping[str, object]] = {"run": {k: v for k, v in config.items() if not isinstance(v, dict)}}
-    groups |= {name: values for name, values in config.items() if isinstance(values, dict)}
+    """Return the settings that acted in a run; those of a helper or a robot that it did not have are left out."""
+    idle = {name for name, acts in _ACTS.items() if not acts(config)}
+    acting = {name: value for name, value in config.items() if name not in idle}
+    groups: dict[str, Mapping[str, object]] = {"run": {k: v for k, v in acting.items() if not isinstance(v, dict)}}
+    groups |= {name: values for name, values in acting.items() if isinstance(values, dict) and values}
     groups["versions"] = versions
-    return html.section("Configuration", "Complete, as saved in config.json.", html.settings(groups))
+    note = "Settings that acted in this run, and the versions that it ran with; config.json has all of them."
+    return html.section("Configuration", note, html.unfolding("show", html.settings(groups)))
+
+
+def _has_agent(config: Mapping[str, Any]) -> bool:
+    return _helper(config) == "agent"
+
+
+def _has_human(config: Mapping[str, Any]) -> bool:
+    return _helper(config) == "human"
+
+
+def _is_real(config: Mapping[str, Any]) -> bool:
+    return bool(config.get("robot", "sim") != "sim")
+
+
+def _is_foreign(config: Mapping[str, Any]) -> bool:
+    return bool(config.get("env"))
+
+
+_ACTS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    **dict.fromkeys(("vlm", "vlm_model", "memory", "agent_demos", "agent", "mode", "on_trigger"), _has_agent),
+    **dict.fromkeys(("detectors", "detector", "detector_options", "encoder", "stall", "supervisor"), _has_agent),
+    "guidance": lambda config: _has_agent(config) or _has_human(config),
+    "human": lambda config: _has_human(config) and not _is_real(config),
+    "teleop": lambda config: _has_human(config) and _is_real(config),
+    **dict.fromkeys(("station", "robot_ip", "speed", "confirm"), _is_real),
+    **dict.fromkeys(("env", "env_options", "env_arguments", "env_prompt"), _is_foreign),
+    "reward_model": lambda config: config.get("reward") == "classifier",
+}
+"""When a setting acts; one that is not named always does."""
 
 
 def _duration(seconds: float) -> str:

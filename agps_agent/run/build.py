@@ -91,6 +91,11 @@ class Session:
         """Whether evaluations use the environment of training: the only one, an arm's."""
         return isinstance(self.eval_env, JudgedEnv) or self.eval_env is self.env
 
+    @property
+    def model(self) -> str | None:
+        """Name of the model that an agent asks, as the server calls it; None where none is asked."""
+        return getattr(self.supervisor, "model", None)
+
     def hold(self) -> None:
         """Hold a real arm until the next control step: something takes a while."""
         self.env.pause()
@@ -337,6 +342,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         gate=gate,
         hold=env.pause,
         approve=None if confirm is None else lambda guide: confirm(guide, 0),
+        model=chat.name,
     )
 
 

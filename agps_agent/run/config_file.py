@@ -46,9 +46,9 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def save_config(config: RunConfig, run: RunDirectory) -> None:
-    """Write config.json: the complete configuration, the task's name, and the versions that it ran with."""
-    about = {"task": config.task_name, "versions": installed_versions()}
+def save_config(config: RunConfig, run: RunDirectory, *, model: str | None = None) -> None:
+    """Write config.json: the complete configuration, the names of task and model, and the versions that it ran with."""
+    about = {"task": config.task_name, "model": model, "versions": installed_versions()}
     content = {"config": config.model_dump(mode="json"), **about}
     write_atomically(run.config, json.dumps(content, indent=2) + "\n")
 

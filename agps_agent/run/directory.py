@@ -10,6 +10,7 @@
     interventions/NNNN/  prompt, reply, annotated image, intervention of each question to the agent
     memory/              what the agent remembers
     recording.rrd        Rerun recording
+    films/               the policy alone in the final evaluation: a success, and failures
     report.html          the report
 
 Metrics are appended and survive a crash; everything else is replaced in one step.
@@ -66,6 +67,7 @@ _WRITTEN = {
     "checkpoints",
     "config",
     "demos",
+    "films",
     "interventions",
     "memory",
     "metrics",
@@ -231,6 +233,11 @@ class RunDirectory:
     def recording(self) -> Path:
         """Rerun recording."""
         return self.path / "recording.rrd"
+
+    @property
+    def films(self) -> Path:
+        """Films of the final evaluation."""
+        return self.path / "films"
 
     @property
     def report(self) -> Path:

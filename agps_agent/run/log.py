@@ -14,13 +14,14 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.diagnosis import Expected, Figures, diagnose
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.ending import EndedBy, allowed_failures, ending
+from agps_agent.run.films import Filmer
 from agps_agent.run.measured import Measured, expected_of
 from agps_agent.run.progress import Phase, Progress, ProgressListener
 from agps_agent.run.recording import Drift
 from agps_agent.run.signals import saving
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
-from rl.evaluation import EvaluationResult, Predictor, evaluate
+from rl.evaluation import EvaluationResult, Predictor, Watch, evaluate
 from rl.loop import Step
 from rl.supervisor import Reading
 from rl.types import EpisodeOutcome
@@ -194,6 +195,7 @@ class TrainingLog:
         return {
             "agent_calls": int(counts.get("agent_calls", 0)),
             "memory_hits": int(counts.get("memory_hits", 0)),
+            "agent_tokens": int(counts.get("tokens", 0)),
             "agent_pause_s": counts.get("agent_pause_s", 0.0),
             "human_interventions": int(counts.get("human_interventions", 0)),
             "human_s": counts.get("human_s", 0.0),
@@ -255,20 +257,24 @@ class TrainingLog:
         if self.best is not None:
             policy = load_policy(self.run.checkpoints / BEST, type(policy))
         self.final_policy_steps = policy.num_timesteps
-        return self.evaluate(episodes, seed=seed, kind="final_eval", policy=policy)
+        filmer = Filmer(self.run.films, self.session.env.cameras, self.session.rate_hz)
+        return self.evaluate(episodes, seed=seed, kind="final_eval", policy=policy, watch=filmer)
 
     def evaluate(
-        self, episodes: int, *, seed: int, kind: str, policy: GuidedAlgorithm | None = None
+        self, episodes: int, *, seed: int, kind: str, policy: GuidedAlgorithm | None = None, watch: Watch | None = None
     ) -> EvaluationResult:
         """Evaluate the policy alone (deterministic, no agent, no box) and write the row; keep it if it is the best."""
         started = time.monotonic()
         evaluated = policy or self.session.algorithm
-        result = self._run_alone(evaluated, episodes, seed=seed)
+        result = self._run_alone(evaluated, episodes, seed=seed, watch=watch)
         self._evaluation = (evaluated.num_timesteps, result.success_rate)
         if kind != "final_eval":  # stage 1 is where the curve begins
             self.curve.append(self._evaluation)
         figures = self._take_figures()
-        self._write_evaluation(kind, result, started, {"figures": asdict(figures), "diagnosis": self.diagnosis})
+        learned = {name: float(value) for name, value in self.session.algorithm.train_metrics.items()}
+        more = {"figures": asdict(figures), "diagnosis": self.diagnosis, "learned": learned}
+        self._write_evaluation(kind, result, started, more)
+        self._tell_tensorboard(kind, result)
         # Stage 1 is evaluated on the final start states: it must not be chosen by them.
         if kind == "eval" and self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
             self.best = result.success_rate
@@ -291,12 +297,19 @@ class TrainingLog:
         self.evaluation_s += time.monotonic() - started
 
     def _run_alone(
-        self, policy: Predictor, episodes: int, *, seed: int, allowed_failures: int | None = None
+        self,
+        policy: Predictor,
+        episodes: int,
+        *,
+        seed: int,
+        allowed_failures: int | None = None,
+        watch: Watch | None = None,
     ) -> EvaluationResult:
         """Let a policy act alone, while the arm of training is held."""
         self.session.hold()
         self.announce("evaluate")
-        result = evaluate(policy, self.session.eval_env, episodes, seed, allowed_failures=allowed_failures)
+        env = self.session.eval_env
+        result = evaluate(policy, env, episodes, seed, allowed_failures=allowed_failures, watch=watch)
         self.session.hold()
         return result
 
@@ -315,6 +328,24 @@ class TrainingLog:
                 **more,
             }
         )
+
+    def _tell_tensorboard(self, kind: str, result: EvaluationResult) -> None:
+        """Put an evaluation, and what help and detectors came to, beside what the learner logs itself."""
+        algorithm, reading = self.session.algorithm, self.session.supervisor.reading
+        if not hasattr(algorithm, "_logger"):  # it has not begun to learn from rollouts
+            return
+        told = {"success_rate": result.success_rate, "mean_return": result.mean_return, "mean_steps": result.mean_steps}
+        told |= self._help()
+        told["triggers_per_10_rollouts"] = self._triggers_per_10
+        if reading is not None and reading.index is not None:
+            told[f"{reading.name}_index"] = reading.index
+        for name, value in told.items():
+            algorithm.logger.record(f"{kind}/{name}", value)
+        algorithm.logger.dump(algorithm.num_timesteps)
+
+    @property
+    def _triggers_per_10(self) -> float:
+        return 10.0 * self.triggered_episodes / max(self.episodes, 1)
 
     def _take_figures(self) -> Figures:
         """Note what the run shows now."""
@@ -418,6 +449,7 @@ class TrainingLog:
             "method": self.config.method,
             "seed": self.config.seed,
             "demos": self.config.demos,
+            "model": self.session.model,
             **self._ending(error),
             "diagnosis": self.diagnosis,
             "success_rate": None if final is None else final.success_rate,
@@ -433,7 +465,7 @@ class TrainingLog:
             "pretrain_steps": self.pretrain_steps,
             "pretrain_success_rate": self.pretrain_success_rate,
             **self._help(),
-            "triggers_per_10_rollouts": 10.0 * self.triggered_episodes / max(self.episodes, 1),
+            "triggers_per_10_rollouts": self._triggers_per_10,
             "steps_to_80": self._steps_to(0.8),
             "steps_to_100": self._steps_to(1.0),
             **({"reward_errors": dict(self.reward_errors)} if self.config.is_judged else {}),

@@ -142,7 +142,7 @@ def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
 def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     """Save the configuration, fill the demo buffer and calibrate FLOAT; or continue from the last checkpoint."""
     if not resume:
-        save_config(log.config, log.run)
+        save_config(log.config, log.run, model=session.model)
     log.announce("demos")
     demos = session.demonstrations()
     session.hold()
@@ -150,7 +150,9 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
         extra = load_checkpoint(latest_checkpoint(log.run.checkpoints), session.algorithm)
         session.supervisor.load_state_dict(extra["supervisor"])
         log.load_state_dict(extra["log"])
-        save_config(log.config, log.run)  # only now: options that cannot be resumed with must not stay in the run
+        save_config(
+            log.config, log.run, model=session.model
+        )  # only now: options that cannot be resumed with must not stay in the run
         log.run.append_metrics({"kind": "resume", "env_steps": session.algorithm.num_timesteps})
         return
     session.algorithm.add_demonstrations(demos)

@@ -116,3 +116,10 @@ def test_line_without_a_number_is_no_episode_and_an_old_one_has_no_kind() -> Non
 def test_learned_reward_is_wrong_in_two_ways(success: bool, true_success: bool, was_true: bool, wrong: list) -> None:
     row = {"success": success, "true_success": true_success, "was_true": was_true}
     assert [name for name, is_wrong in REWARD_ERRORS.items() if is_wrong(row)] == wrong
+
+
+def test_evaluation_has_the_interval_of_its_episodes() -> None:
+    rows = [{"kind": "eval", "env_steps": 400, "success_rate": 0.9, "episodes": 20}]
+    low, high = evaluation_curve(rows).intervals[0]
+    assert (round(low, 3), round(high, 3)) == (0.699, 0.972)  # Wilson, 18 of 20
+    assert evaluation_curve([{**rows[0], "episodes": None}]).intervals == []

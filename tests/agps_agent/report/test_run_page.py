@@ -2,10 +2,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agps_agent.report import write_report
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.films import Filmer
+from rl.rollout import Moment
 from tests.agps_agent.report.synthetic import make_run
 
 
@@ -163,3 +166,49 @@ def test_confirmation_is_no_point_of_the_curve(tmp_path: Path) -> None:
     before = write_report(run).read_bytes()
     run.append_metrics({"kind": "confirmation", "env_steps": 10, "success_rate": 1.0, "episodes": 60, "passed": True})
     assert write_report(run).read_bytes() == before
+
+
+def test_page_shows_the_policy_alone_moving(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    filmer = Filmer(run.films, ["wrist"], 10.0)
+    for step in range(3):
+        seen = {"wrist": np.full((8, 8, 3), 80 * step, np.uint8)}
+        filmer(4, Moment(obs=seen, info={"is_success": False}, step=step, truncated=step == 2))
+    page = write_report(run).read_text()
+    assert "<h2>The policy alone" in page and "episode 4, 2 steps" in page and "data:image/webp;base64," in page
+
+
+def test_page_names_the_model_and_its_tokens(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    saved = json.loads(run.config.read_text())
+    run.config.write_text(json.dumps({**saved, "model": "Qwen/Qwen3-VL-8B"}))
+    run.write_summary({**run.read_summary(), "model": "Qwen/Qwen3-VL-8B", "agent_tokens": 12_345})
+    page = write_report(run).read_text()
+    assert "with AGPS (Qwen/Qwen3-VL-8B agent)" in page
+    assert "<b>12,345</b><span>tokens of Qwen/Qwen3-VL-8B, prompts and replies" in page
+
+
+def test_page_shows_losses_over_the_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    assert "<h2>Losses and values" not in write_report(run).read_text()
+    for steps in (400, 800):
+        row = {"kind": "eval", "env_steps": steps, "success_rate": 0.5, "episodes": 20}
+        run.append_metrics({**row, "learned": {"critic_loss": 1.0 / steps, "q_mean": 0.5}})
+    assert "<h2>Losses and values" in write_report(run).read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "shown", "left_out"),
+    [("agps", ["supervisor", "gamma"], ["simulated human", "teleop"]), ("serl", ["gamma"], ["supervisor", "vlm"])],
+)
+def test_only_settings_that_acted_are_listed(
+    tmp_path: Path, method: str, shown: list[str], left_out: list[str]
+) -> None:
+    run = make_run(tmp_path / "run", method=method, episodes=12)
+    saved = json.loads(run.config.read_text())
+    helper = {"agps": "agent", "serl": "nobody"}[method]
+    more = {"helper": helper, "supervisor": {"help_share": 0.5}, "human": {"simulated human": 1}, "teleop": "gamepad"}
+    run.config.write_text(json.dumps({**saved, "config": {**saved["config"], **more}}))
+    listed = write_report(run).read_text().split("<h2>Configuration")[1]
+    assert all(f">{name}<" in listed for name in shown)
+    assert not any(f">{name}<" in listed for name in left_out)
