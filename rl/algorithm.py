@@ -30,12 +30,13 @@ from rl.errors import ConfigError
 from rl.finite import check_weights
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner, NoLearner
-from rl.loop import Confirm, RolloutLoop, Step
+from rl.lessons import Notes, disturbed
+from rl.loop import Confirm, Disturb, RolloutLoop, Step
 from rl.registry import Registry
 from rl.replay import EPISODES, index_state, read_replay, restore
 from rl.supervisor import NullSupervisor, Supervisor
 from rl.teacher import Teacher
-from rl.types import Observation
+from rl.types import FloatArray
 
 StoreGuided = Literal["online", "both", "success"]
 Stage = Literal["pretrain", "online"]
@@ -81,6 +82,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     config_class: ClassVar[type[GuidedConfig]]
     pretrains: ClassVar[bool] = False
     """Whether it has a first stage, on demonstrations alone."""
+    keeps_guidance: ClassVar[bool] = False
+    """Whether it learns what guidance did in a success as it was meant, rather than what a teacher says of it."""
     needs_demonstrations: ClassVar[bool] = False
     """Whether it cannot begin without demonstrations."""
     counters: ClassVar[tuple[str, ...]] = (
@@ -183,7 +186,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.published: BasePolicy | None = None
         """Weights to act with while another thread changes `policy`; None when nobody does."""
         self.loop: RolloutLoop | None = None
-        self._seen: list[Observation] = []
+        self._notes = Notes()
         """Of the running rollout, before each of its steps."""
         self.update_lock = threading.RLock()
         """Held while networks change."""
@@ -316,7 +319,12 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.check_weights()
 
     def collect(
-        self, total_timesteps: int, callback: MaybeCallback = None, *, reset_num_timesteps: bool = True
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        *,
+        reset_num_timesteps: bool = True,
+        noise: float = 0.0,
     ) -> None:
         """Run the control loop without learning, until `total_timesteps` or the callback ends it.
 
@@ -324,9 +332,15 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             total_timesteps: Control steps.
             callback: As that of `learn`.
             reset_num_timesteps: Whether to count from 0.
+            noise: Of guided steps, over their length, see `rl.lessons.disturbed`.
         """
-        name = type(self).__name__
-        self._run(total_timesteps, callback, None, name, reset_num_timesteps, False, NoLearner())
+        name, seed = type(self).__name__, self.seed or 0
+
+        def disturb(action: FloatArray, episode: int, step: int) -> FloatArray:
+            return disturbed(action, noise, seed=(seed, episode, step))
+
+        beside = disturb if noise > 0.0 else None
+        self._run(total_timesteps, callback, None, name, reset_num_timesteps, False, NoLearner(), disturb=beside)
 
     def learn(
         self,
@@ -357,6 +371,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         reset_num_timesteps: bool,  # noqa: FBT001  # as Stable-Baselines3 has it
         progress_bar: bool,  # noqa: FBT001
         learner: Learner,
+        disturb: Disturb | None = None,
     ) -> None:
         """Run the control loop, with a learner beside it."""
         total_timesteps, callback = self._setup_learn(
@@ -371,7 +386,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             rate_hz=self.rate_hz,
             confirm=self.confirm,
         )
-        self.loop.episode = self._episode_num - 1
+        self.loop.episode, self.loop.disturb = self._episode_num - 1, disturb
         self.loop.reset()
         callback.on_training_start(locals(), globals())
         learner.start()
@@ -452,21 +467,17 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                     self.demo.add(slots[guided[0] :], give_way=True)
 
     def _learn_labels(self, step: Step, slot: int) -> None:
-        """Keep what was seen, and when the rollout is over, what the teacher says of it."""
-        if step.begins_episode:
-            self._seen = []
-        if self.teacher is None or step.observation is None:
-            return
-        self._seen.append(step.observation)
-        if step.outcome is None:
+        """Keep what was seen, and when the rollout is over, what it teaches."""
+        notes = self._notes
+        notes.take(step)
+        if self.teacher is None or step.outcome is None or not notes.seen:
             return
         slots = self._episode_of(slot)
-        if len(slots) != len(self._seen):  # it was not stored from its beginning
+        if len(slots) != len(notes.seen):  # it was not stored from its beginning
             return
-        lesson = self.teacher.teach(self._seen, step.outcome)
+        lesson = notes.lesson(self.teacher, step.outcome, keeps_guidance=self.keeps_guidance)
         if lesson is not None:
-            at = np.array([seen.robot.T_base_tcp[:3, 3] for seen in self._seen])
-            self.store.teach(slots, lesson.actions, None if lesson.goal is None else lesson.goal - at)
+            self.store.teach(slots, lesson.actions, None if lesson.goal is None else lesson.goal - notes.positions())
 
     def _episode_of(self, slot: int) -> IntArray:
         """Return the transitions of the episode that one of them belongs to. Shape (T,)."""
@@ -593,7 +604,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         wired = [
             "supervisor",
             "teacher",
-            "_seen",
+            "_notes",
             "guidance",
             "loop",
             "learner",

@@ -31,6 +31,9 @@ Obs = Mapping[str, npt.NDArray[Any]]
 Policy = Callable[[Obs], npt.NDArray[np.float32]]
 """From what it sees to an action of shape (A,) in [-1, 1]."""
 
+Disturb = Callable[[FloatArray, int, int], FloatArray]
+"""From a guided action, its episode and its step to the action that is sent."""
+
 DIVERGED = "The weights have diverged: go on from an earlier checkpoint, with a smaller learning_rate."
 
 
@@ -45,6 +48,8 @@ class Step:
     """Set on the last step of an episode."""
     observation: Observation | None = None
     """What was seen before it, for teachers; None from an environment that is not ours."""
+    meant: FloatArray
+    """The action before any disturbance; the one that was executed where there is none. Shape (A,)."""
     begins_episode: bool = False
     """Its observation is the first one of an episode; the episode before may have been left unfinished."""
 
@@ -80,6 +85,8 @@ class RolloutLoop:
         """Number of the running episode, counting from 0."""
         self._env = env
         self._policy = policy
+        self.disturb: Disturb | None = None
+        """What happens to guided actions on their way to the arm; None: nothing."""
         self._guidance = guidance
         self._confirm = confirm
         self._period_s = None if rate_hz is None else 1.0 / rate_hz
@@ -107,13 +114,16 @@ class RolloutLoop:
         # What is not finite must reach neither the arm nor the memory: one such number is all that learning needs.
         giver, advice = ("Guidance", "Mend who guides.") if guided else ("The policy", DIVERGED)
         check_finite({"action": action}, giver=giver, when=now, advice=advice)
-        next_obs, rewards, dones, infos = self._env.step(action[np.newaxis])
+        sent = action
+        if guided and self.disturb is not None:
+            sent = self.disturb(action, self.episode, rollout.supervised.steps)
+        next_obs, rewards, dones, infos = self._env.step(sent[np.newaxis])
         info = dict(infos[0])
 
         done = bool(dones[0])
         truncated = bool(info.get("TimeLimit.truncated", False))
         last_obs = info["terminal_observation"] if done else _unbatch(next_obs)
-        executed = np.asarray(info.get("executed_action", action), dtype=np.float32)
+        executed = np.asarray(info.get("executed_action", sent), dtype=np.float32)
         _check_given({**last_obs, "reward": rewards[0], "executed_action": executed}, now)
         transition = Transition(
             observation=rollout.obs,
@@ -134,7 +144,14 @@ class RolloutLoop:
                 truncated=transition.truncated,
             )
             self._rollout = self._begin_episode(next_obs)
-        return Step(transition=transition, info=info, outcome=outcome, observation=seen, begins_episode=begins_episode)
+        return Step(
+            transition=transition,
+            info=info,
+            outcome=outcome,
+            observation=seen,
+            meant=executed if sent is action else action,
+            begins_episode=begins_episode,
+        )
 
     @property
     def active(self) -> Intervention | None:

@@ -10,7 +10,7 @@ from tools import primitives, schemas
 from tools.geometry import exploration_bbox
 from tools.scene import Scene, tip_to_tcp
 from tools.spec import Args, ToolFunction, ToolSpec
-from tools.targets import Keypoints, resolve_target
+from tools.targets import Keypoints, line_yaw, resolve_target
 
 
 def _bbox(args: schemas.ExplorationBboxArgs, scene: Scene, keypoints: Keypoints) -> Box:
@@ -28,10 +28,15 @@ def _move_delta(args: schemas.MoveDeltaArgs, scene: Scene, keypoints: Keypoints)
 
 
 def _motion(primitive: Callable[..., tuple[Waypoint, ...]]) -> ToolFunction:
-    """Return a primitive as a tool: a target becomes the point that it names, other arguments keep their names."""
+    """Return a primitive as a tool: a target becomes the point that it names, a line the yaw that goes with it.
+
+    Other arguments keep their names.
+    """
 
     def function(args: Args, scene: Scene, keypoints: Keypoints) -> tuple[Waypoint, ...]:
         given: dict[str, Any] = dict(args)
+        if (line := given.pop("along", None)) is not None:
+            given["yaw_rad"] = line_yaw(line, keypoints)
         if "target" not in given:
             return primitive(scene, **given)
         target = resolve_target(given.pop("target"), keypoints, fraction=given.pop("fraction", 0.5))

@@ -69,7 +69,7 @@ def run_tool(
         if spec.gives != "text":
             raise
         given = str(failure)  # the model asked: what cannot be had is an answer too
-    return _going_by(noted.asked, _result(spec, given, scene))
+    return _going_by(noted, _result(spec, given, scene))
 
 
 def run_plan(
@@ -147,10 +147,11 @@ def _result(spec: ToolSpec, given: Any, scene: Scene) -> ToolResult:
     raise BrokenTool(f"The tool {name} says that it gives {spec.gives}, but gave {given!r:.60}; mend the tool.")
 
 
-def _going_by(targets: tuple[str, ...], result: ToolResult) -> ToolResult:
+def _going_by(noted: NotedKeypoints, result: ToolResult) -> ToolResult:
     """Return what a call came to with the keypoints that it went by, and the one to which it feels its way."""
     feels = any(waypoint.motion != "free" for waypoint in result.waypoints)
-    return replace(result, targets=targets, felt=targets[0] if feels and len(targets) == 1 else "")
+    aims = noted.aimed_at
+    return replace(result, targets=noted.asked, felt=aims[0] if feels and len(aims) == 1 else "")
 
 
 def _shortened(text: str) -> str:

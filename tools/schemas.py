@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from tools import primitives
 from tools.geometry import MAX_MARGIN_M
 from tools.spec import Args
-from tools.targets import Target, fraction_field, target_field
+from tools.targets import Line, Target, fraction_field, line_field, target_field
 
 Metres = Annotated[float, Field(ge=-2.0, le=2.0)]
 Margin = Annotated[float, Field(ge=0.0, le=MAX_MARGIN_M)]
@@ -62,6 +62,7 @@ class TranslateArgs(Args):
         description="Height of the tool tip above the target at the end, metres.",
     )
     yaw_rad: float = _yaw()
+    along: Line = line_field()
 
 
 class DescendArgs(Args):
@@ -74,6 +75,7 @@ class DescendArgs(Args):
     )
     guarded: bool = Field(True, description="Stop on contact.")
     yaw_rad: float = _yaw()
+    along: Line = line_field()
 
 
 class PreGraspArgs(Args):
@@ -87,6 +89,7 @@ class PreGraspArgs(Args):
         description="Height of the fingertips above the target, metres.",
     )
     yaw_rad: float = _yaw()
+    along: Line = line_field()
 
 
 class SearchArgs(Args):
@@ -118,6 +121,7 @@ class SearchArgs(Args):
         description="How far below the rim to press the tool tip in once it has dropped, metres.",
     )
     yaw_rad: float = _yaw()
+    along: Line = line_field()
 
 
 class Margins(Args):

@@ -118,6 +118,9 @@ class RunConfig(BaseModel):
     """Demonstrations that the agent gives: it guides the first rollouts from their first step until so many have
     succeeded, or twice as many and five were tried; these control steps count. From the recipe: what --demos leaves
     missing. `agps demos record --by agent` records some for methods without it."""
+    demo_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Noise of each translation in the agent's demonstrations, over its length: they then show how to come back to the
+    way, and what was meant is learned (DART). From the recipe."""
     demos: Annotated[int, Field(ge=0)] = 20
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). Robot: 0 by default."""
     demos_dir: Path | None = None
@@ -466,6 +469,7 @@ def start_values(
         "store_guided": HELPERS.load(plan.helper).store_guided,
         "demos": recipe.demos,
         "agent_demos": recipe.agent_demos if plan.helper == "agent" else 0,
+        "demo_noise": recipe.demo_noise,
         "max_env_steps": recipe.max_env_steps,
         "max_minutes": recipe.max_minutes,
         "pretrain_steps": recipe.pretrain_steps if plan.learner.pretrains else recipe.warm_up_updates,

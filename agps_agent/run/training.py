@@ -174,6 +174,7 @@ def _demonstrate(session: Session, log: TrainingLog, *, resume: bool) -> None:
         config.max_env_steps - algorithm.num_timesteps,
         RunCallback(log, until=lambda: not supervisor.is_demonstrating),
         reset_num_timesteps=not resume,
+        noise=config.demo_noise,
     )
 
 

@@ -40,6 +40,7 @@ class ConRFT(PixelAlgorithm):
     name: ClassVar[str] = "conrft"
     config_class = ConRFTConfig
     pretrains: ClassVar[bool] = True
+    keeps_guidance: ClassVar[bool] = True
     needs_demonstrations: ClassVar[bool] = True
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": ConRFTPolicy}
     policy: ConRFTPolicy
@@ -256,7 +257,7 @@ class ConRFT(PixelAlgorithm):
         shown = torch.ones_like(batch.shown) if self.config.reconstruct == "all" else batch.shown
         if not bool(shown.any()):
             return observed.new_zeros(())
-        told = batch.labelled & ~batch.demonstrated
+        told = batch.labelled
         actions = torch.where(told[:, None], batch.labels[:, :size], batch.actions[:, :size])[shown]
         sigma = head.draw_sigmas(len(actions), self.noise_rng)
         denoised = head(observed[shown], actions + sigma[:, None] * self._noise(len(actions)), sigma)

@@ -85,6 +85,8 @@ class Recipe:
     """Limit on wall-clock training time, [min]: a guard against a machine that hangs; steps are the budget."""
     agent_demos: int = 10
     """Demonstrations with which the policy begins to act: those that nobody gave are the agent's."""
+    demo_noise: float = 0.0
+    """Noise of the agent's demonstrations, over the length of each step."""
     warm_up_updates: int = 400
     """Updates on demonstrations before the policy acts, of an algorithm without a first stage of its own."""
     pretrain_steps: int = 4_000

@@ -52,7 +52,8 @@ class TowelFolding(SimulatedTask):
     recipe: ClassVar[Recipe] = Recipe(
         method="agps-conrft",
         demos=40,
-        agent_demos=25,
+        agent_demos=30,
+        demo_noise=0.2,
         max_env_steps=6_000,
         pretrain_steps=4_000,
         final_policy="best",

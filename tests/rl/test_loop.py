@@ -362,3 +362,27 @@ def test_tick_is_waited_for_before_anybody_decides():
     for _ in range(2):
         running.step()
     assert decided[1] - began >= 0.1
+
+
+def test_disturbance_changes_what_guidance_sends_and_not_what_it_meant():
+    far = Waypoint(T_base_tcp=pose(np.array([0.7, 0.0, 0.1]), DOWN), gripper_opening=0.0)
+    guide = Guide(waypoints=(far,), max_steps=10)
+    running = loop(supervisor=Scripted(guide, at_step=2), horizon=5)
+    seen: list[tuple[int, int]] = []
+
+    def half(action, episode, step):
+        seen.append((episode, step))
+        return 0.5 * action
+
+    running.disturb = half
+    steps = run_episode(running)
+    assert [step.transition.guided for step in steps] == [False, False, True, True, True]
+    assert [float(step.transition.action[0]) for step in steps] == pytest.approx([0, 0, 0.5, 0.5, 0.5])
+    assert [float(step.meant[0]) for step in steps] == pytest.approx([0, 0, 1, 1, 1])
+    assert seen == [(0, 3), (0, 4), (0, 5)]
+
+
+def test_without_a_disturbance_what_was_executed_was_meant():
+    for step in run_episode(loop(policy=outward, horizon=3)):
+        np.testing.assert_array_equal(step.meant, step.transition.action)
+        assert step.meant[0] == pytest.approx(0.9)  # as far as the guard let it

@@ -1,10 +1,11 @@
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.tools.scenes import PORT, scene
+from tests.tools.scenes import DOWN, PORT, point, scene
 from tests.tools.test_spec import PEEK
 from tools.answers import ToolCall
 from tools.builtin import LIFT, TRANSLATE
@@ -208,3 +209,25 @@ def test_plan_says_which_keypoints_it_goes_by_and_which_it_feels(calls, targets,
     named = [ToolCall(name=name, arguments=arguments) for name, arguments in calls]
     result = run_plan(named, scene(), KNOWN, tools=ALL)
     assert (result.targets, result.felt) == (targets, felt)
+
+
+@pytest.mark.parametrize("tool", ["translate", "descend", "search", "pre_grasp"])
+def test_tool_turns_along_the_line_through_two_keypoints(tool: str) -> None:
+    """From (0.499, -0.01) to (0.501, 0.01): 5.7 degrees from y, clockwise seen from above."""
+    turned = {
+        "port_left": point("port_left", 0.499, -0.01, 0.055),
+        "port_right": point("port_right", 0.501, 0.01, 0.055),
+    }
+    arguments = {"target": "port", "along": ["port_left", "port_right"]}
+    result = run_tool(tool, arguments, scene(), {**turned, **halfway(turned)}, tools=load_tools([tool]))
+    rotation = result.waypoints[-1].T_base_tcp[:3, :3] @ DOWN.T
+    assert math.degrees(math.atan2(rotation[1, 0], rotation[0, 0])) == pytest.approx(-math.degrees(math.atan(0.1)))
+    assert set(result.targets) == {"port", "port_left", "port_right"}  # what a recalled plan needs again
+    assert result.felt == ("port" if tool in ("descend", "search") else "")
+
+
+def test_line_that_has_turned_further_than_the_tool_may_is_refused() -> None:
+    turned = {"port_left": point("port_left", 0.49, -0.01, 0.055), "port_right": point("port_right", 0.51, 0.01, 0.055)}
+    arguments = {"target": "port", "along": ["port_left", "port_right"]}
+    with pytest.raises(ToolRetry, match="yaw_rad .* is out of range"):
+        run_tool("search", arguments, scene(), turned, tools=load_tools(["search"]))

@@ -244,7 +244,7 @@ def test_nobody_but_the_agent_gives_missing_demonstrations():
     assert RunConfig(task="usb_insertion", method="serl", demos=0).agent_demos == 0
     with pytest.raises(ValidationError, match="learns from demonstrations first"):
         RunConfig(task="towel_folding", method="hil-conrft", demos=0)
-    assert RunConfig(task="towel_folding", demos=0).agent_demos == 25
+    assert RunConfig(task="towel_folding", demos=0).agent_demos == 30
 
 
 @pytest.mark.parametrize("method", ["serl", "conrft", "hil-serl"])

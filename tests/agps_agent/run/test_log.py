@@ -81,6 +81,8 @@ def make_log(path: Path, counted: Counted, *, failing: frozenset[int] = frozense
     session: Any = SimpleNamespace(
         algorithm=counted,
         supervisor=counted,
+        env=SimpleNamespace(cameras=("wrist_1",)),
+        model=None,
         rate_hz=10.0,
         hold=lambda: None,
         hardware_metrics=lambda: counted.hardware,
@@ -114,7 +116,7 @@ def last_step(
         truncated=not success,
         guided=False,
     )
-    return Step(transition=transition, info=info or {}, outcome=outcome)
+    return Step(transition=transition, info=info or {}, outcome=outcome, meant=transition.action)
 
 
 def heard(log: TrainingLog) -> Progress:

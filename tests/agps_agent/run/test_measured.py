@@ -40,7 +40,8 @@ def rollout(
             truncated=False, guided=False,
         )  # fmt: skip
         is_last = n == len(rewards) - 1
-        step = Step(transition=transition, info={}, outcome=outcome if is_last else None, begins_episode=n == 0)
+        ended = outcome if is_last else None
+        step = Step(transition=transition, info={}, outcome=ended, meant=transition.action, begins_episode=n == 0)
         measured.see(step)
     measured.finish(step, triggered=triggered)
 

@@ -58,8 +58,8 @@ def names(calls: list[dict[str, Any]]) -> list[str]:
 def test_facts_are_read_from_the_prompt() -> None:
     calls = planned("usb_insertion", PORT)
     assert calls == [
-        {"name": "translate", "target": "port", "height_m": 0.006},
-        {"name": "search", "target": "port", "depth_m": 0.013},
+        {"name": "translate", "target": "port", "height_m": 0.006, "along": ["port_left", "port_right"]},
+        {"name": "search", "target": "port", "depth_m": 0.013, "along": ["port_left", "port_right"]},
     ]
 
 
