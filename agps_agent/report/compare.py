@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from agps_agent.report import figures, html
-from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of
+from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of, final_evaluations_of
 from agps_agent.run.directory import Row, RunDirectory
 from agps_agent.run.methods import shown
 from rl.evaluation import wilson_interval
@@ -32,6 +32,8 @@ TABLE_HEAD = (
     "stage 1 alone",
 )
 
+HEADLINE = 6
+"""Columns that are always shown: who, and how often the policy alone succeeded."""
 
 _MEDIANS = (
     "env_steps",
@@ -57,6 +59,8 @@ class RunResult:
     """summary.json; empty when the run has not finished."""
     curve: Curve
     """Evaluations on the way."""
+    final: Curve = Curve([], [], [], [])
+    """The last evaluation of the policy that the run ended with."""
 
     @property
     def group(self) -> str:
@@ -71,13 +75,15 @@ def read_result(run: RunDirectory) -> RunResult:
         AgpsError: If a file of it is damaged.
     """
     config: Row = read_json_object(run.config).get("config", {})
+    rows = run.read_metrics()
     return RunResult(
         path=run.path,
         method=str(config.get("method", "?")),
         demos=int(config.get("demos", 0)),
         seed=int(config.get("seed", 0)),
         summary=run.read_summary(),
-        curve=evaluation_curve(evaluations_of(run.read_metrics())),
+        curve=evaluation_curve(evaluations_of(rows)),
+        final=evaluation_curve(final_evaluations_of(rows)[-1:]),
     )
 
 
@@ -94,9 +100,17 @@ def comparison_rows(groups: Mapping[str, Sequence[RunResult]]) -> list[tuple[str
     return [_row(results) for results in groups.values()]
 
 
+def said(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Return a table without the columns that say nothing: nobody needed a human, or no run has a first stage."""
+    told = [any(row[n] not in ("-", "0") for row in rows) for n in range(len(head))]
+    columns = [n for n in range(len(head)) if n < HEADLINE or told[n]]
+    return [head[n] for n in columns], [[row[n] for n in columns] for row in rows]
+
+
 def comparison_markdown(groups: Mapping[str, Sequence[RunResult]]) -> str:
     """Return the table as GitHub-flavoured Markdown."""
-    lines = [TABLE_HEAD, tuple("---" for _ in TABLE_HEAD), *comparison_rows(groups)]
+    head, rows = said(TABLE_HEAD, comparison_rows(groups))
+    lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -113,8 +127,9 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> Path:
         html.section(
             "Side by side",
             "Successes of the deterministic policy alone, pooled over seeds with their Wilson interval; the other "
-            "columns are medians over seeds. A dash: never reached, or not finished.",
-            html.table(TABLE_HEAD, comparison_rows(groups)),
+            "columns are medians over seeds. A dash: never reached, or not finished. Columns that say nothing are left "
+            "out.",
+            html.wide(html.table(*said(TABLE_HEAD, comparison_rows(groups)))),
         ),
         *_curves(groups),
         html.section("Runs", "Each has its own report.", _links(groups, path)),
@@ -137,7 +152,13 @@ def _curves(groups: Mapping[str, Sequence[RunResult]]) -> list[str]:
             hue, dash = dash, 0
         color = figures.SERIES[hue % len(figures.SERIES)]
         series.append(
-            figures.Series(label=name, color=color, dash=figures.DASHES[dash % len(figures.DASHES)], curves=curves)
+            figures.Series(
+                label=name,
+                color=color,
+                dash=figures.DASHES[dash % len(figures.DASHES)],
+                curves=curves,
+                finals=[result.final for result in results if result.final.success],
+            )
         )
     if not series:
         return []
@@ -146,7 +167,10 @@ def _curves(groups: Mapping[str, Sequence[RunResult]]) -> list[str]:
         "robot_time_s": "Success over robot time",
         "wall_clock_s": "Success over wall-clock",
     }
-    note = "Evaluations of the policy alone. Thin: one run. Thick: mean over seeds; a run that stopped keeps its last."
+    note = (
+        "Evaluations of the policy alone. Thin: one run. Thick: mean over seeds; a run that stopped keeps its last. "
+        "Diamonds: final evaluations, of the policies that the runs ended with."
+    )
     return [
         html.section(text, note, html.figure(figures.comparison(series, axis), text)) for axis, text in titles.items()
     ]

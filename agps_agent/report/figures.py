@@ -310,6 +310,8 @@ class Series:
     dash: str
     """Style of the line, as Matplotlib spells it."""
     curves: Sequence[Curve]
+    finals: Sequence[Curve] = ()
+    """The final evaluation of each."""
 
 
 def comparison(series: Sequence[Series], axis: Axis) -> str:
@@ -320,6 +322,8 @@ def comparison(series: Sequence[Series], axis: Axis) -> str:
             for curve in group.curves:
                 axes.plot(curve.along(axis), curve.success, color=group.color, linewidth=0.9, alpha=0.3)
             label = f"{group.label} ({len(group.curves)})"
+            for final in group.finals:
+                axes.plot(final.along(axis), final.success, "D", color=group.color, markersize=6, alpha=0.7)
             mean = mean_curve(group.curves, axis)
             axes.plot(*mean, color=group.color, linestyle=group.dash, linewidth=2.4, label=label)
         _style_success(axes)

@@ -83,6 +83,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><tr>{cells}</tr>{''.join(lines)}</table>" if head else f"<table>{''.join(lines)}</table>"
 
 
+def wide(content: str) -> str:
+    """Return a part of a page that is moved sideways where it is wider than the page."""
+    return f'<div class="wide">{content}</div>'
+
+
 def settings(groups: Mapping[str, Mapping[str, object]]) -> str:
     """Return groups of name and value in two columns."""
     parts = []

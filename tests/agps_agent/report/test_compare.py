@@ -51,7 +51,7 @@ def test_costs_of_agent_and_human_stand_beside_each_other(tmp_path: Path) -> Non
 def test_run_that_did_not_finish_is_a_dash(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", episodes=12)
     run.summary.unlink()
-    assert "| 0 | - | - | - | - |" in comparison_markdown(grouped([read_result(run)]))
+    assert "| 0 | - | - | - |" in comparison_markdown(grouped([read_result(run)]))
 
 
 def test_page_overlays_the_groups_and_links_the_reports(runs: list[RunDirectory], tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_nothing_is_known_before_a_run_finished() -> None:
 def test_markdown_has_one_cell_per_column_in_every_line() -> None:
     groups = grouped([result("agps", rate=1.0), result("serl", 0)])
     lines = comparison_markdown(groups).splitlines()
-    assert len(lines) == 2 + len(groups) and {line.count("|") for line in lines} == {len(TABLE_HEAD) + 1}
+    assert len(lines) == 2 + len(groups) and {line.count("|") for line in lines} == {lines[0].count("|")}
 
 
 def test_runs_without_an_evaluation_are_compared_without_curves(tmp_path: Path) -> None:
@@ -150,3 +150,20 @@ def test_damaged_configuration_is_named(tmp_path: Path) -> None:
     run.config.write_text("{")
     with pytest.raises(AgpsError, match="config.json"):
         read_result(run)
+
+
+def test_columns_that_say_nothing_are_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", method="serl", episodes=12)
+    head = comparison_markdown(grouped([read_result(run)])).splitlines()[0]
+    assert "steps to 80 %" in head and "human" not in head and "stage 1 alone" not in head and "agent calls" not in head
+
+
+def test_final_evaluation_is_drawn_beside_the_way_to_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    steps = run.read_summary()["env_steps"]
+    for rate in (0.5, 0.82):  # of a run that was resumed the last one counts
+        run.append_metrics({"kind": "final_eval", "env_steps": steps, "success_rate": rate, "episodes": 50})
+    final = read_result(run).final
+    assert (final.env_steps, final.success) == ([steps], [0.82])
+    (low, high) = final.intervals[0]
+    assert low < 0.82 < high
