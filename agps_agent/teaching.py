@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from agps_agent.state import GuideGuidance, guidance_to_intervention, intervention_to_guidance
-from rl.teacher import Lesson, PathTeacher, moved_to
+from rl.teacher import Lesson, PathTeacher, moved_to, place_of
 from rl.types import EpisodeOutcome, FloatArray, Guide, Observation, Waypoint
 
 SUCCESSES = 20
@@ -79,7 +79,7 @@ class PlanTeacher:
         path = moved_to(self._plan, self._ends) if _feels(self._plan) else self._plan
         teacher = PathTeacher(path, action_scale=self._scale, actions=self._actions)
         actions = np.stack([teacher.label(observation) for observation in rollout])
-        return Lesson(actions=actions, goal=np.mean([T[:3, 3] for T in self._ends], axis=0))
+        return Lesson(actions=actions, goal=np.mean([place_of(T) for T in self._ends], axis=0))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the plan that is taught, what keeps it, and where it has led."""

@@ -23,7 +23,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_wrapper
 
-from rl.buffers import FrameStore, IndexBuffer, IntArray, demo_count
+from rl.buffers import FrameStore, IndexBuffer, IntArray, StateScales, demo_count
 from rl.config import GuidedConfig
 from rl.episodes import Episode
 from rl.errors import ConfigError
@@ -53,10 +53,11 @@ def warn(message: str) -> None:
     warnings.warn(message, stacklevel=3)
 
 
-def position_scale_m(env: VecEnv) -> float | None:
-    """Return the unit, [m], of the TCP's way since reset, with which `state` begins; None where it does not."""
-    scale = env.get_attr("metadata")[0].get("position_scale_m")
-    return None if scale is None else float(scale)
+def state_scales(env: VecEnv) -> StateScales | None:
+    """Return what an environment's metadata says of `state` (`position_scale_m`, `rotation_scale_rad`), if anything."""
+    metadata = env.get_attr("metadata")[0]
+    position, rotation = metadata.get("position_scale_m"), metadata.get("rotation_scale_rad")
+    return None if position is None else StateScales(float(position), None if rotation is None else float(rotation))
 
 
 def commands_gripper(env: VecEnv) -> bool:
@@ -180,8 +181,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.store_guided = store_guided
         self.has_gripper: bool | None = None if self.env is None else commands_gripper(self.env)
         """Whether the last component of the action commands a gripper; None where no environment has said it."""
-        self.position_scale_m: float | None = None if self.env is None else position_scale_m(self.env)
-        """Unit of the state's first three components, where they are the TCP's way since reset, [m]; else None."""
+        self.state_scales: StateScales | None = None if self.env is None else state_scales(self.env)
+        """Units of a state that begins with the TCP's way since reset; None where it does not."""
         self.learner: Learner = LockstepLearner(self)
         self.published: BasePolicy | None = None
         """Weights to act with while another thread changes `policy`; None when nobody does."""
@@ -477,7 +478,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             return
         lesson = notes.lesson(self.teacher, step.outcome, keeps_guidance=self.keeps_guidance)
         if lesson is not None:
-            self.store.teach(slots, lesson.actions, None if lesson.goal is None else lesson.goal - notes.positions())
+            self.store.teach(slots, lesson.actions, None if lesson.goal is None else lesson.goal - notes.poses())
 
     def _episode_of(self, slot: int) -> IntArray:
         """Return the transitions of the episode that one of them belongs to. Shape (T,)."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from rl.episodes import GUIDED, LABEL, STATE, WAY, Episode, check_episode, check_layout, image_shapes
+from rl.episodes import GUIDED, LABEL, STATE, WAY, WAY_SIZE, Episode, check_episode, check_layout, image_shapes
 from rl.errors import ConfigError
 
 IntArray = npt.NDArray[np.int64]
@@ -33,6 +33,16 @@ class NStep:
     """Factor of the value at `last`: gamma^k after k <= n steps, 0 where the task terminated. Shape (B,)."""
     last: IntArray
     """Slots of the observation to bootstrap from. Shape (B,)."""
+
+
+@dataclass(frozen=True)
+class StateScales:
+    """Units of a `state` that begins with how far the TCP has moved since reset."""
+
+    position_m: float
+    """Of its first three components, the translation, [m]."""
+    rotation_rad: float | None = None
+    """Of the next three, the rotation vector, [rad]; None where they are something else."""
 
 
 class FrameStore:
@@ -79,7 +89,7 @@ class FrameStore:
         self._truncated = np.zeros(capacity, bool)
         self._guided = np.zeros(capacity, bool)
         self._label = np.full((capacity, action_size), np.nan, np.float32)
-        self._way = np.full((capacity, 3), np.nan, np.float32)
+        self._way = np.full((capacity, WAY_SIZE), np.nan, np.float32)
         self._success = np.full(capacity, NOTHING, np.int64)
         self._next = np.full(capacity, NOTHING, np.int64)
         self._episode = np.full(capacity, NOTHING, np.int64)
@@ -141,7 +151,7 @@ class FrameStore:
         Args:
             slots: Of the observations. Shape (n,).
             labels: Actions that it would take. Shape (n, A).
-            ways: From the TCP to where the task succeeds, [m]. Shape (n, 3).
+            ways: From the TCP to where the task succeeds, [m], [rad]. Shape (n, 4).
         """
         with self.lock:
             self._label[slots] = labels
@@ -298,8 +308,8 @@ class FrameStore:
         """Return the actions that a teacher would have taken, not a number where it had none. Shape (B, A)."""
         return self._label[slots]
 
-    def ways(self, slots: IntArray, scale_m: float) -> Float32Array:
-        """Return the way from the TCP to where the task succeeds, [m]. Shape (B, 3).
+    def ways(self, slots: IntArray, scales: StateScales) -> Float32Array:
+        """Return the way from the TCP to where the task succeeds: x, y, z [m], turn about the vertical [rad]. (B, 4).
 
         As a teacher said; else of every frame of a success it is known exactly and for nothing, by hindsight: where it
         ended (as arXiv:1707.01495 relabels goals). Not numbers where nobody knows. A success ends the task with a
@@ -307,10 +317,13 @@ class FrameStore:
 
         Args:
             slots: Transitions. Shape (B,).
-            scale_m: Unit of the state's first three components, which are the way of the TCP since reset, [m].
+            scales: Units of the state. Where it has no rotation, nobody knows of a turn but a teacher.
         """
         end = self._success[slots]
-        ways = (self._state[end, :3] - self._state[slots, :3]) * np.float32(scale_m)
+        ways = np.full((len(slots), WAY_SIZE), np.nan, np.float32)
+        ways[:, :3] = (self._state[end, :3] - self._state[slots, :3]) * np.float32(scales.position_m)
+        if scales.rotation_rad is not None:
+            ways[:, 3] = (self._state[end, 5] - self._state[slots, 5]) * np.float32(scales.rotation_rad)
         ways[end == NOTHING] = np.nan
         return np.where(np.isnan(self._way[slots]), ways, self._way[slots])
 

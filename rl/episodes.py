@@ -13,12 +13,14 @@ from rl.finite import not_finite_at
 Episode = Mapping[str, npt.NDArray[Any]]
 """One episode as it lies on disk: `<camera>` (T+1, H, W, 3) uint8, `state` (T+1, P), `action` (T, A) executed,
 `reward` (T,), `terminated` (T,), `truncated` (T,), and optionally `guided` (T,), and what a teacher said: `label`
-(T, A), the action to take, and `way` (T, 3), from the TCP to where the task succeeds, [m]; not numbers where it had
-nothing to say."""
+(T, A), the action to take, and `way` (T, 4), from the TCP to where the task succeeds, [m] and about the vertical [rad];
+not numbers where it had nothing to say."""
 
 STATE = "state"
 GUIDED = "guided"
 LABEL, WAY = "label", "way"
+WAY_SIZE = 4
+"""x, y, z [m], and the turn about the vertical [rad]."""
 FLAGS = ("terminated", "truncated", GUIDED)
 ACTION_TOLERANCE = 1e-4
 """How far beyond 1 an action may lie: what rounding does."""
@@ -92,7 +94,7 @@ def check_layout(
     expected: dict[str, tuple[int, ...]] = {"action": (steps, action_size), STATE: (steps + 1, state_size)}
     expected |= {key: (steps + 1, *shape) for key, shape in shapes.items()}
     expected |= dict.fromkeys(("reward", *FLAGS), (steps,))
-    expected |= {LABEL: (steps, action_size), WAY: (steps, 3)}
+    expected |= {LABEL: (steps, action_size), WAY: (steps, WAY_SIZE)}
     for key, shape in expected.items():
         if key not in episode and key in (GUIDED, LABEL, WAY):
             continue

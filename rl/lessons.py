@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from rl.loop import Step
-from rl.teacher import Lesson, Teacher
+from rl.teacher import Lesson, Teacher, place_of
 from rl.types import EpisodeOutcome, FloatArray, Observation
 
 
@@ -46,9 +46,9 @@ class Notes:
             lesson = Lesson(actions=np.full_like(meant, np.nan))
         return replace(lesson, actions=np.concatenate((lesson.actions[:first], meant[first:])))
 
-    def positions(self) -> FloatArray:
-        """Return where the TCP was before each step, base frame. Shape (T, 3), [m]."""
-        return np.array([seen.robot.T_base_tcp[:3, 3] for seen in self.seen])
+    def poses(self) -> FloatArray:
+        """Return where the TCP was before each step, base frame, and its turn about the vertical. (T, 4)."""
+        return np.array([place_of(seen.robot.T_base_tcp) for seen in self.seen])
 
 
 def disturbed(action: FloatArray, share: float, *, seed: Sequence[int]) -> FloatArray:

@@ -22,7 +22,13 @@ class Lesson:
     actions: FloatArray
     """What should have been done at each step, in [-1, 1]; a row that is not a number says nothing. Shape (T, A)."""
     goal: FloatArray | None = None
-    """Where the TCP is when the task succeeds, base frame; None where nobody knows. Shape (3,), [m]."""
+    """Where the TCP is when the task succeeds, base frame, and its turn about the vertical, see `place_of`; None where
+    nobody knows. Shape (4,), [m], [rad]."""
+
+
+def place_of(T_base_tcp: FloatArray) -> FloatArray:
+    """Return the position of a pose, [m], and its turn about the vertical, [rad], that of its x axis. Shape (4,)."""
+    return np.append(T_base_tcp[:3, 3], np.arctan2(T_base_tcp[1, 0], T_base_tcp[0, 0]))
 
 
 class Teacher(Protocol):

@@ -91,6 +91,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
             "render_fps": int(CONTROL_RATE_HZ),
             "gripper": task.has_gripper,  # what an algorithm asks before it treats the last component as a command
             "position_scale_m": float(_STATE_SCALE[0]),  # the state begins with the TCP's way since reset, in this unit
+            "rotation_scale_rad": float(_STATE_SCALE[3]),  # and then its rotation, in this one
         }
         self.task = task
         self.image_size = image_size

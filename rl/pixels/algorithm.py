@@ -14,7 +14,7 @@ from rl.pixels.batch import Batch, make_batch
 from rl.pixels.config import PixelConfig
 from rl.pixels.encoder import choose_precision
 from rl.pixels.gripper import GripperBatch, double_dqn_target, make_gripper_batch, margin_loss
-from rl.pixels.pointer import HUBER, UNIT_M
+from rl.pixels.pointer import HUBER, UNIT_M, UNIT_RAD, in_units
 from rl.pixels.policy import PixelPolicy
 
 
@@ -40,7 +40,7 @@ class PixelAlgorithm(GuidedAlgorithm):
         """Return what the policy is built from, beside the spaces."""
         # Files of the time before environments said so: seven components were six and a gripper command.
         has_gripper = self.action_space.shape == (7,) if self.has_gripper is None else self.has_gripper
-        points = self.position_scale_m is not None and self.config.points
+        points = self.state_scales is not None and self.config.points
         return {**super().policy_arguments(), "has_gripper": has_gripper, "points": points}
 
     def look_at(self, slots: IntArray) -> None:
@@ -83,7 +83,7 @@ class PixelAlgorithm(GuidedAlgorithm):
             config,
             self.sampling_rng,
             from_demo=from_demo,
-            position_scale_m=self.position_scale_m,
+            scales=self.state_scales,
         )
         if self.policy.gripper is None:
             return batch
@@ -144,13 +144,18 @@ class PixelAlgorithm(GuidedAlgorithm):
         known = ~torch.isnan(batch.ways[:, 0])
         if pointer is None or optimizer is None or not bool(known.any()):
             return
-        error = pointer(batch.patches[known], self.precision) - batch.ways[known] / UNIT_M
+        told = in_units(batch.ways[known])
+        said = pointer(batch.patches[known], self.precision)
+        error = torch.where(torch.isnan(told), 0.0, said - told.nan_to_num())
         loss = F.huber_loss(error, torch.zeros_like(error), delta=HUBER)
         check_loss("pointer's", loss, update=self._n_updates)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-        metrics["goal_error_mm"] = 1e3 * UNIT_M * error.detach().abs().mean()
+        off = error.detach().abs().mean(0)
+        metrics["goal_error_mm"] = 1e3 * UNIT_M * off[:3].mean()
+        if not bool(torch.isnan(told[:, 3]).any()):
+            metrics["goal_error_deg"] = torch.rad2deg(UNIT_RAD * off[3])
 
     def update_target(self) -> None:
         """Mix the critics into their targets: Q_target <- (1 - tau) Q_target + tau Q. There is no target encoder."""

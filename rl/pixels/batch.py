@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rl.buffers import FrameStore, IntArray
+from rl.buffers import FrameStore, IntArray, StateScales
+from rl.episodes import WAY_SIZE
 from rl.pixels.config import PixelConfig
 from rl.pixels.gripper import GripperBatch
 from rl.pixels.patches import shifted_images
@@ -35,7 +36,8 @@ class Batch:
     labels: torch.Tensor
     """What a teacher would do at t; rows that are not a number where it said nothing. Shape (B, A)."""
     ways: torch.Tensor
-    """TCP at the success of the episode minus TCP at t, [m]; not a number where there was none. Shape (B, 3)."""
+    """From the TCP at t to the TCP at the success of the episode: x, y, z [m], turn about the vertical [rad]; not
+    numbers where there was none. Shape (B, 4)."""
     gripper: GripperBatch | None = None
     """What the critic of a discrete gripper learns from; None without one."""
 
@@ -63,15 +65,15 @@ def make_batch(
     rng: np.random.Generator,
     *,
     from_demo: int = 0,
-    position_scale_m: float | None = None,
+    scales: StateScales | None = None,
 ) -> Batch:
     """Return the transitions in these slots, the first `from_demo` demonstrations, on the policy's device."""
     returns = store.n_step(slots, n=config.n_step, gamma=config.gamma)
     images = shifted_images(store, slots, rng, together=config.shift_together)
     next_images = shifted_images(store, returns.last, rng, together=config.shift_together)
 
-    nowhere = np.full((len(slots), 3), np.nan, np.float32)
-    ways = nowhere if position_scale_m is None else store.ways(slots, position_scale_m)
+    nowhere = np.full((len(slots), WAY_SIZE), np.nan, np.float32)
+    ways = nowhere if scales is None else store.ways(slots, scales)
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(policy.device)

@@ -8,14 +8,19 @@ the critics' errors too does not get there: errors of millimetres are small besi
 import torch
 from torch import nn
 
+from rl.episodes import WAY_SIZE
 from rl.pixels.config import PixelConfig
 from rl.pixels.encoder import Encoder
 
 UNIT_M = 0.1
-"""What the head answers in, [m]."""
+"""What the head answers in, [m]..."""
+UNIT_RAD = 2.0
+"""...and [rad]: 0.03 rad, which a plug forgives, weigh three times half a millimetre, which a rim forgives."""
 SCALES_M = (0.1, 0.01, 0.002)
 """Ranges in which the rest of the policy sees a way, [m]: a step, an alignment, and what a rim forgives."""
-SIZE = 3 * len(SCALES_M)
+SCALES_RAD = (1.0, 0.2, 0.04)
+"""The same of its turn, [rad]."""
+SIZE = 3 * len(SCALES_M) + len(SCALES_RAD)
 """Features that the pointer adds."""
 HUBER = 0.1
 """Error from which the loss grows linearly, in `UNIT_M`: 10 mm."""
@@ -27,17 +32,24 @@ class Pointer(nn.Module):
     def __init__(self, patch_bytes: int, grid: tuple[int, int], config: PixelConfig) -> None:
         super().__init__()
         self.encoder = Encoder(patch_bytes, grid, config)
-        self.head = nn.Sequential(nn.Linear(config.feature_size, 64), nn.ReLU(), nn.Linear(64, 3))
+        self.head = nn.Sequential(nn.Linear(config.feature_size, 64), nn.ReLU(), nn.Linear(64, WAY_SIZE))
 
     def forward(self, patches: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
-        """Return the way, [0.1 m], shape (B, 3), of uint8 patches."""
+        """Return the way, [0.1 m], [2 rad], shape (B, 4), of uint8 patches."""
         way: torch.Tensor = self.head(self.encoder(patches, precision))
         return way
 
 
+def in_units(ways: torch.Tensor) -> torch.Tensor:
+    """Return ways (B, 4), [m] and [rad], in what the head answers in."""
+    return ways / ways.new_tensor([UNIT_M, UNIT_M, UNIT_M, UNIT_RAD])
+
+
 def spread(way: torch.Tensor) -> torch.Tensor:
-    """Return a way (B, 3), [0.1 m], as features in [-1, 1] that tell metres and tenths of millimetres. (B, 9).
+    """Return a way (B, 4), as the head says it, as features in [-1, 1] that tell coarse and fine. (B, 12).
 
     tanh(way / s) for each range s: alone in metres, the last millimetre would be a hundredth of what a network sees.
     """
-    return torch.cat([torch.tanh(way * (UNIT_M / scale)) for scale in SCALES_M], 1)
+    moves = [torch.tanh(way[:, :3] * (UNIT_M / scale)) for scale in SCALES_M]
+    turns = [torch.tanh(way[:, 3:] * (UNIT_RAD / scale)) for scale in SCALES_RAD]
+    return torch.cat([*moves, *turns], 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rl.buffers import FrameStore, IndexBuffer, demo_count
+from rl.buffers import FrameStore, IndexBuffer, StateScales, demo_count
 from rl.errors import ConfigError
 
 SPACE = spaces.Dict(
@@ -300,6 +300,10 @@ def make_arm_store(capacity: int = 100) -> FrameStore:
     return FrameStore(space, 2, capacity=capacity)
 
 
+METRES = StateScales(0.1)
+"""A state that begins with a position, in tenths of a metre, and has no rotation."""
+
+
 def reach(store: FrameStore, positions: list[float], *, success: bool) -> np.ndarray:
     """Store an episode along x; the last step ends it, with a reward if it succeeds."""
     states = [{"state": np.array([x, 0, 0, 9], np.float32)} for x in positions]
@@ -316,35 +320,44 @@ def test_way_is_known_of_every_frame_of_a_success_and_of_no_other():
     store = make_arm_store()
     success = reach(store, [0.0, 1.0, 3.0], success=True)
     failure = reach(store, [0.0, 1.0, 3.0], success=False)
-    np.testing.assert_allclose(store.ways(success, 0.1), [[0.3, 0, 0], [0.2, 0, 0]], atol=1e-7)
-    assert np.isnan(store.ways(failure, 0.1)).all()
+    np.testing.assert_allclose(store.ways(success, METRES)[:, :3], [[0.3, 0, 0], [0.2, 0, 0]], atol=1e-7)
+    assert np.isnan(store.ways(failure, METRES)).all()
+
+
+def test_turn_is_known_where_the_state_has_a_rotation():
+    space = spaces.Dict({"state": spaces.Box(-np.inf, np.inf, (6,), np.float32)})
+    store = FrameStore(space, 2, capacity=8)
+    turned = [{"state": np.array([0, 0, 0, 0, 0, z], np.float32)} for z in (0.5, 0.2, -1.0)]
+    store.start_episode(turned[0])
+    slots = [store.append(np.zeros(2), float(t), turned[t + 1], terminated=t == 1, truncated=False) for t in range(2)]
+    np.testing.assert_allclose(store.ways(np.array(slots), StateScales(0.1, 0.2))[:, 3], [-0.3, -0.24], atol=1e-7)
 
 
 def test_what_a_teacher_says_goes_before_hindsight():
     store = make_arm_store()
     slots = reach(store, [0.0, 1.0, 3.0], success=True)
-    store.teach(slots[:1], np.zeros((1, 2)), np.array([[0.31, 0.02, 0.0]]))
-    np.testing.assert_allclose(store.ways(slots, 0.1), [[0.31, 0.02, 0], [0.2, 0, 0]], atol=1e-7)
+    store.teach(slots[:1], np.zeros((1, 2)), np.array([[0.31, 0.02, 0.0, 0.05]]))
+    np.testing.assert_allclose(store.ways(slots, METRES), [[0.31, 0.02, 0, 0.05], [0.2, 0, 0, np.nan]], atol=1e-7)
 
 
 def test_slot_that_is_used_again_forgets_what_was_said_of_it():
     store = make_arm_store(capacity=8)
     slots = reach(store, [0.0, 1.0, 2.0, 3.0], success=True)
-    store.teach(slots, np.ones((3, 2)), np.ones((3, 3)))
+    store.teach(slots, np.ones((3, 2)), np.ones((3, 4)))
     reach(store, [0.0, 1.0, 2.0, 3.0], success=False)
     newest = reach(store, [0.0, 1.0, 2.0, 3.0], success=False)
     assert set(newest) & set(slots)
-    assert np.isnan(store.labels(newest)).all() and np.isnan(store.ways(newest, 0.1)).all()
+    assert np.isnan(store.labels(newest)).all() and np.isnan(store.ways(newest, METRES)).all()
 
 
 def test_what_a_teacher_said_comes_back_with_its_episode():
     store, restored = make_arm_store(), make_arm_store()
     slots = reach(store, [0.0, 1.0, 3.0], success=True)
-    labels, ways = np.array([[0.5, -0.5], [np.nan, np.nan]]), np.array([[np.nan] * 3, [0.4, 0.0, 0.1]])
+    labels, ways = np.array([[0.5, -0.5], [np.nan, np.nan]]), np.array([[np.nan] * 4, [0.4, 0.0, 0.1, 0.2]])
     store.teach(slots, labels, ways)
     again = restored.restore_episode(0, store.episode(0))
     np.testing.assert_array_equal(restored.labels(again), labels.astype(np.float32))
-    np.testing.assert_allclose(restored.ways(again, 0.1), [[0.3, 0, 0], [0.4, 0, 0.1]], atol=1e-7)
+    np.testing.assert_allclose(restored.ways(again, METRES), [[0.3, 0, 0, np.nan], [0.4, 0, 0.1, 0.2]], atol=1e-7)
 
 
 def test_label_that_is_no_action_is_refused():

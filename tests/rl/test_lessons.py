@@ -107,7 +107,7 @@ def test_notes_begin_anew_with_each_episode() -> None:
                 begins_episode=step == 0,
             )
         )
-    np.testing.assert_allclose(notes.positions(), [[0.4, 0.0, 0.1]] * 2)
+    np.testing.assert_allclose(notes.poses(), [[0.4, 0.0, 0.1, 0.0]] * 2)
 
 
 def test_noise_is_a_share_of_the_step_and_leaves_rotation_and_gripper_alone() -> None:

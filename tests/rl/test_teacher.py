@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rl.teacher import PathTeacher, moved_to
+from rl.teacher import PathTeacher, moved_to, place_of
 from rl.transforms import apply_delta, pose, rotvec_to_matrix
 from rl.types import Observation, Waypoint
 from tests.rl.arms import DOWN, SCALE, at, waypoint
@@ -138,3 +138,8 @@ def test_way_to_the_path_is_as_fast_as_a_free_move():
     slow = dataclasses.replace(FOLD[1], max_step_m=0.008)
     label = taught(at(0.40, 0.06, 0.05, opening=1.0), (FOLD[0], slow, *FOLD[2:]), actions=7)
     np.testing.assert_allclose(label[:3], [0, -1.0, 0], atol=1e-9)
+
+
+def test_place_is_where_a_tool_is_and_how_far_it_has_turned():
+    turned = rotvec_to_matrix(np.array([0.0, 0.0, -0.2])) @ DOWN
+    np.testing.assert_allclose(place_of(pose(np.array([0.5, 0.1, 0.2]), turned)), [0.5, 0.1, 0.2, -0.2])

@@ -141,7 +141,7 @@ def test_demonstrations_of_the_agent_are_learned_from_and_labelled(tmp_path: Pat
         algorithm.collect(50)
         labelled = ~np.isnan(algorithm.store.labels(algorithm.demo.slots)[:, 0])
         assert len(algorithm.demo) > 10 and labelled.all()
-        ways = algorithm.store.ways(algorithm.demo.slots, 0.1)
+        ways = algorithm.store.ways(algorithm.demo.slots, algorithm.state_scales)
         assert np.abs(ways).max() < 0.2 and not np.isnan(ways).any()
 
 

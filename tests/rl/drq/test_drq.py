@@ -312,7 +312,8 @@ def test_guided_steps_go_where_asked(mode: str):
     start = len(model.online)
     for guided, success in ((False, None), (True, None), (False, True)):
         transition = type(step.transition)(**{**vars(step.transition), "guided": guided, "terminated": bool(success)})
-        model.remember(type(step)(transition=transition, info={}, outcome=outcome(success)))
+        taken = type(step)(transition=transition, info={}, outcome=outcome(success), meant=transition.action)
+        model.remember(taken)
     assert len(model.demo) == {"online": 0, "both": 1, "success": 2}[mode]
     assert len(model.online) == start + 3
 
@@ -455,11 +456,12 @@ def test_pointers_error_is_told_in_millimetres():
     last = model.policy.pointer.head[-1]
     with torch.no_grad():
         last.weight.zero_()
-        last.bias.copy_(torch.tensor([0.05, 0.0, 0.4]))  # 5, 0 and 40 mm
-    ways = torch.tensor([[0.002, 0.0, 0.0], [float("nan")] * 3])
+        last.bias.copy_(torch.tensor([0.05, 0.0, 0.4, 0.1]))  # 5, 0 and 40 mm, 0.2 rad
+    ways = torch.tensor([[0.002, 0.0, 0.0, 0.1], [float("nan")] * 4])
     metrics: dict[str, torch.Tensor] = {}
     model.update_pointer(dataclasses.replace(model.sample(2), ways=ways), metrics)
     torch.testing.assert_close(metrics["goal_error_mm"], torch.tensor((3.0 + 0.0 + 40.0) / 3))
+    torch.testing.assert_close(metrics["goal_error_deg"], torch.rad2deg(torch.tensor(0.1)))
 
 
 def test_critics_do_not_teach_the_pointer():
@@ -470,7 +472,7 @@ def test_critics_do_not_teach_the_pointer():
     features = model.update_critic(batch, {})
     model.update_actor(features, batch, {})
     torch.testing.assert_close(parameters(model.policy.pointer), before, rtol=0, atol=0)
-    assert features.shape == (8, 32 + 9)
+    assert features.shape == (8, 32 + 12)
 
 
 def test_environment_that_does_not_say_where_the_tcp_is_has_no_pointer():
