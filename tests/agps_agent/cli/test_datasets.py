@@ -65,7 +65,10 @@ def test_import_of_somebody_elses_dataset_tells_what_it_took_on_trust(
         (["demos", "export", "usb_insertion"], "--out"),
         (["demos", "export", "nowhere", "--out", "x"], "nowhere is neither a folder of demonstrations"),
         (["demos", "export", "usb_insertion", "--out", "demos"], "demos already exists; name another folder"),
-        (["demos", "export", "usb_insertion", "--out", "x", "--format", "rlds"], "--format: invalid choice 'rlds'"),
+        (
+            ["demos", "export", "usb_insertion", "--out", "x", "--format", "rlds"],
+            "invalid choice 'rlds' for argument '--format'",
+        ),
         (["demos", "import", "nowhere", "--task", "usb_insertion", "--out", "x"], "There is no folder nowhere"),
         (["demos", "import", "demos", "--task", "usb_insertion", "--out", "x"], "demos is no LeRobotDataset"),
         (["demos", "import", "demos", "--task", "knitting", "--out", "x"], "There is no task 'knitting'"),
