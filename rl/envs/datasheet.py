@@ -1,6 +1,5 @@
 """What each number of a state and of an action is, for whoever reads a recording: `ManipulationEnv`, as a table."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rl.types import POSE_ACTIONS
@@ -49,6 +48,6 @@ def action_components(size: int, *, translation_m: float, rotation_rad: float) -
     return (*pose, gripper) if size > POSE_ACTIONS else pose
 
 
-def nameless(kind: str, size: int) -> Sequence[Component]:
+def nameless(kind: str, size: int) -> tuple[Component, ...]:
     """Return components of which nobody said what they are."""
     return tuple(Component(f"{kind}_{number}", "", "") for number in range(size))

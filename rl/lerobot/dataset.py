@@ -160,6 +160,10 @@ class Dataset:
         for row in rows:
             if not all(isinstance(row.get(key), int) for key in ("episode_index", "length")):
                 raise ConfigError(f"An episode in {self.folder / 'meta/episodes'} has no number or length; {ANEW}.")
+            if row["length"] < 1:
+                raise ConfigError(
+                    f"There are no steps in episode {row['episode_index']} of {self.folder}; leave it out."
+                )
         return sorted(rows, key=lambda row: int(row["episode_index"]))
 
     def _read_table(self, path: Path) -> Any:
@@ -191,8 +195,8 @@ def _read_info(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise ConfigError(
-            f"There is no folder {folder}; download the dataset first: "
-            f"`hf download {folder} --repo-type dataset --local-dir FOLDER`."
+            f"There is no folder {folder}; a dataset of the Hugging Face Hub is downloaded first: "
+            f"`hf download USER/NAME --repo-type dataset --local-dir {folder}`."
         )
     if not (folder / INFO).is_file():
         raise ConfigError(f"{folder} is no LeRobotDataset: it has no {INFO}; name the folder that has one.")

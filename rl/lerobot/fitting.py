@@ -17,6 +17,7 @@ from rl.lerobot.dataset import Dataset, Feature
 from rl.lerobot.layout import (
     ACTION_KEY,
     ACTOR_KEY,
+    ACTORS,
     BESIDE,
     DONE,
     INTERVENTION,
@@ -188,7 +189,8 @@ def _who(dataset: Dataset, number: int) -> Arrays:
     if INTERVENTION in dataset.features:
         said[GUIDED] = dataset.column(number, INTERVENTION) > 0.5
     if ACTOR_KEY in dataset.features:
-        said[ACTOR] = dataset.column(number, ACTOR_KEY).astype(np.int64)
+        actors = dataset.column(number, ACTOR_KEY).astype(np.int64)
+        said[ACTOR] = np.where((actors >= 0) & (actors < len(ACTORS)), actors, ACTORS.index("unknown"))
     return said
 
 

@@ -12,7 +12,8 @@ from rl.errors import ConfigError
 from rl.files import new_folder
 from rl.lerobot.dataset import Dataset
 from rl.lerobot.fitting import Wanted, fitted_episodes
-from rl.lerobot.layout import ACTION_KEY, STATE_KEY
+from rl.lerobot.layout import ACTION_KEY, ACTORS, STATE_KEY
+from rl.lerobot.recorded import ACTOR
 from rl.tasks.base import Task
 from rl.types import CONTROL_RATE_HZ
 
@@ -56,17 +57,19 @@ def import_dataset(dataset: Dataset, task: Task, wanted: Wanted, folder: Path) -
     """
     total = len(dataset.episodes)
     about: dict[str, Any] = {**made_for(task, image_size=wanted.image_size), "seed": 0}
-    about |= {"robot": str(dataset.info.get("robot_type") or "unknown"), BY: "unknown"}
+    about |= {"robot": str(dataset.info.get("robot_type") or "unknown")}
     with new_folder(folder, purpose="the episodes") as unfinished:
-        seeds, count = [], 0
+        seeds, actors, count = [], set[int](), 0
         for episode in fitted_episodes(dataset, wanted):
             write_episode(unfinished, count, episode)
             seeds += [int(episode["seed"])] if "seed" in episode else []
+            actors |= set(episode[ACTOR].tolist()) if ACTOR in episode else {ACTORS.index("unknown")}
             count += 1
         if count == 0:
             raise ConfigError(f"None of the {total} episodes of {dataset.folder} succeeded; nothing was imported.")
-        origin = {"dataset": str(dataset.folder), "episodes": total, "left_out": total - count}
-        write_manifest(unfinished / MANIFEST, {**about, "imported": origin, "seeds": seeds, "count": count})
+        about[BY] = ACTORS[actors.pop()] if len(actors) == 1 else "unknown"
+        about["imported"] = {"dataset": str(dataset.folder), "episodes": total, "left_out": total - count}
+        write_manifest(unfinished / MANIFEST, {**about, "seeds": seeds, "count": count})
     return Imported(count=count, left_out=total - count)
 
 

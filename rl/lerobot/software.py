@@ -7,12 +7,13 @@ from rl.errors import ConfigError
 
 
 def load_arrow() -> Any:
-    """Return the module `pyarrow`, with `pyarrow.parquet` loaded.
+    """Return the module `pyarrow`, with `pyarrow.compute` and `pyarrow.parquet` loaded.
 
     Raises:
         ConfigError: If it is not installed, or does not load.
     """
-    _load("pyarrow.parquet")
+    for part in ("pyarrow.compute", "pyarrow.parquet"):
+        _load(part)
     return _load("pyarrow")
 
 

@@ -59,4 +59,5 @@ def columns(statistics: Mapping[str, Statistics]) -> dict[str, Any]:
 
 def total(histograms: Iterable[Histogram]) -> Histogram:
     """Return the counts of several histograms together."""
-    return np.sum(list(histograms), axis=0)
+    counts: Histogram = np.sum(list(histograms), axis=0)
+    return counts

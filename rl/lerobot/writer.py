@@ -100,7 +100,7 @@ class DatasetWriter:
         if key not in self._tracks:
             self._tracks[key] = VideoTrack(self._root, key, fps=self._fps, encoder=self._encoder, limits=self.limits)
         span = self._tracks[key].add(frames)
-        where = {"chunk_index": span.place.chunk, "file_index": span.place.file}
+        where: dict[str, float] = {"chunk_index": span.place.chunk, "file_index": span.place.file}
         where |= {"from_timestamp": span.from_s, "to_timestamp": span.to_s}
         return {f"videos/{key}/{name}": value for name, value in where.items()}
 

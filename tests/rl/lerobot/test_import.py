@@ -18,6 +18,7 @@ from tests.rl.lerobot.recordings import about, files_of, folder_of, recorded
 
 NAMED = {"wrist_1": TOP, "wrist_2": "side"}
 TASK = get_task("usb_insertion")
+WRITTEN_BY_LEROBOT = Path(__file__).parent / "written_by_lerobot"
 
 
 def bring_in(folder: Path, out: Path, *, named: dict[str, str] = NAMED, size: int = 64, success: bool = False) -> Any:
@@ -52,11 +53,19 @@ def test_who_acted_and_the_seeds_come_back_and_go_out_again(tmp_path):
     export_dataset(files_of(tmp_path / "back", actor="unknown", guide="unknown"), about(), tmp_path / "again")
     first, again = (Dataset(tmp_path / name).column(0, "complementary_info.actor") for name in ("set", "again"))
     np.testing.assert_array_equal(first, again)
-    assert json.loads((tmp_path / "back" / "demos.json").read_text())["seeds"] == [103]
+    manifest = json.loads((tmp_path / "back" / "demos.json").read_text())
+    assert (manifest["seeds"], manifest["by"]) == ([103], "unknown")  # two acted
 
 
-def test_somebody_elses_dataset_becomes_demonstrations_frame_by_frame(tmp_path):
-    folder = make_public(tmp_path / "set", **rewarded())
+def test_folder_of_one_demonstrator_still_tells_who(tmp_path):
+    export_dataset(files_of(folder_of([recorded(3)], tmp_path / "demos")), about(), tmp_path / "set")
+    bring_in(tmp_path / "set", tmp_path / "back", named={})
+    assert json.loads((tmp_path / "back" / "demos.json").read_text())["by"] == "expert"
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["by hand", "by LeRobot"])
+def test_somebody_elses_dataset_becomes_demonstrations_frame_by_frame(tmp_path, made):
+    folder = make_public(tmp_path / "set", **rewarded()) if made else WRITTEN_BY_LEROBOT
     imported = bring_in(folder, tmp_path / "demos")
     assert (imported.count, imported.left_out) == (2, 1)  # the second episode fails
     first, third = load_demos(tmp_path / "demos", env=make_env("usb_insertion", robot="fake"))
@@ -170,7 +179,7 @@ def test_damaged_dataset_is_refused_by_its_file(tmp_path, break_it, words):
 
 
 def test_folder_that_is_not_there_says_how_to_get_it(tmp_path):
-    with pytest.raises(ConfigError, match="hf download lerobot/nothing --repo-type dataset"):
+    with pytest.raises(ConfigError, match="hf download USER/NAME --repo-type dataset --local-dir lerobot/nothing"):
         Dataset(Path("lerobot/nothing"))
 
 
