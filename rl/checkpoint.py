@@ -29,6 +29,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from rl.algorithm import ALGORITHMS, GuidedAlgorithm
 from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
+from rl.replay import given_episodes
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
 LAST = "last"
@@ -129,6 +130,27 @@ def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> Guided
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
     return policy
+
+
+def recorded_episodes(path: Path) -> list[tuple[Path, bool]]:
+    """Return the episodes in a checkpoint's replay memory that have steps, oldest first.
+
+    Each is a file in the layout of demonstrations, and whether it was given as a demonstration.
+
+    Raises:
+        ConfigError: If there is no checkpoint, or it is incomplete or damaged.
+    """
+    folder = find_checkpoint(Path(path))
+    _read_manifest(folder)
+    try:
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=False)
+        given = given_episodes(state)
+        names = [str(name) for name in state["episodes"]]
+        numbers = [tuple(int(part) for part in name.removesuffix(".npz").split("_")) for name in names]
+        files = zip(names, numbers, strict=True)
+        return [(folder / EPISODES / name, number in given) for name, (number, steps) in files if steps > 0]
+    except DAMAGE as error:
+        raise _unreadable(folder, error) from error
 
 
 def _find_algorithm(folder: Path) -> type[GuidedAlgorithm]:

@@ -3,11 +3,9 @@
 import dataclasses
 import json
 import logging
-import os
-import shutil
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +13,9 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from rl.episodes import STATE, Episode, check_episode, image_shapes
-from rl.errors import AgpsError, ConfigError
-from rl.files import write_atomically
+from rl.episodes import STATE, Episode, check_episode, image_shapes, layout_of
+from rl.errors import ConfigError
+from rl.files import new_folder, write_atomically
 from rl.growing_folder import is_in_use, keep_episode
 from rl.rollout import Moment, Steps, run_episode
 from rl.types import Expert, FloatArray, Observation
@@ -25,6 +23,8 @@ from rl.types import Expert, FloatArray, Observation
 logger = logging.getLogger(__name__)
 
 MANIFEST = "demos.json"
+BY = "by"
+"""What the manifest calls who demonstrated: expert, agent, or a person's device."""
 
 
 class DemonstratedTask(Protocol):
@@ -150,7 +150,9 @@ def mistaken(expert: Expert, landmarks: Collection[str], *, angle_rad: float, di
     return act
 
 
-def save_demos(folder: Path, episodes: Sequence[Episode], *, env: DemonstratedEnv, seed: int) -> None:
+def save_demos(
+    folder: Path, episodes: Sequence[Episode], *, env: DemonstratedEnv, seed: int, by: str | None = None
+) -> None:
     """Write `demos.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
 
     Args:
@@ -158,20 +160,25 @@ def save_demos(folder: Path, episodes: Sequence[Episode], *, env: DemonstratedEn
         episodes: As `record_demos` returns them.
         env: Environment they were recorded in.
         seed: Seed they were recorded with.
+        by: Who demonstrated; None: nobody knows.
 
     Raises:
         ConfigError: If the folder is in use.
         AgpsError: If the disk refuses.
     """
     seeds = [int(episode["seed"]) for episode in episodes if "seed" in episode]
-    write_episodes(folder, MANIFEST, {**_made_in(env), "seed": seed, "seeds": seeds, "count": len(episodes)}, episodes)
+    about = {**_made_in(env), "seed": seed, "seeds": seeds, "count": len(episodes)}
+    write_episodes(folder, MANIFEST, about if by is None else {**about, BY: by}, episodes)
 
 
 def _made_in(env: DemonstratedEnv) -> dict[str, Any]:
-    """Return what a manifest says of the environment, as JSON gives it back."""
-    config = dataclasses.asdict(env.task)  # type: ignore[call-overload]  # no protocol says dataclass
-    about = {"task": env.task.name, "config": config, "image_size": env.image_size}
-    plain: dict[str, Any] = json.loads(json.dumps(about))
+    return made_for(env.task, image_size=env.image_size)
+
+
+def made_for(task: DemonstratedTask, *, image_size: int) -> dict[str, Any]:
+    """Return what a manifest says of a task and its images, as JSON gives it back."""
+    config = dataclasses.asdict(task)  # type: ignore[call-overload]  # no protocol says dataclass
+    plain: dict[str, Any] = json.loads(json.dumps({"task": task.name, "config": config, "image_size": image_size}))
     return plain
 
 
@@ -266,20 +273,20 @@ def write_episodes(folder: Path, name: str, manifest: Mapping[str, Any], episode
         ConfigError: If the folder is in use.
         AgpsError: If the disk refuses.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} already exists; name another folder for the episodes.")
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.mkdir(parents=True)
+    with new_folder(folder, purpose="the episodes") as unfinished:
         for number, episode in enumerate(episodes):
-            np.savez_compressed(unfinished / f"episode_{number:03d}.npz", **dict[str, Any](episode))
-        (unfinished / name).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        unfinished.rename(folder)
-    except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        reason = error.strerror or str(error)
-        raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another folder.") from error
+            write_episode(unfinished, number, episode)
+        write_manifest(unfinished / name, manifest)
+
+
+def write_episode(folder: Path, number: int, episode: Episode) -> None:
+    """Write one episode into a folder that is being made."""
+    np.savez_compressed(folder / f"episode_{number:03d}.npz", **dict[str, Any](episode))
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write what a folder that is being made holds."""
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def load_demos(folder: Path, *, env: DemonstratedEnv) -> list[Episode]:
@@ -315,6 +322,16 @@ def demos_in(folder: Path, *, may_be_empty: bool = False) -> list[Path]:
     return files
 
 
+def demonstrator(folder: Path) -> str | None:
+    """Return who demonstrated what is in a folder; None where its manifest does not say.
+
+    Raises:
+        ConfigError: If there are no demonstrations.
+    """
+    by = _read_manifest(Path(folder)).get(BY)
+    return by if isinstance(by, str) else None
+
+
 def recorded_count(folder: Path) -> int:
     """Return the number of demonstrations in a folder.
 
@@ -348,6 +365,20 @@ def read_episode(path: Path) -> Episode:
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise ConfigError(f"{path} is damaged ({error}); record the demonstrations anew.") from error
     return episode
+
+
+def sound_episodes(paths: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:
+    """Yield recorded episodes with their files, each checked: like the first one in layout, and fit to learn from.
+
+    Raises:
+        ConfigError: Names the first file and key at fault.
+    """
+    layout = None
+    for path in paths:
+        episode = read_episode(path)
+        layout = layout or layout_of(episode, where=str(path))
+        check_episode(episode, layout.images, layout.state, layout.action, where=str(path))
+        yield path, episode
 
 
 def _read_fitting(path: Path, env: DemonstratedEnv) -> Episode:

@@ -1,6 +1,7 @@
 """One recorded episode: its layout, and what makes it unfit to learn from."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,36 @@ def image_shapes(space: spaces.Space[Any]) -> dict[str, tuple[int, int, int]]:
             raise ConfigError(f"Image '{key}' must be uint8 of shape (H, W, 3), channels last, not {box}.")
         shapes[key] = (box.shape[0], box.shape[1], box.shape[2])
     return shapes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What the arrays of an episode are like, whatever its length."""
+
+    images: Mapping[str, tuple[int, int, int]]
+    """Shape of an image of each camera, (H, W, C)."""
+    state: int
+    """Components of the state."""
+    action: int
+    """Components of an action."""
+
+
+def layout_of(episode: Episode, *, where: str = "the episode") -> Layout:
+    """Return the layout that an episode has by its own arrays; `check_episode` says whether it is sound.
+
+    Raises:
+        ConfigError: If it has no state or action, or one that is no table.
+    """
+    sizes = {}
+    for key in (STATE, "action"):
+        if key not in episode:
+            raise ConfigError(f"There is no '{key}' in {where}; it has {sorted(episode)}. Is it of something else?")
+        shape = np.shape(episode[key])
+        if len(shape) != 2:
+            raise ConfigError(f"'{key}' of {where} has shape {shape}, not (steps, components); record it anew.")
+        sizes[key] = shape[1]
+    images = {key: np.shape(array)[1:] for key, array in episode.items() if np.ndim(array) == 4}
+    return Layout(images=images, state=sizes[STATE], action=sizes["action"])
 
 
 def check_episode(
@@ -140,6 +171,8 @@ def check_values(episode: Episode, *, where: str = "the episode") -> None:
             f"action{[int(i) for i in at]} of {where} is {actions[at]:g}, outside [-1, 1]; "
             "divide actions by the environment's largest, or record it anew."
         )
+    if np.isinf(episode.get(WAY, np.zeros(0))).any():
+        raise ConfigError(f"A '{WAY}' of {where} is infinite; record it anew.")
     labels = np.asarray(episode.get(LABEL, ()))
     if (np.abs(labels) > 1.0 + ACTION_TOLERANCE).any():  # where there is none it is not a number
         raise ConfigError(f"A '{LABEL}' of {where} is outside [-1, 1]: an action that nobody can take; record it anew.")

@@ -3,10 +3,13 @@
 import contextlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rl.errors import AgpsError
+from rl.errors import AgpsError, ConfigError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -26,6 +29,33 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise AgpsError(f"Cannot write {path}: {error.strerror}; what was there before is unchanged.") from error
+
+
+@contextmanager
+def new_folder(folder: Path, *, purpose: str) -> Iterator[Path]:
+    """Yield a hidden folder to fill; at the end it becomes `folder`, and where anything goes wrong it is deleted.
+
+    Args:
+        folder: Folder to make; an empty one may be there.
+        purpose: What it is for, to say in a message.
+
+    Raises:
+        ConfigError: If the folder is in use.
+        AgpsError: If the disk refuses.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} already exists; name another folder for {purpose}.")
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.rename(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise AgpsError(f"Cannot save {folder}: {reason}; make room, or name another folder.") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -34,10 +34,15 @@ def restore(
         store.restore_episode(number, episode)
     for name, buffer in (("online", online), ("demo", demo)):
         buffer.add(store.slots_at(*state[name]), give_way=True)
-    # Older states do not say which episodes were given: those of the demo buffer that were never collected.
-    given = state.get("given", set(state["demo"][0].tolist()) - set(state["online"][0].tolist()))
-    for number in given:
+    for number in given_episodes(state):
         store.keep(store.slots_of(number))
+
+
+def given_episodes(state: Mapping[str, Any]) -> frozenset[int]:
+    """Return the numbers of the episodes in an `index_state` that were given as demonstrations, not collected."""
+    # Older states do not say it: those of the demo buffer that were never collected.
+    given = state.get("given", set(state["demo"][0].tolist()) - set(state["online"][0].tolist()))
+    return frozenset(given)
 
 
 def read_replay(path: str | Path | io.BufferedIOBase, store: FrameStore) -> dict[str, Any]:

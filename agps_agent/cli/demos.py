@@ -1,4 +1,4 @@
-"""`agps demos record|list|show`: demonstrations of the scripted expert, the agent or a person, on disk."""
+"""`agps demos record|list|show|export|import`: demonstrations of the expert, the agent or a person, on disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from agps_agent.cli.datasets import export, import_
+from agps_agent.cli.demos_folder import default_folder, folder_of
 from agps_agent.cli.options import (
     UsageError,
     complaints_as_usage_errors,
@@ -14,7 +16,7 @@ from agps_agent.cli.options import (
     parse_options,
     run_subcommand,
 )
-from agps_agent.cli.tasks import check_task, is_task
+from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from rl.bounds import Count, Seed
 from rl.errors import ConfigError
@@ -85,6 +87,8 @@ def run(argv: Sequence[str]) -> int:
         "record": (_record, "record the scripted expert, the agent, or a person on a robot"),
         "list": (_list, "list the demonstrations in a folder"),
         "show": (_show, "draw the demonstrations in a folder, one strip of images each"),
+        "export": (export, "write demonstrations, or a run's rollouts, as a LeRobotDataset"),
+        "import": (import_, "make demonstrations of a LeRobotDataset"),
     }
     return run_subcommand("agps demos", "Demonstrations.", commands, argv)
 
@@ -96,7 +100,7 @@ def _record(argv: Sequence[str]) -> int:
     from agps_agent.run.place import check_robot
 
     robot = check_robot(options.robot)
-    folder = options.out or _default_folder(task.name, robot)
+    folder = options.out or default_folder(task.name, robot)
     from rl.growing_folder import is_in_use
 
     if is_in_use(folder) and not options.resume:
@@ -172,34 +176,21 @@ def _count(folder: Path) -> int:
 
 def _list(argv: Sequence[str]) -> int:
     options = parse_options(FolderOptions, argv, prog="agps demos list")
-    return _print_summary(_folder_of(options.folder), as_json=options.json)
+    return _print_summary(folder_of(options.folder), as_json=options.json)
 
 
 def _show(argv: Sequence[str]) -> int:
     from agps_agent.report.strips import write_strips
 
     options = parse_options(FolderOptions, argv, prog="agps demos show")
-    folder = _folder_of(options.folder)
-    _read_manifest(folder)
+    folder = folder_of(options.folder)
+    summarise(folder)  # refuses what is not sound
     pictures = [str(path) for path in write_strips(folder)]
     with json_only_on_stdout(options.json) as show:
         show({"pictures": pictures})
     if not options.json:
         print("\n".join(pictures))
     return 0
-
-
-def _folder_of(named: Path) -> Path:
-    """Return the folder of demonstrations that was named, or the default one of the task that was."""
-    if named.is_dir() or not is_task(str(named)):
-        return named
-    return _default_folder(check_task(str(named)).name)
-
-
-def _default_folder(task: str, robot: str = "sim") -> Path:
-    from agps_agent.run.place import named_at
-
-    return Path("demos") / named_at(robot, task)
 
 
 def _print_summary(folder: Path, *, as_json: bool) -> int:
@@ -219,17 +210,15 @@ def summarise(folder: Path) -> dict[str, Any]:
     """Return what is in a folder of demonstrations.
 
     Raises:
-        ConfigError: If there are none, or one is damaged.
+        ConfigError: If there are none, or one is damaged or has values that nothing can be learned from.
     """
-    import numpy as np
-
-    from rl.demonstrations import demos_in, read_episode
+    from rl.demonstrations import demos_in, sound_episodes
 
     manifest = _read_manifest(folder)
-    episodes = []
-    for path in demos_in(folder, may_be_empty=True):
-        reward = read_episode(path).get("reward", np.zeros(0))
-        episodes.append({"file": path.name, "steps": len(reward), "success": bool(len(reward) and reward[-1] > 0)})
+    episodes = [
+        {"file": path.name, "steps": len(episode["reward"]), "success": bool(episode["reward"][-1] > 0)}
+        for path, episode in sound_episodes(demos_in(folder, may_be_empty=True))
+    ]
     about = {"folder": str(folder), "task": manifest.get("task"), "count": len(episodes)}
     if "model_calls" in manifest:
         about["model_calls"] = manifest["model_calls"]

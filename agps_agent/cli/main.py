@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("evaluate", "evaluate the policy of a run alone (no agent, no box), or the agent alone"),
     "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
     "tasks": ("tasks", "list the tasks that there are, and where they come from"),
-    "demos": ("demos", "record, list or show demonstrations"),
+    "demos": ("demos", "record, list, show, export or import demonstrations"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),
     "float": ("detector", "calibrate and score the failure detector"),
     "calibrate": ("calibrate", "find out where a camera of the station sits; `calibrate board` prints the board"),

@@ -37,7 +37,7 @@ from agps_agent.tracing.truth import Truths, save_truth
 from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
-from rl.demonstrations import load_demos, record_demos, save_demos
+from rl.demonstrations import demonstrator, load_demos, record_demos, save_demos
 from rl.envs.adapter import AdaptedEnv
 from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
@@ -117,10 +117,11 @@ class Session:
         if not folder.exists():
             if config.demos_dir is not None:
                 episodes = load_demos(config.demos_dir, env=env)[: config.demos]
+                by = demonstrator(config.demos_dir)
             else:
                 assert isinstance(env, ManipulationEnv)  # of others the configuration asks for a folder
-                episodes = record_demos(env, n=config.demos, seed=config.seed + DEMO_SEED)
-            save_demos(folder, episodes, env=env, seed=config.seed + DEMO_SEED)
+                episodes, by = record_demos(env, n=config.demos, seed=config.seed + DEMO_SEED), "expert"
+            save_demos(folder, episodes, env=env, seed=config.seed + DEMO_SEED, by=by)
         return load_demos(folder, env=env)
 
     def __enter__(self) -> Self:

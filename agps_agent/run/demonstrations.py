@@ -18,7 +18,7 @@ from agps_agent.run.robot import STATION
 from agps_agent.run.showing import Asked, Showing, open_showing
 from agps_agent.run.signals import saving, terminated_like_ctrl_c
 from agps_agent.run.simulation import SIMULATION
-from rl.demonstrations import DemoFolder, demonstrate
+from rl.demonstrations import BY, DemoFolder, demonstrate
 from rl.envs.manipulation import ManipulationEnv
 from rl.envs.robot import RobotEnv
 from rl.episodes import Episode
@@ -146,6 +146,8 @@ def _open_simulated(
 def _keep(kept: DemoFolder, mover: Moved, *, n: int) -> None:
     """Demonstrate until a folder holds `n` episodes; an arm is held while one is written."""
     calls_before = int(kept.told(MODEL_CALLS) or 0)
+    alike = kept.count == 0 or kept.told(BY) == mover.by
+    kept.tell(BY, mover.by if alike else "unknown")  # a folder that several went on with
 
     def count_calls() -> None:
         if mover.agent is not None:

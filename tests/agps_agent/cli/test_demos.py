@@ -147,6 +147,14 @@ def test_finished_recording_is_not_recorded_again(arm: dict[str, Any], capsys: p
     assert "backend" not in arm
 
 
+def test_folder_tells_who_demonstrated_unless_several_did(arm: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert record("--n", "1") == 0
+    assert json.loads((OUT / "demos.json").read_text())["by"] == "spacemouse"
+    sit_down(monkeypatch, Operator())
+    assert record("--n", "2", "--resume", "--by", "gamepad") == 0
+    assert json.loads((OUT / "demos.json").read_text())["by"] == "unknown"
+
+
 def test_recording_that_ends_before_the_first_demonstration_leaves_nothing(
     arm: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

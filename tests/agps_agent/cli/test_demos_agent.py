@@ -48,6 +48,10 @@ def test_agents_demonstrations_are_successes_from_their_first_step(recorded: Pat
         assert np.any(episode["action"][0] != 0)
 
 
+def test_folder_tells_that_the_agent_demonstrated(recorded: Path) -> None:
+    assert manifest_of(recorded)["by"] == "agent"
+
+
 def test_failed_tries_are_not_kept_and_have_used_up_their_seeds(recorded: Path) -> None:
     seeds = manifest_of(recorded)["seeds"]
     assert seeds == sorted(set(seeds)) and seeds[-1] > 2
