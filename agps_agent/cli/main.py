@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
     "tasks": ("tasks", "list the tasks that there are, and where they come from"),
     "demos": ("demos", "record, list or show demonstrations"),
+    "keypoints": ("keypoints", "mark the keypoints of a task once, for the model `--vlm reference`"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),
     "float": ("detector", "calibrate and score the failure detector"),
     "calibrate": ("calibrate", "find out where a camera of the station sits; `calibrate board` prints the board"),
