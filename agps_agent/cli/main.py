@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("evaluate", "evaluate the policy of a run alone (no agent, no box), or the agent alone"),
     "ask": ("ask", "ask the agent once about a scene; saves the annotated image"),
     "tasks": ("tasks", "list the tasks that there are, and where they come from"),
+    "new-task": ("new_task", "write a package with a task of your own, which trains as it is"),
     "demos": ("demos", "record, list or show demonstrations"),
     "keypoints": ("keypoints", "mark the keypoints of a task once, for the model `--vlm reference`"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),

@@ -39,6 +39,10 @@ SAME_PATCH = 0.35
 """Colours whose logarithms differ by less belong to one patch."""
 PATCHES = 6
 """Most patches of one colour that are told apart around a mark."""
+SMALLEST_PATCH = 0.03
+"""Share of the surroundings below which a patch says nothing."""
+LEAST_OF_PATCH = 0.35
+"""Share of a patch that must be there again."""
 STRIDE_PX = 3
 """Distance of the places that are tried at first, [px]."""
 OTHER_COLOUR = 0.8
@@ -260,7 +264,7 @@ def _spread(
 def _finely(place: FloatArray, turn: float, template: Template, view: View) -> Match:
     """Return a place after a local search over its pixel, its depth and its turn."""
     every = np.arange(len(template.offsets))
-    best, score = place.copy(), -1.0
+    best, score, limit = place.copy(), -1.0, np.array(view.near_m.shape[::-1]) - 1.0
     for step_px, step_rad in ((2.0, 0.1), (1.0, 0.05), (0.5, 0.025)):
         shifts = np.array([(du, dv, 0.0) for du in (-1, 0, 1) for dv in (-1, 0, 1)]) * step_px
         for _ in range(4):
@@ -268,6 +272,7 @@ def _finely(place: FloatArray, turn: float, template: Template, view: View) -> M
             for change in (-step_rad, 0.0, step_rad):
                 tried = best + shifts
                 scores = _scores(template, every, tried.astype(np.float32), turn + change, view)
+                scores[~((tried[:, :2] >= 0) & (tried[:, :2] <= limit)).all(axis=1)] = 0.0
                 if scores.max() > score + 1e-6:
                     score, improved = float(scores.max()), True
                     best, turn = tried[int(np.argmax(scores))], turn + change
@@ -350,10 +355,13 @@ def _colour_scores(
     sums = np.einsum("mnc,np->mpc", difference * weights[..., np.newaxis], belongs.astype(np.float32), optimize=True)
     mean = sums / np.maximum(1.0, count)[..., np.newaxis]
     apart = _largest(np.abs(difference - mean[:, template.patch[chosen]]))
-    total = np.maximum(1.0, count.sum(axis=1))
-    uneven = (np.minimum(1.0, apart) * weights).sum(axis=1) / total
-    paint = (count * (_largest(np.abs(mean)) / PAINT) ** 2).sum(axis=1) / total
-    return np.asarray(np.exp(-((uneven / UNEVEN) ** 2) - 0.15 * paint), dtype=np.float64)
+    uneven = ((np.minimum(1.0, apart) * weights) @ belongs.astype(np.float32)) / np.maximum(1.0, count)
+    alike = np.exp(-((uneven / UNEVEN) ** 2) - 0.15 * (_largest(np.abs(mean)) / PAINT) ** 2)
+    size = (belongs & template.is_near[chosen, np.newaxis]).sum(axis=0)
+    alike = np.where(count >= LEAST_OF_PATCH * size, alike, 0.0)
+    # By the root of their size: a large plain surface around a small coloured mark must not say it all.
+    share = np.sqrt(np.where(size >= SMALLEST_PATCH * size.sum(), size, 0.0))
+    return np.asarray(alike @ share / max(1.0, float(share.sum())), dtype=np.float64)
 
 
 def _largest(channels: _Float32) -> _Float32:

@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Interval
 from pydantic import PrivateAttr
 
-from agps_agent.keypoints.store import MarkedKeypoints, default_folder, load_keypoints
+from agps_agent.keypoints.store import MarkedImage, MarkedKeypoints, default_folder, load_keypoints
 from agps_agent.models.offline.chat import Declined, OfflineVLM, Question, hidden, requested
 from agps_agent.models.offline.matching import Match, Template, View, find_places, make_template
 from agps_agent.models.offline.planning import described_in
@@ -26,10 +26,29 @@ from rl.bounds import Share, check_bounds
 from rl.errors import ConfigError
 
 NAME = "reference"
+LOOKED_AT = 3
+"""Reference images in which it is measured what else looks like a keypoint."""
+SAME_PX = 10.0
+"""What is this near to a mark is what was marked, [px]."""
+BETWEEN = 0.3
+"""Where the limit lies between what looks most like a keypoint elsewhere, 0, and the keypoint itself, 1: light and
+colours change, and with them how much it is alike."""
+LIMITS = (0.5, 0.9)
+"""Least and largest limit."""
 SLACK_M = 0.006
 """Two places may be this much nearer or further apart than two keypoints: some lie behind the surface that is seen."""
 
-Templates = Mapping[str, Sequence[Template]]
+
+@dataclass(frozen=True, kw_only=True)
+class _Keypoint:
+    """What is known of one keypoint."""
+
+    templates: tuple[Template, ...]
+    least_alike: float
+    """A place that is less alike is not it."""
+
+
+Keypoints = Mapping[str, _Keypoint]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +59,9 @@ class ReferenceConfig:
     """Folder that `agps keypoints mark` wrote. None: keypoints/TASK."""
     turn_deg: Annotated[float, Interval(ge=0, le=180)] = 25.0
     """How far things may be turned about the vertical, against how they were marked, [deg]."""
-    least_alike: Share = 0.62
-    """A place that is less alike than this, from 0 to 1, is not the keypoint."""
+    least_alike: Share | None = None
+    """A place that is less alike than this, from 0 to 1, is not the keypoint. None: for each keypoint what tells it
+    from everything else in its references."""
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds."""
@@ -59,7 +79,7 @@ class ReferenceVLM(OfflineVLM):
     profile_family: ClassVar[str] = NAME
     config_class: ClassVar[type[ReferenceConfig]] = ReferenceConfig
     config: ReferenceConfig = ReferenceConfig()
-    _templates: dict[Path, Templates] = PrivateAttr(default_factory=dict)
+    _known: dict[Path, Keypoints] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
         """Read the marks of the tasks that it is made for."""
@@ -77,35 +97,32 @@ class ReferenceVLM(OfflineVLM):
         if task is None:
             raise Declined("I know no such task.")
         try:
-            templates = self._of(task)
+            known = self._of(task)
         except ConfigError as error:
             raise Declined(str(error)) from error
         if question.frame is None or not np.any(question.frame.depth_m > 0):
             return {"keypoints": [hidden(label) for label in labels]}
-        height, width = question.frame.rgb.shape[:2]
-        view, turn_rad = View.of(question.frame), math.radians(self.config.turn_deg)
-        places = {
-            label: [
-                place
-                for place in find_places(templates.get(label, ()), view, turn_rad=turn_rad)
-                if place.score >= self.config.least_alike
-            ]
-            for label in labels
-        }
+        view = View.of(question.frame)
+        places = {label: self._places(known[label], view) for label in labels if label in known}
         chosen = choose(places, task.distances)
+        height, width = question.frame.rgb.shape[:2]
         write = partial(load_profile(NAME).from_pixel, width=width, height=height)
         return {"keypoints": [_said(label, chosen.get(label), write) for label in labels]}
 
-    def _of(self, task: TaskPrompt) -> Templates:
+    def _places(self, keypoint: _Keypoint, view: View) -> list[Match]:
+        found = find_places(keypoint.templates, view, turn_rad=math.radians(self.config.turn_deg))
+        return [place for place in found if place.score >= keypoint.least_alike]
+
+    def _of(self, task: TaskPrompt) -> Keypoints:
         """Return what there is around the marks of a task; read once.
 
         Raises:
             ConfigError: If it has none, or one that is needed is missing.
         """
         folder = default_folder(task.task) if self.config.folder is None else Path(self.config.folder)
-        if folder not in self._templates:
-            self._templates[folder] = _templates(_checked(load_keypoints(folder), task, folder))
-        return self._templates[folder]
+        if folder not in self._known:
+            self._known[folder] = _learnt(_checked(load_keypoints(folder), task, folder), self.config)
+        return self._known[folder]
 
 
 def choose(places: Mapping[str, Sequence[Match]], distances: Sequence[KeypointDistance]) -> dict[str, Match]:
@@ -153,11 +170,37 @@ def _checked(marked: MarkedKeypoints, task: TaskPrompt, folder: Path) -> MarkedK
     return marked
 
 
-def _templates(marked: MarkedKeypoints) -> Templates:
-    found: dict[str, list[Template]] = {}
+def _learnt(marked: MarkedKeypoints, config: ReferenceConfig) -> Keypoints:
+    """Return what there is around each mark, and how much must be alike."""
+    found: dict[str, list[tuple[MarkedImage, Template]]] = {}
     for image in marked.images:
         for label, uv in image.marks.items():
             template = make_template(label, image.frame, uv)
             if template is not None:
-                found.setdefault(label, []).append(template)
-    return found
+                found.setdefault(label, []).append((image, template))
+    turn_rad = math.radians(config.turn_deg)
+    return {
+        label: _Keypoint(
+            templates=tuple(template for _, template in seen),
+            least_alike=_limit(seen, turn_rad) if config.least_alike is None else config.least_alike,
+        )
+        for label, seen in found.items()
+    }
+
+
+def _limit(seen: Sequence[tuple[MarkedImage, Template]], turn_rad: float) -> float:
+    """Return how much of a place must be alike for it to be a keypoint, from what else looks like it where it is seen.
+
+    Args:
+        seen: References and what there is around the mark in each.
+        turn_rad: Largest turn that is tried, [rad].
+    """
+    itself, elsewhere = [], [0.0]
+    for number, (image, own) in enumerate(seen[:LOOKED_AT]):
+        others = [template for other, (_, template) in enumerate(seen) if other != number] or [own]
+        for place in find_places(others, View.of(image.frame), turn_rad=turn_rad):
+            is_it = float(np.linalg.norm(np.subtract(place.uv, image.marks[own.label]))) < SAME_PX
+            (itself if is_it else elsewhere).append(place.score)
+    other = max(elsewhere)
+    least, largest = LIMITS
+    return float(np.clip(other + BETWEEN * (max(itself, default=1.0) - other), least, largest))
