@@ -97,6 +97,8 @@ class Template:
     """What there is around a mark in one reference image."""
 
     label: str
+    p_base: FloatArray
+    """Where the mark is. Shape (3,), [m]."""
     looks_along: FloatArray
     """Direction of the camera's axis, base frame. Shape (3,)."""
     offsets: FloatArray
@@ -148,6 +150,7 @@ def make_template(label: str, frame: RGBDFrame, uv: tuple[float, float]) -> Temp
     near = near[keep][order]
     return Template(
         label=label,
+        p_base=frame.T_base_cam[:3, :3] @ middle + frame.T_base_cam[:3, 3],
         looks_along=frame.T_base_cam[:3, 2],
         offsets=offsets[order],
         is_near=near,

@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Interval
 from pydantic import PrivateAttr
 
-from agps_agent.keypoints.store import MarkedImage, MarkedKeypoints, default_folder, load_keypoints
+from agps_agent.keypoints.store import MarkedKeypoints, default_folder, load_keypoints
 from agps_agent.models.offline.chat import Declined, OfflineVLM, Question, hidden, requested
 from agps_agent.models.offline.matching import Match, Template, View, find_places, make_template
 from agps_agent.models.offline.planning import described_in
@@ -28,9 +28,9 @@ from rl.errors import ConfigError
 NAME = "reference"
 LOOKED_AT = 3
 """Reference images in which it is measured what else looks like a keypoint."""
-SAME_PX = 10.0
-"""What is this near to a mark is what was marked, [px]."""
-BETWEEN = 0.3
+SAME_M = 0.015
+"""What is this near to a mark is what was marked, [m]."""
+BETWEEN = 0.22
 """Where the limit lies between what looks most like a keypoint elsewhere, 0, and the keypoint itself, 1: light and
 colours change, and with them how much it is alike."""
 LIMITS = (0.5, 0.9)
@@ -172,35 +172,45 @@ def _checked(marked: MarkedKeypoints, task: TaskPrompt, folder: Path) -> MarkedK
 
 def _learnt(marked: MarkedKeypoints, config: ReferenceConfig) -> Keypoints:
     """Return what there is around each mark, and how much must be alike."""
-    found: dict[str, list[tuple[MarkedImage, Template]]] = {}
-    for image in marked.images:
+    views = [View.of(image.frame) for image in marked.images]
+    seen: dict[str, dict[int, Template]] = {}
+    for number, image in enumerate(marked.images):
         for label, uv in image.marks.items():
             template = make_template(label, image.frame, uv)
             if template is not None:
-                found.setdefault(label, []).append((image, template))
-    turn_rad = math.radians(config.turn_deg)
+                seen.setdefault(label, {})[number] = template
     return {
         label: _Keypoint(
-            templates=tuple(template for _, template in seen),
-            least_alike=_limit(seen, turn_rad) if config.least_alike is None else config.least_alike,
+            templates=tuple(own.values()),
+            least_alike=_limit(label, seen, views, config) if config.least_alike is None else config.least_alike,
         )
-        for label, seen in found.items()
+        for label, own in seen.items()
     }
 
 
-def _limit(seen: Sequence[tuple[MarkedImage, Template]], turn_rad: float) -> float:
-    """Return how much of a place must be alike for it to be a keypoint, from what else looks like it where it is seen.
+def _limit(
+    label: str, seen: Mapping[str, Mapping[int, Template]], views: Sequence[View], config: ReferenceConfig
+) -> float:
+    """Return how much of a place must be alike for it to be a keypoint, from what else looks like it in its references.
+
+    What looks like it on the thing itself, at another mark, does not count: there the likelier one is taken.
 
     Args:
-        seen: References and what there is around the mark in each.
-        turn_rad: Largest turn that is tried, [rad].
+        label: The keypoint.
+        seen: What there is around each mark, by label and number of the image.
+        views: The images.
+        config: Settings.
     """
+    own = seen[label]
     itself, elsewhere = [], [0.0]
-    for number, (image, own) in enumerate(seen[:LOOKED_AT]):
-        others = [template for other, (_, template) in enumerate(seen) if other != number] or [own]
-        for place in find_places(others, View.of(image.frame), turn_rad=turn_rad):
-            is_it = float(np.linalg.norm(np.subtract(place.uv, image.marks[own.label]))) < SAME_PX
-            (itself if is_it else elsewhere).append(place.score)
+    for number in list(own)[:LOOKED_AT]:
+        others = [template for other, template in own.items() if other != number] or list(own.values())
+        marks = [templates[number].p_base for templates in seen.values() if number in templates]
+        for place in find_places(others, views[number], turn_rad=math.radians(config.turn_deg)):
+            if np.linalg.norm(place.p_base - own[number].p_base) < SAME_M:
+                itself.append(place.score)
+            elif min(np.linalg.norm(place.p_base - mark) for mark in marks) > SAME_M:
+                elsewhere.append(place.score)
     other = max(elsewhere)
     least, largest = LIMITS
     return float(np.clip(other + BETWEEN * (max(itself, default=1.0) - other), least, largest))
