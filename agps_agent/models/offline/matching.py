@@ -9,7 +9,7 @@ be of one colour again. What stands before the place is left out, and too much o
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -51,6 +51,8 @@ ROUGH, FINE = 14, 320
 """Points of the surroundings that are compared at first, and at last."""
 KEPT_ROUGH, KEPT = 120, 5
 """Places that are looked at again after the first pass, and at last."""
+PLACE_PX = 12.0
+"""What is nearer to each other is one place, [px]."""
 TURN_STEP_RAD = 0.2
 """Step of the turns about the vertical that are tried at first, [rad]."""
 VIEWS = 2
@@ -128,6 +130,18 @@ class Match:
     """How much is alike: 1 everything, 0 nothing."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Start:
+    """From where to search finely."""
+
+    score: float
+    place: FloatArray
+    """Pixel and depth. Shape (3,), [px], [m]."""
+    turn: float
+    """About the vertical, against the reference, [rad]."""
+    template: Template
+
+
 def make_template(label: str, frame: RGBDFrame, uv: tuple[float, float]) -> Template | None:
     """Return what there is around a mark; None where there is no depth."""
     view = View.of(frame)
@@ -148,6 +162,8 @@ def make_template(label: str, frame: RGBDFrame, uv: tuple[float, float]) -> Temp
     log_rgb = view.log_rgb[pixels[keep, 1], pixels[keep, 0]]
     order = np.argsort(np.linalg.norm(offsets, axis=1), kind="stable")
     near = near[keep][order]
+    if not near.any():
+        return None
     return Template(
         label=label,
         p_base=frame.T_base_cam[:3, :3] @ middle + frame.T_base_cam[:3, 3],
@@ -203,27 +219,20 @@ def find_places(templates: Sequence[Template], view: View, *, turn_rad: float) -
     chosen = sorted(templates, key=lambda template: -float(template.looks_along @ looks_along))[:VIEWS]
     steps = int(np.ceil(turn_rad / TURN_STEP_RAD))
     turns = np.linspace(-turn_rad, turn_rad, 2 * steps + 1)
-    found: list[tuple[float, FloatArray, float, Template]] = []
-    for template in chosen:
-        found += _roughly(template, view, turns)
-    found.sort(key=lambda each: -each[0])
-    return _distinct([_finely(*each[1:], view) for each in _spread(found)])
+    starts = [start for template in chosen for start in _roughly(template, view, turns)]
+    starts.sort(key=lambda start: -start.score)
+    return _distinct([_finely(start, view) for start in _spread(starts)])
 
 
-def _roughly(template: Template, view: View, turns: FloatArray) -> list[tuple[float, FloatArray, float, Template]]:
-    """Return the likeliest places (u, v, depth), each with its score and turn, for one reference."""
+def _roughly(template: Template, view: View, turns: FloatArray) -> Iterator[_Start]:
+    """Yield the likeliest places at each turn, for one reference."""
     places = _of_colour(template, view)
     quarter = np.arange(0, len(template.offsets), 4)
-    best: list[tuple[float, FloatArray, float, Template]] = []
-    for turn in turns:
-        scores = _rough_scores(template, places, float(turn), view)
-        few = np.argsort(-scores)[:KEPT_ROUGH]
-        scores = _scores(template, quarter, places[few], float(turn), view)
-        best += [
-            (float(scores[i]), places[few[i]].astype(np.float64), float(turn), template)
-            for i in np.argsort(-scores)[: 4 * KEPT]
-        ]
-    return best
+    for turn in map(float, turns):
+        few = places[np.argsort(-_rough_scores(template, places, turn, view))[:KEPT_ROUGH]]
+        scores = _scores(template, quarter, few, turn, view)
+        for i in np.argsort(-scores)[: 4 * KEPT]:
+            yield _Start(score=float(scores[i]), place=few[i].astype(np.float64), turn=turn, template=template)
 
 
 def _of_colour(template: Template, view: View) -> _Float32:
@@ -249,51 +258,61 @@ def _rough_scores(template: Template, places: _Float32, turn: float, view: View)
     return np.asarray((fits * alike).mean(axis=1), dtype=np.float64)
 
 
-def _spread(
-    found: Sequence[tuple[float, FloatArray, float, Template]],
-) -> Iterator[tuple[float, FloatArray, float, Template]]:
-    """Yield the best places that lie apart, each with its two best turns or references."""
+def _spread(starts: Sequence[_Start]) -> Iterator[_Start]:
+    """Yield the best starts of the places that lie apart, two of each: it may be turned in more than one way."""
     places: list[list[FloatArray]] = []
-    for each in found:
-        near = next((group for group in places if np.linalg.norm(group[0][:2] - each[1][:2]) < 12.0), None)
+    for start in starts:
+        near = next((group for group in places if _apart_px(group[0], start.place) < PLACE_PX), None)
         if near is None and len(places) < KEPT:
-            places.append([each[1]])
-            yield each
+            places.append([start.place])
+            yield start
         elif near is not None and len(near) < 2:
-            near.append(each[1])
-            yield each
+            near.append(start.place)
+            yield start
 
 
-def _finely(place: FloatArray, turn: float, template: Template, view: View) -> Match:
-    """Return a place after a local search over its pixel, its depth and its turn."""
-    every = np.arange(len(template.offsets))
-    best, score, limit = place.copy(), -1.0, np.array(view.near_m.shape[::-1]) - 1.0
+def _finely(start: _Start, view: View) -> Match:
+    """Return a place after a local search over its pixel, its depth and its turn, in steps that become smaller."""
+    best = replace(start, score=-1.0)
     for step_px, step_rad in ((2.0, 0.1), (1.0, 0.05), (0.5, 0.025)):
-        shifts = np.array([(du, dv, 0.0) for du in (-1, 0, 1) for dv in (-1, 0, 1)]) * step_px
         for _ in range(4):
-            improved = False
-            for change in (-step_rad, 0.0, step_rad):
-                tried = best + shifts
-                scores = _scores(template, every, tried.astype(np.float32), turn + change, view)
-                scores[~((tried[:, :2] >= 0) & (tried[:, :2] <= limit)).all(axis=1)] = 0.0
-                if scores.max() > score + 1e-6:
-                    score, improved = float(scores.max()), True
-                    best, turn = tried[int(np.argmax(scores))], turn + change
-            best[2] += _depth_offset(template, best, turn, view)
-            if not improved:
+            better = _beside(best, step_px, step_rad, view)
+            if better is best:
                 break
-    p_cam = view.point(best[:2], best[2])
+            depth_m = _depth_offset(better.template, better.place, better.turn, view)
+            best = replace(better, place=better.place + [0.0, 0.0, depth_m])
     T = view.frame.T_base_cam
-    return Match(uv=(float(best[0]), float(best[1])), p_base=T[:3, :3] @ p_cam + T[:3, 3], score=score)
+    p_base = T[:3, :3] @ view.point(best.place[:2], best.place[2]) + T[:3, 3]
+    return Match(uv=(float(best.place[0]), float(best.place[1])), p_base=p_base, score=best.score)
+
+
+def _beside(best: _Start, step_px: float, step_rad: float, view: View) -> _Start:
+    """Return the best of what is one step away in any direction; the same again where nothing is better."""
+    every, limit = np.arange(len(best.template.offsets)), np.array(view.near_m.shape[::-1]) - 1.0
+    shifts = np.array([(du, dv, 0.0) for du in (-1, 0, 1) for dv in (-1, 0, 1)]) * step_px
+    tried = best.place + shifts
+    tried = tried[((tried[:, :2] >= 0) & (tried[:, :2] <= limit)).all(axis=1)]
+    found = best
+    for turn in (best.turn - step_rad, best.turn, best.turn + step_rad):
+        scores = _scores(best.template, every, tried.astype(np.float32), turn, view)
+        first = int(np.argmax(scores))
+        if scores[first] > found.score + 1e-6:
+            found = replace(best, score=float(scores[first]), place=tried[first], turn=turn)
+    return found
 
 
 def _distinct(matches: Sequence[Match]) -> list[Match]:
     """Return the matches, the best first, without those beside a better one."""
     kept: list[Match] = []
     for match in sorted(matches, key=lambda match: -match.score):
-        if all(np.linalg.norm(np.subtract(match.uv, other.uv)) > 6.0 for other in kept):
+        if all(_apart_px(np.array(match.uv), np.array(other.uv)) > PLACE_PX / 2 for other in kept):
             kept.append(match)
     return kept
+
+
+def _apart_px(first: FloatArray, second: FloatArray) -> float:
+    """Return the distance of two places in the image, [px]."""
+    return float(np.hypot(*(first - second)[:2]))
 
 
 def _drawn(

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agps_agent.cli.main import main
 from agps_agent.keypoints.store import load_keypoints
+from tests.agps_agent.keypoints.test_store import without_depth
 from tests.agps_agent.scenes import LEFT, camera, draw, project, scene
 from tools.scene import save_scene
 
@@ -15,7 +17,8 @@ U, V = project(draw(camera()), LEFT[None])[0].round(1)
 def still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A saved scene in the working directory."""
     monkeypatch.chdir(tmp_path)
-    save_scene(scene(), tmp_path / "still")
+    seen = scene()
+    save_scene(replace(seen, frames={"side": without_depth(seen.frames["side"])}), tmp_path / "still")
 
 
 def test_script_marks_a_saved_scene(capsys: pytest.CaptureFixture[str]) -> None:
