@@ -220,9 +220,12 @@ def _show(argv: Sequence[str]) -> int:
 
 def _folder_of(named: Path) -> Path:
     """Return the folder that was named, or the default one of the task that was."""
-    from agps_agent.keypoints.store import default_folder
+    from agps_agent.keypoints.store import FILE, default_folder
 
-    return named if named.is_dir() or not is_task(str(named)) else default_folder(check_task(str(named)).name)
+    # A package of the task's name may lie here too: agps new-task writes one.
+    if (named / FILE).is_file() or not is_task(str(named)):
+        return named
+    return default_folder(check_task(str(named)).name)
 
 
 def _print_summary(folder: Path, *, words: "TaskPrompt | None" = None, as_json: bool) -> int:
