@@ -23,9 +23,9 @@ FINAL: frozenset[Reason] = frozenset({"reply_cut", "refused"})
 """Why a reply is of no use, and another one would be of none either: it is not asked for."""
 
 
-def compose(system: str, user: str, picture: Mapping[str, Any]) -> list[BaseMessage]:
-    """Return the messages of a question: the text first, since most of it never changes, then the picture."""
-    return [SystemMessage(system), HumanMessage(content=[{"type": "text", "text": user}, dict(picture)])]
+def compose(system: str, user: str, *pictures: Mapping[str, Any]) -> list[BaseMessage]:
+    """Return the messages of a question: the text first, since most of it never changes, then the pictures."""
+    return [SystemMessage(system), HumanMessage(content=[{"type": "text", "text": user}, *map(dict, pictures)])]
 
 
 async def converse(

@@ -5,6 +5,7 @@ import numpy as np
 from agps_agent.conversation import compose, converse
 from agps_agent.models.parsing import ReplyError
 from agps_agent.models.profiles import ModelProfile
+from agps_agent.pictures import depth_of
 from agps_agent.second_look import look_closer
 from agps_agent.state import AgentContext, AgentFault, Reason
 from prompts.loader import TaskPrompt
@@ -103,7 +104,8 @@ async def look(context: AgentContext, frame: RGBDFrame) -> dict[str, tuple[float
         image_size="{} pixels wide, {} high".format(*context.profile.model_size(width, height)),
         requested_keypoints=task.requested_keypoints,
     )
-    messages = compose(system, user, context.pictures.of(frame.rgb, context.profile))
+    depth = depth_of(frame) if context.profile.depth else []
+    messages = compose(system, user, context.pictures.of(frame.rgb, context.profile), *depth)
 
     def to_pixels(answer: PerceiveAnswer) -> dict[str, tuple[float, float]]:
         return _requested_pixels(answer, task, context.profile, frame)

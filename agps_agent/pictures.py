@@ -1,6 +1,7 @@
 """Camera images as content blocks of a chat message."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,9 @@ import cv2
 import numpy as np
 
 from agps_agent.models.profiles import ModelProfile
-from rl.types import ByteArray
+from rl.types import ByteArray, RGBDFrame
 from tools.perception import Point, annotate
+from tools.scene import depth_png
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 98)
 """A third of the time and size of PNG; what the embedded model finds stays as exact."""
@@ -29,6 +31,17 @@ def encode(image: ByteArray, *, profile: ModelProfile | None = None) -> dict[str
     ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)
     assert ok
     return {"type": "image", "base64": base64.b64encode(jpeg.tobytes()).decode(), "mime_type": "image/jpeg"}
+
+
+def depth_of(frame: RGBDFrame) -> list[dict[str, Any]]:
+    """Return depth and calibration of an image as content blocks, for a model whose profile asks for them."""
+    camera = {"name": frame.name, "K": frame.K.tolist(), "T_base_cam": frame.T_base_cam.tolist()}
+    said = "Its depth follows as an image of 16 bits, in units of 0.1 mm, 0 where there is none.\n"
+    png = base64.b64encode(depth_png(frame)).decode()
+    return [
+        {"type": "text", "text": f"{said}Its camera: {json.dumps(camera)}"},
+        {"type": "image", "base64": png, "mime_type": "image/png"},
+    ]
 
 
 class Pictures:

@@ -1,6 +1,10 @@
 """Tasks that nobody has installed, as somebody would write them: files that the tests make."""
 
+import sys
+import tomllib
 from pathlib import Path
+
+import pytest
 
 SIMULATED = '''
 from dataclasses import dataclass
@@ -65,3 +69,17 @@ def write_wordless(folder: Path) -> str:
     """Write a task with a scene, which the agent is told nothing about; return its reference."""
     (folder / "wordless.py").write_text(WORDLESS, encoding="utf-8")
     return f"{folder}/wordless.py:Wordless"
+
+
+def install(package: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a package where pip would: its code and its entry points on the search path."""
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    meta = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    meta.mkdir(parents=True)
+    (meta / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = (
+        f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in entries.items())
+        for group, entries in project["entry-points"].items()
+    )
+    (meta / "entry_points.txt").write_text("\n".join(groups))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site), str(package)])

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from rl.envs import make_env
 from rl.errors import ConfigError
 from rl.tasks import TASKS, get_task, load_task
 from rl.tasks.base import simulated
+from tests.outside import install
 from tools.scene import save_scene
 
 PACKAGE = Path(__file__).parents[1] / "examples" / "outside_task"
@@ -33,16 +33,7 @@ REFERENCE = f"{PACKAGE}/agps_peg_in_hole/task.py:PegInHole"
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The package as pip installs it: its code and its entry points on the search path; a working directory of ours."""
-    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
-    meta = tmp_path / "site" / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    meta.mkdir(parents=True)
-    (meta / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    groups = (
-        f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in entries.items())
-        for group, entries in project["entry-points"].items()
-    )
-    (meta / "entry_points.txt").write_text("\n".join(groups))
-    monkeypatch.setattr(sys, "path", [*sys.path, str(meta.parent), str(PACKAGE)])
+    install(PACKAGE, tmp_path / "site", monkeypatch)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     yield

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rl.types import ByteArray, FloatArray
+from rl.types import ByteArray, FloatArray, RGBDFrame
 from tools.errors import ToolFailed, ToolRetry
 from tools.scene import Scene
 
@@ -77,6 +77,31 @@ def deproject(
     T = np.asarray(T_base_cam, dtype=np.float64)
     p_base: FloatArray = p_cam @ T[:3, :3].T + T[:3, 3]
     return p_base[0] if np.ndim(uv) == 1 else p_base
+
+
+def project(frame: RGBDFrame, point: FloatArray) -> tuple[FloatArray, float]:
+    """Return the pixel (2,), [px], and the depth, [m], of a point of the base frame."""
+    p = frame.T_base_cam[:3, :3].T @ (point - frame.T_base_cam[:3, 3])
+    pixel = frame.K @ (p / p[2])
+    return pixel[:2], float(p[2])
+
+
+def is_shown(frame: RGBDFrame, point: FloatArray, thickness_m: float) -> bool:
+    """Return whether a camera shows a point of the base frame: it is in the image, and nothing hides it.
+
+    Args:
+        frame: Image, depth and calibration.
+        point: Shape (3,), [m].
+        thickness_m: What is this far in front of the point hides it, [m]: it may be inside of something.
+    """
+    (u, v), depth_m = project(frame, point)
+    height, width = frame.depth_m.shape
+    column, row = round(u), round(v)
+    if depth_m <= 0 or not (1 <= column < width - 1 and 1 <= row < height - 1):
+        return False
+    patch = frame.depth_m[row - 1 : row + 2, column - 1 : column + 2]
+    before = (patch > 0) & (patch < depth_m - thickness_m)
+    return bool(before.sum() <= patch.size / 2)
 
 
 def depth_at(depth_m: FloatArray, uv: npt.ArrayLike, radius: int = 3) -> float:

@@ -1,6 +1,7 @@
 """What the agent looks at: a frozen snapshot of cameras and arm, never a live driver."""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,18 +76,10 @@ def save_scene(scene: Scene, directory: Path) -> None:
     is stored as no data.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    cameras = {}
-    for name, frame in scene.frames.items():
-        Image.fromarray(frame.rgb).save(directory / f"{name}.png")
-        units = np.round(frame.depth_m / DEPTH_UNIT_M)
-        Image.fromarray(np.where(units <= 65_535, units, 0).astype(np.uint16)).save(directory / f"{name}_depth.png")
-        cameras[name] = {"K": frame.K.tolist(), "T_base_cam": frame.T_base_cam.tolist()}
-        if frame.T_mount_cam is not None:
-            cameras[name]["T_mount_cam"] = frame.T_mount_cam.tolist()
     described = {
         "version": 1,
         "task": scene.task,
-        "cameras": cameras,
+        "cameras": {name: save_frame(frame, directory / name) for name, frame in scene.frames.items()},
         "T_base_tcp": scene.T_base_tcp.tolist(),
         "gripper_opening": scene.gripper_opening,
         "workspace": {"lower": scene.workspace.lower.tolist(), "upper": scene.workspace.upper.tolist()},
@@ -105,20 +98,7 @@ def load_scene(directory: Path) -> Scene:
         described = json.loads((directory / "scene.json").read_text(encoding="utf-8"))
         frames = {}
         for name, camera in described["cameras"].items():
-            with Image.open(directory / f"{name}.png") as image:
-                rgb = np.asarray(image.convert("RGB"), dtype=np.uint8)
-            with Image.open(directory / f"{name}_depth.png") as image:
-                depth_m = (np.asarray(image) * DEPTH_UNIT_M).astype(np.float32)
-            if depth_m.shape != rgb.shape[:2]:
-                raise ValueError(f"depth of {name} has shape {depth_m.shape}, its image {rgb.shape[:2]}")
-            frames[name] = RGBDFrame(
-                name=name,
-                rgb=rgb,
-                depth_m=depth_m,
-                K=_matrix(camera["K"], 3),
-                T_base_cam=_matrix(camera["T_base_cam"], 4),
-                T_mount_cam=_matrix(camera["T_mount_cam"], 4) if "T_mount_cam" in camera else None,
-            )
+            frames[name] = load_frame(directory / name, camera, camera=name)
         workspace = described["workspace"]
         return Scene(
             task=str(described["task"]),
@@ -130,6 +110,54 @@ def load_scene(directory: Path) -> Scene:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{directory} holds no scene ({error}); give a folder that agps ask saved.") from error
+
+
+def save_frame(frame: RGBDFrame, stem: Path) -> dict[str, Any]:
+    """Write `<stem>.png` and `<stem>_depth.png`; return the camera's calibration as JSON.
+
+    Args:
+        frame: What a camera shows.
+        stem: Path of the files without what their names end in.
+    """
+    Image.fromarray(frame.rgb).save(stem.with_name(f"{stem.name}.png"))
+    stem.with_name(f"{stem.name}_depth.png").write_bytes(depth_png(frame))
+    described = {"K": frame.K.tolist(), "T_base_cam": frame.T_base_cam.tolist()}
+    return described if frame.T_mount_cam is None else described | {"T_mount_cam": frame.T_mount_cam.tolist()}
+
+
+def depth_png(frame: RGBDFrame) -> bytes:
+    """Return depth as a PNG of 16 bits, in units of 0.1 mm; beyond 6.5 m as no data."""
+    units = np.round(np.nan_to_num(frame.depth_m) / DEPTH_UNIT_M)
+    held = io.BytesIO()
+    Image.fromarray(np.where(units <= 65_535, units, 0).astype(np.uint16)).save(held, format="PNG")
+    return held.getvalue()
+
+
+def load_frame(stem: Path, described: Mapping[str, Any], *, camera: str) -> RGBDFrame:
+    """Return what `save_frame` wrote.
+
+    Args:
+        stem: Path of the files without what their names end in.
+        described: The calibration as JSON.
+        camera: Name of the camera.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: If a file or a number is missing or damaged.
+    """
+    with Image.open(stem.with_name(f"{stem.name}.png")) as image:
+        rgb = np.asarray(image.convert("RGB"), dtype=np.uint8)
+    with Image.open(stem.with_name(f"{stem.name}_depth.png")) as image:
+        depth_m = (np.asarray(image) * DEPTH_UNIT_M).astype(np.float32)
+    if depth_m.shape != rgb.shape[:2]:
+        raise ValueError(f"depth of {stem.name} has shape {depth_m.shape}, its image {rgb.shape[:2]}")
+    return RGBDFrame(
+        name=camera,
+        rgb=rgb,
+        depth_m=depth_m,
+        K=_matrix(described["K"], 3),
+        T_base_cam=_matrix(described["T_base_cam"], 4),
+        T_mount_cam=_matrix(described["T_mount_cam"], 4) if "T_mount_cam" in described else None,
+    )
 
 
 def _matrix(rows: Any, size: int) -> FloatArray:

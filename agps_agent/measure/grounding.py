@@ -21,8 +21,9 @@ from rl.robots.mujoco import MujocoBackend
 from rl.rollout import Act, Moment, last_of, run_episode
 from rl.tasks.base import simulated
 from rl.tasks.registry import get_task
-from rl.types import FloatArray, RGBDFrame
+from rl.types import FloatArray
 from tools.errors import ToolError
+from tools.perception import is_shown, project
 from tools.scene import Scene
 
 JITTER = MappingProxyType(
@@ -149,25 +150,7 @@ def _shown(env: ManipulationEnv, scene: Scene, labels: Mapping[str, Any]) -> dic
     """Return where each keypoint is that the agent's default camera shows. Shape (3,), [m]."""
     truth, frame = env.truth(), next(iter(scene.frames.values()))
     thickness_m = simulated(env.task).subject.thickness_m
-    return {label: truth[label] for label in labels if _is_shown(frame, truth[label], thickness_m)}
-
-
-def _is_shown(frame: RGBDFrame, point: FloatArray, thickness_m: float) -> bool:
-    (u, v), depth_m = _project(frame, point)
-    height, width = frame.depth_m.shape
-    column, row = round(u), round(v)
-    if depth_m <= 0 or not (1 <= column < width - 1 and 1 <= row < height - 1):
-        return False
-    patch = frame.depth_m[row - 1 : row + 2, column - 1 : column + 2]
-    before = (patch > 0) & (patch < depth_m - thickness_m)
-    return bool(before.sum() <= patch.size / 2)
-
-
-def _project(frame: RGBDFrame, point: FloatArray) -> tuple[FloatArray, float]:
-    """Return the pixel (2,), [px], and the depth, [m], of a point of the base frame."""
-    p = frame.T_base_cam[:3, :3].T @ (point - frame.T_base_cam[:3, 3])
-    pixel = frame.K @ (p / p[2])
-    return pixel[:2], float(p[2])
+    return {label: truth[label] for label in labels if is_shown(frame, truth[label], thickness_m)}
 
 
 async def _look(context: AgentContext) -> dict[str, tuple[float, float]]:
@@ -194,7 +177,7 @@ def _count(
     tally.invented += truth is None and pixel is not None
     if truth is None or pixel is None:
         return
-    tally.errors_px.append(float(np.linalg.norm(np.array(pixel) - _project(context.frame, truth)[0])))
+    tally.errors_px.append(float(np.linalg.norm(np.array(pixel) - project(context.frame, truth)[0])))
     try:
         found = perceiving.measure(context, context.frame, label, pixel)
     except ToolError:

@@ -100,6 +100,8 @@ def open_model(
     config = _config(name, kind, given, seed=seed)
     try:
         model = kind(tasks=tasks) if config is None else kind(tasks=tasks, config=config)
+    except ConfigError:  # one of ours, in plain words
+        raise
     except Exception as error:  # somebody else's code: whatever it raises is theirs to mend
         raise ConfigError(f"Cannot make the model {name} ({words_of(error)}).") from error
     if not isinstance(model, BaseChatModel):

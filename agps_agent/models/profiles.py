@@ -98,6 +98,8 @@ class ModelProfile(_Table):
     structured_output: Literal["json_schema", "json_object", "tools", "text"] = "json_schema"
     """How the server is told the form of an answer: by its schema, that it is JSON, as the arguments of a tool that
     must be called, or by the prompt alone."""
+    depth: bool = False
+    """Send depth and calibration beside each image in which keypoints are looked for."""
     points: PointStyle = PointStyle()
     image: ImageLimits = ImageLimits()
     sampling: Sampling = Sampling()

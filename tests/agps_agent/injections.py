@@ -10,7 +10,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from agps_agent.models.offline.embedded import EmbeddedVLM, _read
+from agps_agent.models.offline.chat import read_question
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from rl.types import ByteArray
 from tools.scene import Scene
 
@@ -105,7 +106,7 @@ class Obedient(BaseChatModel):
         return "obedient"
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        question, schema = _read(messages), kwargs["response_format"]["json_schema"]["name"]
+        question, schema = read_question(messages), kwargs["response_format"]["json_schema"]["name"]
         order = next((o for o in PLANS if o in question.text or self._sees(o, question.image)), None)
         if order is None or schema != "PlanAnswer":
             return EmbeddedVLM()._generate(messages, **kwargs)

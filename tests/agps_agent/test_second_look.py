@@ -8,7 +8,8 @@ import pytest
 
 from agps_agent.ask import ask
 from agps_agent.graph import Graph, build_graph
-from agps_agent.models.offline.embedded import EmbeddedVLM, _read
+from agps_agent.models.offline.chat import read_question
+from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.state import AgentContext, AgentSettings
 from tests.agps_agent.scenes import LEFT, RIGHT, project, scene
@@ -30,7 +31,7 @@ async def test_model_is_shown_a_part_and_its_points_are_of_the_whole(graph: Grap
     settings = AgentSettings(max_views=1, second_look=True)
     asking = AgentContext(scene=scene(), model=EmbeddedVLM(), profile=load_profile("embedded"), settings=settings)
     answer = await ask(graph, asking, mode="guide")
-    first, second, _ = (_read(exchange.messages).image for exchange in answer.transcript)
+    first, second, _ = (read_question(exchange.messages).image for exchange in answer.transcript)
     assert first is not None and second is not None
     assert second.shape == first.shape and not np.array_equal(first, second)
     assert answer.reason_key == "answered" and answer.cost.model_calls == 3

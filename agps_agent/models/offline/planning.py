@@ -86,7 +86,7 @@ def plan(facts: Facts, more: Sequence[TaskPrompt] = ()) -> Plan:
     Raises:
         NoPlan: If no template is known for the task, or none of its stages fits.
     """
-    task = _asked_about(facts, [*more, *_registered()])
+    task = _asked_about(facts, more)
     if task is None:
         raise NoPlan("I know no plan for this task; its prompt file may bring one under `plan`.")
     stages = task.plan.prune if BOX in facts.tools else task.plan.guide
@@ -106,13 +106,18 @@ def _registered() -> Iterator[TaskPrompt]:
             log.debug("%s is not known to the embedded model: %s", name, error)
 
 
-def _asked_about(facts: Facts, known: Sequence[TaskPrompt]) -> TaskPrompt | None:
-    """Return the task whose description a question holds, else one with its keypoints; None for an unknown one."""
-    described = [task for task in known if task.description in facts.text]
-    if described:
-        return max(described, key=lambda task: len(task.description))
+def described_in(text: str, more: Sequence[TaskPrompt] = ()) -> TaskPrompt | None:
+    """Return the task whose description a question holds, a registered one or one of `more`; None for no such."""
+    described = [task for task in (*more, *_registered()) if task.description in text]
+    return max(described, key=lambda task: len(task.description), default=None)
+
+
+def _asked_about(facts: Facts, more: Sequence[TaskPrompt]) -> TaskPrompt | None:
+    """Return the task that a question describes, else one with its keypoints; None for an unknown one."""
+    if (described := described_in(facts.text, more)) is not None:
+        return described
     labels = {label for label in facts.points if label not in _halfway(facts)}
-    fitting = (task for task in known if labels and labels <= task.keypoints.keys())
+    fitting = (task for task in (*more, *_registered()) if labels and labels <= task.keypoints.keys())
     return next(fitting, None)
 
 

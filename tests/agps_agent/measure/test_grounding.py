@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from agps_agent.measure import grounding as grounding_benchmark
 from agps_agent.measure.grounding import bench_grounding
 from prompts.loader import task_names
 from rl.errors import ConfigError
 from tests.agps_agent.scenes import LEFT, PORT, camera, draw
+from tools.perception import is_shown, project
 
 
 @pytest.mark.parametrize("task", task_names())
@@ -21,12 +21,12 @@ def test_keypoints_are_found_where_the_simulator_has_them(task: str) -> None:
 
 def test_keypoint_behind_something_counts_as_hidden() -> None:
     seen, covered = draw(camera()), draw(camera(), cover=PORT + [0.012, -0.005, 0.012])
-    shown = [grounding_benchmark._is_shown(frame, LEFT, 0.006) for frame in (seen, covered)]
+    shown = [is_shown(frame, LEFT, 0.006) for frame in (seen, covered)]
     assert shown == [True, False]
 
 
 def test_keypoint_outside_of_the_image_counts_as_hidden() -> None:
-    assert not grounding_benchmark._is_shown(draw(camera()), LEFT + [0.0, 1.0, 0.0], 0.006)
+    assert not is_shown(draw(camera()), LEFT + [0.0, 1.0, 0.0], 0.006)
 
 
 def test_unknown_task_is_refused() -> None:
@@ -36,6 +36,6 @@ def test_unknown_task_is_refused() -> None:
 
 def test_error_is_that_to_the_projected_truth() -> None:
     frame = draw(camera())
-    pixel, depth_m = grounding_benchmark._project(frame, PORT)
+    pixel, depth_m = project(frame, PORT)
     p = frame.T_base_cam[:3, :3] @ (np.linalg.inv(frame.K) @ [*pixel, 1.0] * depth_m) + frame.T_base_cam[:3, 3]
     np.testing.assert_allclose(p, PORT, atol=1e-9)

@@ -13,7 +13,8 @@ from langchain_core.messages.tool import tool_call
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
-from agps_agent.models.offline.embedded import EmbeddedVLM, _read
+from agps_agent.models.offline.chat import read_question
+from agps_agent.models.offline.embedded import EmbeddedVLM
 
 Pixels = dict[str, tuple[float, float]]
 Say = Callable[[Pixels, int, int], str]
@@ -97,7 +98,7 @@ class DialectModel(BaseChatModel):
         return "dialect"
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        question = _read(messages)
+        question = read_question(messages)
         assert question.image is not None
         height, width = question.image.shape[:2]
         self.asked.append({"text": question.text, "size": (width, height), **kwargs})
