@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from rl.algorithm import ALGORITHMS, GuidedAlgorithm
+from rl.algorithm import GuidedAlgorithm
 from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
+from rl.traits import ALGORITHMS
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
 LAST = "last"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import tyro
 from pydantic import ValidationError
 
+from agps_agent.cli.short_help import ALL, SHORT, common_options
 from rl.bounds import check_bounds
 from rl.errors import ConfigError
 
@@ -32,7 +33,12 @@ class UsageError(ConfigError):
 
 
 def parse_options(
-    options: type[OptionsT], argv: Sequence[str], *, prog: str, default: OptionsT | None = None
+    options: type[OptionsT],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    default: OptionsT | None = None,
+    common: Sequence[str] = (),
 ) -> OptionsT:
     """Return the options that the arguments spell out.
 
@@ -41,20 +47,31 @@ def parse_options(
         argv: Arguments after the command.
         prog: How the command is called, for the help.
         default: Values to start from; None: those of the class.
+        common: Fields that `--help` shows, in their order; `--help-all` shows all. None of them: both do.
 
     Raises:
         UsageError: With one line, if an argument is unknown, missing or out of range.
         SystemExit: With code 0, after `--help`.
     """
+    if common and any(flag in argv for flag in SHORT):
+        _show(common_options(options, default, common), prog)
+        print(f"These are the common options. All of them: {prog} {ALL}")
+        raise SystemExit(0)
     given: dict[str, Any] = {} if default is None else {"default": default}
+    told = [SHORT[-1] if argument == ALL else argument for argument in argv]
     with complaints_as_usage_errors(prog):
-        parsed: OptionsT = tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
+        parsed: OptionsT = tyro.cli(options, args=told, prog=prog, config=_STYLE, **given)
     if dataclasses.is_dataclass(parsed):  # pydantic models see to their numbers themselves
         try:
             check_bounds(parsed, lambda name: f"--{name.replace('_', '-')}")
         except ConfigError as error:
             raise UsageError(str(error)) from None
     return parsed
+
+
+def _show(options: type[Any], prog: str) -> None:
+    with contextlib.suppress(SystemExit):
+        tyro.cli(options, args=[SHORT[-1]], prog=prog, config=_STYLE)
 
 
 def peek_options(options: type[OptionsT], argv: Sequence[str], *, prog: str) -> OptionsT:

@@ -84,6 +84,7 @@ def parse_for_task(
     task_of: Callable[[OptionsT], str] = lambda options: options.task,  # type: ignore[attr-defined]
     spelled: Callable[[Sequence[str], OptionsT], Sequence[str]] = lambda argv, start: argv,
     groups: Mapping[str, Any] = MappingProxyType({}),
+    common: Sequence[str] = (),
 ) -> OptionsT:
     """Return the options of a command that changes something about its task: `--task-options.<field>`.
 
@@ -99,6 +100,7 @@ def parse_for_task(
         task_of: Returns the task that was parsed.
         spelled: Returns the arguments as the options are called, for what is started from.
         groups: Further fields that hold options by name, as `task_options` does, and the model of each.
+        common: As in `parse_options`.
 
     Raises:
         UsageError: With one line, if an argument is unknown, missing or out of range.
@@ -110,7 +112,7 @@ def parse_for_task(
         try:
             given = None if start is None else start(candidate)
             told = argv if given is None else spelled(argv, given)
-            parsed = _parse(options, told, candidate, given, prog, groups)
+            parsed = _parse(options, told, candidate, given, prog, groups, common)
             if candidate is None or task_of(parsed) in (candidate, _reference(candidate)):
                 return parsed
             check_task(task_of(parsed))
@@ -127,6 +129,7 @@ def _parse(
     start: OptionsT | None,
     prog: str,
     groups: Mapping[str, Any],
+    common: Sequence[str],
 ) -> OptionsT:
     """Return the options where the task is a given one; None: it is unknown."""
     from agps_agent.run.field_options import options_model
@@ -145,7 +148,7 @@ def _parse(
     default = (
         None if start is None else shown(**{**_fields(start), **{name: model() for name, model in models.items()}})
     )
-    parsed: Any = parse_options(shown, argv, prog=prog, default=default)
+    parsed: Any = parse_options(shown, argv, prog=prog, default=default, common=common)
     return options(**{**_fields(parsed), **{name: getattr(parsed, name).given() for name in models}})
 
 

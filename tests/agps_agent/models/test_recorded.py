@@ -11,7 +11,8 @@ from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
 from agps_agent.models.profiles import load_profile
 from agps_agent.models.recorded import NoRecordedReply, RecordedModel, question_key
 from agps_agent.models.server import serve_model
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from tests.agps_agent.scenes import scene
 
 NO_REPAIRS = AgentSettings(max_repairs=0)
