@@ -7,11 +7,11 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
-from agps_agent.cli.options import UsageError, help_page, one_line
+from agps_agent.cli.options import UsageError, help_page
 from agps_agent.cli.terminal import replace_what_cannot_be_shown, say
 from rl.errors import AgpsError, ConfigError
+from rl.nearest import nearest
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
@@ -75,8 +75,8 @@ def _run(arguments: list[str]) -> int:
         print(f"agps {installed_versions()['agps']}")
         return DONE
     if name not in COMMANDS:
-        close = get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean `agps {close[0]}`?" if close else f"use one of {', '.join(COMMANDS)}."
+        close = nearest(name, COMMANDS)
+        hint = f"did you mean `agps {close}`?" if close else f"use one of {', '.join(COMMANDS)}."
         raise UsageError(f"There is no command {name!r}; {hint}")
     module = importlib.import_module(f"agps_agent.cli.{COMMANDS[name][0]}")
     code: int = module.run(arguments[1:])
@@ -84,5 +84,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    say(f"agps: {one_line(str(error))}")
+    say(f"agps: {' '.join(str(error).split())}")
     return code

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from agps_agent.cli.short_help import ALL, SHORT, common_options
 from rl.bounds import check_bounds
 from rl.errors import ConfigError
+from rl.nearest import did_you_mean
 
 OptionsT = TypeVar("OptionsT")
 
@@ -22,8 +23,19 @@ _STYLE = (tyro.conf.PositionalMetavarFromFieldName,)
 _FRAME = re.compile(r"^[│╭╰|+]|[│╮╯|+]$")
 _OF_GROUP = re.compile(r"^Error parsing ([\w.-]+): (\w+) (?=Input should)")
 """A group of options that a limit is in: `Error parsing agent: max_views Input should be ...`."""
-_OF_UNION = re.compile(r"^Error parsing (--[\w.-]+): no type matching .*: ([^:]+: '[^']*')$")
-"""A value that is of none of several types: the last one says why."""
+_OPTION = r"^(?:Error parsing )?(--[\w.-]+): "
+_RIDDLES = tuple(
+    (re.compile(said), plain)
+    for said, plain in (
+        # A value that is of none of several types: what they take says more than why each did not.
+        (_OPTION + r"no type matching .* from \[(.*?)\]\..*`\[bold\](.*?)\[/bold\]`.*$", r"\1 is \2; give \3"),
+        (_OPTION + r"no type matching .*: ([^:]+: '[^']*')$", r"\1: \2"),
+        (_OPTION + r"invalid literal for int\(\) with base 10: (.*)$", r"\1 is \2; give a whole number"),
+        (_OPTION + r"could not convert string to float: (.*)$", r"\1 is \2; give a number"),
+        (r"^Missing value for argument '(--[\w.-]+)'\. Expected 1 values$", r"\1 wants a value"),
+    )
+)
+"""What tyro and Python say of a value, and what a person is told."""
 _PYDANTIC_HEAD = re.compile(r"\d+ validation errors? for \w+ ")
 _PYDANTIC_TAIL = re.compile(r" ?\[type=\w+, input_value=(.+?), input_type=\w+\]( For further information visit \S+)?")
 
@@ -97,12 +109,19 @@ def complaints_as_usage_errors(prog: str) -> Iterator[None]:
             raise
         raise UsageError(f"{complaint_line(complaint.getvalue())} See `{prog} --help`.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        reason = first["msg"].removeprefix("Value error, ")
-        if not option:  # several options together
-            raise UsageError(reason) from None
-        raise UsageError(f"--{option}: {reason}, got {first['input']}. See `{prog} --help`.") from None
+        raise UsageError(_words_of_pydantic(error, prog)) from None
+
+
+def _words_of_pydantic(error: ValidationError, prog: str) -> str:
+    first = error.errors()[0]
+    option = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+    reason = first["msg"].removeprefix("Value error, ")
+    if not option:  # several options together
+        return reason
+    if reason.endswith("."):  # a sentence of ours, which has the value in it
+        return f"--{option}: {reason} See `{prog} --help`."
+    given = first["input"]
+    return f"--{option}: {reason}, got {given if given not in ('', ()) else 'nothing'}. See `{prog} --help`."
 
 
 def check_vlm(vlm: str) -> None:
@@ -138,7 +157,8 @@ def complaint_line(box: str) -> str:
     for noise, plain in (("Value error, ", ""), ("Error parsing config: ", ""), ("parsing config.", "parsing ")):
         text = text.replace(noise, plain)
     text = _OF_GROUP.sub(lambda found: f"--{found[1]}.{found[2].replace('_', '-')}: ", text)
-    text = _OF_UNION.sub(r"\1: \2", text.rstrip(" ."))
+    for said, plain in _RIDDLES:
+        text = said.sub(plain, text.rstrip(" ."))
     return f"{text.rstrip(' .')}.{hint}"
 
 
@@ -170,7 +190,8 @@ def run_subcommand(
         print(help_page(prog, purpose, {name: text for name, (_, text) in commands.items()}))
         return 0 if argv else 2
     if argv[0] not in commands:
-        raise UsageError(f"`{prog}` has no command {argv[0]!r}; use one of {', '.join(commands)}.")
+        hint = did_you_mean(argv[0], commands)
+        raise UsageError(f"`{prog}` has no command {argv[0]!r}; use one of {', '.join(commands)}.{hint}")
     return commands[argv[0]][0](argv[1:])
 
 

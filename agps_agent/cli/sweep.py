@@ -44,6 +44,9 @@ def run(argv: Sequence[str]) -> int:
         own, passed_on = own[:split], own[split + 1 :]
     options = parse_options(SweepOptions, own, prog="agps sweep")
     task = check_task(options.task)
+    for name in ("methods", "demos", "seeds"):
+        if not getattr(options, name):
+            raise UsageError(f"--{name} is empty; name at least one.")
     plans = {method: combine(method, None, None, None, default=method) for method in options.methods}
     staged = [method for method, plan in plans.items() if plan.traits.needs_demonstrations]
     if staged and 0 in options.demos:

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +10,7 @@ import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from rl.errors import ConfigError
+from rl.nearest import nearest
 
 if TYPE_CHECKING:  # loads NumPy; `agps --help` does without
     from rl.tasks.base import Task
@@ -58,8 +58,8 @@ def check_task(name: str) -> "type[Task]":
 
     if is_task(name):
         return load_task(name)
-    close = get_close_matches(name, TASKS.names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    close = nearest(name, TASKS.names)
+    hint = f"did you mean {close}? " if close else ""
     raise UsageError(
         f"There is no task {name!r}; {hint}Tasks: {', '.join(TASKS.names)}. Others are named as package.module:Name or "
         "./file.py:Name."

@@ -83,7 +83,7 @@ class _First:
     method: str | None = None
     algorithm: str | None = None
     helper: str | None = None
-    offline: bool | None = None
+    offline: tyro.conf.Suppress[bool | None] = None
     preset: str = "tuned"
     resume: bool = False
     robot: str = "sim"
@@ -116,7 +116,7 @@ def run(argv: Sequence[str]) -> int:
 
 def read_options(argv: Sequence[str]) -> TrainOptions:
     """Return the options, on top of what task, method and preset start from, or of the run to resume."""
-    first = peek_options(_First, argv, prog=PROG)
+    first = _peek(argv)
     if first.resume and first.run_dir is None:
         raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
     saved = load_config(RunDirectory.open(first.run_dir)) if first.resume and first.run_dir is not None else None
@@ -155,6 +155,11 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         },
     }
     return replace(options, config=options.config.model_copy(update=changes))
+
+
+def _peek(argv: Sequence[str]) -> _First:
+    said = [argument == "--offline" for argument in argv if argument in ("--offline", "--no-offline")]
+    return replace(peek_options(_First, argv, prog=PROG), offline=said[-1] if said else None)
 
 
 def _groups(first: _First, saved: RunConfig | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -49,6 +50,22 @@ def is_url(vlm: str) -> bool:
     return vlm.startswith(("http://", "https://"))
 
 
+def check_url(url: str) -> None:
+    """Refuse what can be no server's address, before anybody asks there.
+
+    Raises:
+        ConfigError: Saying what is wrong with it.
+    """
+    example = "give e.g. http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        named = parts.hostname, parts.port  # the port is read only here
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is no URL ({error}); {example}.") from error
+    if not is_url(url) or not named[0]:
+        raise ConfigError(f"{url!r} is no URL of a server (http:// or https://, then its name); {example}.")
+
+
 def check_model(vlm: str) -> None:
     """Refuse what can be no chat model; nothing is imported, unless it is given settings.
 
@@ -56,6 +73,7 @@ def check_model(vlm: str) -> None:
         ConfigError: Saying what would be.
     """
     if is_url(vlm):
+        check_url(vlm)
         return
     name, given = _split(vlm)
     if name not in MODELS and name.partition(",")[0] in MODELS:

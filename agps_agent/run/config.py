@@ -113,11 +113,11 @@ class RunConfig(BaseModel):
     memory: str | None = None
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
-    agent_demos: Annotated[int, Field(ge=0)] = 0
+    agent_demos: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Demonstrations that the agent gives. It guides the first rollouts from their first step until so many have
     succeeded, or twice as many and five were tried; these control steps count. From the recipe: what --demos leaves
     missing. `agps demos record --by agent` records some for methods without it."""
-    demos: Annotated[int, Field(ge=0)] = 20
+    demos: Annotated[int, Field(ge=0, le=10_000)] = 20
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). Robot: 0 by default."""
     demos_dir: Path | None = None
     """Take demonstrations from this folder, which `agps demos record` wrote. All of them if --demos is not given."""

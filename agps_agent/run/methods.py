@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rl.config import GuidedConfig
 from rl.errors import ConfigError
+from rl.nearest import did_you_mean
 from rl.registry import Registry
 from rl.supervisor import Supervisor
 from rl.traits import ALGORITHMS, TRAITS, StoreGuided, Traits
@@ -132,6 +133,7 @@ def plan_of(method: str) -> Plan:
     if not plus:
         raise ConfigError(
             f"There is no method {method!r}; use {', '.join(METHODS)}, or ALGORITHM+HELPER such as drq+human."
+            f"{did_you_mean(method, METHODS)}"
         )
     return Plan(algorithm=algorithm, offline=True) if helper == OFFLINE else Plan(algorithm=algorithm, helper=helper)
 

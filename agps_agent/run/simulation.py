@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.environment import arguments_of
 from rl.errors import ConfigError
+from rl.rewards.base import load_reward
 from rl.tasks.base import Task, simulated
 from rl.tasks.expert import make_expert
 from rl.tasks.registry import get_task
@@ -42,6 +43,10 @@ class Simulation:
     def check_fits(self, config: "RunConfig", task: Task) -> None:
         """Refuse a task without a scene, or without the expert that is asked for."""
         simulated(task)
+        if load_reward(config.reward).needs == "keys":
+            raise ConfigError(
+                "--reward keys waits for an operator's keys, and a simulation has no operator; use truth or classifier."
+            )
         has_demos = (
             config.demos_dir is not None or RunDirectory(config.run_dir or config.default_run_dir()).demos.exists()
         )

@@ -119,7 +119,7 @@ def test_model_that_is_not_served_is_named(server: ModelServer) -> None:
     ("url", "message"),
     [
         ("http://127.0.0.1:9/v1", "No model server answers at http://127.0.0.1:9/v1/models"),
-        ("127.0.0.1:8000", "is not http:// or https://"),
+        ("127.0.0.1:8000", "is no URL of a server"),
     ],
 )
 def test_url_that_does_not_answer_gives_one_line(url: str, message: str) -> None:
