@@ -176,9 +176,9 @@ def _list(argv: Sequence[str]) -> int:
 
 
 def _show(argv: Sequence[str]) -> int:
+    options = parse_options(FolderOptions, argv, prog="agps demos show")
     from agps_agent.report.strips import write_strips
 
-    options = parse_options(FolderOptions, argv, prog="agps demos show")
     folder = _folder_of(options.folder)
     _read_manifest(folder)
     pictures = [str(path) for path in write_strips(folder)]

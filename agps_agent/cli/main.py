@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "traces": ("traces", "collect LangSmith traces on this machine and look at them"),
     "bench": ("bench", "measure env, float, agent, grounding, realtime, memory or update"),
     "doctor": ("doctor", "check that this machine can run everything, and that a robot station is fit for a run"),
+    "completion": ("completion", "print what lets bash or zsh complete commands, options, tasks and other names"),
     "serve-model": ("serve_model", "serve the embedded model behind an OpenAI-compatible URL"),
 }
 """Command -> (module in this package, one line of help)."""

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import tyro
@@ -44,6 +45,45 @@ class UsageError(ConfigError):
     """The command line cannot be understood; the message says which part and what would be."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Described:
+    """What a command takes."""
+
+    options: type[Any] | None = None
+    """Dataclass or pydantic model of its options; None: it is a group of commands."""
+    default: Any = None
+    """Instance that the options start from; None: the class says it."""
+    commands: Mapping[str, Callable[[Sequence[str]], int]] = dataclasses.field(default_factory=dict)
+    """Those of a group."""
+
+
+class _Told(BaseException):
+    """Ends a command that was only to say what it takes, before it does anything."""
+
+    def __init__(self, described: Described) -> None:
+        self.described = described
+
+
+_only_tell: ContextVar[bool] = ContextVar("only_tell", default=False)
+
+
+def describe(run: Callable[[Sequence[str]], int], argv: Sequence[str] = ()) -> Described:
+    """Return what a command takes; nothing is parsed, and nothing done.
+
+    Args:
+        run: The command: the first thing that it does is to parse its options.
+        argv: What decides which options there are, such as a task.
+    """
+    token = _only_tell.set(True)
+    try:
+        run(argv)
+    except _Told as told:
+        return told.described
+    finally:
+        _only_tell.reset(token)
+    raise AssertionError(f"{run.__module__} parses no options")
+
+
 def parse_options(
     options: type[OptionsT],
     argv: Sequence[str],
@@ -65,6 +105,8 @@ def parse_options(
         UsageError: With one line, if an argument is unknown, missing or out of range.
         SystemExit: With code 0, after `--help`.
     """
+    if _only_tell.get():
+        raise _Told(Described(options=options, default=default))
     if common and any(flag in argv for flag in SHORT):
         _show(common_options(options, default, common), prog)
         print(f"These are the common options. All of them: {prog} {ALL}")
@@ -186,6 +228,8 @@ def run_subcommand(
         commands: Name -> (function of the remaining arguments, one line of help).
         argv: Arguments after the group's name.
     """
+    if _only_tell.get():
+        raise _Told(Described(commands={name: function for name, (function, _) in commands.items()}))
     if not argv or argv[0] in ("-h", "--help"):
         print(help_page(prog, purpose, {name: text for name, (_, text) in commands.items()}))
         return 0 if argv else 2

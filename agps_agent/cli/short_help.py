@@ -24,12 +24,12 @@ def common_options(options: type[Any], default: Any, names: Sequence[str]) -> ty
         default: What the defaults are taken from; None: the class.
         names: Fields.
     """
-    there = {name: (hint, help_, value) for name, hint, help_, value in _flat(options, default)}
+    there = {name: (hint, help_, value) for name, hint, help_, value in flat_fields(options, default)}
     fields: list[tuple[str, Any, Any]] = []
     for name in names:
         hint, help_, value = there[name]
         told = tyro.conf.arg(
-            help=_SENTENCE.split(help_)[0],
+            help=first_sentence(help_),
             metavar=_placeholder(hint),
             help_behavior_hint="" if value is None or value is False else None,
         )
@@ -39,14 +39,19 @@ def common_options(options: type[Any], default: Any, names: Sequence[str]) -> ty
     return dataclasses.make_dataclass(options.__name__, fields, frozen=True, namespace={"__doc__": options.__doc__})
 
 
-def _flat(options: type[Any], default: Any) -> Iterator[tuple[str, Any, str, Any]]:
+def first_sentence(text: str) -> str:
+    """Return the first sentence of an option's help: what it is, before how it is used."""
+    return _SENTENCE.split(text)[0]
+
+
+def flat_fields(options: type[Any], default: Any) -> Iterator[tuple[str, Any, str, Any]]:
     """Yield name, type, help and default of each option, those of nameless groups among them."""
     hints, docs = get_type_hints(options, include_extras=True), field_docs(options)
     for name, value in _defaults(options).items():
         value = value if default is None else getattr(default, name, value)
         inner, *marks = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
         if any(getattr(mark, "name", None) == "" for mark in marks):
-            yield from _flat(inner, None if value is dataclasses.MISSING else value)
+            yield from flat_fields(inner, None if value is dataclasses.MISSING else value)
         else:
             yield name, hints[name], docs.get(name, ""), value
 

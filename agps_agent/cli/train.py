@@ -269,6 +269,9 @@ def _resumed(config: RunConfig, path: Path) -> RunDirectory:
     _refuse_another_run(config, load_config(directory))
     if not directory.has_checkpoint:
         raise ConfigError(directory.nothing_to_resume)
+    from rl.checkpoint import check_checkpoint, latest_checkpoint
+
+    check_checkpoint(latest_checkpoint(directory.checkpoints))
     return directory
 
 

@@ -25,6 +25,12 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "no_checkpoint": {"config.json": CONFIG},
     "checkpoint_no_json": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{"},
     "checkpoint_empty": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{}"},
+    "checkpoint_short": {
+        "config.json": CONFIG,
+        "checkpoints/last/manifest.json": '{"files": {"policy.zip": 900}}',
+        "checkpoints/last/policy.zip": "x",
+    },
+    "checkpoint_of_whom": {"config.json": CONFIG, "checkpoints/last/manifest.json": '{"files": {}}'},
     "metrics_lack": {"config.json": CONFIG, "metrics.jsonl": '{"kind": "eval"}\n'},
     "metrics_odd": {"config.json": CONFIG, "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": "x"}\n'},
     "metrics_trace": {
@@ -147,6 +153,7 @@ train usb_insertion --memory localhost:8000                 | for a server write
 train usb_insertion --memory http://127.0.0.1:9             | No Chroma server answers at http://127.0.0.1:9
 train usb_insertion --memory file.txt                       | The memory file.txt cannot be opened
 serve-model --host not.a.host.invalid                       | Cannot listen on not.a.host.invalid:8000
+train usb_insertion --vlm ./plain.py:Plain                  | Cannot make the model
 # environments of others
 train --env Nothing-v0                                      | Environment `Nothing` doesn't exist
 train --env CartPole-v1                                     | wants actions in Discrete(2)
@@ -174,6 +181,10 @@ train usb_insertion --resume --run-dir empty                | empty is not a run
 train usb_insertion --resume --run-dir no_checkpoint        | ended before its first checkpoint
 train usb_insertion --resume --run-dir no_json              | no_json/config.json is not JSON
 train usb_insertion --resume --run-dir taken --seed 3       | the run was started with seed = 0, not 3
+train --resume --run-dir checkpoint_no_json                 | manifest.json is not readable
+train --resume --run-dir checkpoint_empty                   | manifest.json names no files
+train --resume --run-dir checkpoint_short                   | policy.zip has 1 of 900 bytes
+train --resume --run-dir checkpoint_of_whom                 | manifest.json does not say what was trained
 train knot_hanging --resume --run-dir taken                 | the run was started with task = usb_insertion
 train usb_insertion --reward-model model.pt --reward classifier   | model.pt is damaged or no reward classifier
 train usb_insertion --reward-model nowhere.pt --reward classifier | There is no reward classifier nowhere.pt
