@@ -12,11 +12,12 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from agps_agent.models.gate import CallGate, CallLimits, CallReason
+from agps_agent.models.gate import CallGate, CallReason
 from agps_agent.models.parsing import ReplyReason
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.pictures import Pictures
-from agps_agent.toolbox import Toolbox, open_toolbox
+from agps_agent.settings import AgentSettings
+from agps_agent.toolbox import Toolbox
 from prompts.loader import Prompt, TaskPrompt, load_prompt, load_task_prompt
 from rl.errors import AgpsError
 from rl.types import Box, FloatArray, Guide, Intervention, Motion, Prune, RGBDFrame, Waypoint
@@ -47,67 +48,6 @@ class AgentFault(AgpsError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason: Reason = reason
-
-
-class AgentSettings(CallLimits):
-    """Limits of one question to the agent, and of all questions of a run."""
-
-    profile: str | None = Field(
-        None,
-        description="Model profile: the name of one that ships, or the path of a .toml file; None goes by the name of "
-        "the served model.",
-    )
-    wall_budget_s: float = Field(60.0, gt=0, description="Limit of a whole question, seconds; the arm holds still.")
-    max_repairs: int = Field(1, ge=0, le=3, description="Times the model may correct one answer after an error.")
-    tools: tuple[str, ...] = Field(
-        (),
-        description="Tools to offer beside those that the task's prompt names: by name, as package.module:NAME, or as "
-        "./file.py:NAME.",
-    )
-    max_tool_answers: int = Field(
-        2,
-        ge=0,
-        le=8,
-        description="Times within a question that tools may answer the model before it must plan; 0: none that do.",
-    )
-    recall_similarity: float = Field(
-        0.60, ge=-1, le=1, description="Least cosine similarity of the wrist views at which a record is reused."
-    )
-    camera: str | None = Field(None, description="Camera that the agent is shown; None takes the scene's first.")
-    max_views: int = Field(2, ge=1, description="Images that are tried when a keypoint is hidden: one call each.")
-    depth_radius_px: int = Field(
-        1, ge=0, description="Depth of a keypoint: median over this many pixels around it; a rim is few pixels wide."
-    )
-    max_depth_spread_m: float = Field(
-        0.005,
-        gt=0,
-        description="Depth that varies more around a keypoint, metres: something else is in front; look again.",
-    )
-    max_disagreement_m: float = Field(
-        0.015,
-        gt=0,
-        description="How far past a keypoint another camera may see, metres: more, and there is nothing there.",
-    )
-    second_look: bool = Field(
-        False, description="Ask about an enlarged part of each image too: finer points, twice the calls to perceive."
-    )
-    guide_max_steps: int | None = Field(
-        None, ge=1, description="Control steps after which waypoints are given up; None: as the task's prompt says."
-    )
-    workspace_margin_m: float = Field(
-        0.02, ge=0, description="How far outside of the workspace a keypoint may lie, metres: the TCP stays inside."
-    )
-    prompt_versions: dict[str, int] = Field(
-        default_factory=dict, description="Prompts to take in another version than the newest, e.g. perceive 1."
-    )
-
-    def toolbox(self, task: TaskPrompt) -> Toolbox:
-        """Return what the model may call for a task.
-
-        Raises:
-            ConfigError: As `open_toolbox`.
-        """
-        return open_toolbox(task, added=self.tools, answering=self.max_tool_answers > 0)
 
 
 DEMONSTRATION = "demonstration"

@@ -13,7 +13,8 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.openai_compat import OpenAICompatConfig, ServedModel, open_chat_model
 from agps_agent.models.profiles import load_profile
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from prompts.loader import load_task_prompt
 from rl.tasks.registry import TASKS
 from tools.scene import load_scene

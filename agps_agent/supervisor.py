@@ -11,7 +11,6 @@ from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from agps_agent.ask import Answer
 from agps_agent.background import Background
@@ -20,11 +19,12 @@ from agps_agent.help import Help
 from agps_agent.models.gate import CallGate
 from agps_agent.question import Question
 from agps_agent.recalling import unmoved
-from agps_agent.state import DEMONSTRATION, AgentSettings, Trigger
+from agps_agent.settings import SupervisorConfig
+from agps_agent.state import DEMONSTRATION, Trigger
 from agps_agent.teaching import PlanTeacher
 from agps_agent.tracing.client import report_outcome
 from rl.episodes import Episode
-from rl.errors import AgpsError, ConfigError, HardwareFault
+from rl.errors import AgpsError, HardwareFault
 from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, InterventionEnd, Observation, Prune, Takeover
 from tools.describe import describe_end
 from tools.memory import EpisodicMemory
@@ -46,56 +46,6 @@ MOST_TRIES, MORE_TRIES = 2, 5
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
 """One pass of the graph over a scene, with the embedding for the memory and what woke the agent."""
-
-
-class SupervisorConfig(BaseModel):
-    """When the agent is asked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    max_queries: int = Field(1, ge=1, description="Questions to the agent per rollout (paper, Fig. 3d: at most one).")
-    help_share: float = Field(
-        0.6,
-        ge=0,
-        le=1,
-        description="Share of rollouts that may get help at first; the others show what the policy can.",
-    )
-    fade_window: int = Field(
-        20, ge=1, description="Help fades: help_share x (1 - success over this many newest rollouts without help)."
-    )
-    stall: Literal["always", "until_float", "never"] = Field(
-        "always",
-        description="When the stall rule may wake the agent: always, until the other detectors are calibrated, or "
-        "never. Calibrated on a few early successes, FLOAT takes wandering for normal and would never ask again.",
-    )
-    max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate detectors.")
-    stale_after_m: float = Field(
-        0.03,
-        gt=0,
-        description="With --on-trigger continue: waypoints for an arm that has since moved further than this, metres, "
-        "are not followed. A box always holds.",
-    )
-    stale_after_s: float = Field(
-        20.0, gt=0, description="With --on-trigger continue: waypoints that took longer than this are not followed."
-    )
-    patience_s: float = Field(
-        120.0,
-        gt=0,
-        description="A question that takes longer is given up, seconds: the last resort behind the wall budget.",
-    )
-
-
-def check_patience(config: SupervisorConfig, settings: AgentSettings) -> None:
-    """Refuse a patience that would end a question before its own limit does, which says why it ended.
-
-    Raises:
-        ConfigError: With both.
-    """
-    if settings.wall_budget_s > config.patience_s:
-        raise ConfigError(
-            f"--agent.wall-budget-s is {settings.wall_budget_s:g} and --supervisor.patience-s {config.patience_s:g}: a "
-            f"question would be given up before its own limit; give a patience of at least {settings.wall_budget_s:g}."
-        )
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,8 @@ from agps_agent.graph import build_graph
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.run.build import capture_scene
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from rl.envs.factory import make_env
 from tools.contract import check_tool
 from tools.errors import ToolFailed

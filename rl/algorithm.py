@@ -32,13 +32,12 @@ from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner, NoLearner
 from rl.lessons import Notes, disturbed
 from rl.loop import Confirm, Disturb, RolloutLoop, Step
-from rl.registry import Registry
 from rl.replay import EPISODES, index_state, read_replay, restore
 from rl.supervisor import NullSupervisor, Supervisor
 from rl.teacher import Teacher
+from rl.traits import StoreGuided
 from rl.types import FloatArray
 
-StoreGuided = Literal["online", "both", "success"]
 Stage = Literal["pretrain", "online"]
 PretrainCallback = Callable[[int, Mapping[str, float]], bool]
 """Told the number of updates so far and the newest losses; returns whether to go on."""
@@ -625,7 +624,3 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 def _check_seed(seed: int | None) -> None:
     if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
         raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
-
-
-ALGORITHMS: Registry[type[GuidedAlgorithm]] = Registry("agps.algorithms", "algorithm")
-"""Learners by the name that checkpoints and the command line call them."""

@@ -26,10 +26,11 @@ import numpy as np
 import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from rl.algorithm import ALGORITHMS, GuidedAlgorithm
+from rl.algorithm import GuidedAlgorithm
 from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
 from rl.replay import given_episodes
+from rl.traits import ALGORITHMS
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
 LAST = "last"
@@ -103,14 +104,15 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
         for name in algorithm.counters:
             setattr(algorithm, name, data[name])
         _restore_memory(folder, algorithm, state)
-    except DAMAGE as error:
+        randomness, extra = state["random"], state["extra"]
+    except (*DAMAGE, TypeError) as error:
         raise _unreadable(folder, error) from error
     if algorithm.env is not None and algorithm.seed is not None:
         # The start states of a resumed run must not be those of its beginning again.
         algorithm.env.seed(algorithm.seed + algorithm.num_timesteps)
-    _set_random_states(algorithm, state["random"])
-    extra: dict[str, Any] = state["extra"]
-    return extra
+    _set_random_states(algorithm, randomness)
+    known: dict[str, Any] = extra
+    return known
 
 
 def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> GuidedAlgorithm:
@@ -177,6 +179,15 @@ def latest_checkpoint(folder: Path) -> Path:
     if not found:
         raise ConfigError(f"There is no checkpoint in {folder}; the run has not saved one yet, so start it anew.")
     return max(found, key=_order)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse a checkpoint of which files are missing or cut short, before what takes its time is built.
+
+    Raises:
+        ConfigError: Saying which.
+    """
+    _read_manifest(find_checkpoint(path))
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -317,6 +328,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
                 )
     except (AttributeError, KeyError) as error:
         raise ConfigError(f"Checkpoint {folder} is incomplete: {MANIFEST} names no files.") from error
+    if not isinstance(manifest.get("setup"), dict):
+        raise ConfigError(f"Checkpoint {folder} is incomplete: {MANIFEST} does not say what was trained.")
     return manifest
 
 

@@ -295,15 +295,27 @@ def load_demos(folder: Path, *, env: DemonstratedEnv) -> list[Episode]:
     Raises:
         ConfigError: If there are none, or they are of another task, image size or camera, or a file is damaged.
     """
+    check_demos(folder, task=env.task.name, image_size=env.image_size)
+    return [_read_fitting(path, env) for path in demos_in(Path(folder))]
+
+
+def check_demos(folder: Path, *, task: str, image_size: int) -> None:
+    """Refuse demonstrations of another task or image size, or that a copy cut short, before anything is opened.
+
+    Raises:
+        ConfigError: Saying what they are.
+    """
     folder = Path(folder)
     manifest = _read_manifest(folder)
-    for what, wanted in (("task", env.task.name), ("image_size", env.image_size)):
+    for what, wanted in (("task", task), ("image_size", image_size)):
         if manifest.get(what) != wanted:
             raise ConfigError(
                 f"The demonstrations in {folder} are of {what} {manifest.get(what)!r}, not {wanted!r}; "
                 "record them with `agps demos record`."
             )
-    return [_read_fitting(path, env) for path in demos_in(folder)]
+    for path in demos_in(folder):
+        if not zipfile.is_zipfile(path):
+            raise ConfigError(f"{path} is damaged (it is no whole .npz file); record the demonstrations anew.")
 
 
 def demos_in(folder: Path, *, may_be_empty: bool = False) -> list[Path]:

@@ -1,13 +1,15 @@
 """Find values that are no finite numbers, before they reach the memory, the weights or the arm."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rl.errors import NotFinite
+
+if TYPE_CHECKING:  # arrays are looked at where nothing learns, too
+    import torch
 
 
 def not_finite_at(values: npt.ArrayLike) -> tuple[int, ...] | None:
@@ -37,27 +39,27 @@ def check_finite(values: Mapping[str, Any], *, giver: str, when: str, advice: st
         raise NotFinite(f"{giver} gave {component} = {array[at]} {when}, no finite float32: it was not used. {advice}")
 
 
-def check_loss(name: str, loss: torch.Tensor, *, update: int) -> None:
+def check_loss(name: str, loss: "torch.Tensor", *, update: int) -> None:
     """Refuse a loss that is not finite, before the weights follow it.
 
     Raises:
         NotFinite: Names the loss and the update.
     """
-    if not bool(torch.isfinite(loss)):
+    if not bool(loss.isfinite()):
         raise NotFinite(
             f"The {name} loss is {loss.item()} at update {update}: learning has diverged, and ends before the weights "
             "follow. Lower learning_rate, or look for rewards and values beyond clip_target."
         )
 
 
-def check_weights(tensors: Mapping[str, torch.Tensor], *, when: str) -> None:
+def check_weights(tensors: "Mapping[str, torch.Tensor]", *, when: str) -> None:
     """Refuse weights that are not finite.
 
     Raises:
         NotFinite: Names the first tensor.
     """
     for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if not bool(tensor.isfinite().all()):
             raise NotFinite(
                 f"The weights {name} are not finite {when}: learning has diverged. Go on from an earlier checkpoint, "
                 "with a smaller learning_rate."

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from rl.errors import ConfigError, words_of
+from rl.nearest import did_you_mean
 
 T = TypeVar("T")
 
@@ -132,7 +133,8 @@ class Registry(Generic[T]):
     def _unknown(self, name: str) -> str:
         known = ", ".join(self.names) or "none; install AGPS with pip, its own are entry points"
         return (
-            f"Unknown {self.what} {name!r}; known: {known}. Others are named as package.module:Name or ./file.py:Name."
+            f"Unknown {self.what} {name!r}; known: {known}.{did_you_mean(name, self.names)} Others are named as "
+            "package.module:Name or ./file.py:Name."
         )
 
     def _imported(self, name: str, module: str, attribute: str) -> T:

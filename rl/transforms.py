@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from rl.types import FloatArray
 
@@ -45,6 +44,8 @@ def matrix_to_rotvec(rotation: FloatArray) -> FloatArray:
     sine = 0.5 * math.sqrt(axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2)
     angle = math.atan2(sine, 0.5 * (r00 + r11 + r22 - 1.0))
     if angle > 3.0:  # near pi the axis vanishes here
+        from scipy.spatial.transform import Rotation  # takes a third of a second to load, and hardly anybody needs it
+
         return np.asarray(Rotation.from_matrix(rotation).as_rotvec())
     gain = 0.5 if sine < 1e-8 else 0.5 * angle / sine
     return np.array([gain * axis[0], gain * axis[1], gain * axis[2]])

@@ -9,9 +9,12 @@ import tyro
 
 from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
-from agps_agent.state import AgentSettings
+from agps_agent.settings import AgentSettings
 from rl.bounds import Seed
 from rl.errors import AgpsError, ConfigError
+
+COMMON = ("task", "scene", "robot", "station", "robot_ip", "seed", "mode", "vlm", "vlm_model", "out", "json")
+"""What `agps ask --help` shows."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class AskOptions:
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps ask`."""
-    options = parse_options(AskOptions, argv, prog="agps ask")
+    options = parse_options(AskOptions, argv, prog="agps ask", common=COMMON)
     task = check_task(options.task)
     check_vlm(options.vlm)
     from agps_agent.run.place import check_robot

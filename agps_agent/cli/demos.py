@@ -180,9 +180,9 @@ def _list(argv: Sequence[str]) -> int:
 
 
 def _show(argv: Sequence[str]) -> int:
+    options = parse_options(FolderOptions, argv, prog="agps demos show")
     from agps_agent.report.strips import write_strips
 
-    options = parse_options(FolderOptions, argv, prog="agps demos show")
     folder = folder_of(options.folder)
     summarise(folder)  # refuses what is not sound
     pictures = [str(path) for path in write_strips(folder)]

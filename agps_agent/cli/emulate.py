@@ -41,14 +41,14 @@ class EmulateOptions:
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps emulate`."""
+    options = parse_for_task(EmulateOptions, argv, prog="agps emulate")
+    kind = check_task(options.task)
+    size = _size(options.image_size)
     from agps_agent.run.field_options import field_values
     from rl.robots.emulator.server import Emulator
     from rl.tasks.base import simulated
     from rl.tasks.registry import make_task
 
-    options = parse_for_task(EmulateOptions, argv, prog="agps emulate")
-    kind = check_task(options.task)
-    size = _size(options.image_size)
     emulator = Emulator(
         simulated(make_task(kind, **field_values(kind, options.task_options))),
         station=options.station,

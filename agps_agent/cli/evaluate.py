@@ -11,12 +11,14 @@ from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import say
 from agps_agent.run.directory import RunDirectory
-from agps_agent.state import AgentSettings
+from agps_agent.settings import AgentSettings
 from rl.bounds import Count, Positive, Seed, Threads
 from rl.evaluation import EvaluationResult
 
 PROG = "agps eval"
 AGENT_ALONE = "--agent-alone"
+COMMON_ALONE = ("task", "episodes", "seed", "vlm", "vlm_model", "max_questions", "horizon_factor", "json")
+"""What `agps eval --agent-alone --help` shows."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
 
 
 def _evaluate_agent(argv: Sequence[str]) -> int:
-    options = parse_for_task(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}")
+    options = parse_for_task(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}", common=COMMON_ALONE)
     task = check_task(options.task)
     check_vlm(options.vlm)
     from agps_agent.measure.agent_alone import run_agent_alone

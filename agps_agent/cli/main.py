@@ -7,11 +7,11 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
-from agps_agent.cli.options import UsageError, help_page, one_line
+from agps_agent.cli.options import UsageError, help_page
 from agps_agent.cli.terminal import replace_what_cannot_be_shown, say
 from rl.errors import AgpsError, ConfigError
+from rl.nearest import nearest
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "traces": ("traces", "collect LangSmith traces on this machine and look at them"),
     "bench": ("bench", "measure env, float, agent, grounding, realtime, memory or update"),
     "doctor": ("doctor", "check that this machine can run everything, and that a robot station is fit for a run"),
+    "completion": ("completion", "print what lets bash or zsh complete commands, options, tasks and other names"),
     "serve-model": ("serve_model", "serve the embedded model behind an OpenAI-compatible URL"),
 }
 """Command -> (module in this package, one line of help)."""
@@ -77,8 +78,8 @@ def _run(arguments: list[str]) -> int:
         print(f"agps {installed_versions()['agps']}")
         return DONE
     if name not in COMMANDS:
-        close = get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean `agps {close[0]}`?" if close else f"use one of {', '.join(COMMANDS)}."
+        close = nearest(name, COMMANDS)
+        hint = f"did you mean `agps {close}`?" if close else f"use one of {', '.join(COMMANDS)}."
         raise UsageError(f"There is no command {name!r}; {hint}")
     module = importlib.import_module(f"agps_agent.cli.{COMMANDS[name][0]}")
     code: int = module.run(arguments[1:])
@@ -86,5 +87,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    say(f"agps: {one_line(str(error))}")
+    say(f"agps: {' '.join(str(error).split())}")
     return code

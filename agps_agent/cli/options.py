@@ -7,13 +7,16 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import tyro
 from pydantic import ValidationError
 
+from agps_agent.cli.short_help import ALL, SHORT, common_options
 from rl.bounds import check_bounds
 from rl.errors import ConfigError
+from rl.nearest import did_you_mean
 
 OptionsT = TypeVar("OptionsT")
 
@@ -21,8 +24,19 @@ _STYLE = (tyro.conf.PositionalMetavarFromFieldName,)
 _FRAME = re.compile(r"^[│╭╰|+]|[│╮╯|+]$")
 _OF_GROUP = re.compile(r"^Error parsing ([\w.-]+): (\w+) (?=Input should)")
 """A group of options that a limit is in: `Error parsing agent: max_views Input should be ...`."""
-_OF_UNION = re.compile(r"^Error parsing (--[\w.-]+): no type matching .*: ([^:]+: '[^']*')$")
-"""A value that is of none of several types: the last one says why."""
+_OPTION = r"^(?:Error parsing )?(--[\w.-]+): "
+_RIDDLES = tuple(
+    (re.compile(said), plain)
+    for said, plain in (
+        # A value that is of none of several types: what they take says more than why each did not.
+        (_OPTION + r"no type matching .* from \[(.*?)\]\..*`\[bold\](.*?)\[/bold\]`.*$", r"\1 is \2; give \3"),
+        (_OPTION + r"no type matching .*: ([^:]+: '[^']*')$", r"\1: \2"),
+        (_OPTION + r"invalid literal for int\(\) with base 10: (.*)$", r"\1 is \2; give a whole number"),
+        (_OPTION + r"could not convert string to float: (.*)$", r"\1 is \2; give a number"),
+        (r"^Missing value for argument '(--[\w.-]+)'\. Expected 1 values$", r"\1 wants a value"),
+    )
+)
+"""What tyro and Python say of a value, and what a person is told."""
 _PYDANTIC_HEAD = re.compile(r"\d+ validation errors? for \w+ ")
 _PYDANTIC_TAIL = re.compile(r" ?\[type=\w+, input_value=(.+?), input_type=\w+\]( For further information visit \S+)?")
 
@@ -31,8 +45,52 @@ class UsageError(ConfigError):
     """The command line cannot be understood; the message says which part and what would be."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Described:
+    """What a command takes."""
+
+    options: type[Any] | None = None
+    """Dataclass or pydantic model of its options; None: it is a group of commands."""
+    default: Any = None
+    """Instance that the options start from; None: the class says it."""
+    commands: Mapping[str, Callable[[Sequence[str]], int]] = dataclasses.field(default_factory=dict)
+    """Those of a group."""
+
+
+class _Told(BaseException):
+    """Ends a command that was only to say what it takes, before it does anything."""
+
+    def __init__(self, described: Described) -> None:
+        self.described = described
+
+
+_only_tell: ContextVar[bool] = ContextVar("only_tell", default=False)
+
+
+def describe(run: Callable[[Sequence[str]], int], argv: Sequence[str] = ()) -> Described:
+    """Return what a command takes; nothing is parsed, and nothing done.
+
+    Args:
+        run: The command: the first thing that it does is to parse its options.
+        argv: What decides which options there are, such as a task.
+    """
+    token = _only_tell.set(True)
+    try:
+        run(argv)
+    except _Told as told:
+        return told.described
+    finally:
+        _only_tell.reset(token)
+    raise AssertionError(f"{run.__module__} parses no options")
+
+
 def parse_options(
-    options: type[OptionsT], argv: Sequence[str], *, prog: str, default: OptionsT | None = None
+    options: type[OptionsT],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    default: OptionsT | None = None,
+    common: Sequence[str] = (),
 ) -> OptionsT:
     """Return the options that the arguments spell out.
 
@@ -41,20 +99,33 @@ def parse_options(
         argv: Arguments after the command.
         prog: How the command is called, for the help.
         default: Values to start from; None: those of the class.
+        common: Fields that `--help` shows, in their order; `--help-all` shows all. None of them: both do.
 
     Raises:
         UsageError: With one line, if an argument is unknown, missing or out of range.
         SystemExit: With code 0, after `--help`.
     """
+    if _only_tell.get():
+        raise _Told(Described(options=options, default=default))
+    if common and any(flag in argv for flag in SHORT):
+        _show(common_options(options, default, common), prog)
+        print(f"These are the common options. All of them: {prog} {ALL}")
+        raise SystemExit(0)
     given: dict[str, Any] = {} if default is None else {"default": default}
+    told = [SHORT[-1] if argument == ALL else argument for argument in argv]
     with complaints_as_usage_errors(prog):
-        parsed: OptionsT = tyro.cli(options, args=list(argv), prog=prog, config=_STYLE, **given)
+        parsed: OptionsT = tyro.cli(options, args=told, prog=prog, config=_STYLE, **given)
     if dataclasses.is_dataclass(parsed):  # pydantic models see to their numbers themselves
         try:
             check_bounds(parsed, lambda name: f"--{name.replace('_', '-')}")
         except ConfigError as error:
             raise UsageError(str(error)) from None
     return parsed
+
+
+def _show(options: type[Any], prog: str) -> None:
+    with contextlib.suppress(SystemExit):
+        tyro.cli(options, args=[SHORT[-1]], prog=prog, config=_STYLE)
 
 
 def peek_options(options: type[OptionsT], argv: Sequence[str], *, prog: str) -> OptionsT:
@@ -80,12 +151,19 @@ def complaints_as_usage_errors(prog: str) -> Iterator[None]:
             raise
         raise UsageError(f"{complaint_line(complaint.getvalue())} See `{prog} --help`.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        reason = first["msg"].removeprefix("Value error, ")
-        if not option:  # several options together
-            raise UsageError(reason) from None
-        raise UsageError(f"--{option}: {reason}, got {first['input']}. See `{prog} --help`.") from None
+        raise UsageError(_words_of_pydantic(error, prog)) from None
+
+
+def _words_of_pydantic(error: ValidationError, prog: str) -> str:
+    first = error.errors()[0]
+    option = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+    reason = first["msg"].removeprefix("Value error, ")
+    if not option:  # several options together
+        return reason
+    if reason.endswith("."):  # a sentence of ours, which has the value in it
+        return f"--{option}: {reason} See `{prog} --help`."
+    given = first["input"]
+    return f"--{option}: {reason}, got {given if given not in ('', ()) else 'nothing'}. See `{prog} --help`."
 
 
 def check_vlm(vlm: str) -> None:
@@ -121,7 +199,8 @@ def complaint_line(box: str) -> str:
     for noise, plain in (("Value error, ", ""), ("Error parsing config: ", ""), ("parsing config.", "parsing ")):
         text = text.replace(noise, plain)
     text = _OF_GROUP.sub(lambda found: f"--{found[1]}.{found[2].replace('_', '-')}: ", text)
-    text = _OF_UNION.sub(r"\1: \2", text.rstrip(" ."))
+    for said, plain in _RIDDLES:
+        text = said.sub(plain, text.rstrip(" ."))
     return f"{text.rstrip(' .')}.{hint}"
 
 
@@ -149,11 +228,14 @@ def run_subcommand(
         commands: Name -> (function of the remaining arguments, one line of help).
         argv: Arguments after the group's name.
     """
+    if _only_tell.get():
+        raise _Told(Described(commands={name: function for name, (function, _) in commands.items()}))
     if not argv or argv[0] in ("-h", "--help"):
         print(help_page(prog, purpose, {name: text for name, (_, text) in commands.items()}))
         return 0 if argv else 2
     if argv[0] not in commands:
-        raise UsageError(f"`{prog}` has no command {argv[0]!r}; use one of {', '.join(commands)}.")
+        hint = did_you_mean(argv[0], commands)
+        raise UsageError(f"`{prog}` has no command {argv[0]!r}; use one of {', '.join(commands)}.{hint}")
     return commands[argv[0]][0](argv[1:])
 
 

@@ -146,7 +146,7 @@ def _replay(argv: Sequence[str]) -> int:
 def _variants(options: ReplayOptions, queries: "Sequence[Query]") -> "list[Variant]":
     """Return every chosen prompt with every chosen model."""
     from agps_agent.measure.replay.replay import build_variant, recorded_task, recorded_tools
-    from agps_agent.state import AgentSettings
+    from agps_agent.settings import AgentSettings
 
     task, tools = recorded_task(options.run_dir, queries), recorded_tools(options.run_dir)
     prompts = _chosen_prompts(options.prompt)

@@ -26,14 +26,14 @@ class ReportOptions:
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps report`."""
-    from agps_agent.report import write_report
-    from agps_agent.report.compare import TABLE_HEAD, comparison_rows, grouped, read_result, write_comparison
-
     options = parse_options(ReportOptions, argv, prog="agps report")
     named = [run for path in options.run_dirs for run in find_runs(path)]
     runs = list({run.path.resolve(): run for run in named}.values())  # a run named twice counts once
     if not runs:
         raise ConfigError("agps report needs a run directory; `agps train` makes one.")
+    from agps_agent.report import write_report
+    from agps_agent.report.compare import TABLE_HEAD, comparison_rows, grouped, read_result, write_comparison
+
     if len(runs) == 1:
         page = write_report(runs[0])
         table: list[dict[str, str]] = []

@@ -38,18 +38,21 @@ class SweepOptions:
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps sweep`."""
-    from agps_agent.measure.sweep import Cell, Sweep, cells, run_sweep, write_tables
-
     own, passed_on = list(argv), []
     if "--" in own:
         split = own.index("--")
         own, passed_on = own[:split], own[split + 1 :]
     options = parse_options(SweepOptions, own, prog="agps sweep")
     task = check_task(options.task)
+    for name in ("methods", "demos", "seeds"):
+        if not getattr(options, name):
+            raise UsageError(f"--{name} is empty; name at least one.")
     plans = {method: combine(method, None, None, None, default=method) for method in options.methods}
-    staged = [method for method, plan in plans.items() if plan.learner.needs_demonstrations]
+    staged = [method for method, plan in plans.items() if plan.traits.needs_demonstrations]
     if staged and 0 in options.demos:
         raise UsageError(f"--methods {staged[0]} learns from demonstrations first; name others than 0 with --demos.")
+    from agps_agent.measure.sweep import Cell, Sweep, cells, run_sweep, write_tables
+
     sweep = Sweep(
         task=options.task,
         cells=cells(options.methods, options.demos, options.seeds),

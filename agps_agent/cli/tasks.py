@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +10,7 @@ import tyro
 
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from rl.errors import ConfigError
+from rl.nearest import nearest
 
 if TYPE_CHECKING:  # loads NumPy; `agps --help` does without
     from rl.tasks.base import Task
@@ -58,8 +58,8 @@ def check_task(name: str) -> "type[Task]":
 
     if is_task(name):
         return load_task(name)
-    close = get_close_matches(name, TASKS.names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    close = nearest(name, TASKS.names)
+    hint = f"did you mean {close}? " if close else ""
     raise UsageError(
         f"There is no task {name!r}; {hint}Tasks: {', '.join(TASKS.names)}. Others are named as package.module:Name or "
         "./file.py:Name."
@@ -84,6 +84,7 @@ def parse_for_task(
     task_of: Callable[[OptionsT], str] = lambda options: options.task,  # type: ignore[attr-defined]
     spelled: Callable[[Sequence[str], OptionsT], Sequence[str]] = lambda argv, start: argv,
     groups: Mapping[str, Any] = MappingProxyType({}),
+    common: Sequence[str] = (),
 ) -> OptionsT:
     """Return the options of a command that changes something about its task: `--task-options.<field>`.
 
@@ -99,6 +100,7 @@ def parse_for_task(
         task_of: Returns the task that was parsed.
         spelled: Returns the arguments as the options are called, for what is started from.
         groups: Further fields that hold options by name, as `task_options` does, and the model of each.
+        common: As in `parse_options`.
 
     Raises:
         UsageError: With one line, if an argument is unknown, missing or out of range.
@@ -110,7 +112,7 @@ def parse_for_task(
         try:
             given = None if start is None else start(candidate)
             told = argv if given is None else spelled(argv, given)
-            parsed = _parse(options, told, candidate, given, prog, groups)
+            parsed = _parse(options, told, candidate, given, prog, groups, common)
             if candidate is None or task_of(parsed) in (candidate, _reference(candidate)):
                 return parsed
             check_task(task_of(parsed))
@@ -127,6 +129,7 @@ def _parse(
     start: OptionsT | None,
     prog: str,
     groups: Mapping[str, Any],
+    common: Sequence[str],
 ) -> OptionsT:
     """Return the options where the task is a given one; None: it is unknown."""
     from agps_agent.run.field_options import options_model
@@ -145,7 +148,7 @@ def _parse(
     default = (
         None if start is None else shown(**{**_fields(start), **{name: model() for name, model in models.items()}})
     )
-    parsed: Any = parse_options(shown, argv, prog=prog, default=default)
+    parsed: Any = parse_options(shown, argv, prog=prog, default=default, common=common)
     return options(**{**_fields(parsed), **{name: getattr(parsed, name).given() for name in models}})
 
 

@@ -20,11 +20,38 @@ from agps_agent.run.field_options import options_group, options_model
 from agps_agent.run.methods import combine
 from agps_agent.run.place import place_of
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
-from rl.algorithm import ALGORITHMS
 from rl.errors import AgpsError, ConfigError
 from rl.rewards.base import load_reward
+from rl.traits import ALGORITHMS
 
 PROG = "agps train"
+COMMON = (
+    "task",
+    "method",
+    "demos",
+    "agent_demos",
+    "demos_dir",
+    "vlm",
+    "vlm_model",
+    "memory",
+    "max_env_steps",
+    "max_minutes",
+    "stop_when_solved",
+    "eval_episodes",
+    "seed",
+    "threads",
+    "run_dir",
+    "resume",
+    "json",
+    "robot",
+    "station",
+    "robot_ip",
+    "dry_run",
+    "reward",
+    "env",
+    "image_size",
+)
+"""What `agps train --help` shows."""
 _NOTHING = RunConfig.model_construct(task="")
 """What a run that is not resumed was told before."""
 
@@ -35,11 +62,11 @@ class TrainOptions:
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
     resume: bool = False
-    """Go on from the last checkpoint in --run-dir, with the settings saved there; an option given here replaces one."""
+    """Go on from the last checkpoint in --run-dir. The settings saved there hold; an option given here replaces one."""
     dry_run: bool = False
-    """Robot: command nothing for ten seconds, and draw on the camera image what would be commanded."""
+    """Robot: command nothing for ten seconds. What would be commanded is drawn on the camera image."""
     json: bool = False
-    """Print the summary as one JSON object on stdout; the progress goes to stderr."""
+    """Print the summary as one JSON object on stdout. The progress goes to stderr."""
     task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
     detector_options: TaskOptions = field(default_factory=dict)
@@ -56,7 +83,7 @@ class _First:
     method: str | None = None
     algorithm: str | None = None
     helper: str | None = None
-    offline: bool | None = None
+    offline: tyro.conf.Suppress[bool | None] = None
     preset: str = "tuned"
     resume: bool = False
     robot: str = "sim"
@@ -89,7 +116,7 @@ def run(argv: Sequence[str]) -> int:
 
 def read_options(argv: Sequence[str]) -> TrainOptions:
     """Return the options, on top of what task, method and preset start from, or of the run to resume."""
-    first = peek_options(_First, argv, prog=PROG)
+    first = _peek(argv)
     if first.resume and first.run_dir is None:
         raise UsageError("--resume goes on from a run directory; name it with --run-dir DIR.")
     saved = load_config(RunDirectory.open(first.run_dir)) if first.resume and first.run_dir is not None else None
@@ -104,7 +131,8 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
 
     if first.env is not None or (saved is not None and saved.env is not None):  # what looks like a task is none
         started = start(None)
-        return parse_options(TrainOptions, one_spelling(argv, started.config.algorithm), prog=PROG, default=started)
+        told = one_spelling(argv, started.config.algorithm)
+        return parse_options(TrainOptions, told, prog=PROG, default=started, common=COMMON)
     default = None if saved is None else saved.task
     options = parse_for_task(
         TrainOptions,
@@ -115,6 +143,7 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         task_of=lambda parsed: parsed.config.task,
         spelled=lambda argv, started: one_spelling(argv, started.config.algorithm),
         groups=_groups(first, saved),
+        common=COMMON,
     )
     before: Any = saved or _NOTHING
     changes = {
@@ -126,6 +155,11 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         },
     }
     return replace(options, config=options.config.model_copy(update=changes))
+
+
+def _peek(argv: Sequence[str]) -> _First:
+    said = [argument == "--offline" for argument in argv if argument in ("--offline", "--no-offline")]
+    return replace(peek_options(_First, argv, prog=PROG), offline=said[-1] if said else None)
 
 
 def _groups(first: _First, saved: RunConfig | None) -> dict[str, Any]:
@@ -235,6 +269,9 @@ def _resumed(config: RunConfig, path: Path) -> RunDirectory:
     _refuse_another_run(config, load_config(directory))
     if not directory.has_checkpoint:
         raise ConfigError(directory.nothing_to_resume)
+    from rl.checkpoint import check_checkpoint, latest_checkpoint
+
+    check_checkpoint(latest_checkpoint(directory.checkpoints))
     return directory
 
 

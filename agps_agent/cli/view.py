@@ -28,10 +28,10 @@ class ViewOptions:
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps view`."""
-    from agps_agent.run.recording import contents, recordings_of
-
     options = parse_options(ViewOptions, argv, prog="agps view")
     directory = RunDirectory.open(options.run_dir)
+    from agps_agent.run.recording import contents, recordings_of
+
     files = recordings_of(directory.recording)
     if not files:
         raise ConfigError(f"{directory.path} has no recording.rrd; train with --record-every 10.")

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from agps_agent.detectors.base import FailureDetector, Reading
 from agps_agent.detectors.float.detector import FloatConfig, FloatDetector, NotEnoughDemos
+from agps_agent.detectors.float.transport import load_solver
 from rl.types import FloatArray, Observation
 
 
@@ -21,6 +22,7 @@ class FloatWatch(FailureDetector):
         # References that contain help may be as long as the horizon, and longer than twice the longest demonstration.
         self.config = config if config.horizon is not None else replace(config, horizon=horizon + 1)
         self._detector: FloatDetector | None = None
+        load_solver()  # now, not when the arm moves
 
     @property
     def min_references(self) -> int:

@@ -89,7 +89,7 @@ def _disk(folder: Path) -> str:
 
 def _chat_model(url: str) -> str:
     from agps_agent.run.build import build_chat_model
-    from agps_agent.state import AgentSettings
+    from agps_agent.settings import AgentSettings
 
     chat = build_chat_model(url, name=None, settings=AgentSettings())
     return f"{url} serves {chat.name}, read with the profile {chat.profile.name}"

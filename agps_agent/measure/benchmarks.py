@@ -23,8 +23,8 @@ from agps_agent.recalling import first_that_fits, to_targets
 from agps_agent.run.build import build_asker, build_encoder, build_env, build_supervisor, capture_scene
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
-from agps_agent.state import AgentContext, AgentSettings
-from agps_agent.supervisor import SupervisorConfig
+from agps_agent.settings import AgentSettings, SupervisorConfig
+from agps_agent.state import AgentContext
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.loop import RolloutLoop

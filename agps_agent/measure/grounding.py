@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from agps_agent import perceiving
 from agps_agent.run.build import build_chat_model, capture_scene
-from agps_agent.state import AgentContext, AgentFault, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext, AgentFault
 from prompts.loader import TaskPrompt, load_task_prompt
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv

@@ -7,16 +7,20 @@ one, and whatever records the name records that.
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
+from urllib.parse import urlsplit
 
-from langchain_core.language_models import BaseChatModel
 from pydantic import TypeAdapter, ValidationError
 
 from agps_agent.models.profiles import ModelProfile, load_profile
-from prompts.loader import TaskPrompt
 from rl.bounds import check_bounds
 from rl.errors import ConfigError, words_of
 from rl.registry import Registry, is_reference
+
+if TYPE_CHECKING:  # a name is checked without loading what it names
+    from langchain_core.language_models import BaseChatModel
+
+    from prompts.loader import TaskPrompt
 
 
 class MakesModel(Protocol):
@@ -29,7 +33,7 @@ class MakesModel(Protocol):
     what `--vlm NAME,field=value` says, and with the run's seed where it has a field `seed` that is not given.
     """
 
-    def __call__(self, *, tasks: tuple[TaskPrompt, ...]) -> BaseChatModel:
+    def __call__(self, *, tasks: "tuple[TaskPrompt, ...]") -> "BaseChatModel":
         """Return a model; `tasks` are the words of what it will be asked about."""
 
 
@@ -46,6 +50,22 @@ def is_url(vlm: str) -> bool:
     return vlm.startswith(("http://", "https://"))
 
 
+def check_url(url: str) -> None:
+    """Refuse what can be no server's address, before anybody asks there.
+
+    Raises:
+        ConfigError: Saying what is wrong with it.
+    """
+    example = "give e.g. http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        named = parts.hostname, parts.port  # the port is read only here
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is no URL ({error}); {example}.") from error
+    if not is_url(url) or not named[0]:
+        raise ConfigError(f"{url!r} is no URL of a server (http:// or https://, then its name); {example}.")
+
+
 def check_model(vlm: str) -> None:
     """Refuse what can be no chat model; nothing is imported, unless it is given settings.
 
@@ -53,6 +73,7 @@ def check_model(vlm: str) -> None:
         ConfigError: Saying what would be.
     """
     if is_url(vlm):
+        check_url(vlm)
         return
     name, given = _split(vlm)
     if name not in MODELS and name.partition(",")[0] in MODELS:
@@ -79,8 +100,8 @@ def model_reference(vlm: str) -> str:
 
 
 def open_model(
-    vlm: str, *, tasks: tuple[TaskPrompt, ...], profile: str | None, seed: int = 0
-) -> tuple[BaseChatModel, ModelProfile]:
+    vlm: str, *, tasks: "tuple[TaskPrompt, ...]", profile: str | None, seed: int = 0
+) -> "tuple[BaseChatModel, ModelProfile]":
     """Return a chat model by its name, and the profile of its points.
 
     Args:
@@ -92,6 +113,8 @@ def open_model(
     Raises:
         ConfigError: If there is none, it cannot be made, or it has a profile of its own beside the one that is given.
     """
+    from langchain_core.language_models import BaseChatModel
+
     name, given = _split(vlm)
     kind: Any = MODELS.load(name)
     own = getattr(kind, "profile_family", None)

@@ -15,6 +15,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from agps_agent.models.gate import CallFailed
+from agps_agent.models.library import check_url
 from agps_agent.models.profiles import ModelProfile, find_profile
 from agps_agent.models.replies import BESIDE
 from agps_agent.models.words import words
@@ -128,8 +129,7 @@ def _listed_models(url: str, *, timeout_s: float, is_named: bool) -> list[str]:
     Raises:
         ConfigError: As `check_endpoint`.
     """
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"The model URL {url!r} is not http:// or https://; give e.g. http://127.0.0.1:8000/v1.")
+    check_url(url)
     asked = url.rstrip("/") + "/models"
     may_lack = is_named and urlsplit(url).path.strip("/") != ""  # a bare host most likely lacks its /v1
     hint = "name the model with --vlm-model" if urlsplit(url).path.strip("/") else "the URL should end in /v1"

@@ -212,10 +212,9 @@ def load_profile(name: str) -> ModelProfile:
         )
     try:
         return _parse(Path(name).read_text(encoding="utf-8"), name)
-    except OSError as error:
-        raise ConfigError(
-            f"The model profile {name} cannot be read ({error.strerror}); name an existing file."
-        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"The model profile {name} cannot be read ({reason}); name an existing file.") from error
 
 
 def find_profile(model: str, *, profile: str | None = None) -> ModelProfile:

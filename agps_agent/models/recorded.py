@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import PrivateAttr
 
 from agps_agent.models.replies import BESIDE, ENDINGS
-from rl.errors import AgpsError
+from rl.errors import AgpsError, ConfigError, words_of
 
 
 class NoRecordedReply(AgpsError):
@@ -35,9 +35,11 @@ class RecordedModel(BaseChatModel):
         """Read the recorded replies."""
         super().model_post_init(context)
         if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
-                self._replies[entry["key"]] = entry
+            try:
+                entries = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+                self._replies = {entry["key"]: entry for entry in entries}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"{self.path} holds no recorded replies ({words_of(error)}); record anew.") from error
 
     @property
     def _llm_type(self) -> str:

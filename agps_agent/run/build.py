@@ -24,12 +24,16 @@ from agps_agent.run.config_file import load_config
 from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.hardware import check_demonstrations
-from agps_agent.run.methods import HELPERS, Helper
+from agps_agent.run.helpers import AGENT as AGENT  # an editable installation from before looks for them here
+from agps_agent.run.helpers import HUMAN as HUMAN
+from agps_agent.run.helpers import NOBODY as NOBODY
+from agps_agent.run.methods import HELPERS
 from agps_agent.run.place import Place, place_of
 from agps_agent.run.recording import Recorder
 from agps_agent.run.site import TrainingEnv
-from agps_agent.state import AgentContext, AgentSettings, ModeRequest, Trigger
-from agps_agent.supervisor import AgentSupervisor, check_patience
+from agps_agent.settings import AgentSettings, check_patience
+from agps_agent.state import AgentContext, ModeRequest, Trigger
+from agps_agent.supervisor import AgentSupervisor
 from agps_agent.teaching import PlanTeacher
 from agps_agent.toolbox import Toolbox
 from agps_agent.tracing.client import tracers
@@ -47,7 +51,7 @@ from rl.errors import ConfigError
 from rl.learner import OverlappedLearner, ThreadedLearner
 from rl.process import prepare_process, set_apart
 from rl.rewards import Setting, make_reward
-from rl.supervisor import HumanSupervisor, NullSupervisor, Supervisor
+from rl.supervisor import HumanSupervisor, Supervisor
 from rl.tasks.base import Task
 from rl.types import CONTROL_RATE_HZ, FloatArray
 from tools.memory import EpisodicMemory
@@ -277,11 +281,6 @@ def build_supervisor(
     return HELPERS.load(config.helper).build(config, run, env, confirm)
 
 
-def build_nobody(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> NullSupervisor:
-    """Return nobody."""
-    return NullSupervisor()
-
-
 def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> AgentSupervisor:
     """Return the agent.
 
@@ -364,7 +363,7 @@ def _prompt_file(config: RunConfig, env: TrainingEnv) -> Path | None:
     return file
 
 
-def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> HumanSupervisor:
+def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv) -> HumanSupervisor:
     """Return the human beside the arm: on a robot with a device in the hand, else simulated.
 
     Raises:
@@ -373,12 +372,6 @@ def build_human(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     if isinstance(env, AdaptedEnv):
         raise ConfigError(f"{env.task.name} has no scripted expert that a simulated human could imitate.")
     return HumanSupervisor(place_of(config.robot).open_hand(config, env, seed=config.seed + HUMAN_SEED))
-
-
-NOBODY = Helper(build=build_nobody)
-AGENT = Helper(build=build_agent)
-HUMAN = Helper(build=build_human, store_guided="both")
-"""Who may watch. HIL-SERL and ConRFT put the steps that a human guided into both buffers."""
 
 
 def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicMemory:

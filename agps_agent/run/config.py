@@ -27,17 +27,13 @@ from agps_agent.run.field_options import check_options, field_values, made
 from agps_agent.run.methods import HELPERS, Plan, combine
 from agps_agent.run.place import check_robot, named_at, place_of
 from agps_agent.run.simulation import SIMULATION
-from agps_agent.state import AgentSettings
-from agps_agent.supervisor import SupervisorConfig
-from prompts.loader import load_task_prompt
-from rl.algorithm import ALGORITHMS
+from agps_agent.settings import AgentSettings, SupervisorConfig
 from rl.bounds import Seed, Threads
 from rl.changes import changed, differences, preset
 from rl.config import GuidedConfig
 from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
-from rl.envs.adapter import AdapterOptions
-from rl.envs.opening import env_reference, short_name
+from rl.envs.options import AdapterOptions, env_reference, short_name
 from rl.errors import ConfigError
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
@@ -45,6 +41,7 @@ from rl.rewards.base import REWARDS, OwnReward, load_reward
 from rl.tasks.base import Recipe, Task
 from rl.tasks.expert import has_expert
 from rl.tasks.registry import TASKS, get_task, load_task
+from rl.traits import ALGORITHMS
 
 Robot = Annotated[str, AfterValidator(check_robot)]
 """Where a run takes place: `agps_agent.run.place`."""
@@ -76,8 +73,8 @@ class RunConfig(BaseModel):
     task: tyro.conf.Positional[str]
     """Task to learn: a name that `agps tasks` lists, package.module:Name or ./file.py:Name."""
     env: str | None = None
-    """Learn in somebody else's Gymnasium environment in place of a task: an id, package.module:id, package.module:Name
-    or ./file.py:Name. Leave TASK out."""
+    """Learn in somebody else's Gymnasium environment in place of a TASK. It is named by an id, package.module:id,
+    package.module:Name or ./file.py:Name."""
     env_options: AdapterOptions = AdapterOptions()
     """How that environment is read."""
     env_arguments: str = "{}"
@@ -85,8 +82,9 @@ class RunConfig(BaseModel):
     env_prompt: Path | None = None
     """What the agent is told about that environment's task: a file as prompts/tasks/ has them."""
     method: str = "agps"
-    """Short for --algorithm and --helper: DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on
-    demonstrations alone (conrft), then with the agent (agps-conrft) or a human (hil-conrft); or ALGORITHM+HELPER."""
+    """agps, serl, hil-serl, conrft, agps-conrft, hil-conrft or ALGORITHM+HELPER. Short for --algorithm and --helper:
+    DrQ with the agent (agps), alone (serl) or with a human (hil-serl); ConRFT on demonstrations alone (conrft), then
+    with the agent (agps-conrft) or a human (hil-conrft)."""
     algorithm: str = "drq"
     """What learns: drq, conrft, an installed package's, package.module:Name or ./file.py:Name."""
     helper: str = "agent"
@@ -94,8 +92,8 @@ class RunConfig(BaseModel):
     offline: bool = False
     """Only the first stage, on demonstrations alone, for an algorithm that has one: no rollouts, nobody helps."""
     robot: Robot = "sim"
-    """Where the task runs: sim is MuJoCo; station is the arm that --station names, real or emulated; so is that arm's
-    own name, e.g. franka."""
+    """Where the task runs: sim is MuJoCo, station is the arm that --station names. That arm may be real or emulated;
+    its own name, e.g. franka, says the same."""
     station: Annotated[Path, MayChange] = Path("station.toml")
     """Robot: file that describes arm, workspace and cameras."""
     robot_ip: Annotated[str | None, MayChange] = None
@@ -107,30 +105,31 @@ class RunConfig(BaseModel):
     teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
     """Robot: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
     vlm: Annotated[str, MayChange] = "embedded"
-    """Chat model: `embedded` works offline, `embedded,point-error-px=3,miss-share=0.05` as wrong as a VLM;
-    package.module:Name or ./file.py:Name is one of your own; else the base URL of an OpenAI-compatible server."""
+    """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server. The model
+    `embedded,point-error-px=3,miss-share=0.05` is as wrong as a VLM; package.module:Name or ./file.py:Name is one of
+    your own."""
     vlm_model: Annotated[str | None, MayChange] = None
-    """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
+    """Model name at that server. Its coordinate frame is taken from the name. None: the first that the server lists."""
     memory: str | None = None
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
-    agent_demos: Annotated[int, Field(ge=0)] = 0
-    """Demonstrations that the agent gives: it guides the first rollouts from their first step until so many have
+    agent_demos: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Demonstrations that the agent gives. It guides the first rollouts from their first step until so many have
     succeeded, or twice as many and five were tried; these control steps count. From the recipe: what --demos leaves
     missing. `agps demos record --by agent` records some for methods without it."""
     demo_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Noise of each translation in the agent's demonstrations, over its length: they then show how to come back to the
     way, and what was meant is learned (DART). From the recipe."""
-    demos: Annotated[int, Field(ge=0)] = 20
+    demos: Annotated[int, Field(ge=0, le=10_000)] = 20
     """Demonstrations, recorded by the scripted expert (paper: 20, towel 40). Robot: 0 by default."""
     demos_dir: Path | None = None
-    """Take demonstrations from this folder, which `agps demos record` wrote; all of them if --demos is not given."""
+    """Take demonstrations from this folder, which `agps demos record` wrote. All of them if --demos is not given."""
     seed: Seed = 0
     """Seed of everything random; in lockstep it fixes the whole run."""
     max_env_steps: Annotated[int, Field(ge=1), MayChange] = 10_000
     """Budget of control steps."""
     max_minutes: Annotated[float, Field(gt=0), MayChange] = 240.0
-    """Limit on wall-clock training time, pre-training included, [min]: against a machine that hangs, no budget."""
+    """Limit on wall-clock training time, [min]. Pre-training counts; it is against a machine that hangs, no budget."""
     pretrain_steps: Annotated[int, Field(ge=0), MayChange] = 4_000
     """Updates on demonstrations, the agent's included, before the policy acts. ConRFT's first stage (paper: 48,000)."""
     run_dir: Annotated[Path | None, MayChange] = None
@@ -149,9 +148,10 @@ class RunConfig(BaseModel):
     """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
     if the episode succeeds). From the helper: both where a human helps, else success."""
     reward: str = "truth"
-    """What training is rewarded by: the simulator's truth, what --reward-model sees (classifier), a reward of an
-    installed package, package.module:Name or ./file.py:Name. Evaluation is by truth. Robot: truth only with an
-    emulator; keys are the operator's s (success) and f (fail), which override the others."""
+    """What training is rewarded by: truth, classifier, keys, or one of your own. That is the simulator's truth, what
+    --reward-model sees (classifier), a reward of an installed package, package.module:Name or ./file.py:Name.
+    Evaluation is by truth. Robot: truth only with an emulator; keys are the operator's s (success) and f (fail), which
+    override the others."""
     reward_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
     """What to change about the reward: values by option."""
     reward_model: Path | None = None
@@ -172,9 +172,9 @@ class RunConfig(BaseModel):
     final_policy: Literal["last", "best"] = "last"
     """Policy that a run ends with: the last, or the one with the best evaluation on the way, the later of equals."""
     stop_when_solved: Annotated[bool, MayChange] = True
-    """End the training before its steps are done once it is solved: an evaluation is perfect, then --solved-episodes on
-    fresh start states fail at most once in 60. At each evaluation a policy of 90 % ends it with 0.2 %, one of 95 % with
-    7 %, one of 99 % with 72 %. Robot: 1.5 %, 13 %, 67 %."""
+    """End the training before its steps are done once it is solved. It is when an evaluation is perfect, and then
+    --solved-episodes on fresh start states fail at most once in 60. At each evaluation a policy of 90 % ends it with
+    0.2 %, one of 95 % with 7 %, one of 99 % with 72 %. Robot: 1.5 %, 13 %, 67 %."""
     solved_episodes: Annotated[int, Field(ge=1), MayChange] = 60
     """Episodes that confirm a perfect evaluation; broken off once too many have failed. Robot: 35, all of which must
     succeed, since each takes the arm's time."""
@@ -273,8 +273,8 @@ class RunConfig(BaseModel):
     @classmethod
     def _are_the_algorithms(cls, options: GuidedConfig, info: ValidationInfo) -> GuidedConfig:
         plan = Plan(algorithm=info.data["algorithm"])
-        if not isinstance(options, plan.learner.config_class):
-            raise ValueError(f"{plan.algorithm} wants a {plan.learner.config_class.__name__}")
+        if not isinstance(options, plan.traits.config_class):
+            raise ValueError(f"{plan.algorithm} wants a {plan.traits.config_class.__name__}")
         return options
 
     @field_validator("env")
@@ -360,12 +360,7 @@ class RunConfig(BaseModel):
     @classmethod
     def _are_enough(cls, demos: int, info: ValidationInfo) -> int:
         algorithm, shown = info.data.get("algorithm"), info.data.get("agent_demos", 0)
-        if (
-            algorithm is not None
-            and Plan(algorithm=algorithm).learner.needs_demonstrations
-            and demos == 0
-            and not shown
-        ):
+        if algorithm is not None and Plan(algorithm=algorithm).traits.needs_demonstrations and demos == 0 and not shown:
             on_a_robot = " (record them with `agps demos record --robot`, and name their folder with --demos-dir)"
             where = place_of(info.data.get("robot", "sim")).choose("", on_a_robot)
             raise ValueError(f"{algorithm} learns from demonstrations first, ask for at least 1{where}")
@@ -472,7 +467,7 @@ def start_values(
         "demo_noise": recipe.demo_noise,
         "max_env_steps": recipe.max_env_steps,
         "max_minutes": recipe.max_minutes,
-        "pretrain_steps": recipe.pretrain_steps if plan.learner.pretrains else recipe.warm_up_updates,
+        "pretrain_steps": recipe.pretrain_steps if plan.traits.pretrains else recipe.warm_up_updates,
         "eval_every": recipe.eval_every,
         "final_policy": recipe.final_policy,
     }
@@ -492,7 +487,7 @@ def learner_settings(plan: Plan, preset_name: str, recipe: Recipe) -> GuidedConf
     Raises:
         ConfigError: If the algorithm has no such preset.
     """
-    kind = plan.learner.config_class
+    kind = plan.traits.config_class
     told = next((config for base in kind.__mro__ for config in recipe.learners if type(config) is base), None)
     return preset(kind, preset_name, {} if told is None else differences(told))
 
@@ -536,4 +531,6 @@ def check_fits(config: RunConfig) -> None:
     task = get_task(config.task, **config.task_overrides)
     place_of(config.robot).check_fits(config, task)
     if config.helper == "agent":
+        from prompts.loader import load_task_prompt
+
         load_task_prompt(config.task)

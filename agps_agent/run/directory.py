@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from agps_agent.run.rows import check_row, check_summary
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.ownership import LOCK, InUse, give_up, own
@@ -91,6 +92,7 @@ def alone_in(path: Path) -> Iterator[None]:
     if path.exists() and not path.is_dir():
         yield  # whoever opens it says so
         return
+    above = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
         descriptor = own(path)
     except InUse as error:
@@ -103,8 +105,9 @@ def alone_in(path: Path) -> Iterator[None]:
         yield
     finally:
         give_up(path, descriptor)
-        with contextlib.suppress(OSError):  # something is in it
-            path.rmdir()
+        for folder in (path, *above):
+            with contextlib.suppress(OSError):  # something is in it
+                folder.rmdir()
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class RunDirectory:
         """
         run = cls(path)
         if path.exists() and (not path.is_dir() or not run._may_be_begun):
+            if path.is_file():
+                raise ConfigError(f"Run directory {path} is a file; name another --run-dir.")
             if run.has_checkpoint or not run.config.is_file():
                 hint = "add --resume to go on from it, or " if run.has_checkpoint else ""
                 raise ConfigError(
@@ -274,17 +279,22 @@ class RunDirectory:
             ) from error
 
     def read_metrics(self) -> list[Row]:
-        """Return the lines of metrics.jsonl, without those torn by a crash and those that a resumed run did over."""
+        """Return the lines of metrics.jsonl, without those torn by a crash and those that a resumed run did over.
+
+        Raises:
+            AgpsError: If a line is whole, and says what no run says.
+        """
         if not self.metrics.is_file():
             return []
         rows: list[Row] = []
-        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+        for number, line in enumerate(self.metrics.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if not isinstance(row, dict):
                 continue
+            check_row(row, where=f"{self.metrics}, line {number}")
             if row.get("kind") == "resume":
                 rows = [earlier for earlier in rows if earlier.get("env_steps", 0) <= row["env_steps"]]
             else:
@@ -300,8 +310,16 @@ class RunDirectory:
         write_atomically(self.summary, json.dumps(summary, indent=2, default=_plain) + "\n")
 
     def read_summary(self) -> Row:
-        """Return summary.json, or an empty object when the run has not finished."""
-        return read_json_object(self.summary) if self.summary.is_file() else {}
+        """Return summary.json, or an empty object when the run has not finished.
+
+        Raises:
+            AgpsError: If it is damaged.
+        """
+        if not self.summary.is_file():
+            return {}
+        summary = read_json_object(self.summary)
+        check_summary(summary, self.summary)
+        return summary
 
 
 def _is_written(name: str) -> bool:

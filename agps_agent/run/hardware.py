@@ -13,7 +13,7 @@ from agps_agent.run.confirm import is_terminal, wait_for_enter
 from agps_agent.run.place import place_of
 from agps_agent.run.robot import STATION
 from agps_agent.run.signals import interrupt_main_thread
-from rl.demonstrations import recorded_count
+from rl.demonstrations import check_demos, recorded_count
 from rl.envs.robot import RobotEnv, limits_at
 from rl.errors import ConfigError
 from rl.rewards.base import load_reward
@@ -161,6 +161,7 @@ def check_demonstrations(config: RunConfig, recorded: Path) -> None:
                 f"--demos {config.demos}: {config.demos_dir} holds {count} demonstrations; ask for 1 to {count}, or "
                 "record more with `agps demos record`."
             )
+        check_demos(config.demos_dir, task=config.task_name, image_size=config.image_size)
     elif config.demos > 0:
         place_of(config.robot).check_expert(config)
 

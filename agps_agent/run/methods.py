@@ -3,13 +3,17 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rl.algorithm import ALGORITHMS, GuidedAlgorithm, StoreGuided
 from rl.config import GuidedConfig
 from rl.errors import ConfigError
+from rl.nearest import did_you_mean
 from rl.registry import Registry
 from rl.supervisor import Supervisor
+from rl.traits import ALGORITHMS, TRAITS, StoreGuided, Traits
+
+if TYPE_CHECKING:  # loads torch; a command line is read without
+    from rl.algorithm import GuidedAlgorithm
 
 OFFLINE = "offline"
 """In place of a helper's name: nobody helps, as there are no rollouts."""
@@ -48,12 +52,14 @@ class Plan:
         return short or f"{self.algorithm}+{OFFLINE if self.offline else self.helper}"
 
     @property
-    def learner(self) -> type[GuidedAlgorithm]:
+    def learner(self) -> "type[GuidedAlgorithm]":
         """The algorithm's class.
 
         Raises:
             ConfigError: If there is none of this name, or it is no algorithm.
         """
+        from rl.algorithm import GuidedAlgorithm
+
         learner: Any = ALGORITHMS.load(self.algorithm)
         if not (isinstance(learner, type) and issubclass(learner, GuidedAlgorithm)):
             raise ConfigError(
@@ -73,6 +79,22 @@ class Plan:
             )
         return learner
 
+    @property
+    def traits(self) -> Traits:
+        """What is known of the algorithm without loading it, if its package says so; else what its class says.
+
+        Raises:
+            ConfigError: If there is none of this name, or it is no algorithm.
+        """
+        if self.algorithm in TRAITS:
+            return TRAITS.load(self.algorithm)
+        learner = self.learner
+        return Traits(
+            config_class=learner.config_class,
+            pretrains=learner.pretrains,
+            needs_demonstrations=learner.needs_demonstrations,
+        )
+
     def check(self) -> None:
         """Refuse what cannot be done.
 
@@ -82,7 +104,7 @@ class Plan:
         helper: Any = HELPERS.load(self.helper)
         if not isinstance(helper, Helper):
             raise ConfigError(f"{self.helper} is no helper: it must be an agps_agent.run.methods.Helper.")
-        if not self.learner.pretrains and self.offline:
+        if not self.traits.pretrains and self.offline:
             raise ConfigError(f"{self.algorithm} does not learn from demonstrations alone; leave out --offline.")
         if self.offline and self.helper != "nobody":
             raise ConfigError(f"--offline has no rollouts that the {self.helper} could watch; use --helper nobody.")
@@ -111,6 +133,7 @@ def plan_of(method: str) -> Plan:
     if not plus:
         raise ConfigError(
             f"There is no method {method!r}; use {', '.join(METHODS)}, or ALGORITHM+HELPER such as drq+human."
+            f"{did_you_mean(method, METHODS)}"
         )
     return Plan(algorithm=algorithm, offline=True) if helper == OFFLINE else Plan(algorithm=algorithm, helper=helper)
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agps_agent.run.robot import STATION, Robot
 from agps_agent.run.simulation import SIMULATION, Simulation
-from agps_agent.run.site import Site, TrainingEnv
 from rl.errors import ConfigError
 from rl.robots.base import ARMS
 from rl.tasks.base import Task
 
 if TYPE_CHECKING:  # the configuration asks a place for its defaults
     from agps_agent.run.config import RunConfig
+    from agps_agent.run.site import Site, TrainingEnv
     from rl.algorithm import GuidedAlgorithm
     from rl.envs.manipulation import ManipulationEnv
     from rl.supervisor import Hand
@@ -76,10 +76,10 @@ class Place(Protocol):
     def open(self, config: "RunConfig", *, dry: bool = False) -> "ManipulationEnv":
         """Return the task's environment; `dry` only looks at a real arm."""
 
-    def open_alone(self, config: "RunConfig", opened: ExitStack) -> TrainingEnv:
+    def open_alone(self, config: "RunConfig", opened: ExitStack) -> "TrainingEnv":
         """Return the environment to evaluate a policy in, until the stack unwinds."""
 
-    def open_site(self, config: "RunConfig", opened: ExitStack) -> Site:
+    def open_site(self, config: "RunConfig", opened: ExitStack) -> "Site":
         """Return what a training run acts in, until the stack unwinds."""
 
     def open_hand(self, config: "RunConfig", env: "ManipulationEnv", *, seed: int) -> "Hand":

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agps_agent.run.confirm import Confirm, count_finished_run, is_first_run
 from agps_agent.run.directory import default_classifier
 from agps_agent.run.simulation import Simulation
-from agps_agent.run.site import Site
 from rl.errors import ConfigError
 from rl.robots.station import load_station
 from rl.tasks.base import Task
@@ -18,6 +17,7 @@ from rl.tasks.registry import get_task
 
 if TYPE_CHECKING:  # the configuration asks a place for its defaults
     from agps_agent.run.config import RunConfig
+    from agps_agent.run.site import Site
     from rl.algorithm import GuidedAlgorithm
     from rl.envs.manipulation import ManipulationEnv
     from rl.envs.robot import RobotEnv
@@ -111,9 +111,10 @@ class Robot:
         opened.callback(env.halt)
         return env
 
-    def open_site(self, config: "RunConfig", opened: ExitStack) -> Site:
+    def open_site(self, config: "RunConfig", opened: ExitStack) -> "Site":
         """Return the one environment; where the run says so, somebody is asked before each waypoint."""
         from agps_agent.run.hardware import open_keys, open_robot, suspends
+        from agps_agent.run.site import Site
 
         keys = open_keys(opened)
         env: RobotEnv = opened.enter_context(closing(open_robot(config, keys=keys)))

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.environment import arguments_of
-from agps_agent.run.site import Site
 from rl.errors import ConfigError
+from rl.rewards.base import load_reward
 from rl.tasks.base import Task, simulated
 from rl.tasks.expert import make_expert
 from rl.tasks.registry import get_task
 
 if TYPE_CHECKING:  # the configuration asks a place for its defaults
     from agps_agent.run.config import RunConfig
-    from agps_agent.run.site import TrainingEnv
+    from agps_agent.run.site import Site, TrainingEnv
     from rl.algorithm import GuidedAlgorithm
     from rl.envs.manipulation import ManipulationEnv
     from rl.human import SimulatedHuman
@@ -43,6 +43,10 @@ class Simulation:
     def check_fits(self, config: "RunConfig", task: Task) -> None:
         """Refuse a task without a scene, or without the expert that is asked for."""
         simulated(task)
+        if load_reward(config.reward).needs == "keys":
+            raise ConfigError(
+                "--reward keys waits for an operator's keys, and a simulation has no operator; use truth or classifier."
+            )
         has_demos = (
             config.demos_dir is not None or RunDirectory(config.run_dir or config.default_run_dir()).demos.exists()
         )
@@ -86,8 +90,10 @@ class Simulation:
         env = open_env(config.env, config.env_options, image_size=config.image_size, arguments=arguments)
         return opened.enter_context(closing(env))
 
-    def open_site(self, config: "RunConfig", opened: ExitStack) -> Site:
+    def open_site(self, config: "RunConfig", opened: ExitStack) -> "Site":
         """Return two simulators."""
+        from agps_agent.run.site import Site
+
         env, eval_env = (self.open_alone(config, opened) for _ in range(2))
         return Site(env=env, eval_env=eval_env)
 

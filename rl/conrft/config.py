@@ -14,6 +14,7 @@ from rl.changes import changed
 from rl.config import check_at_least_one
 from rl.errors import ConfigError
 from rl.pixels.config import Gripper, PixelConfig
+from rl.traits import Traits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +114,6 @@ class ConRFTConfig(PixelConfig):
             ConfigError: If a field is unknown.
         """
         return changed(cls(), changes)
+
+
+TRAITS = Traits(config_class=ConRFTConfig, pretrains=True, needs_demonstrations=True)

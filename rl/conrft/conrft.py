@@ -14,7 +14,7 @@ from rl.buffers import IntArray
 from rl.conrft.backbone import Backbone, EmbeddingCache, Frozen
 from rl.conrft.batch import ConRFTBatch
 from rl.conrft.calql import calql_loss, td_loss
-from rl.conrft.config import ConRFTConfig, StageConfig
+from rl.conrft.config import TRAITS, ConRFTConfig, StageConfig
 from rl.conrft.consistency import reconstruction_loss
 from rl.conrft.policies import ConRFTPolicy
 from rl.errors import ConfigError
@@ -39,9 +39,9 @@ class ConRFT(PixelAlgorithm):
 
     name: ClassVar[str] = "conrft"
     config_class = ConRFTConfig
-    pretrains: ClassVar[bool] = True
+    pretrains: ClassVar[bool] = TRAITS.pretrains
     keeps_guidance: ClassVar[bool] = True
-    needs_demonstrations: ClassVar[bool] = True
+    needs_demonstrations: ClassVar[bool] = TRAITS.needs_demonstrations
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": ConRFTPolicy}
     policy: ConRFTPolicy
     config: ConRFTConfig

@@ -9,6 +9,7 @@ from rl.changes import preset
 from rl.config import check_at_least_one
 from rl.errors import ConfigError
 from rl.pixels.config import PixelConfig
+from rl.traits import Traits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,3 +83,6 @@ class DrQConfig(PixelConfig):
             ConfigError: If the preset or a field is unknown.
         """
         return preset(cls, name, changes)
+
+
+TRAITS = Traits(config_class=DrQConfig)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.wrappers import AddRenderObservation, RepeatAction, TimeLimit
 
-from rl.bounds import Count, check_bounds
-from rl.envs.images import Channels, Pictures, entries, flat_size, image_layout
+from rl.envs.images import Pictures, entries, flat_size, image_layout
+from rl.envs.options import AdapterOptions
 from rl.envs.watchable import Watched, missing, name_of
 from rl.episodes import STATE
 from rl.errors import AgpsError, ConfigError, EnvironmentFailed, words_of
@@ -26,34 +26,6 @@ SUCCESS_KEYS = ("is_success", "success", "succeed")
 """How environments call success in their info; the first that is there counts."""
 LONGEST_EPISODE = 1000
 """Steps after which an episode is truncated where nothing says how long one is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterOptions:
-    """How an environment is read; the defaults find everything by themselves."""
-
-    image_keys: tuple[str, ...] | None = None
-    """Entries of the observation that are images, nested names joined by dots. None: those that look like images."""
-    state_keys: tuple[str, ...] | None = None
-    """Entries that are flattened into `state`; leave out what gives the goal away. None: all that are no images."""
-    channels: Channels = "auto"
-    """Where the channels of an image are. auto: where there are 1, 3 or 4, or fewer than rows and columns."""
-    render: bool = False
-    """Add what `render()` shows as an image, in the render mode rgb_array."""
-    plain_rendering: bool = False
-    """MuJoCo: draw without shadows and without smoothing edges. Without a GPU that is many times faster."""
-    action_repeat: Count = 1
-    """Steps of the environment for one action; their rewards are added."""
-    horizon: Count | None = None
-    """Actions until an episode is truncated. None: as the environment was registered, else 1000."""
-    success_key: str | None = None
-    """Entry of the info that says success. None: is_success, success or succeed, else a last step with reward."""
-    success_reward: float | None = None
-    """A step with at least this reward is a success, whatever the info says."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        check_bounds(self)
 
 
 def adapt(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import gymnasium
@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from rl.envs.options import Channels
 from rl.episodes import STATE
 from rl.errors import ConfigError
 from rl.types import ByteArray
-
-Channels = Literal["auto", "first", "last"]
 
 SMALLEST_SIDE = 8
 """Arrays with a shorter side are no images, [px]."""

@@ -1,18 +1,15 @@
 """Somebody else's environment by its name."""
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import gymnasium
 
-from rl.envs.adapter import AdaptedEnv, AdapterOptions, adapt
+from rl.envs.adapter import AdaptedEnv, adapt
+from rl.envs.options import ENVIRONMENTS, AdapterOptions, is_object, short_name
 from rl.errors import ConfigError, words_of
-from rl.registry import Registry, load_module
-
-ENVIRONMENTS: Registry[Callable[..., gymnasium.Env[Any, Any]]] = Registry("agps.environments", "environment")
-"""Functions and classes that make an environment, beside the ids that Gymnasium knows."""
+from rl.registry import load_module
 
 
 def open_env(
@@ -39,26 +36,6 @@ def open_env(
     return adapt(_make(name, given), options, image_size=image_size, name=short_name(name))
 
 
-def short_name(name: str) -> str:
-    """Return what runs and messages call an environment: `gym_hil:gym_hil/PandaPickCube-v0` is `PandaPickCube-v0`."""
-    return re.split(r"[:/]", name)[-1]
-
-
-def env_reference(name: str) -> str:
-    """Return the name of the same environment that holds in every working directory.
-
-    Raises:
-        ConfigError: If it is a class or function that cannot be imported.
-    """
-    return ENVIRONMENTS.reference(name) if _is_object(name) else name
-
-
-def _is_object(name: str) -> bool:
-    """Return whether a name is that of a class or function, and not of an id."""
-    _, colon, inner = name.rpartition(":")
-    return name in ENVIRONMENTS or bool(colon and inner.replace(".", "_").isidentifier())
-
-
 def _make(name: str, given: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     try:
         env = _maker(name)(**given)
@@ -73,7 +50,7 @@ def _make(name: str, given: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
 
 
 def _maker(name: str) -> Callable[..., gymnasium.Env[Any, Any]]:
-    if _is_object(name):
+    if is_object(name):
         return ENVIRONMENTS.load(name)
     module, colon, inner = name.rpartition(":")
     if colon:

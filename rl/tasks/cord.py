@@ -10,7 +10,6 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Interval
-from scipy.optimize import minimize
 
 from rl.bounds import NotNegative, Positive
 from rl.types import FloatArray
@@ -66,6 +65,8 @@ def hanging_headings(cord: Cord) -> FloatArray:
 
     def gap(headings: FloatArray) -> float:
         return float(cord.gap_m / 2 / cord.link_m + np.sin(headings).sum())
+
+    from scipy.optimize import minimize  # who only reads what the task is does not wait for it
 
     found = minimize(energy, _free_headings(cord), constraints={"type": "eq", "fun": gap}, method="SLSQP", tol=1e-12)
     return np.asarray(found.x)

@@ -10,7 +10,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
 from agps_agent.models.profiles import load_profile
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from prompts.loader import TaskPrompt
 from tests.agps_agent.scenes import LEFT, RIGHT, project, scene
 from tools.scene import Scene

@@ -11,7 +11,8 @@ from agps_agent.ask import ask, describe_answer, load_scene, save_answer
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
-from agps_agent.state import AgentContext, AgentSettings, Trigger
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext, Trigger
 from rl.errors import ConfigError
 from rl.types import Box, Guide, Prune
 from tests.agps_agent.scenes import PORT, camera, draw, remembered, scene

@@ -9,7 +9,8 @@ import pytest
 from agps_agent.ask import ask
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.profiles import load_profile
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from prompts.loader import TaskPrompt, load_task_prompt
 from rl.guidance import project_action
 from rl.types import Guide, Prune

@@ -11,7 +11,8 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.models.offline.chat import read_question
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from tests.agps_agent.scenes import LEFT, RIGHT, project, scene
 from tests.agps_agent.scripted import GUIDE, HIDDEN, context, seen
 

@@ -11,8 +11,8 @@ import pytest
 
 from agps_agent.ask import Answer
 from agps_agent.detectors import FloatConfig, FloatWatch, StallConfig, StallRule
-from agps_agent.state import AgentSettings
-from agps_agent.supervisor import AgentSupervisor, SupervisorConfig, check_patience
+from agps_agent.settings import AgentSettings, SupervisorConfig, check_patience
+from agps_agent.supervisor import AgentSupervisor
 from rl.errors import ConfigError
 from rl.transforms import pose
 from rl.types import (

@@ -16,7 +16,8 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.models.recorded import RecordedModel
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from agps_agent.tracing import client
 from agps_agent.tracing.collector import Collector
 from rl.types import Guide, Prune

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from agps_agent.toolbox import open_toolbox
 from prompts.loader import load_task_prompt
 from rl.errors import ConfigError

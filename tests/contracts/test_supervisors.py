@@ -10,7 +10,8 @@ import pytest
 
 from agps_agent.ask import Answer
 from agps_agent.detectors import FloatConfig, FloatWatch, StallRule
-from agps_agent.supervisor import AgentSupervisor, SupervisorConfig
+from agps_agent.settings import SupervisorConfig
+from agps_agent.supervisor import AgentSupervisor
 from rl.errors import HardwareFault
 from rl.supervisor import HumanSupervisor, NullSupervisor, Supervisor
 from rl.types import Guide, InterventionEnd, Prune, Takeover

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from agps_agent.cli import main
-from rl.algorithm import ALGORITHMS
 from rl.errors import ConfigError
+from rl.traits import ALGORITHMS
 from rl.transforms import matrix_to_rotvec
 from tests.tools.scenes import scene
 from tools.contract import check_tool

@@ -17,6 +17,8 @@ that are still to come free, and centres the embeddings. On the 365 rollouts of 
 import io
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +37,8 @@ from rl.bounds import Count, Whole, check_bounds
 from rl.errors import AgpsError, ConfigError
 from rl.files import write_atomically
 
+_DAMAGE = (AttributeError, EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged file, or somebody else's, raises."""
 Statistic = Literal["index", "local"]
 Curves = npt.NDArray[np.float64]
 
@@ -288,8 +292,10 @@ class FloatDetector:
                     alpha=meta["alpha"],
                 )
             config = FloatConfig(**meta["config"])
-        except (KeyError, ValueError, TypeError, OSError) as error:
-            raise ConfigError(f"{path} holds no saved FLOAT detector ({error}); fit one first.") from error
+        except (*_DAMAGE, ConfigError) as error:
+            # What NumPy says of a file that is none of its own is advice to open it unsafely.
+            reason = "" if "pickle" in str(error) else f" ({error})"
+            raise ConfigError(f"{path} holds no saved FLOAT detector{reason}; fit one first.") from error
         return cls(config)._use(demos, calibration)
 
 

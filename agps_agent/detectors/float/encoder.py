@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rl.errors import ConfigError
 from rl.registry import Registry
@@ -130,6 +129,8 @@ class DinoV2Encoder:
         Raises:
             ConfigError: If transformers is missing, the size is wrong, or there are no weights at `source`.
         """
+        import torch
+
         self.cameras = tuple(cameras)
         self.name = f"{DINOV2_HUB_NAMES.get(source, source)}@{image_size}{'-bf16' if bfloat16 else ''}"
         self._dtype = torch.bfloat16 if bfloat16 else torch.float32
@@ -147,15 +148,17 @@ class DinoV2Encoder:
         """Return one unit vector per camera, concatenated. Shape (k,)."""
         return np.asarray(self.encode_batch([images])[0])
 
-    @torch.no_grad()
     def encode_batch(self, steps: Sequence[Mapping[str, ByteArray]]) -> Embedding:
         """Return the embeddings of several steps' images, 32 images per forward pass. Shape (B, k)."""
+        import torch
+
         pixels = np.stack([imagenet_pixels(view(s, c), self._image_size) for s in steps for c in self.cameras])
         tokens = []
-        for start in range(0, len(pixels), 32):
-            chunk = torch.from_numpy(pixels[start : start + 32])
-            output = self._model(chunk.to(device=self._device, dtype=self._dtype))
-            tokens.append(output.last_hidden_state[:, 0].float().cpu().numpy())
+        with torch.no_grad():
+            for start in range(0, len(pixels), 32):
+                chunk = torch.from_numpy(pixels[start : start + 32])
+                output = self._model(chunk.to(device=self._device, dtype=self._dtype))
+                tokens.append(output.last_hidden_state[:, 0].float().cpu().numpy())
         features = np.concatenate(tokens).reshape(len(steps), len(self.cameras), -1)
         return np.stack([concatenate_views(list(step)) for step in features])
 

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import ot
 
 from rl.errors import AgpsError
 from rl.types import FloatArray
@@ -25,6 +24,13 @@ _Result = TypeVar("_Result")
 # The network simplex stops early above this; a 1000 x 1000 problem needs about a tenth of it.
 _MAX_PIVOTS = 10_000_000
 _TINY = 1e-12
+
+
+def load_solver() -> Any:
+    """Return the module of the network simplex. The first call takes seconds, as POT brings torch along."""
+    import ot
+
+    return ot
 
 
 class EmbeddingMismatch(AgpsError):
@@ -120,7 +126,7 @@ def transport_cost(cost: FloatArray, weights: FloatArray | None = None) -> float
     """Return the exact transport cost for a cost matrix (t, n), uniform over its columns and by default its rows."""
     t, n = cost.shape
     rows = np.full(t, 1.0 / t) if weights is None else weights
-    return float(ot.emd2(rows, np.full(n, 1.0 / n), cost, numItermax=_MAX_PIVOTS))
+    return float(load_solver().emd2(rows, np.full(n, 1.0 / n), cost, numItermax=_MAX_PIVOTS))
 
 
 def unit_demos(demos: Sequence[npt.ArrayLike]) -> list[npt.NDArray[np.float64]]:
@@ -269,7 +275,7 @@ class IncrementalFloatIndex:
             rows[0] = float(columns * (whole - t))
             u[0] = -self._v[demo].max()
         cost = self._cost(n)[1 - free : 1 + t]
-        _, log = ot.emd(  # the plan is not needed, but emd2 spends longer around the same solver
+        _, log = load_solver().emd(  # the plan is not needed, but emd2 spends longer around the same solver
             rows,
             np.full(columns, float(whole)),
             cost,

@@ -17,7 +17,8 @@ import numpy as np
 from agps_agent.ask import Answer, ask
 from agps_agent.graph import Graph, build_graph
 from agps_agent.run.build import build_chat_model
-from agps_agent.state import USER_TRIGGER, AgentContext, AgentSettings, ModeRequest, Trigger
+from agps_agent.settings import AgentSettings
+from agps_agent.state import USER_TRIGGER, AgentContext, ModeRequest, Trigger
 from agps_agent.tracing.truth import load_truth
 from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl.errors import ConfigError

@@ -203,7 +203,11 @@ def main() -> int:
     (size,) = struct.unpack("<Q", sys.stdin.buffer.read(8))
     config: EmulatorConfig = pickle.loads(sys.stdin.buffer.read(size))
     model = build_model(config.task)
-    address, ask, memory = _start_arm(config, model)
+    try:
+        address, ask, memory = _start_arm(config, model)
+    except ImportError as error:
+        sys.stdout.write(json.dumps({"lacks": str(error)}) + "\n")
+        return 1
     os.nice(5)  # images may be late, the arm may not
     server = SceneServer(config, ask, memory, model)
     told = _set_clock(config, ask, server.studio)

@@ -149,6 +149,10 @@ class Emulator:
             reason = "did not answer" if not ready else "ended"
             raise HardwareFault(f"The emulator {reason} while it started; what it wrote is above.")
         addresses: dict[str, Any] = json.loads(line)
+        if "lacks" in addresses:
+            raise ConfigError(
+                f"The emulator cannot load what it needs ({addresses['lacks']}); run `pip install 'agps[emulator]'`."
+            )
         return addresses
 
     @property

@@ -48,7 +48,7 @@ def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytes
         (["train"], "Missing from agps train: TASK"),
         (["train", "knitting"], "There is no task 'knitting'; did you mean knot_hanging?"),
         (["train", "usb_insert"], "did you mean usb_insertion?"),
-        (["train", "usb_insertion", "--seed", "x"], "--seed: invalid literal for int()"),
+        (["train", "usb_insertion", "--seed", "x"], "--seed is 'x'; give a whole number."),
         (["train", "usb_insertion", "--seed", "-1"], "--seed: Input should be greater than or equal to 0, got -1"),
         (["train", "usb_insertion", "--method", "ppo"], "There is no method 'ppo'; use agps, serl"),
         (["train", "usb_insertion", "--methd", "serl"], "Did you mean --method?"),
@@ -193,14 +193,6 @@ def test_complaint_in_a_box_becomes_one_line() -> None:
 
 def test_line_breaks_and_runs_of_blanks_are_joined() -> None:
     assert one_line("a\n  b , c .") == "a b, c."
-
-
-def test_help_loads_neither_torch_nor_the_graph() -> None:
-    code = (
-        "import sys; from agps_agent.cli.main import main; main(['--help']); "
-        "sys.exit(bool({'torch', 'langgraph', 'mujoco', 'matplotlib'} & sys.modules.keys()))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=600, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

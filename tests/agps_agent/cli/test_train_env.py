@@ -22,7 +22,7 @@ from agps_agent.run.directory import RunDirectory
 from rl.demonstrations import load_demos, save_demos
 from rl.drq.config import DrQConfig
 from rl.envs import adapt
-from rl.envs.adapter import AdapterOptions
+from rl.envs.options import AdapterOptions
 from rl.pixels.config import PixelConfig
 from tests.rl.envs.foreign import SevenJoints
 

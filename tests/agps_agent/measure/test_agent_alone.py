@@ -4,7 +4,7 @@ import pytest
 from agps_agent.measure import agent_alone
 from agps_agent.measure.agent_alone import run_agent_alone
 from agps_agent.run.config import RunConfig
-from agps_agent.state import AgentSettings
+from agps_agent.settings import AgentSettings
 from rl.errors import ConfigError
 from rl.transforms import pose
 from rl.types import RobotState

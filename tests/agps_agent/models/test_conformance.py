@@ -17,7 +17,8 @@ from agps_agent.models.openai_compat import OpenAICompatConfig, ServedModel, ope
 from agps_agent.models.profiles import load_profile, profile_names
 from agps_agent.models.recorded import RecordedModel
 from agps_agent.models.server import serve_model
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from rl.types import Guide, Prune
 from tests.agps_agent.models.dialects import DIALECTS, DialectModel, Pixels, gemini
 from tests.agps_agent.scenes import LEFT, PORT, RIGHT, project, scene

@@ -6,7 +6,8 @@ import openai
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from agps_agent.models.gate import LONGEST_REPLY, CallFailed, CallGate, CallLimits, explain
+from agps_agent.models.gate import LONGEST_REPLY, CallFailed, CallGate, explain
+from agps_agent.models.limits import CallLimits
 from tests.agps_agent.scripted import ScriptedModel
 
 QUESTION = [HumanMessage("Where?")]

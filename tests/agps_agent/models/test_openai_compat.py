@@ -12,7 +12,8 @@ from agps_agent.ask import Answer, ask
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import explain
 from agps_agent.models.openai_compat import OpenAICompatConfig, ServedModel, check_endpoint, open_chat_model
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from rl.errors import ConfigError
 from tests.agps_agent.models.raw_server import HTML, JSON, STREAM, Raw, raw_server, replied
 from tests.agps_agent.scenes import scene

@@ -154,3 +154,10 @@ def test_profile_with_a_mistake_is_one_sentence(text: str, words: str, tmp_path:
 def test_profile_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_profile(str(tmp_path / "none.toml"))
+
+
+def test_profile_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "model.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"model.toml cannot be read \(it is no text\); name an existing file\."):
+        load_profile(str(file))

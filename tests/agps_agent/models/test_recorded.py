@@ -11,7 +11,9 @@ from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
 from agps_agent.models.profiles import load_profile
 from agps_agent.models.recorded import NoRecordedReply, RecordedModel, question_key
 from agps_agent.models.server import serve_model
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
+from rl.errors import ConfigError
 from tests.agps_agent.scenes import scene
 
 NO_REPAIRS = AgentSettings(max_repairs=0)
@@ -67,3 +69,11 @@ def test_key_depends_on_words_and_schema_only() -> None:
 def test_missing_reply_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(NoRecordedReply, match="none.jsonl"):
         RecordedModel(path=tmp_path / "none.jsonl").invoke("Where?")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]\n", b'{"reply": 1}\n', b"\xff\xfe"])
+def test_file_that_holds_no_replies_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "replies.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"replies.jsonl holds no recorded replies \(.+\); record anew\."):
+        RecordedModel(path=file)

@@ -15,13 +15,15 @@ from pydantic import SecretStr
 
 from agps_agent.ask import ask
 from agps_agent.graph import build_graph
-from agps_agent.models.gate import CallGate, CallLimits
+from agps_agent.models.gate import CallGate
+from agps_agent.models.limits import CallLimits
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.offline.flaws import Flaws
 from agps_agent.models.openai_compat import OpenAICompatConfig, check_endpoint, open_chat_model
 from agps_agent.models.profiles import find_profile
 from agps_agent.models.server import ModelServer, serve_model
-from agps_agent.state import AgentContext, AgentSettings
+from agps_agent.settings import AgentSettings
+from agps_agent.state import AgentContext
 from prompts.loader import load_task_prompt
 from rl.errors import ConfigError
 from rl.types import Guide
@@ -117,7 +119,7 @@ def test_model_that_is_not_served_is_named(server: ModelServer) -> None:
     ("url", "message"),
     [
         ("http://127.0.0.1:9/v1", "No model server answers at http://127.0.0.1:9/v1/models"),
-        ("127.0.0.1:8000", "is not http:// or https://"),
+        ("127.0.0.1:8000", "is no URL of a server"),
     ],
 )
 def test_url_that_does_not_answer_gives_one_line(url: str, message: str) -> None:

@@ -14,7 +14,7 @@ from agps_agent.run.config import RunConfig
 from rl.conrft.config import ConRFTConfig, StageConfig
 from rl.drq.config import DrQConfig
 from rl.errors import ConfigError
-from rl.rewards.classifier.fitting import FitConfig
+from rl.rewards.classifier.config import FitConfig
 from rl.robots.franka.config import ArmConfig, GripperConfig
 from rl.robots.station import CameraConfig, TeleopConfig
 from rl.tasks import TASKS, get_task

@@ -3,7 +3,7 @@ import pytest
 from agps_agent.models.offline.flaws import Flaws
 from agps_agent.run.build import build_asker, build_chat_model
 from agps_agent.run.config import RunConfig
-from agps_agent.state import AgentSettings
+from agps_agent.settings import AgentSettings
 from rl.errors import ConfigError
 
 

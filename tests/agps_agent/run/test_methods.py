@@ -1,9 +1,9 @@
 import pytest
 
 from agps_agent.run.methods import HELPERS, METHODS, Plan, combine, plan_of, shown
-from rl.algorithm import ALGORITHMS
 from rl.drq import DrQ
 from rl.errors import ConfigError
+from rl.traits import ALGORITHMS
 
 
 def test_six_short_forms_are_the_papers_methods() -> None:

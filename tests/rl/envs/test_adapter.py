@@ -9,8 +9,9 @@ from stable_baselines3.common.env_checker import check_env
 
 from examples.extend_environment import Hover
 from rl.drq import DrQ, DrQConfig
-from rl.envs.adapter import AdapterOptions, adapt
-from rl.envs.opening import open_env, short_name
+from rl.envs.adapter import adapt
+from rl.envs.opening import open_env
+from rl.envs.options import AdapterOptions, short_name
 from rl.envs.watchable import Watched
 from rl.errors import ConfigError, EnvironmentFailed
 from rl.evaluation import evaluate

@@ -14,7 +14,7 @@ from agps_agent.cli.main import main
 from agps_agent.measure.replay.experiments import run_experiment
 from agps_agent.measure.replay.replay import Query, Variant, build_variant, load_queries, replay, summarise
 from agps_agent.models.offline.embedded import EmbeddedVLM
-from agps_agent.state import AgentSettings
+from agps_agent.settings import AgentSettings
 from agps_agent.tracing.truth import save_truth
 from rl.errors import ConfigError
 from tests.agps_agent import scenes

@@ -1,0 +1,289 @@
+"""What people mistype, and what files have become: one sentence that says so, and nothing left behind."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agps_agent.cli.main import main
+from tests.agps_agent.report.synthetic import make_run
+
+CONFIG = json.dumps({"config": {"task": "usb_insertion"}})
+STATION = '[arm]\nip = "127.0.0.1"\n[workspace]\nlower = [0.3, -0.2, 0.0]\nupper = [0.7, 0.2, 0.4]\n'
+FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
+    "no_json": {"config.json": "{"},
+    "list": {"config.json": "[]"},
+    "bytes": {"config.json": b"\xff\xfe\x00"},
+    "somebodys": {"config.json": '{"name": "bert"}'},
+    "newer": {"config.json": '{"config": {"task": "usb_insertion", "colour": "red"}}'},
+    "odd_seed": {"config.json": '{"config": {"task": "usb_insertion", "seed": -5}}'},
+    "lost_task": {"config.json": '{"config": {"task": "/nowhere/task.py:Juggling"}}'},
+    "no_checkpoint": {"config.json": CONFIG},
+    "checkpoint_no_json": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{"},
+    "checkpoint_empty": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{}"},
+    "checkpoint_short": {
+        "config.json": CONFIG,
+        "checkpoints/last/manifest.json": '{"files": {"policy.zip": 900}}',
+        "checkpoints/last/policy.zip": "x",
+    },
+    "checkpoint_of_whom": {"config.json": CONFIG, "checkpoints/last/manifest.json": '{"files": {}}'},
+    "metrics_lack": {"config.json": CONFIG, "metrics.jsonl": '{"kind": "eval"}\n'},
+    "metrics_odd": {"config.json": CONFIG, "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": "x"}\n'},
+    "metrics_trace": {
+        "config.json": CONFIG,
+        "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": 3, "float_trace": 3}\n',
+    },
+    "summary_no_json": {"config.json": CONFIG, "summary.json": "{"},
+    "summary_odd": {"config.json": CONFIG, "summary.json": '{"success_rate": "much"}'},
+    "summary_short": {"config.json": CONFIG, "summary.json": '{"success_rate": 0.5}'},
+    "demos_no_json": {"demos.json": "{"},
+    "demos_list": {"demos.json": "[]"},
+    "demos_lost": {"demos.json": '{"task": "usb_insertion", "image_size": 64, "count": 3}'},
+    "demos_of_knot": {"demos.json": '{"task": "knot_hanging", "image_size": 64, "count": 1}', "episode_000.npz": b""},
+    "demos_larger": {"demos.json": '{"task": "usb_insertion", "image_size": 128, "count": 1}', "episode_000.npz": b""},
+    "demos_torn": {"demos.json": '{"task": "usb_insertion", "image_size": 64, "count": 1}', "episode_000.npz": b"PK12"},
+    "frames_no_json": {"frames.json": "{"},
+    "scene_no_json": {"scene.json": "{"},
+    "scene_odd": {"scene.json": "{}"},
+    "memory/usb_insertion.index": {"x": ""},
+    "empty": {},
+    ".": {
+        "file.txt": "hello\n",
+        "model.pt": b"no tensors",
+        "station.toml": STATION,
+        "typo.toml": STATION + "[workspce]\n",
+        "broken.toml": "[arm\n",
+        "bytes.toml": b"\xff\xfe\x00",
+        "odd.toml": "[arm]\nip = 3\n[workspace]\nlower = [0.3, -0.2, 0.0]\nupper = [0.7, 0.2, 0.4]\n",
+        "swapped.toml": '[arm]\nip = "127.0.0.1"\n[workspace]\nlower = [0.7, -0.2, 0.0]\nupper = [0.3, 0.2, 0.4]\n',
+        "syntax.py": "class Task(:\n",
+        "plain.py": "class Plain: pass\n",
+        "raises.py": "raise RuntimeError('boom')\n",
+        "exits.py": "import sys\nsys.exit(3)\n",
+    },
+}
+"""Folder -> file -> content: what lies around."""
+
+ROWS = """
+# names
+trian usb_insertion                                         | did you mean `agps train`?
+train                                                       | Missing from agps train: TASK
+train usb                                                   | did you mean usb_insertion?
+train towel                                                 | did you mean towel_folding?
+train usb-insertion                                         | did you mean usb_insertion?
+train USB_Insertion                                         | did you mean usb_insertion?
+ask knitting                                                | There is no task 'knitting'
+eval --agent-alone hook                                     | There is no task 'hook'
+sweep usb                                                   | did you mean usb_insertion?
+emulate usb                                                 | did you mean usb_insertion?
+bench grounding usb                                         | did you mean usb_insertion?
+doctor --task usb                                           | did you mean usb_insertion?
+serve-model --task usb                                      | did you mean usb_insertion?
+train usb_insertion knot_hanging                            | Unrecognized options: knot_hanging
+train ./nothing.py:Task                                     | there is no file
+train ./syntax.py:Task                                      | SyntaxError: invalid syntax
+train ./raises.py:Task                                      | RuntimeError: boom
+train ./exits.py:Task                                       | SystemExit: 3
+train ./plain.py:Nothing                                    | has no attribute 'Nothing'
+train ./plain.py:Plain                                      | not a class derived from rl.tasks.base.Task
+train nopackage.nomodule:Name                               | No module named 'nopackage'
+tasks ./plain.py:Plain                                      | not a class derived from rl.tasks.base.Task
+demos recrd                                                 | Did you mean record?
+float ft                                                    | Did you mean fit?
+bench bread                                                 | use one of env, float, agent, grounding
+train usb_insertion --method agp                            | Did you mean agps?
+train usb_insertion --method drq+robot                      | Unknown helper 'robot'; known: agent, human, nobody
+train usb_insertion --method agps --algorithm conrft        | name the method, or the other two
+train usb_insertion --algorithm sac                         | Unknown algorithm 'sac'; known: conrft, drq
+train usb_insertion --algorithm drq --offline               | drq does not learn from demonstrations alone
+train usb_insertion --helper bob                            | Unknown helper 'bob'
+train usb_insertion --reward truht                          | Did you mean truth?
+train usb_insertion --reward ./plain.py:Plain               | is no reward: derive a class from
+train usb_insertion --reward keys                           | a simulation has no operator; use truth or classifier
+train usb_insertion --detectors flot                        | Did you mean float?
+train usb_insertion --detectors                             | --detectors: name at least one
+train usb_insertion --detectors float float                 | name each detector once
+train usb_insertion --encoder vgg                           | Unknown encoder 'vgg'; known: dinov2, thumbnail
+train usb_insertion --preset fast                           | no preset 'fast'; choose from tuned, hil-serl
+train usb_insertion --robot panda                           | There is no robot 'panda'
+train usb_insertion --agent.tools hammer                    | Unknown tool 'hammer'
+train usb_insertion --agent.camera nose                     | no camera 'nose' for the agent; it has side
+train usb_insertion --agent.prompt-versions perceive 99     | Prompt perceive has no version 99
+prompts show nothing                                        | There is no prompt 'nothing'
+serve-model --faults typhoon                                | invalid choice 'typhoon' for argument '--faults'
+# options and values
+train usb_insertion --methd serl                            | Did you mean --method?
+train usb_insertion --drq.gama 0.9                          | Did you mean --algorithm-options.gamma?
+train usb_insertion --conrft.gamma 0.9                      | this run learns with drq
+train usb_insertion --task-options.clearance 1              | has no such option; it has horizon
+train usb_insertion --task-options.port-position 1 2        | is '1', '2'; give FLOAT FLOAT FLOAT
+train usb_insertion --task-options.clearance-mm -1          | Input should be greater than 0, got -1.0
+train usb_insertion --seed                                  | --seed wants a value
+train usb_insertion --seed 1.5                              | --seed is '1.5'; give a whole number
+train usb_insertion --seed -1                               | --seed: Input should be greater than or equal to 0
+train usb_insertion --seed 99999999999                      | less than or equal to 4294967295
+train usb_insertion --max-minutes x                         | --max-minutes is 'x'; give a number
+train usb_insertion --max-minutes nan                       | --max-minutes: Input should be a finite number
+train usb_insertion --max-env-steps 0                       | --max-env-steps: Input should be greater than or equal
+train usb_insertion --demos 99999999999                     | --demos: Input should be less than or equal to 10000
+train usb_insertion --image-size 100                        | Expected one of ('64', '128', '256')
+train usb_insertion --drq.batch-size 0                      | batch_size is 0; ask for at least 1
+train usb_insertion --drq.learning-rate nan                 | learning_rate is nan; give a finite number
+train usb_insertion --float.alpha 2                         | alpha = 2.0 is not between 0 and 1
+train usb_insertion --agent.wall-budget-s 500               | give a patience of at least 500
+eval no_checkpoint --episodes 0                             | --episodes is 0; ask for at least 1
+eval no_checkpoint --speed nan                              | --speed is nan; give a finite number
+sweep usb_insertion --seeds                                 | --seeds is empty; name at least one
+emulate usb_insertion --image-size huge                     | write it as WIDTHxHEIGHT
+traces serve --port 99999                                   | --port is 99999; ask for at most 65535
+calibrate board --columns 1                                 | ask for at least 3x3
+# models and servers
+train usb_insertion --vlm gpt-4                             | There is no model 'gpt-4'; use embedded
+train usb_insertion --vlm localhost:8000                    | There is no model 'localhost:8000'
+train usb_insertion --vlm http://                           | is no URL of a server
+train usb_insertion --vlm http://[::1/v1                    | is no URL (Invalid IPv6 URL)
+train usb_insertion --vlm http://127.0.0.1:99999/v1         | is no URL (Port out of range 0-65535)
+train usb_insertion --vlm http://127.0.0.1:9/v1             | No model server answers at http://127.0.0.1:9/v1/models
+train usb_insertion --vlm embedded,point-error=3            | has no setting point-error; it has point-error-px
+train usb_insertion --memory localhost:8000                 | for a server write http://localhost:8000
+train usb_insertion --memory http://127.0.0.1:9             | No Chroma server answers at http://127.0.0.1:9
+train usb_insertion --memory file.txt                       | The memory file.txt cannot be opened
+serve-model --host not.a.host.invalid                       | Cannot listen on not.a.host.invalid:8000
+train usb_insertion --vlm ./plain.py:Plain                  | Cannot make the model
+# environments of others
+train --env Nothing-v0                                      | Environment `Nothing` doesn't exist
+train --env CartPole-v1                                     | wants actions in Discrete(2)
+train --env ./plain.py:Plain                                | makes a Plain, not a gymnasium.Env
+train --env CartPole-v1 --env-arguments {                   | --env-arguments is '{', no JSON object
+train --env CartPole-v1 --env-arguments [1]                 | write a JSON object such as
+train --env CartPole-v1 --env-options.horizon 0             | horizon is 0; ask for at least 1
+train usb_insertion --env CartPole-v1                       | are two; leave one of them out
+# stations
+train usb_insertion --robot franka --station nowhere.toml   | There is no station file nowhere.toml
+train usb_insertion --robot franka --station typo.toml      | has 'workspce', which a station does not have
+train usb_insertion --robot franka --station broken.toml    | Cannot read the station file broken.toml
+train usb_insertion --robot franka --station bytes.toml     | Cannot read the station file bytes.toml
+train usb_insertion --robot franka --station odd.toml       | arm: ip is 3
+train usb_insertion --robot franka --station swapped.toml   | lower must be below upper
+train usb_insertion --robot franka --station empty          | Cannot read the station file empty
+# folders and files
+train usb_insertion --run-dir taken                         | add --resume to go on from it
+train usb_insertion --run-dir file.txt                      | Run directory file.txt is a file
+train usb_insertion --run-dir file.txt/run                  | Not a directory; name another --run-dir
+train usb_insertion --run-dir /proc/agps/run                | Cannot work in run directory /proc/agps/run
+train usb_insertion --resume                                | name it with --run-dir DIR
+train usb_insertion --resume --run-dir nowhere              | There is no run directory nowhere
+train usb_insertion --resume --run-dir empty                | empty is not a run directory: it has no config.json
+train usb_insertion --resume --run-dir no_checkpoint        | ended before its first checkpoint
+train usb_insertion --resume --run-dir no_json              | no_json/config.json is not JSON
+train usb_insertion --resume --run-dir taken --seed 3       | the run was started with seed = 0, not 3
+train --resume --run-dir checkpoint_no_json                 | manifest.json is not readable
+train --resume --run-dir checkpoint_empty                   | manifest.json names no files
+train --resume --run-dir checkpoint_short                   | policy.zip has 1 of 900 bytes
+train --resume --run-dir checkpoint_of_whom                 | manifest.json does not say what was trained
+train knot_hanging --resume --run-dir taken                 | the run was started with task = usb_insertion
+train usb_insertion --reward-model model.pt --reward classifier   | model.pt is damaged or no reward classifier
+train usb_insertion --reward-model nowhere.pt --reward classifier | There is no reward classifier nowhere.pt
+train usb_insertion --demos-dir nowhere                     | There are no demonstrations in nowhere
+train usb_insertion --demos-dir file.txt                    | Cannot read file.txt/demos.json
+train usb_insertion --demos-dir demos_no_json               | Cannot read demos_no_json/demos.json
+train usb_insertion --demos-dir demos_list                  | demos_list/demos.json is not a JSON object
+train usb_insertion --demos-dir demos_lost                  | demos_lost has 0 episodes, its demos.json says 3
+train usb_insertion --demos-dir demos_of_knot               | are of task 'knot_hanging', not 'usb_insertion'
+train usb_insertion --demos-dir demos_larger                | are of image_size 128, not 64
+train usb_insertion --demos-dir demos_torn                  | demos_torn/episode_000.npz is damaged
+train usb_insertion --demos-dir demos_torn --demos 5        | ask for 1 to 1
+demos list empty                                            | There are no demonstrations in empty
+demos list demos_no_json                                    | demos_no_json/demos.json is not JSON
+demos show demos_torn                                       | demos_torn/episode_000.npz is damaged
+demos record usb_insertion --out taken                      | taken already exists and is not empty
+demos record usb_insertion --by spacemouse                  | --by spacemouse needs a robot
+float fit usb_insertion --demos demos_of_knot               | are of task 'knot_hanging'
+float eval usb_insertion --file nowhere.npz                 | There is no detector nowhere.npz
+float eval usb_insertion --file file.txt                    | file.txt holds no saved FLOAT detector; fit one first
+float eval usb_insertion --file demos_torn/episode_000.npz  | holds no saved FLOAT detector
+float eval usb_insertion --file array.npy                   | array.npy holds no saved FLOAT detector
+reward fit usb_insertion --data empty                       | There are no labelled frames in empty
+reward fit usb_insertion --data frames_no_json              | Cannot read frames_no_json/frames.json
+reward eval usb_insertion --file model.pt                   | model.pt is damaged or no reward classifier
+eval nowhere                                                | There is no run directory nowhere
+eval file.txt                                               | There is no run directory file.txt
+eval list                                                   | list/config.json holds list, not an object
+eval bytes                                                  | bytes/config.json is not JSON
+eval somebodys                                              | somebodys/config.json has no `config` object
+eval newer                                                  | does not fit this version: colour
+eval odd_seed                                               | does not fit this version: seed
+eval lost_task                                              | there is no file /nowhere/task.py
+eval no_checkpoint                                          | There is no checkpoint in no_checkpoint/checkpoints
+eval checkpoint_no_json                                     | manifest.json is not readable
+eval checkpoint_empty                                       | is damaged, or of another version
+eval taken --checkpoint nope                                | There is no checkpoint at taken/checkpoints/nope
+ask usb_insertion --scene empty                             | empty holds no scene
+ask usb_insertion --scene scene_no_json                     | scene_no_json holds no scene
+ask usb_insertion --scene scene_odd                         | scene_odd holds no scene
+report                                                      | needs a run directory
+report empty                                                | empty is not a run directory
+report no_json                                              | no_json/config.json is not JSON
+report metrics_lack                                         | metrics.jsonl, line 1: success_rate is None
+report metrics_odd                                          | metrics.jsonl, line 1: env_steps is 'x', no number
+report metrics_trace                                        | metrics.jsonl, line 1: float_trace is 3, no list
+report summary_no_json                                      | summary_no_json/summary.json is not JSON
+report summary_odd                                          | success_rate is 'much', no number
+report summary_short                                        | success_rate stands without eval_episodes
+report taken nowhere                                        | There is no run directory nowhere
+view taken                                                  | has no recording.rrd
+memory list empty                                           | empty is neither a run directory nor a memory
+memory show nowhere 3                                       | nowhere is neither a run directory nor a memory
+prompts replay no_checkpoint                                | There are no recorded questions in no_checkpoint
+traces report --dir file.txt                                | There are no traces in file.txt
+"""
+"""Command line | words that its one sentence contains."""
+
+
+def rows() -> list[tuple[str, str]]:
+    lines = [line for line in ROWS.splitlines() if line and not line.startswith("#")]
+    pairs = [line.rpartition("|") for line in lines]
+    return [(command.strip(), words.strip()) for command, _, words in pairs]
+
+
+@pytest.fixture(scope="module")
+def littered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("littered")
+    for name, files in FOLDERS.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for file, content in files.items():
+            path = folder / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    np.save(folder / "array.npy", np.zeros(3))
+    taken = make_run(folder / "taken", episodes=3)
+    shutil.copytree(folder / "checkpoint_empty" / "checkpoints", taken.checkpoints, dirs_exist_ok=True)
+    taken.config.write_text(CONFIG)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in paths}
+
+
+@pytest.mark.parametrize(("command", "words"), rows(), ids=[command for command, _ in rows()])
+def test_wrong_command_line_is_one_sentence_and_leaves_nothing(
+    command: str, words: str, littered: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(littered)
+    before = contents(littered)
+    code = main(shlex.split(command))
+    out, err = capsys.readouterr()
+    assert words in err
+    assert (code in (1, 2), out, err.count("\n"), err[:6]) == (True, "", 1, "agps: ")
+    assert "Traceback" not in err
+    assert contents(littered) == before
+
+
+def test_there_are_sixty_of_them_and_more() -> None:
+    assert len(set(rows())) >= 60
