@@ -41,6 +41,11 @@ LOOKS = 4
 """Records that are looked for when a rollout begins."""
 SHOWN_QUERIES = 3
 """Questions to the agent in a rollout that it shows: a plan that ended without success is followed by another."""
+PLACES = 6
+"""In a scene that moves from rollout to rollout so many times as many successes are shown: the way depends on where it
+is, and each success tells of one place."""
+JUDGED_AFTER = 4
+"""Successes after which it is told whether the scene moves: most rollouts since the first have begun in another."""
 MOST_TRIES, MORE_TRIES = 2, 5
 """Rollouts in which the agent tries to show so many successes: twice as many, and five."""
 
@@ -60,6 +65,8 @@ class _Rollout:
     """One per step, each (k,)."""
     unmoved: tuple[str, ...] = ()
     """Records whose targets were seen where they were when it began."""
+    has_moved: bool = False
+    """Plans have worked before, and of none the targets are where they were."""
     queries: int = 0
     ask_from: int = 0
     """First step at which the agent is asked again."""
@@ -149,8 +156,13 @@ class AgentSupervisor:
     @property
     def is_demonstrating(self) -> bool:
         """Whether the agent still shows how it is done."""
-        tries = self._shown["rollouts"]
-        return self._shown["successes"] < self._wanted and tries < MOST_TRIES * self._wanted + MORE_TRIES
+        tries, wanted = self._shown["rollouts"], self._wanted * (PLACES if self._scene_moves else 1)
+        return self._shown["successes"] < wanted and tries < MOST_TRIES * wanted + MORE_TRIES
+
+    @property
+    def _scene_moves(self) -> bool:
+        """Whether most of what was shown after the first success began in another scene."""
+        return self._shown["successes"] >= JUDGED_AFTER and 2 * self._shown["moved"] > self._shown["rollouts"]
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""
@@ -159,17 +171,21 @@ class AgentSupervisor:
         shows = self.is_demonstrating
         self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self._help.draw())
         if self.teacher is not None:
-            self._rollout.unmoved = self._look_around()
+            self._rollout.unmoved, self._rollout.has_moved = self._look_around()
             self.teacher.start_episode(self._rollout.unmoved)
 
-    def _look_around(self) -> tuple[str, ...]:
-        """Return the newest records that worked and whose targets are seen where they were: no model is asked."""
+    def _look_around(self) -> tuple[tuple[str, ...], bool]:
+        """Return the newest records that worked and whose targets are seen where they were, and whether all have moved.
+
+        No model is asked.
+        """
         self.settle()  # what the last rollout came to is known first
         worked = [record for record in self._memory.records() if record.success and record.targets]
         try:
-            return unmoved(worked[-LOOKS:], self._capture()) if worked else ()
+            there = unmoved(worked[-LOOKS:], self._capture()) if worked else ()
         except HardwareFault:  # a camera failed, and the arm was stopped: the next control step says so
-            return ()
+            return (), False
+        return there, bool(worked) and not there
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Show this step to the detectors; on the first drift of a rollout ask the agent.
@@ -224,6 +240,7 @@ class AgentSupervisor:
             self.teacher.finish_episode(outcome)
         if rollout.shows:
             self._shown["rollouts"] += 1
+            self._shown["moved"] += rollout.has_moved
             self._shown["successes"] += outcome.success and outcome.guided_steps > 0
         elif not outcome.intervention_ids:
             self._help.note_unaided(outcome.success)

@@ -125,7 +125,7 @@ def check_options(kind: Kind, given: Mapping[str, Any], *, flag: str, name: str)
         ConfigError: If there is no such option, or a value is out of bounds.
     """
     known = _options(kind)
-    given = {option: value for option, value in given.items() if value is not None}
+    given = {option.replace("-", "_"): value for option, value in given.items() if value is not None}
     for option in given:
         if option not in known:
             raise no_such_option(kind, option, flag=flag, name=name)

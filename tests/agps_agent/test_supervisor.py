@@ -473,6 +473,25 @@ def test_failure_is_no_demonstration_and_after_too_many_the_agent_gives_up(make)
     assert not supervisor.is_demonstrating
 
 
+@pytest.mark.parametrize(
+    ("successes", "rollouts", "moved", "goes_on"),
+    [
+        (10, 11, 3, False),  # the scene stays
+        (10, 12, 10, True),  # it moves: 60 are wanted
+        (59, 65, 64, True),
+        (60, 65, 64, False),
+        (20, 125, 124, False),  # twice 60 and five were tried
+        (3, 3, 2, True),
+    ],
+)
+def test_in_a_scene_that_moves_more_is_shown(make, successes, rollouts, moved, goes_on):
+    supervisor = make(says(GUIDE))
+    shown = {"successes": successes, "rollouts": rollouts, "moved": moved}
+    supervisor.load_state_dict({**supervisor.state_dict(), "shown": shown})
+    supervisor.demonstrate(10)
+    assert supervisor.is_demonstrating == goes_on
+
+
 def test_success_without_a_guided_step_is_not_the_agents(make):
     supervisor = make(says(None, reason="not_visible"))
     supervisor.demonstrate(1)

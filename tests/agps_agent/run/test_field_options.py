@@ -58,6 +58,10 @@ def test_millimetres_and_degrees_become_metres_and_radians() -> None:
     assert values == {"reach_m": 0.004, "turn_rad": pytest.approx(math.pi / 2), "corner_m": (0.001, 0.002)}
 
 
+def test_option_may_be_spelled_as_on_the_command_line() -> None:
+    assert field_values(Settings, {"reach-mm": 4.0}) == field_values(Settings, {"reach_mm": 4.0}) == {"reach_m": 0.004}
+
+
 def test_options_that_are_left_out_change_nothing() -> None:
     assert parsed() == {}
     assert field_values(Settings, {}) == {}

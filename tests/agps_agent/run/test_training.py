@@ -145,6 +145,22 @@ def test_demonstrations_of_the_agent_are_learned_from_and_labelled(tmp_path: Pat
         assert np.abs(ways).max() < 0.2 and not np.isnan(ways).any()
 
 
+@pytest.mark.parametrize(("jitter_mm", "moves"), [(0.0, False), (30.0, True)])
+def test_supervisor_sees_that_a_port_moves(tmp_path: Path, jitter_mm: float, moves: bool):
+    jitter = {"port-jitter-mm": jitter_mm}
+    config, run = configure(tmp_path / "run", agent_demos=4, pretrain_steps=0, task_options=jitter)
+    with build_session(config, run) as session:
+        supervisor = session.supervisor
+        assert isinstance(supervisor, AgentSupervisor)
+        supervisor.demonstrate(3)
+        done = RunCallback(
+            TrainingLog(config, run, session, Listening()), until=lambda: not supervisor.is_demonstrating
+        )
+        session.algorithm.collect(200, done)
+        shown = supervisor.state_dict()["shown"]
+    assert shown["successes"] == 3 and (shown["moved"] >= 2) == moves
+
+
 def test_row_of_an_episode_says_how_each_intervention_ended(finished: RunDirectory):
     episodes = [row for row in finished.read_metrics() if row["kind"] == "episode"]
     for row in episodes:
