@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from rl.checkpoint import MANIFEST, latest_checkpoint, load_checkpoint, load_policy, save_checkpoint
+from rl.checkpoint import MANIFEST, check_checkpoint, latest_checkpoint, load_checkpoint, load_policy, save_checkpoint
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError, ConfigError
 from tests.rl.drq.reach import Reach, record
@@ -253,6 +253,24 @@ def test_crash_between_the_renames_leaves_the_newer_one(trained: DrQ, tmp_path: 
     save_checkpoint(tmp_path / "last", trained, {"try": 2})
     (tmp_path / "last").rename(tmp_path / ".last.new")
     assert latest_checkpoint(tmp_path) == tmp_path / ".last.new"
+
+
+@pytest.mark.parametrize("setup", [None, [], "drq"])
+def test_manifest_that_does_not_say_what_was_trained_is_refused(trained: DrQ, setup: object, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    manifest = json.loads((tmp_path / "last" / MANIFEST).read_text())
+    (tmp_path / "last" / MANIFEST).write_text(json.dumps({**manifest, "setup": setup}))
+    with pytest.raises(ConfigError, match=r"incomplete: manifest.json does not say what was trained\."):
+        check_checkpoint(tmp_path / "last")
+
+
+def test_checkpoint_whose_file_was_cut_short_is_refused_before_anything_is_built(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    check_checkpoint(tmp_path / "last")
+    file = tmp_path / "last" / "algorithm.zip"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="incomplete: algorithm.zip has 1000 of"):
+        check_checkpoint(tmp_path / "last")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\x00"])

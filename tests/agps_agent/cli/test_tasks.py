@@ -76,7 +76,7 @@ def test_options_of_a_task_are_those_of_its_own_class(here: Path) -> None:
 def test_help_shows_the_fields_of_the_task_that_is_named_and_no_others(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*command, "knot_hanging", "--help"]) == 0
+    assert main([*command, "knot_hanging", "--help-all"]) == 0
     page = capsys.readouterr().out
     assert "--task-options.hook-jitter-mm FLOAT" in page and "--task-options.cord.links INT" in page
     assert "port-jitter" not in page and "towel-jitter" not in page

@@ -25,12 +25,6 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "no_checkpoint": {"config.json": CONFIG},
     "checkpoint_no_json": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{"},
     "checkpoint_empty": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{}"},
-    "checkpoint_short": {
-        "config.json": CONFIG,
-        "checkpoints/last/manifest.json": '{"files": {"policy.zip": 900}}',
-        "checkpoints/last/policy.zip": "x",
-    },
-    "checkpoint_of_whom": {"config.json": CONFIG, "checkpoints/last/manifest.json": '{"files": {}}'},
     "metrics_lack": {"config.json": CONFIG, "metrics.jsonl": '{"kind": "eval"}\n'},
     "metrics_odd": {"config.json": CONFIG, "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": "x"}\n'},
     "metrics_trace": {
@@ -182,9 +176,7 @@ train usb_insertion --resume --run-dir no_checkpoint        | ended before its f
 train usb_insertion --resume --run-dir no_json              | no_json/config.json is not JSON
 train usb_insertion --resume --run-dir taken --seed 3       | the run was started with seed = 0, not 3
 train --resume --run-dir checkpoint_no_json                 | manifest.json is not readable
-train --resume --run-dir checkpoint_empty                   | manifest.json names no files
-train --resume --run-dir checkpoint_short                   | policy.zip has 1 of 900 bytes
-train --resume --run-dir checkpoint_of_whom                 | manifest.json does not say what was trained
+train --resume --run-dir checkpoint_empty                   | is damaged, or of another version
 train knot_hanging --resume --run-dir taken                 | the run was started with task = usb_insertion
 train usb_insertion --reward-model model.pt --reward classifier   | model.pt is damaged or no reward classifier
 train usb_insertion --reward-model nowhere.pt --reward classifier | There is no reward classifier nowhere.pt

@@ -34,7 +34,7 @@ def test_command_exists_with_its_options(command, capsys, monkeypatch):
     words = shlex.split(command)[1:]
     names = [word for word in words if not word.startswith("-")]
     with_subcommand = words[0] in ("demos", "reward") or names[:2] == ["calibrate", "board"]
-    assert main([*words[: 2 if with_subcommand else 1], "--help"]) == 0
+    assert main([*words[: 2 if with_subcommand else 1], "--help-all"]) == 0
     help_page = capsys.readouterr().out
     missing = [word for word in words if word.startswith("--") and not re.search(rf"{word}\b", help_page)]
     assert missing == []
