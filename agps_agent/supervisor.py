@@ -162,6 +162,7 @@ class AgentSupervisor:
         self._save_answer = save_answer
         self._counts: Counter[str] = Counter()
         self._thinking_s = 0.0
+        self._model_s = 0.0
         self._on_trigger = on_trigger
         self._gate = gate or CallGate()
         self._hold = hold
@@ -298,7 +299,7 @@ class AgentSupervisor:
 
     def _times(self) -> dict[str, float]:
         paused_s = self._thinking_s if self._on_trigger == "hold" else 0.0
-        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": paused_s}
+        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": paused_s, "model_s": self._model_s}
 
     def settle(self) -> None:
         """Wait until all that was to be written is on disk, or has failed and is counted."""
@@ -312,6 +313,7 @@ class AgentSupervisor:
             **self._help.state_dict(),
             "counts": dict(self._counts),
             "thinking_s": self._thinking_s,
+            "model_s": self._model_s,
             "gate": self._gate.state_dict(),
             "shown": dict(self._shown),
             "teacher": None if self.teacher is None else self.teacher.state_dict(),
@@ -323,6 +325,7 @@ class AgentSupervisor:
         self._help.load_state_dict(state)
         self._counts = Counter(state["counts"])
         self._thinking_s = state["thinking_s"]
+        self._model_s = state.get("model_s", 0.0)  # older runs did not count it
         self._gate.load_state_dict(state["gate"])
         self._shown = Counter(state.get("shown", {}))  # older runs showed nothing
         if self.teacher is not None and state.get("teacher") is not None:
@@ -419,6 +422,9 @@ class AgentSupervisor:
         self._counts["agent_calls"] += answer.cost.model_calls
         self._counts["memory_hits"] += answer.cost.memory_hit
         self._counts["tokens"] += answer.cost.prompt_tokens + answer.cost.completion_tokens
+        self._counts["prompt_tokens"] += answer.cost.prompt_tokens
+        self._counts["completion_tokens"] += answer.cost.completion_tokens
+        self._model_s += answer.cost.model_s
         if answer.intervention is None:
             self._counts[f"declined/{answer.reason_key}"] += 1
 

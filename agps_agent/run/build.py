@@ -18,6 +18,7 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import CallGate
 from agps_agent.models.library import is_url, open_model
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
+from agps_agent.models.prices import Price, price_of
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import load_config
@@ -95,6 +96,12 @@ class Session:
     def model(self) -> str | None:
         """Name of the model that an agent asks, as the server calls it; None where none is asked."""
         return getattr(self.supervisor, "model", None)
+
+    @property
+    def price(self) -> Price | None:
+        """What that model costs; None where nobody knows."""
+        given = self.config.vlm_price_in, self.config.vlm_price_out
+        return None if self.model is None else price_of(self.config.vlm, self.model, given=given)
 
     def hold(self) -> None:
         """Hold a real arm until the next control step: something takes a while."""
@@ -306,6 +313,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
             scene=scene,
             model=chat.model,
             profile=chat.profile,
+            model_name=chat.name,
             memory=memory,
             embedding=embedding,
             gate=gate,
@@ -442,6 +450,7 @@ class Asker:
             scene=scene,
             model=self.chat.model,
             profile=self.chat.profile,
+            model_name=self.chat.name,
             settings=self.config.agent,
             tools=self.tools,
             task_prompt=self.words,

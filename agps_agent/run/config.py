@@ -111,6 +111,11 @@ class RunConfig(BaseModel):
     package.module:Name or ./file.py:Name is one of your own; else the base URL of an OpenAI-compatible server."""
     vlm_model: Annotated[str | None, MayChange] = None
     """Model name at that server; its coordinate frame is taken from the name. None: the first that the server lists."""
+    vlm_price_in: Annotated[float | None, Field(ge=0), MayChange] = None
+    """What a million tokens of prompts cost there, [USD]. None: as that server's price list says, where one is known
+    (docs/vlm.md)."""
+    vlm_price_out: Annotated[float | None, Field(ge=0), MayChange] = None
+    """What a million tokens of replies cost there, [USD]. None: 0 if the other is given, else as that list says."""
     memory: str | None = None
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""

@@ -50,6 +50,8 @@ SUMMARY_KEYS = (
     "wall_clock_s",
     "robot_time_s",
     "agent_calls",
+    "agent_tokens",
+    "agent_seconds",
     "agent_pause_s",
     "memory_hits",
     "human_interventions",

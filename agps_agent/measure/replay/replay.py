@@ -245,6 +245,7 @@ def build_variant(
             scene=scene,
             model=chat.model,
             profile=chat.profile,
+            model_name=chat.name,
             settings=settings,
             task_prompt=words,
             tools=tools,
