@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import numpy as np
@@ -17,7 +17,7 @@ from agps_agent.ask import Answer
 from agps_agent.background import Background
 from agps_agent.detectors import Encoder, FailureDetector, Reading, Watch
 from agps_agent.help import Help
-from agps_agent.models.gate import CallGate
+from agps_agent.models.gate import CallGate, CallReason
 from agps_agent.question import Question
 from agps_agent.recalling import unmoved
 from agps_agent.state import DEMONSTRATION, AgentSettings, Trigger
@@ -43,6 +43,9 @@ SHOWN_QUERIES = 3
 """Questions to the agent in a rollout that it shows: a plan that ended without success is followed by another."""
 MOST_TRIES, MORE_TRIES = 2, 5
 """Rollouts in which the agent tries to show so many successes: twice as many, and five."""
+
+TOLD: frozenset[str] = frozenset({*get_args(CallReason), "not_json", "wrong_schema"}) - {"circuit_open"}
+"""Reasons for no answer that somebody can do something about: server and model, not what the cameras show."""
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
 """One pass of the graph over a scene, with the embedding for the memory and what woke the agent."""
@@ -163,6 +166,8 @@ class AgentSupervisor:
         self._counts: Counter[str] = Counter()
         self._thinking_s = 0.0
         self._model_s = 0.0
+        self._told: set[str] = set()
+        """Reasons for no answer that were said in this process."""
         self._on_trigger = on_trigger
         self._gate = gate or CallGate()
         self._hold = hold
@@ -427,6 +432,17 @@ class AgentSupervisor:
         self._model_s += answer.cost.model_s
         if answer.intervention is None:
             self._counts[f"declined/{answer.reason_key}"] += 1
+            self._tell_fault(answer)
+
+    def _tell_fault(self, answer: Answer) -> None:
+        """Say in the model's or the server's own words why it gave no answer, the first time for each reason."""
+        if answer.reason_key in TOLD and answer.reason_key not in self._told:
+            self._told.add(answer.reason_key)
+            _log.warning(
+                "No answer from the model: %s The policy goes on; more of this kind are counted as declined/%s.",
+                answer.reason,
+                answer.reason_key,
+            )
 
     def _stale(
         self, question: Question, intervention: Intervention, observation: Observation, now: float

@@ -267,7 +267,13 @@ def build_chat_model(
     if not is_url(vlm):
         model, profile = open_model(vlm, tasks=tasks, profile=settings.profile, seed=seed)
         return ChatModel(model=model, profile=profile, name=vlm)
-    reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
+    reach = OpenAICompatConfig(
+        url=vlm,
+        model=name,
+        profile=settings.profile,
+        timeout_s=settings.call_timeout_s,
+        reply_tokens=settings.reply_tokens,
+    )
     served = open_chat_model(reach)
     return ChatModel(model=served.model, profile=served.profile, name=served.name)
 
