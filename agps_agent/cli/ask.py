@@ -38,7 +38,7 @@ class AskOptions:
     vlm_model: str | None = None
     """Model name at that server. None: the first that it lists."""
     vlm_price_in: NotNegative | None = None
-    """What a million tokens of prompts cost there, [USD]; None: as that server's price list says, where one is known."""
+    """What a million tokens of prompts cost there, [USD]; None: as its price list says, if one is known."""
     vlm_price_out: NotNegative | None = None
     """The same of replies."""
     estimate: bool = False

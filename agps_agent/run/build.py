@@ -26,6 +26,7 @@ from agps_agent.run.confirm import Confirm
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.hardware import check_demonstrations
 from agps_agent.run.methods import HELPERS, Helper
+from agps_agent.run.mirror import WandbWriter, open_mirror
 from agps_agent.run.place import Place, place_of
 from agps_agent.run.recording import Recorder
 from agps_agent.run.site import TrainingEnv
@@ -83,6 +84,8 @@ class Session:
     supervisor: Supervisor
     recorder: Recorder
     confirm: Confirm | None = None
+    mirror: WandbWriter | None = None
+    """What TensorBoard's numbers are sent to as well."""
     rate_hz: float = CONTROL_RATE_HZ
     opened: ExitStack = field(default_factory=ExitStack)
     """What to release at the end, the last first."""
@@ -174,6 +177,7 @@ def _wired(place: Place, config: RunConfig, run: RunDirectory, opened: ExitStack
         algorithm.learner = ThreadedLearner(algorithm, before_stop=site.env.halt)
     elif config.learner == "overlapped":
         algorithm.learner = OverlappedLearner(algorithm)
+    mirror = None if config.wandb is None else opened.enter_context(closing(open_mirror(config, run)))
     place.before_moving(algorithm)
     return Session(
         config=config,
@@ -185,6 +189,7 @@ def _wired(place: Place, config: RunConfig, run: RunDirectory, opened: ExitStack
         supervisor=supervisor,
         recorder=opened.enter_context(closing(build_recorder(config, run, site.env))),
         confirm=site.confirm,
+        mirror=mirror,
     )
 
 

@@ -189,6 +189,10 @@ class RunConfig(BaseModel):
     record_every: Annotated[int, Field(ge=0), MayChange] = 10
     """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
 
+    wandb: Annotated[str | None, Field(min_length=1), MayChange] = None
+    """Send what TensorBoard gets to this project of Weights & Biases too. Needs `pip install 'agps[wandb]'`;
+    WANDB_MODE=offline keeps it on this machine."""
+
     task_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
     """What to change about the task: values by option, in millimetres and degrees."""
     algorithm_options: SerializeAsAny[GuidedConfig] = DrQConfig()

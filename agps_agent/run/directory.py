@@ -78,6 +78,7 @@ _WRITTEN = {
     "report",
     "summary",
     "tensorboard",
+    "wandb",
 }
 """What a run leaves in its directory, without suffix and number."""
 

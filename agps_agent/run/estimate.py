@@ -33,8 +33,8 @@ MEASURED: Mapping[str, Usage] = MappingProxyType(
         "towel_folding": Usage(calls=3, prompt_tokens=4_540, completion_tokens=280),
     }
 )
-"""A question to decide, look and plan, by task: its real prompts and images, counted as `agps_agent.models.offline.chat`
-counts them (docs/vlm.md)."""
+"""A question to decide, look and plan, by task: prompts and images as they are, counted at 4 characters or 32x32 pixels
+per token, as a model of the Qwen3-VL kind does (docs/vlm.md)."""
 OTHER = max(MEASURED.values(), key=lambda usage: usage.prompt_tokens)
 """A question about any other task."""
 QUESTIONS_OF_A_RUN = (1, 16)

@@ -71,8 +71,8 @@ def write_comparison_page(
         *_prompts(versions),
         html.section(
             "Question by question",
-            "Where the variants differ most comes first: answered or not, then the keypoints' error. The image is what the "
-            "agent was shown when the question was recorded, with what it answered then.",
+            "Where the variants differ most comes first: answered or not, then the keypoints' error. The image is what "
+            "the agent was shown when the question was recorded, with what it answered then.",
             f'<div class="gallery">{"".join(_cards(results, {query.id: query for query in queries}, path))}</div>',
         ),
     ]
