@@ -175,15 +175,14 @@ def _headline(
 
 def _model_costs(last: Row) -> tuple[str, str]:
     """Return what the model came to: money where its price is known, else tokens; its name, tokens and seconds."""
-    tokens, usd = last["agent_tokens"], last.get("agent_usd")
-    said = [f"of {last['model']}" if last.get("model") else "of the model"]
-    if usd is not None:
-        said = [f"for {last['model']}", f"{tokens:,} tokens"]
+    tokens, usd = f"{last['agent_tokens']:,} tokens", last.get("agent_usd")
+    said = [f"{'of' if usd is None else 'for'} {last.get('model') or 'the model'}"]
     if last.get("agent_prompt_tokens"):
-        said.append(f"{last['agent_prompt_tokens']:,} of prompts, {last['agent_completion_tokens']:,} of replies")
+        apart = f"{last['agent_prompt_tokens']:,} in prompts, {last['agent_completion_tokens']:,} in replies"
+        said.append(apart if usd is None else f"{tokens}: {apart}")
     if last.get("agent_seconds") is not None:
-        said.append(f"{last['agent_seconds']:.1f} s until its replies")
-    return (f"{tokens:,} tokens" if usd is None else in_dollars(usd)), ", ".join(said)
+        said.append(f"{last['agent_seconds']:.0f} s until its replies")
+    return (tokens if usd is None else in_dollars(usd)), ", ".join(said)
 
 
 def _final_success(summary: Row, evaluations: Sequence[Row]) -> tuple[str, str]:

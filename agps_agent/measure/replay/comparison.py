@@ -108,9 +108,9 @@ def _cards(results: Mapping[str, Sequence[Score]], queries: Mapping[str, Query],
     for scores in together[:MOST_SHOWN]:
         query = queries.get(scores[0].query)
         image = "" if query is None else html.picture(query.picture, width_px=SHOWN_PX)
-        rows = [[name, _describe(score)] for name, score in zip(results, scores, strict=True)]
-        body = _title(scores[0].query, query, page) + html.table((), rows)
-        yield f'<div class="card">{image}<div class="body">{body}</div></div>'
+        told = zip(results, map(_describe, scores), strict=True)
+        lines = "".join(f"<p><b>{escape(name)}</b><br>{escape(description)}</p>" for name, description in told)
+        yield f'<div class="card">{image}<div class="body">{_title(scores[0].query, query, page)}{lines}</div></div>'
 
 
 def _title(name: str, query: Query | None, page: Path) -> str:

@@ -193,9 +193,8 @@ def test_page_names_money_and_seconds_of_a_model_with_a_price(tmp_path: Path) ->
     tokens = {"agent_tokens": 12_345, "agent_prompt_tokens": 12_000, "agent_completion_tokens": 345}
     paid = {"model": "gpt-5-mini", **tokens, "agent_seconds": 61.25, "agent_usd": 1.234}
     run.write_summary({**run.read_summary(), **paid})
-    tile = (
-        "<b>$1.23</b><span>for gpt-5-mini, 12,345 tokens, 12,000 of prompts, 345 of replies, 61.2 s until its replies"
-    )
+    told = "12,345 tokens: 12,000 in prompts, 345 in replies, 61 s until its replies"
+    tile = f"<b>$1.23</b><span>for gpt-5-mini, {told}</span>"
     page = write_report(run).read_text()
     assert tile in page and page.index(tile) < page.index("environment steps, ")
 

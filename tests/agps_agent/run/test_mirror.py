@@ -41,13 +41,14 @@ def test_scalars_are_sent_as_tensorboard_gets_them() -> None:
 
 
 def test_short_run_leaves_its_files_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+    wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
     short = {"demos": 0, "max_env_steps": 60, "eval_every": 30, "eval_episodes": 1, "curve_episodes": 1, "threads": 1}
     few = {"record_every": 0, "stop_when_solved": False, "drq": SMALL}
     config = RunConfig(task="usb_insertion", method="serl", **short, **few, wandb="agps-test")
     run = RunDirectory.create(tmp_path / "run")
     train(config, run, Silent())
+    wandb.teardown()  # its own process writes the last of it when it ends
     (file,) = (run.path / "wandb").glob("offline-run-*/run-*.wandb")
     content = file.read_bytes()
     assert b"eval/success_rate" in content and b"final_eval/success_rate" in content and b"train/" in content
