@@ -89,6 +89,7 @@ async def ask(
     cost = Cost(
         model_calls=sum(exchange.attempts for exchange in run.transcript),
         latency_s=time.monotonic() - started,
+        model_s=sum(exchange.latency_s for exchange in run.transcript),
         prompt_tokens=sum(exchange.prompt_tokens for exchange in run.transcript),
         completion_tokens=sum(exchange.completion_tokens for exchange in run.transcript),
         memory_hit=bool(state.get("recalled", False)),
@@ -154,7 +155,7 @@ def _trace_config(context: AgentContext, mode: ModeRequest, trigger: Trigger, tr
         return {"run_name": "ask", "run_id": trace_id}
     names = ("decide_mode", "perceive", *PLAN_PROMPTS.values(), "repair", "tool_answers")
     prompts = {f"prompt/{prompt.tag}": prompt.sha for prompt in map(context.prompt, names)}
-    task, model = context.scene.task, str(getattr(context.model, "model_name", context.model._llm_type))
+    task, model = context.scene.task, context.model_name
     metadata = {
         "task": task,
         "task_prompt_sha": context.words.sha,

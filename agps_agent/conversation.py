@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from agps_agent.models.gate import CallFailed
 from agps_agent.models.parsing import ReplyError, parse_answer
-from agps_agent.models.profiles import ModelProfile, OutsideImage
+from agps_agent.models.profiles import OutsideImage
 from agps_agent.models.replies import answered, said
 from agps_agent.state import AgentContext, AgentFault, Exchange, Reason
 from tools.errors import ToolRetry
@@ -58,7 +58,7 @@ async def converse(
             return check(parse_answer(answered(reply), answer))
         except (ReplyError, OutsideImage, ToolRetry) as error:
             reason: Reason = "outside_image" if isinstance(error, OutsideImage) else error.reason
-            message = _advised(reason, str(error), context.profile)
+            message = _advised(reason, str(error), context)
             context.transcript[-1].refused(message)
             if left == 0 or reason in FINAL:
                 raise AgentFault(reason, message) from error
@@ -95,12 +95,19 @@ def _followed_up(context: AgentContext, prompt: str, **variables: str) -> list[B
     return [*last.messages, *said_before, HumanMessage(user)]
 
 
-def _advised(reason: Reason, message: str, profile: ModelProfile) -> str:
-    """Return a message with what to change, where it is the profile."""
+def _advised(reason: Reason, message: str, context: AgentContext) -> str:
+    """Return a message with what to change, where it is the longest reply that is asked for, or the server allows."""
     if reason != "reply_cut":
         return message
-    limit = profile.sampling.max_tokens
-    return f"{message} Raise sampling.max_tokens of the model profile {profile.name}; it is {limit}."
+    own, used = context.settings.reply_tokens, context.transcript[-1].completion_tokens
+    limit = own or context.profile.sampling.max_tokens
+    whose = "--agent.reply-tokens" if own else f"sampling.max_tokens of the model profile {context.profile.name}"
+    if 0 < used < limit:
+        return (
+            f"{message} It has {used} tokens and may have {limit} ({whose}): the server's own limit cut it, such as "
+            "--max-model-len of vLLM; raise it there."
+        )
+    return f"{message} It may have {limit} tokens ({whose}); raise that with --agent.reply-tokens {2 * limit}."
 
 
 async def _call(
@@ -119,7 +126,7 @@ async def _call(
         )
     except CallFailed as error:
         exchange.attempts = error.attempts
-        message = _advised(error.reason, f"{node}: {error}", context.profile)
+        message = _advised(error.reason, f"{node}: {error}", context)
         exchange.refused(message)
         raise AgentFault(error.reason, message) from error
     finally:

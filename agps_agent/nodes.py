@@ -316,6 +316,7 @@ def _record(state: GraphState, context: AgentContext) -> MemoryRecord | None:
         is_open=has_open_fingers(context.scene),
         p_tcp_tool=np.asarray(context.scene.p_tcp_tool),
         prompt_hash=context.prompt(PLAN_PROMPTS[state["mode"]]).sha,
+        model=context.model_name,
         episode=state.get("trigger", USER_TRIGGER).get("episode", 0),
     )
     if isinstance(guidance, PruneGuidance):

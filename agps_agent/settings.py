@@ -21,6 +21,11 @@ class AgentSettings(CallLimits):
         "the served model.",
     )
     wall_budget_s: float = Field(60.0, gt=0, description="Limit of a whole question, seconds; the arm holds still.")
+    reply_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Longest reply of a served model, tokens, its thoughts counted; None: max_tokens of its profile.",
+    )
     max_repairs: int = Field(1, ge=0, le=3, description="Times the model may correct one answer after an error.")
     tools: tuple[str, ...] = Field(
         (),

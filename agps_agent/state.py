@@ -209,6 +209,8 @@ class AgentContext:
     scene: Scene
     model: BaseChatModel
     profile: ModelProfile
+    model_name: str = ""
+    """What the model is called, settings included, for memory and traces. Empty: as it calls itself."""
     memory: EpisodicMemory | None = None
     """None: nothing is recalled and nothing remembered."""
     embedding: FloatArray | None = None
@@ -229,11 +231,13 @@ class AgentContext:
     """What the model may call, by kind of help. Empty: what the task's prompt and the settings name."""
 
     def __post_init__(self) -> None:
-        """Look up the tools, unless they are handed over, as to each question of a run.
+        """Look up the model's name and the tools, unless they are handed over, as to each question of a run.
 
         Raises:
             ConfigError: If one cannot be found.
         """
+        if not self.model_name:
+            object.__setattr__(self, "model_name", str(getattr(self.model, "model_name", self.model._llm_type)))
         if not self.tools:
             object.__setattr__(self, "tools", self.settings.toolbox(self.words))
 

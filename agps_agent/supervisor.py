@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import numpy as np
@@ -16,7 +16,7 @@ from agps_agent.ask import Answer
 from agps_agent.background import Background
 from agps_agent.detectors import Encoder, FailureDetector, Reading, Watch
 from agps_agent.help import Help
-from agps_agent.models.gate import CallGate
+from agps_agent.models.gate import CallGate, CallReason
 from agps_agent.question import Question
 from agps_agent.recalling import unmoved
 from agps_agent.settings import SupervisorConfig
@@ -48,6 +48,9 @@ JUDGED_AFTER = 4
 """Successes after which it is told whether the scene moves: most rollouts since the first have begun in another."""
 MOST_TRIES, MORE_TRIES = 2, 5
 """Rollouts in which the agent tries to show so many successes: twice as many, and five."""
+
+TOLD: frozenset[str] = frozenset({*get_args(CallReason), "not_json", "wrong_schema"}) - {"circuit_open"}
+"""Reasons for no answer that somebody can do something about: server and model, not what the cameras show."""
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
 """One pass of the graph over a scene, with the embedding for the memory and what woke the agent."""
@@ -119,6 +122,9 @@ class AgentSupervisor:
         self._save_answer = save_answer
         self._counts: Counter[str] = Counter()
         self._thinking_s = 0.0
+        self._model_s = 0.0
+        self._told: set[str] = set()
+        """Reasons for no answer that were said in this process."""
         self._on_trigger = on_trigger
         self._gate = gate or CallGate()
         self._hold = hold
@@ -265,7 +271,7 @@ class AgentSupervisor:
 
     def _times(self) -> dict[str, float]:
         paused_s = self._thinking_s if self._on_trigger == "hold" else 0.0
-        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": paused_s}
+        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": paused_s, "model_s": self._model_s}
 
     def settle(self) -> None:
         """Wait until all that was to be written is on disk, or has failed and is counted."""
@@ -279,6 +285,7 @@ class AgentSupervisor:
             **self._help.state_dict(),
             "counts": dict(self._counts),
             "thinking_s": self._thinking_s,
+            "model_s": self._model_s,
             "gate": self._gate.state_dict(),
             "shown": dict(self._shown),
             "teacher": None if self.teacher is None else self.teacher.state_dict(),
@@ -290,6 +297,7 @@ class AgentSupervisor:
         self._help.load_state_dict(state)
         self._counts = Counter(state["counts"])
         self._thinking_s = state["thinking_s"]
+        self._model_s = state.get("model_s", 0.0)  # older runs did not count it
         self._gate.load_state_dict(state["gate"])
         self._shown = Counter(state.get("shown", {}))  # older runs showed nothing
         if self.teacher is not None and state.get("teacher") is not None:
@@ -386,8 +394,22 @@ class AgentSupervisor:
         self._counts["agent_calls"] += answer.cost.model_calls
         self._counts["memory_hits"] += answer.cost.memory_hit
         self._counts["tokens"] += answer.cost.prompt_tokens + answer.cost.completion_tokens
+        self._counts["prompt_tokens"] += answer.cost.prompt_tokens
+        self._counts["completion_tokens"] += answer.cost.completion_tokens
+        self._model_s += answer.cost.model_s
         if answer.intervention is None:
             self._counts[f"declined/{answer.reason_key}"] += 1
+            self._tell_fault(answer)
+
+    def _tell_fault(self, answer: Answer) -> None:
+        """Say in the model's or the server's own words why it gave no answer, the first time for each reason."""
+        if answer.reason_key in TOLD and answer.reason_key not in self._told:
+            self._told.add(answer.reason_key)
+            _log.warning(
+                "No answer from the model: %s The policy goes on; more of this kind are counted as declined/%s.",
+                answer.reason,
+                answer.reason_key,
+            )
 
     def _stale(
         self, question: Question, intervention: Intervention, observation: Observation, now: float

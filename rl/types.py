@@ -142,6 +142,8 @@ class Cost:
     """Chat model calls, retries and repairs included."""
     latency_s: float = 0.0
     """Wall-clock from trigger to answer, [s]."""
+    model_s: float = 0.0
+    """Of that, until the model's replies had come, [s]."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     memory_hit: bool = False

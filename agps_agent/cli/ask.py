@@ -10,7 +10,7 @@ import tyro
 from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.settings import AgentSettings
-from rl.bounds import Seed
+from rl.bounds import NotNegative, Seed
 from rl.errors import AgpsError, ConfigError
 
 COMMON = ("task", "scene", "robot", "station", "robot_ip", "seed", "mode", "vlm", "vlm_model", "out", "json")
@@ -40,6 +40,12 @@ class AskOptions:
     OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server. None: the first that it lists."""
+    vlm_price_in: NotNegative | None = None
+    """What a million tokens of prompts cost there, [USD]; None: as its price list says, if one is known."""
+    vlm_price_out: NotNegative | None = None
+    """The same of replies."""
+    estimate: bool = False
+    """Ask nothing: say what a question, and a run of the task, will take of a served model in tokens and money."""
     out: Path | None = None
     """Folder to write. None: runs/ask/TASK-seedN-MODE, -SCENE-MODE or -ROBOT-MODE."""
     json: bool = False
@@ -53,6 +59,8 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(AskOptions, argv, prog="agps ask", common=COMMON)
     task = check_task(options.task)
     check_vlm(options.vlm)
+    if options.estimate:
+        return _estimate(options, task.name)
     from agps_agent.run.place import check_robot
 
     robot = check_robot(options.robot)
@@ -98,6 +106,26 @@ def run(argv: Sequence[str]) -> int:
         show(described)
     if not options.json:
         print(_in_words(described))
+    return 0
+
+
+def _estimate(options: AskOptions, task: str) -> int:
+    """Say what a model behind a URL will cost.
+
+    Raises:
+        ConfigError: If the model needs no server: its tokens cost nothing.
+    """
+    from agps_agent.models.library import is_url
+    from agps_agent.run.estimate import estimate
+
+    if not is_url(options.vlm):
+        raise ConfigError(f"--estimate is about a served model, and {options.vlm} costs nothing; give --vlm URL.")
+    given = options.vlm_price_in, options.vlm_price_out
+    estimated = estimate(task, vlm=options.vlm, model=options.vlm_model, given=given)
+    with json_only_on_stdout(options.json) as show:
+        show(estimated.described())
+    if not options.json:
+        print(estimated.in_words())
     return 0
 
 

@@ -165,6 +165,7 @@ def _summary(record: "MemoryRecord") -> dict[str, Any]:
     return {
         "id": record.id,
         "mode": record.mode,
+        "model": record.model,
         "episode": record.episode,
         "success": record.success,
         "uses": record.uses,

@@ -123,13 +123,14 @@ def _replay(argv: Sequence[str]) -> int:
     if options.mode != "recorded":
         queries = [dataclasses.replace(query, mode=options.mode) for query in queries]
     page = options.out or options.run_dir / "replay.html"
-    results = {}
+    results, variants = {}, _variants(options, queries)
     with json_only_on_stdout(options.json) as show:
-        for variant in _variants(options, queries):
+        for variant in variants:
             results[variant.name] = replay(queries, variant, lambda done: _show_progress(done, len(queries)))
             if options.langsmith:
                 run_experiment(queries, variant, source=options.run_dir.name)
-        write_comparison_page(page, results, source=str(options.run_dir))
+        versions = {variant.name: variant.versions for variant in variants}
+        write_comparison_page(page, results, queries=queries, versions=versions, source=str(options.run_dir))
         show(
             {
                 "page": str(page),

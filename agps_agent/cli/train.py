@@ -12,10 +12,12 @@ from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_option
 from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.detectors.base import load_detector
+from agps_agent.models.library import is_url
 from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values
 from agps_agent.run.config_file import fixed_changes, load_config
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.ending import resume_command
+from agps_agent.run.estimate import estimate
 from agps_agent.run.field_options import options_group, options_model
 from agps_agent.run.methods import combine
 from agps_agent.run.place import place_of
@@ -233,6 +235,9 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
 
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
+    if config.helper == "agent" and is_url(config.vlm):
+        given = config.vlm_price_in, config.vlm_price_out
+        print(estimate(config.task_name, vlm=config.vlm, model=config.vlm_model, given=given).in_words())
     try:
         from agps_agent.report import write_report
         from agps_agent.run.training import train  # loads torch and the graph

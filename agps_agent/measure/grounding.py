@@ -1,7 +1,8 @@
 """How well a chat model finds a task's keypoints: against the simulator's truth, in scenes that vary."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -22,7 +23,7 @@ from rl.robots.mujoco import MujocoBackend
 from rl.rollout import Act, Moment, last_of, run_episode
 from rl.tasks.base import simulated
 from rl.tasks.registry import get_task
-from rl.types import FloatArray
+from rl.types import FloatArray, RGBDFrame
 from tools.errors import ToolError
 from tools.perception import is_shown, project
 from tools.scene import Scene
@@ -47,6 +48,8 @@ class _Tally:
     """Scenes in which it is hidden, outside of the image, or taken away."""
     invented: int = 0
     """...but the model pointed somewhere."""
+    swapped: int = 0
+    """Scenes in which the model gave it and the other one of its pair each other's place; no errors of those."""
 
 
 def bench_grounding(
@@ -59,9 +62,10 @@ def bench_grounding(
     vlm: str = "embedded",
     vlm_model: str | None = None,
 ) -> dict[str, Any]:
-    """Return error, misses and inventions of each keypoint, and over all of them.
+    """Return error, misses, swaps and inventions of each keypoint, and over all of them.
 
-    A keypoint that something hides, the arm or the object itself, counts as absent.
+    A keypoint that something hides, the arm or the object itself, counts as absent. Two that are called alike but for
+    `left` and `right` and were given each other's place are swapped: that is counted, and is no error in pixels.
 
     Args:
         task: Task.
@@ -84,6 +88,7 @@ def bench_grounding(
     rejected = 0
     with closing(make_env(varied)) as env:
         tallies = {label: _Tally() for label in _known_keypoints(env, words)}
+        pairs = pairs_of(tallies)
         shown = _scenes(env, seed, scenes, absent, progressed, nominal.horizon)
         for number, scene in enumerate(shown):
             present = number < scenes
@@ -93,8 +98,13 @@ def bench_grounding(
             )
             found = asyncio.run(_look(context))
             rejected += not present and not found
+            wrong_way_round = swapped(context.frame, found, truth, pairs)
             for label, tally in tallies.items():
-                _count(tally, context, label, found.get(label), truth.get(label))
+                if label in wrong_way_round:
+                    tally.shown += 1
+                    tally.swapped += 1
+                else:
+                    _count(tally, context, label, found.get(label), truth.get(label))
     numbers = _numbers(nominal.name, scenes, absent, tallies)
     return numbers | {"absent_rejected": rejected / absent if absent else None}
 
@@ -186,6 +196,41 @@ def _count(
     tally.errors_m.append(float(np.linalg.norm(found.xyz - truth)))
 
 
+def pairs_of(labels: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the keypoints that differ in nothing but `left` and `right` in their labels."""
+    known = set(labels)
+    couples = ((label, re.sub(r"(?<![a-z])left(?![a-z])", "right", label)) for label in sorted(known))
+    return [(left, right) for left, right in couples if left != right and right in known]
+
+
+def swapped(
+    frame: RGBDFrame,
+    found: Mapping[str, tuple[float, float]],
+    truth: Mapping[str, FloatArray],
+    pairs: Sequence[tuple[str, str]],
+) -> set[str]:
+    """Return the keypoints of pairs whose places the model exchanged: each is nearer to where the other one is.
+
+    Args:
+        frame: What the model was shown.
+        found: Where it pointed, (u, v), [px], by label.
+        truth: Where the keypoints are that can be seen, (3,), [m], by label.
+        pairs: Keypoints that belong together.
+    """
+    exchanged: set[str] = set()
+    for pair in pairs:
+        if not all(label in found and label in truth for label in pair):
+            continue
+        pixels = {label: project(frame, truth[label])[0] for label in pair}
+        if all(_px(found[a], pixels[b]) < _px(found[a], pixels[a]) for a, b in (pair, pair[::-1])):
+            exchanged |= set(pair)
+    return exchanged
+
+
+def _px(one: Sequence[float], other: Sequence[float] | FloatArray) -> float:
+    return float(np.linalg.norm(np.subtract(one, other)))
+
+
 def _numbers(task: str, scenes: int, absent: int, tallies: Mapping[str, _Tally]) -> dict[str, Any]:
     everything = _Tally(
         errors_px=[error for tally in tallies.values() for error in tally.errors_px],
@@ -194,6 +239,7 @@ def _numbers(task: str, scenes: int, absent: int, tallies: Mapping[str, _Tally])
         missed=sum(tally.missed for tally in tallies.values()),
         hidden=sum(tally.hidden for tally in tallies.values()),
         invented=sum(tally.invented for tally in tallies.values()),
+        swapped=sum(tally.swapped for tally in tallies.values()),
     )
     return {
         "task": task,
@@ -213,6 +259,7 @@ def _statistics(tally: _Tally) -> dict[str, float | int | None]:
         "p95_mm": float(np.percentile(mm, 95)) if len(mm) else None,
         "shown": tally.shown,
         "missed": tally.missed / tally.shown if tally.shown else None,
+        "swapped": tally.swapped / tally.shown if tally.shown else None,
         "hidden": tally.hidden,
         "invented": tally.invented / tally.hidden if tally.hidden else None,
     }

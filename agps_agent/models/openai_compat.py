@@ -38,6 +38,7 @@ class OpenAICompatConfig(BaseModel):
         None, description="Model profile: a name, or the path of a .toml file; None goes by the model's name."
     )
     timeout_s: float = Field(30.0, gt=0, description="Limit of one request, seconds.")
+    reply_tokens: int | None = Field(None, ge=1, description="Longest reply, tokens; None: as the profile says.")
 
 
 class ServedModel(NamedTuple):
@@ -102,7 +103,7 @@ def open_chat_model(config: OpenAICompatConfig) -> ServedModel:
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         presence_penalty=sampling.presence_penalty,
-        max_completion_tokens=sampling.max_tokens,
+        max_completion_tokens=config.reply_tokens or sampling.max_tokens,
         extra_body=dict(sampling.extra) or None,
         use_responses_api=False,
         openai_proxy="",  # or the library looks for one too

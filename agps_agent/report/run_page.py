@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from agps_agent.models.prices import in_dollars
 from agps_agent.report import figures, html
 from agps_agent.report.curves import (
     REWARD_ERRORS,
@@ -149,8 +150,7 @@ def _headline(
         (_steps(summary.get("steps_to_100", steps_to(evaluations, 1.0))), "steps to 100 %"),
     ]
     if last.get("agent_tokens"):
-        asked = f"tokens of {last['model']}" if last.get("model") else "tokens"
-        numbers.append((f"{last['agent_tokens']:,}", f"{asked}, prompts and replies"))
+        numbers.insert(1, _model_costs(last))
     if questions or last.get("agent_calls"):
         triggered = per_ten_rollouts(episodes, "triggered")
         hits = last.get("memory_hits", 0)
@@ -171,6 +171,18 @@ def _headline(
         stage = f"successes after stage 1 alone, {summary['pretrain_steps']:,} updates"
         numbers.insert(1, (f"{wins} of {summary['eval_episodes']}", stage))
     return html.tiles(numbers)
+
+
+def _model_costs(last: Row) -> tuple[str, str]:
+    """Return what the model came to: money where its price is known, else tokens; its name, tokens and seconds."""
+    tokens, usd = f"{last['agent_tokens']:,} tokens", last.get("agent_usd")
+    said = [f"{'of' if usd is None else 'for'} {last.get('model') or 'the model'}"]
+    if last.get("agent_prompt_tokens"):
+        apart = f"{last['agent_prompt_tokens']:,} in prompts, {last['agent_completion_tokens']:,} in replies"
+        said.append(apart if usd is None else f"{tokens}: {apart}")
+    if last.get("agent_seconds") is not None:
+        said.append(f"{last['agent_seconds']:.0f} s until its replies")
+    return (tokens if usd is None else in_dollars(usd)), ", ".join(said)
 
 
 def _final_success(summary: Row, evaluations: Sequence[Row]) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import CallGate
 from agps_agent.models.library import is_url, open_model
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
+from agps_agent.models.prices import Price, price_of
 from agps_agent.models.profiles import ModelProfile
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import load_config
@@ -28,6 +29,7 @@ from agps_agent.run.helpers import AGENT as AGENT  # an editable installation fr
 from agps_agent.run.helpers import HUMAN as HUMAN
 from agps_agent.run.helpers import NOBODY as NOBODY
 from agps_agent.run.methods import HELPERS
+from agps_agent.run.mirror import WandbWriter, open_mirror
 from agps_agent.run.place import Place, place_of
 from agps_agent.run.recording import Recorder
 from agps_agent.run.site import TrainingEnv
@@ -86,6 +88,8 @@ class Session:
     supervisor: Supervisor
     recorder: Recorder
     confirm: Confirm | None = None
+    mirror: WandbWriter | None = None
+    """What TensorBoard's numbers are sent to as well."""
     rate_hz: float = CONTROL_RATE_HZ
     opened: ExitStack = field(default_factory=ExitStack)
     """What to release at the end, the last first."""
@@ -99,6 +103,12 @@ class Session:
     def model(self) -> str | None:
         """Name of the model that an agent asks, as the server calls it; None where none is asked."""
         return getattr(self.supervisor, "model", None)
+
+    @property
+    def price(self) -> Price | None:
+        """What that model costs; None where nobody knows."""
+        given = self.config.vlm_price_in, self.config.vlm_price_out
+        return None if self.model is None else price_of(self.config.vlm, self.model, given=given)
 
     def hold(self) -> None:
         """Hold a real arm until the next control step: something takes a while."""
@@ -171,6 +181,7 @@ def _wired(place: Place, config: RunConfig, run: RunDirectory, opened: ExitStack
         algorithm.learner = ThreadedLearner(algorithm, before_stop=site.env.halt)
     elif config.learner == "overlapped":
         algorithm.learner = OverlappedLearner(algorithm)
+    mirror = None if config.wandb is None else opened.enter_context(closing(open_mirror(config, run)))
     place.before_moving(algorithm)
     return Session(
         config=config,
@@ -182,6 +193,7 @@ def _wired(place: Place, config: RunConfig, run: RunDirectory, opened: ExitStack
         supervisor=supervisor,
         recorder=opened.enter_context(closing(build_recorder(config, run, site.env))),
         confirm=site.confirm,
+        mirror=mirror,
     )
 
 
@@ -264,7 +276,13 @@ def build_chat_model(
     if not is_url(vlm):
         model, profile = open_model(vlm, tasks=tasks, profile=settings.profile, seed=seed)
         return ChatModel(model=model, profile=profile, name=vlm)
-    reach = OpenAICompatConfig(url=vlm, model=name, profile=settings.profile, timeout_s=settings.call_timeout_s)
+    reach = OpenAICompatConfig(
+        url=vlm,
+        model=name,
+        profile=settings.profile,
+        timeout_s=settings.call_timeout_s,
+        reply_tokens=settings.reply_tokens,
+    )
     served = open_chat_model(reach)
     return ChatModel(model=served.model, profile=served.profile, name=served.name)
 
@@ -305,6 +323,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
             scene=scene,
             model=chat.model,
             profile=chat.profile,
+            model_name=chat.name,
             memory=memory,
             embedding=embedding,
             gate=gate,
@@ -435,6 +454,7 @@ class Asker:
             scene=scene,
             model=self.chat.model,
             profile=self.chat.profile,
+            model_name=self.chat.name,
             settings=self.config.agent,
             tools=self.tools,
             task_prompt=self.words,

@@ -110,6 +110,11 @@ class RunConfig(BaseModel):
     your own."""
     vlm_model: Annotated[str | None, MayChange] = None
     """Model name at that server. Its coordinate frame is taken from the name. None: the first that the server lists."""
+    vlm_price_in: Annotated[float | None, Field(ge=0), MayChange] = None
+    """What a million tokens of prompts cost there, [USD]. None: as that server's price list says, where one is known
+    (docs/vlm.md)."""
+    vlm_price_out: Annotated[float | None, Field(ge=0), MayChange] = None
+    """What a million tokens of replies cost there, [USD]. None: 0 if the other is given, else as that list says."""
     memory: str | None = None
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
@@ -183,6 +188,10 @@ class RunConfig(BaseModel):
 
     record_every: Annotated[int, Field(ge=0), MayChange] = 10
     """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
+
+    wandb: Annotated[str | None, Field(min_length=1), MayChange] = None
+    """Send what TensorBoard gets to this project of Weights & Biases too. Needs `pip install 'agps[wandb]'`;
+    WANDB_MODE=offline keeps it on this machine."""
 
     task_options: tyro.conf.Suppress[Mapping[str, Any]] = {}
     """What to change about the task: values by option, in millimetres and degrees."""

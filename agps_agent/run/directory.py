@@ -51,6 +51,8 @@ SUMMARY_KEYS = (
     "wall_clock_s",
     "robot_time_s",
     "agent_calls",
+    "agent_tokens",
+    "agent_seconds",
     "agent_pause_s",
     "memory_hits",
     "human_interventions",
@@ -77,6 +79,7 @@ _WRITTEN = {
     "report",
     "summary",
     "tensorboard",
+    "wandb",
 }
 """What a run leaves in its directory, without suffix and number."""
 

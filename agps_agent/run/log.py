@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from agps_agent.run.build import BEST, Session
 from agps_agent.run.config import RunConfig
+from agps_agent.run.costs import costs_of_help
 from agps_agent.run.diagnosis import Expected, Figures, diagnose
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.ending import EndedBy, allowed_failures, ending
@@ -190,16 +191,7 @@ class TrainingLog:
         return {"true_success": true_success, "was_true": was_true}
 
     def _help(self) -> dict[str, float]:
-        """Return what help has cost so far: the agent's in calls, the human's in seconds with the hand on the arm."""
-        counts = self.session.supervisor.metrics()
-        return {
-            "agent_calls": int(counts.get("agent_calls", 0)),
-            "memory_hits": int(counts.get("memory_hits", 0)),
-            "agent_tokens": int(counts.get("tokens", 0)),
-            "agent_pause_s": counts.get("agent_pause_s", 0.0),
-            "human_interventions": int(counts.get("human_interventions", 0)),
-            "human_s": counts.get("human_s", 0.0),
-        }
+        return costs_of_help(self.session.supervisor.metrics(), self.session.price)
 
     def _hardware(self) -> dict[str, Any]:
         """Return what a real arm counted so far, under `robot`; nothing in simulation."""
@@ -450,6 +442,7 @@ class TrainingLog:
             "seed": self.config.seed,
             "demos": self.config.demos,
             "model": self.session.model,
+            "price": None if self.session.price is None else self.session.price.model_dump(),
             **self._ending(error),
             "diagnosis": self.diagnosis,
             "success_rate": None if final is None else final.success_rate,

@@ -88,6 +88,8 @@ def _report(
         log.pretrain_success_rate = final.success_rate
     summary = log.summary(final, error)
     log.run.write_summary(summary)
+    if session.mirror is not None:
+        session.mirror.note(summary)
     log.announce("report")
     session.recorder.close()
     report(log.run)
@@ -213,6 +215,12 @@ class RunCallback(BaseCallback):
         super().__init__()
         self._log = log
         self._until = until
+
+    def _on_training_start(self) -> None:
+        """Send the learner's numbers to whoever else wants them."""
+        mirror = self._log.session.mirror
+        if mirror is not None and self._until is None:  # while the agent shows, nothing is logged
+            self.logger.output_formats.append(mirror)
 
     def _on_step(self) -> bool:
         """Take note of one control step; False ends the training."""

@@ -195,6 +195,16 @@ def test_answer_without_intervention_lets_the_policy_go_on_and_is_counted(make):
     assert supervisor.metrics()["declined/not_json"] == 1
 
 
+def test_words_of_a_server_that_refuses_are_said_once(make, caplog):
+    supervisor = make(says(None, "refused"), max_queries=1)
+    for episode in range(2):
+        run_rollout(supervisor, episode=episode)
+    assert supervisor.metrics()["declined/refused"] == 2
+    assert [record.message for record in caplog.records if "declined/refused" in record.message] == [
+        "No answer from the model: because The policy goes on; more of this kind are counted as declined/refused."
+    ]
+
+
 def test_question_that_cannot_be_saved_is_counted_and_its_answer_used(make):
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -58,6 +58,8 @@ class MemoryRecord:
     p_tcp_tool: FloatArray | None = None
     """Tip of the tool in the TCP frame; None for the TCP itself. Shape (3,), [m]."""
     prompt_hash: str = ""
+    model: str = ""
+    """Name of the model that perceived and planned it; empty where nobody noted it."""
     episode: int = 0
     success: bool | None = None
     """It may be recalled: the last episode that used it succeeded, or was over too soon; None until one has ended."""
@@ -126,6 +128,7 @@ def to_json(record: MemoryRecord) -> dict[str, Any]:
         "is_open": record.is_open,
         "p_tcp_tool": None if record.p_tcp_tool is None else _listed(record.p_tcp_tool),
         "prompt_hash": record.prompt_hash,
+        "model": record.model,
         "episode": record.episode,
         "success": record.success,
         "uses": record.uses,

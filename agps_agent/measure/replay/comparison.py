@@ -1,11 +1,18 @@
 """Variants side by side: a table for the terminal, and a page that shows where they differ."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from agps_agent.measure.replay.replay import Score, summarise
+from agps_agent.measure.replay.replay import Query, Score, summarise
 from agps_agent.report import html
+from agps_agent.report.interventions import trigger_in_words
+from prompts.loader import load_prompt
 from rl.files import write_atomically
 
 _ROWS: tuple[tuple[str, str, str], ...] = (
@@ -20,7 +27,9 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("tokens", "tokens per question", "count"),
 )
 MOST_SHOWN = 100
-"""Questions listed on the page."""
+"""Questions on the page."""
+SHOWN_PX = 400
+"""Longest side of their images: a hundred of them are some 3 MB."""
 
 
 def comparison_table(results: Mapping[str, Sequence[Score]]) -> tuple[list[str], list[list[str]]]:
@@ -33,12 +42,21 @@ def comparison_table(results: Mapping[str, Sequence[Score]]) -> tuple[list[str],
     return ["", *results], rows
 
 
-def write_comparison_page(path: Path, results: Mapping[str, Sequence[Score]], *, source: str) -> None:
-    """Write the table, and the questions on which the variants differ most.
+def write_comparison_page(
+    path: Path,
+    results: Mapping[str, Sequence[Score]],
+    *,
+    queries: Sequence[Query],
+    versions: Mapping[str, Mapping[str, int]],
+    source: str,
+) -> None:
+    """Write the table, what differs between the prompts, and the questions, those with the largest difference first.
 
     Args:
         path: Page to write.
         results: Scores per variant, in the same order of questions.
+        queries: The questions, which are shown and linked to.
+        versions: Prompts that each variant asked with in another version than the newest.
         source: Where the questions come from.
 
     Raises:
@@ -47,20 +65,60 @@ def write_comparison_page(path: Path, results: Mapping[str, Sequence[Score]], *,
     head, rows = comparison_table(results)
     body = [
         html.header("Prompts compared", f"{len(next(iter(results.values())))} recorded questions of {source}"),
-        html.section("Averages", "The same questions were asked once with each variant.", html.table(head, rows)),
+        html.section(
+            "Averages", "The same questions were asked once with each variant.", html.wide(html.table(head, rows))
+        ),
+        *_prompts(versions),
         html.section(
             "Question by question",
-            "Where the variants differ most comes first: answered or not, then the keypoints' error.",
-            html.table(["question", *results], _differences(results)),
+            "Where the variants differ most comes first: answered or not, then the keypoints' error. The image is what "
+            "the agent was shown when the question was recorded, with what it answered then.",
+            f'<div class="gallery">{"".join(_cards(results, {query.id: query for query in queries}, path))}</div>',
         ),
     ]
     write_atomically(path, html.page("Prompts compared", body))
 
 
-def _differences(results: Mapping[str, Sequence[Score]]) -> list[list[str]]:
+def _prompts(versions: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return what differs between the prompts of each variant and those of the one before it, folded."""
+    folded: dict[frozenset[str], str] = {}  # models are compared with each prompt: one pair, many variants
+    for before, after in pairwise(versions):
+        chosen = versions[before], versions[after]
+        for name in sorted({*chosen[0], *chosen[1]}):
+            one, other = (load_prompt(name, versions.get(name)) for versions in chosen)
+            lines = _lines(one.system, one.user), _lines(other.system, other.user)
+            difference = "\n".join(difflib.unified_diff(*lines, one.tag, other.tag, lineterm="", n=2))
+            folded.setdefault(
+                frozenset((one.tag, other.tag)), html.folded(f"{one.tag} and {other.tag}", difference)
+            )  # nothing where they are the same
+    if not any(folded.values()):
+        return []
+    note = "Each variant against the one before it; lines with - are of the former, with + of the latter."
+    return [html.section("What differs between the prompts", note, "".join(folded.values()))]
+
+
+def _lines(system: str, user: str) -> list[str]:
+    return ["## system", *system.splitlines(), "## user", *user.splitlines()]
+
+
+def _cards(results: Mapping[str, Sequence[Score]], queries: Mapping[str, Query], page: Path) -> Iterator[str]:
+    """Yield each question with its image, a link to its folder, and what the variants made of it."""
     together = list(zip(*results.values(), strict=True))
     together.sort(key=_difference, reverse=True)
-    return [[scores[0].query, *map(_describe, scores)] for scores in together[:MOST_SHOWN]]
+    for scores in together[:MOST_SHOWN]:
+        query = queries.get(scores[0].query)
+        image = "" if query is None else html.picture(query.picture, width_px=SHOWN_PX)
+        told = zip(results, map(_describe, scores), strict=True)
+        lines = "".join(f"<p><b>{escape(name)}</b><br>{escape(description)}</p>" for name, description in told)
+        yield f'<div class="card">{image}<div class="body">{_title(scores[0].query, query, page)}{lines}</div></div>'
+
+
+def _title(name: str, query: Query | None, page: Path) -> str:
+    if query is None or query.folder is None:
+        return f"<b>{escape(name)}</b>"
+    beside = Path(os.path.relpath(query.folder.resolve(), page.resolve().parent)).as_posix()
+    woken = escape(f"{query.mode}, {trigger_in_words(query.trigger)}")
+    return f'<b>{html.link(quote(beside) + "/", name)}</b> <span class="muted">{woken}</span>'
 
 
 def _difference(scores: Sequence[Score]) -> tuple[bool, float]:

@@ -4,15 +4,17 @@ A question is a folder that `save_answer` wrote: what the agent saw, how it was 
 """
 
 import asyncio
+import contextlib
 import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from agps_agent.ask import Answer, ask
 from agps_agent.graph import Graph, build_graph
@@ -38,6 +40,17 @@ class Query:
     trigger: Trigger
     truth: Mapping[str, FloatArray]
     """Named points that the simulator knew, base frame, (3,), [m]; empty for a real robot."""
+    folder: Path | None = None
+    """Where it is kept."""
+
+    @property
+    def picture(self) -> Image.Image:
+        """What the agent was shown: with the labels of its answer then, where it found something."""
+        annotated = None if self.folder is None else self.folder / "annotated.png"
+        if annotated is not None and annotated.is_file():
+            with contextlib.suppress(OSError), Image.open(annotated) as image:  # a damaged file: as the camera saw it
+                return image.convert("RGB")
+        return Image.fromarray(next(iter(self.scene.frames.values())).rgb)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +62,8 @@ class Variant:
     graph: Graph
     context: Callable[[Scene], AgentContext]
     """Model, profile and settings around a scene."""
+    versions: Mapping[str, int] = field(default_factory=dict)
+    """Prompts that are asked with in another version than the newest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +197,7 @@ def _load_query(folder: Path) -> Query:
             mode=saved.get("mode") or "auto",
             trigger=saved.get("trigger") or USER_TRIGGER,
             truth=load_truth(folder),
+            folder=folder,
         )
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"The question in {folder} is damaged ({error}); remove that folder.") from error
@@ -246,9 +262,10 @@ def build_variant(
             scene=scene,
             model=chat.model,
             profile=chat.profile,
+            model_name=chat.name,
             settings=settings,
             task_prompt=words,
             tools=tools,
         )
 
-    return Variant(name=name, graph=build_graph(words), context=context)
+    return Variant(name=name, graph=build_graph(words), context=context, versions=settings.prompt_versions)

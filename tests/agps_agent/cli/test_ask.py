@@ -24,6 +24,31 @@ def test_tool_of_a_file_is_offered_by_an_option(tmp_path: Path, capsys: pytest.C
     assert "- peek: Tell what lies there." in asked and "- measure: " in asked
 
 
+URL = "https://api.openai.com/v1"
+
+
+def test_estimate_multiplies_tokens_and_their_price_and_asks_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    price = ["--vlm-price-in", "2", "--vlm-price-out", "10"]
+    assert main(["ask", "usb_insertion", "--estimate", "--vlm", "http://127.0.0.1:9/v1", *price, "--json"]) == 0
+    estimated = json.loads(capsys.readouterr().out)
+    one, most = estimated["question"], estimated["run_at_most"]
+    assert one["usd"] == pytest.approx((2 * one["prompt_tokens"] + 10 * one["completion_tokens"]) / 1e6)
+    assert most["prompt_tokens"] == 16 * one["prompt_tokens"]
+    assert estimated["first"].startswith("agps bench grounding usb_insertion --vlm http://127.0.0.1:9/v1")
+
+
+def test_estimate_says_whose_price_it_is_or_that_none_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", "usb_insertion", "--estimate", "--vlm", URL, "--vlm-model", "gpt-5-mini"]) == 0
+    assert "$" in (known := capsys.readouterr().out) and "developers.openai.com" in known
+    assert main(["ask", "usb_insertion", "--estimate", "--vlm", URL]) == 0
+    assert "$" not in (unknown := capsys.readouterr().out) and "name the model with --vlm-model" in unknown
+
+
+def test_estimate_of_a_model_that_costs_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", "usb_insertion", "--estimate"]) == 2
+    assert "embedded costs nothing; give --vlm URL" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["ask", "train"])
 def test_unknown_tool_is_refused_before_anything_is_made(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from agps_agent.measure.grounding import bench_grounding
+from agps_agent.measure.grounding import bench_grounding, pairs_of, swapped
 from prompts.loader import task_names
 from rl.errors import ConfigError
-from tests.agps_agent.scenes import LEFT, PORT, camera, draw
+from tests.agps_agent.scenes import LEFT, PORT, RIGHT, camera, draw
 from tools.perception import is_shown, project
 
 
@@ -14,7 +14,7 @@ from tools.perception import is_shown, project
 def test_keypoints_are_found_where_the_simulator_has_them(task: str) -> None:
     numbers = bench_grounding(task, scenes=2, absent=1, seed=3)
     assert numbers["median_px"] < 4.0 and numbers["median_mm"] < 5.0
-    assert (numbers["missed"], numbers["absent_rejected"]) == (0.0, 1.0)
+    assert (numbers["missed"], numbers["swapped"], numbers["absent_rejected"]) == (0.0, 0.0, 1.0)
     assert numbers["shown"] + numbers["hidden"] == 3 * len(numbers["keypoints"])
     json.dumps(numbers)
 
@@ -32,6 +32,28 @@ def test_keypoint_outside_of_the_image_counts_as_hidden() -> None:
 def test_unknown_task_is_refused() -> None:
     with pytest.raises(ConfigError, match="no prompt for task 'juggling'"):
         bench_grounding("juggling")
+
+
+def test_keypoints_called_alike_but_for_the_side_are_a_pair() -> None:
+    assert pairs_of(["port_left", "plug_tip", "port_right", "left_lid"]) == [("port_left", "port_right")]
+    assert pairs_of(["cleft", "cright"]) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [((0, 2), (1, -3), set()), ((1, 2), (0, -3), {"l", "r"}), ((1, 2), (1, -3), set())],
+)
+def test_keypoints_that_are_given_each_others_place_are_swapped(left, right, expected) -> None:
+    frame, truth = draw(camera()), {"l": LEFT, "r": RIGHT}
+    at = [project(frame, point)[0] for point in truth.values()]
+    found = {name: (at[which][0] + off, at[which][1]) for name, (which, off) in {"l": left, "r": right}.items()}
+    assert swapped(frame, found, truth, [("l", "r")]) == expected
+
+
+def test_hidden_half_of_a_pair_cannot_be_swapped() -> None:
+    frame = draw(camera())
+    u, v = project(frame, RIGHT)[0]
+    assert swapped(frame, {"l": (u, v), "r": (u, v)}, {"l": LEFT}, [("l", "r")]) == set()
 
 
 def test_error_is_that_to_the_projected_truth() -> None:

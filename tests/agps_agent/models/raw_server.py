@@ -28,10 +28,10 @@ class Raw:
     url: str = ""
 
 
-def replied(message: dict[str, Any], *, finish_reason: str = "stop") -> dict[str, Any]:
+def replied(message: dict[str, Any], *, finish_reason: str = "stop", tokens: int = 7) -> dict[str, Any]:
     """A chat completion with a message of the assistant."""
     choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", **message}}
-    usage = {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
+    usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}
     named = {"id": "1", "object": "chat.completion", "created": 0, "model": "raw"}
     return {**named, "choices": [choice], "usage": usage}
 

@@ -55,11 +55,11 @@ def calling(arguments: Any) -> dict[str, Any]:
 
 DRAFT = '<think>First draft: {"keypoints": []}, but wait, the port might be'
 CUT = {
-    "text": replied({"content": '{"keypoints": [{"label"'}, finish_reason="length"),
-    "whole json": replied({"content": '{"keypoints": []}'}, finish_reason="length"),
-    "thinking": replied({"content": DRAFT}),
-    "thoughts beside": replied({"content": None, "reasoning_content": "The port"}, finish_reason="length"),
-    "arguments": replied(calling('{"keypoints": [{"lab'), finish_reason="length"),
+    "text": replied({"content": '{"keypoints": [{"label"'}, finish_reason="length", tokens=77),
+    "whole json": replied({"content": '{"keypoints": []}'}, finish_reason="length", tokens=77),
+    "thinking": replied({"content": DRAFT}, tokens=77),
+    "thoughts beside": replied({"content": None, "reasoning_content": "The port"}, finish_reason="length", tokens=77),
+    "arguments": replied(calling('{"keypoints": [{"lab'), finish_reason="length", tokens=77),
 }
 
 
@@ -71,10 +71,28 @@ async def test_reply_that_was_cut_off_is_told_with_what_to_raise(
     with raw_server(CUT[what]) as raw:
         answer = await asked(graph, raw, tmp_path, mode)
     assert (answer.intervention, answer.reason_key, answer.cost.model_calls) == (None, "reply_cut", 1)
-    assert (
-        "cut off" in answer.reason and "Raise sampling.max_tokens of the model profile mine; it is 77." in answer.reason
+    assert "cut off" in answer.reason and answer.reason.endswith(
+        "It may have 77 tokens (sampling.max_tokens of the model profile mine); raise that with "
+        "--agent.reply-tokens 154."
     )
     assert answer.transcript[-1].error == answer.reason
+
+
+async def test_reply_that_the_server_cut_before_its_limit_is_told_apart(graph: Graph, tmp_path: Path) -> None:
+    with raw_server(replied({"content": '{"keypoints": [{'}, finish_reason="length", tokens=7)) as raw:
+        answer = await asked(graph, raw, tmp_path)
+    assert answer.reason_key == "reply_cut"
+    assert "It has 7 tokens and may have 77" in answer.reason and "--max-model-len" in answer.reason
+
+
+async def test_longest_reply_can_be_set_without_a_profile_of_ones_own(graph: Graph, tmp_path: Path) -> None:
+    with raw_server(CUT["text"]) as raw:
+        served = open_chat_model(OpenAICompatConfig(url=raw.url, reply_tokens=50))
+        settings = AgentSettings(max_views=1, reply_tokens=50)
+        context = AgentContext(scene=scene(), model=served.model, profile=served.profile, settings=settings)
+        answer = await ask(graph, context, mode="guide")
+    assert raw.asked[-1]["max_completion_tokens"] == 50
+    assert "It may have 50 tokens (--agent.reply-tokens)" in answer.reason
 
 
 def test_cut_reply_of_another_client_is_one_too() -> None:

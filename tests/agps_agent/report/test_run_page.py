@@ -185,7 +185,18 @@ def test_page_names_the_model_and_its_tokens(tmp_path: Path) -> None:
     run.write_summary({**run.read_summary(), "model": "Qwen/Qwen3-VL-8B", "agent_tokens": 12_345})
     page = write_report(run).read_text()
     assert "with AGPS (Qwen/Qwen3-VL-8B agent)" in page
-    assert "<b>12,345</b><span>tokens of Qwen/Qwen3-VL-8B, prompts and replies" in page
+    assert "<b>12,345 tokens</b><span>of Qwen/Qwen3-VL-8B</span>" in page
+
+
+def test_page_names_money_and_seconds_of_a_model_with_a_price(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", episodes=12)
+    tokens = {"agent_tokens": 12_345, "agent_prompt_tokens": 12_000, "agent_completion_tokens": 345}
+    paid = {"model": "gpt-5-mini", **tokens, "agent_seconds": 61.25, "agent_usd": 1.234}
+    run.write_summary({**run.read_summary(), **paid})
+    told = "12,345 tokens: 12,000 in prompts, 345 in replies, 61 s until its replies"
+    tile = f"<b>$1.23</b><span>for gpt-5-mini, {told}</span>"
+    page = write_report(run).read_text()
+    assert tile in page and page.index(tile) < page.index("environment steps, ")
 
 
 def test_page_shows_losses_over_the_run(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agps_agent.run.build import build_session, load_policy
 from agps_agent.run.config import RunConfig
@@ -77,7 +78,8 @@ def configure(path: Path, **changes) -> tuple[RunConfig, RunDirectory]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """One short run without demonstrations: the stall rule wakes the embedded agent, its waypoints insert the plug."""
-    config, run = configure(tmp_path_factory.mktemp("runs") / "run", supervisor={"help_share": 1.0})
+    looks = {"eval_every": 60, "curve_episodes": 1, "stop_when_solved": False}
+    config, run = configure(tmp_path_factory.mktemp("runs") / "run", supervisor={"help_share": 1.0}, **looks)
     train(config, run, Listening())
     return run
 
@@ -191,6 +193,30 @@ def test_summary_holds_the_headline_numbers(finished: RunDirectory):
     assert summary["learner_steps"] == (120 - 20) // 2
     pauses = summary["robot_time_s"] - 120 / 10
     assert pauses == pytest.approx(summary["agent_pause_s"], abs=1e-6)
+
+
+def test_model_is_named_with_what_it_took_wherever_it_answered(finished: RunDirectory):
+    summary, last = json.loads(finished.summary.read_text()), episodes_of(finished)[-1]
+    assert summary["agent_prompt_tokens"] + summary["agent_completion_tokens"] == summary["agent_tokens"] > 0
+    assert 0 < summary["agent_seconds"] <= summary["agent_pause_s"]
+    assert last["agent_seconds"] <= summary["agent_seconds"]
+    assert (summary["model"], summary["price"]) == ("embedded", None)
+    records = [json.loads(line) for line in (finished.memory / "usb_insertion.jsonl").read_text().splitlines()]
+    assert {record["model"] for record in records if "prompt_hash" in record} == {"embedded"}
+
+
+def test_tensorboard_holds_evaluations_triggers_and_calls(finished: RunDirectory):
+    (folder,) = {path.parent for path in (finished.path / "tensorboard").rglob("events.out.*")}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    rows = [row for row in finished.read_metrics() if row["kind"] == "eval"]
+    assert [point.step for point in events.Scalars("eval/success_rate")] == [row["env_steps"] for row in rows]
+    assert [point.value for point in events.Scalars("eval/success_rate")] == [row["success_rate"] for row in rows]
+    assert events.Scalars("eval/triggers_per_10_rollouts")[-1].value > 0
+    summary = json.loads(finished.summary.read_text())
+    for tag in ("agent_calls", "agent_tokens", "triggers_per_10_rollouts"):
+        assert events.Scalars(f"final_eval/{tag}")[-1].value == pytest.approx(summary[tag])
+    assert 0 < events.Scalars("eval/agent_calls")[-1].value <= summary["agent_calls"]
 
 
 def test_policy_of_the_checkpoint_acts(finished: RunDirectory):

@@ -17,17 +17,34 @@ from tests.browser import needs_browser, open_page
 pytestmark = needs_browser
 
 
-@pytest.fixture
-def asked(collector) -> str:
-    """A question that was traced, and whose episode succeeded; its trace."""
+def ask_one(collector) -> str:
+    """Ask the agent, and report that the episode succeeded; return the trace."""
     context = AgentContext(scene=scenes.scene(), model=EmbeddedVLM(), profile=find_profile("embedded"))
     answer = asyncio.run(ask(build_graph("usb_insertion"), context, mode="guide"))
     assert answer.intervention is not None
     client.flush()
-    (trace,) = collector.store.traces()
+    trace = collector.store.traces()[0]
     client.report_outcome(trace["id"], success=True)
     client.flush()
     return str(trace["id"])
+
+
+@pytest.fixture
+def asked(collector) -> str:
+    """A question that was traced, and whose episode succeeded; its trace."""
+    return ask_one(collector)
+
+
+def test_page_opens_on_the_newest_question_and_follows_until_one_is_chosen(collector, asked, tmp_path) -> None:
+    shown = "document.querySelector('#traces .on')?.dataset.trace"
+    with open_page(collector.url, tmp_path / "profile") as page:
+        page.wait_for(f"{shown} === '{asked}' && document.querySelectorAll('[data-run]').length > 5")
+        newer = ask_one(collector)
+        page.wait_for(f"{shown} === '{newer}'")
+        page.click(f"[data-trace='{asked}']")
+        ask_one(collector)
+        page.wait_for("document.querySelectorAll('[data-trace]').length === 3")
+        assert page.evaluate(shown) == asked
 
 
 def test_browser_opens_a_question_and_sees_tree_and_annotated_image(collector, asked, tmp_path) -> None:

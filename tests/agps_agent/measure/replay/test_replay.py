@@ -117,6 +117,28 @@ def test_command_compares_two_versions(recorded: Path, capsys) -> None:
     assert "perceive@v1" in page and "not_visible" in page
 
 
+def test_page_shows_each_question_with_its_image_its_folder_and_what_differs_between_prompts(recorded: Path) -> None:
+    asked = ["--prompt", "perceive@v1", "perceive@v2", "--limit", "2"]
+    assert main(["prompts", "replay", str(recorded), *asked]) == 0
+    page = (recorded / "replay.html").read_text()
+    assert page.count('src="data:image/jpeg;base64,') == 2
+    assert 'href="interventions/0000/"' in page and 'href="interventions/0003/"' in page
+    assert page.count("<details><summary>perceive@v1 and perceive@v2</summary>") == 1
+    assert "\n@@ " in page and "\n+" in page
+
+
+def test_variants_with_the_same_prompts_have_no_difference_to_show(recorded: Path) -> None:
+    vlms = ["--vlm", "embedded", "embedded,point-error-px=3"]
+    assert main(["prompts", "replay", str(recorded), *vlms, "--limit", "1"]) == 0
+    assert "What differs between the prompts" not in (recorded / "replay.html").read_text()
+
+
+def test_damaged_picture_of_a_question_is_replaced_by_what_the_camera_saw(recorded: Path) -> None:
+    (recorded / "interventions" / "0000" / "annotated.png").write_bytes(b"\x89PNG, no more")
+    query = load_queries(recorded)[0]
+    assert np.array_equal(np.asarray(query.picture), next(iter(query.scene.frames.values())).rgb)
+
+
 def test_command_asks_with_the_tools_that_the_run_added(recorded: Path, capsys) -> None:
     config = {"config": {"task": "usb_insertion", "agent": {"tools": ["no_such_tool"]}}}
     (recorded / "config.json").write_text(json.dumps(config))

@@ -128,17 +128,18 @@ def test_questions_on_which_variants_differ_come_first(tmp_path: Path) -> None:
         scored("answer", answered=False, reason="timeout"),
         scored("little", keypoint_px=2.5),
     ]
-    write_comparison_page(tmp_path / "page.html", {"a": first, "b": second}, source="<run>")
+    results = {"a": first, "b": second}
+    write_comparison_page(tmp_path / "page.html", results, queries=(), versions={}, source="<run>")
     page = (tmp_path / "page.html").read_text()
-    places = [page.index(f"<td>{name}</td>") for name in ("answer", "error", "little", "same")]
+    places = [page.index(f"<b>{name}</b>") for name in ("answer", "error", "little", "same")]
     assert places == sorted(places) and "&lt;run&gt;" in page
 
 
 def test_page_lists_no_more_questions_than_anybody_reads(tmp_path: Path) -> None:
     many = [scored(f"{n:04d}") for n in range(MOST_SHOWN + 50)]
-    write_comparison_page(tmp_path / "page.html", {"a": many}, source="run")
+    write_comparison_page(tmp_path / "page.html", {"a": many}, queries=(), versions={}, source="run")
     page = (tmp_path / "page.html").read_text()
-    assert len(re.findall(r"<td>0\d{3}</td>", page)) == MOST_SHOWN and f"{MOST_SHOWN + 50} recorded questions" in page
+    assert len(re.findall(r"<b>0\d{3}</b>", page)) == MOST_SHOWN and f"{MOST_SHOWN + 50} recorded questions" in page
 
 
 def record(folder: Path, name: str, text: str) -> None:
