@@ -1,6 +1,6 @@
 # `make demo` trains USB insertion in simulation and leaves its story in runs/demo/report.html; `make test` passes the checks.
 # Both install what they need first; a second run reuses it.
-.PHONY: setup demo test hardware lint slow
+.PHONY: setup demo test hardware lint slow docs
 
 AGPS := .venv/bin/agps
 # Two threads beside another busy process are ten times slower than one.
@@ -34,3 +34,7 @@ lint: setup
 
 slow: setup
 	$(TEST_ENV) .venv/bin/python -m pytest -q -m slow
+
+# The site of the documentation, in site/: open site/index.html. Nothing is fetched.
+docs: setup
+	.venv/bin/python -m mkdocs build --strict

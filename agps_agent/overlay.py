@@ -36,11 +36,11 @@ def draw_answer(folder: Path, guidance: Mapping[str, Any], camera: str | None = 
         return None
     # An answer that is damaged or of another version leaves the image bare.
     with contextlib.suppress(LookupError, TypeError, ValueError):
-        _draw(ImageDraw.Draw(image), guidance, T_base_tcp, tip, K, T_base_cam)
+        draw_guidance(ImageDraw.Draw(image), guidance, T_base_tcp, tip, K, T_base_cam)
     return image
 
 
-def _draw(
+def draw_guidance(
     draw: ImageDraw.ImageDraw,
     guidance: Mapping[str, Any],
     T_base_tcp: FloatArray,
@@ -48,6 +48,16 @@ def _draw(
     K: FloatArray,
     T_base_cam: FloatArray,
 ) -> None:
+    """Draw an answer over the image of a camera: the way of the tool's tip, or the box that confines it.
+
+    Args:
+        draw: Of the image.
+        guidance: The answer in plain numbers.
+        T_base_tcp: Where the TCP was when the agent was asked. Shape (4, 4), [m].
+        tip: Tip of the tool in the TCP's frame. Shape (3,), [m].
+        K: Intrinsics of the camera. Shape (3, 3), [px].
+        T_base_cam: Its pose, z forward. Shape (4, 4), [m].
+    """
     if guidance.get("kind") == "guide":
         poses = [T_base_tcp, *(np.array(waypoint["T_base_tcp"]) for waypoint in guidance["waypoints"])]
         way = np.array([pose[:3, 3] + pose[:3, :3] @ tip for pose in poses])

@@ -13,7 +13,7 @@ from tests.outside import install
 TEXT = (Path(__file__).parents[1] / "docs" / "extend" / "task.md").read_text(encoding="utf-8")
 TUTORIAL = TEXT.partition("## Own task in an hour")[2].partition("\n## ")[0]
 NAME = "ring_on_peg"
-FILES = re.findall(r"^```\w+ (ring_on_peg/\S+)\n(.*?)^```$", TUTORIAL, re.DOTALL | re.MULTILINE)
+FILES = re.findall(r'^```\w+ title="(ring_on_peg/[^"]+)"\n(.*?)^```$', TUTORIAL, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for block in re.findall(r"^```bash\n(.*?)^```$", TUTORIAL, re.DOTALL | re.MULTILINE)
             for line in block.splitlines()]  # fmt: skip
 

@@ -26,7 +26,7 @@ from rl.pixels.batch import Batch
 class ConRFT(PixelAlgorithm):
     """Consistency-policy fine-tuning in two stages (arXiv:2502.05450).
 
-    Used like any Stable-Baselines3 algorithm, after a first stage without the environment::
+    Used like any Stable-Baselines3 algorithm, after a first stage without the environment:
 
         model = ConRFT("MultiInputPolicy", env, seed=0)
         model.add_demonstrations(episodes)

@@ -24,7 +24,7 @@ class DrQ(PixelAlgorithm):
     """Data-regularised Q-learning (arXiv:2004.13649) on demonstrations and online data (RLPD, arXiv:2302.02948).
 
     A gripper command, where the environment says that it has one, has by default a critic of its own (HIL-SERL,
-    `rl.pixels.gripper`). Used like any Stable-Baselines3 algorithm::
+    `rl.pixels.gripper`). Used like any Stable-Baselines3 algorithm:
 
         model = DrQ("MultiInputPolicy", env, config=DrQConfig.preset("tuned"), seed=0)
         model.add_demonstrations(episodes)
