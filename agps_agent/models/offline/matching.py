@@ -30,11 +30,15 @@ LEAST_SEEN = 0.45
 """Share of the surroundings before which nothing may stand."""
 DARK = 0.06
 """Added to colours from 0 to 1 before their logarithm: in the dark a ratio says nothing."""
-PAINT = 0.45
-"""Difference of the logarithm of a patch's colour that light and paint explain easily; three times as much, hardly."""
+PAINT = 0.9
+"""Difference of the logarithm of a patch's colour that light and paint hardly explain; two thirds of it, easily."""
 UNEVEN = 0.30
 """Mean difference of the logarithm of colours within patches, after each was made as bright as before, that counts as
 unlike."""
+DIFFERENT = 0.7
+"""Patches whose logarithms of colour differ by more must differ again..."""
+KEPT_CONTRAST = 0.5
+"""...by this share of it at least: light and paint change the colour of each patch."""
 SAME_PATCH = 0.35
 """Colours whose logarithms differ by less belong to one patch."""
 PATCHES = 6
@@ -111,6 +115,12 @@ class Template:
     """Shape (n, 3)."""
     patch: npt.NDArray[np.intp]
     """Number of the patch of one colour that a point belongs to, -1 for none. Shape (n,)."""
+
+    @cached_property
+    def patch_colours(self) -> _Float32:
+        """Mean logarithm of each patch's colour, 0 where there is no such patch. Shape (PATCHES, 3)."""
+        belongs = (self.patch[:, np.newaxis] == np.arange(PATCHES)).astype(np.float32)
+        return np.asarray(belongs.T @ self.log_rgb / np.maximum(1.0, belongs.sum(axis=0))[:, np.newaxis])
 
     @cached_property
     def rough(self) -> npt.NDArray[np.intp]:
@@ -378,12 +388,36 @@ def _colour_scores(
     mean = sums / np.maximum(1.0, count)[..., np.newaxis]
     apart = _largest(np.abs(difference - mean[:, template.patch[chosen]]))
     uneven = ((np.minimum(1.0, apart) * weights) @ belongs.astype(np.float32)) / np.maximum(1.0, count)
-    alike = np.exp(-((uneven / UNEVEN) ** 2) - 0.15 * (_largest(np.abs(mean)) / PAINT) ** 2)
+    alike = np.exp(-((uneven / UNEVEN) ** 2) - (_largest(np.abs(mean)) / PAINT) ** 4)
     size = (belongs & template.is_near[chosen, np.newaxis]).sum(axis=0)
     alike = np.where(count >= LEAST_OF_PATCH * size, alike, 0.0)
     # By the root of their size: a large plain surface around a small coloured mark must not say it all.
     share = np.sqrt(np.where(size >= SMALLEST_PATCH * size.sum(), size, 0.0))
-    return np.asarray(alike @ share / max(1.0, float(share.sum())), dtype=np.float64)
+    there = (count >= LEAST_OF_PATCH * size) & (share > 0.0)
+    contrast = _contrast(template.patch_colours, mean, share * there)
+    return np.asarray(contrast * (alike @ share) / max(1.0, float(share.sum())), dtype=np.float64)
+
+
+def _contrast(colours: _Float32, change: _Float32, weights: FloatArray) -> npt.NDArray[np.float64]:
+    """Return how much of the differences between patches is left: on a plain surface nothing. Shape (m,), 0 to 1.
+
+    Args:
+        colours: Mean logarithm of each patch's colour in the reference. Shape (p, 3).
+        change: By how much it differs here. Shape (m, p, 3).
+        weights: How much each patch counts here, 0 where it is not there. Shape (m, p).
+    """
+    first, second = np.triu_indices(len(colours), 1)
+    was = colours[first] - colours[second]  # (pairs, 3)
+    size = np.einsum("pc,pc->p", was, was)
+    tells = size > DIFFERENT**2
+    if not tells.any():
+        return np.ones(len(change))
+    first, second, was, size = first[tells], second[tells], was[tells], size[tells]
+    kept = 1.0 + np.einsum("mpc,pc->mp", change[:, first] - change[:, second], was) / size
+    pairs = weights[:, first] * weights[:, second]
+    total = pairs.sum(axis=1)
+    share = (np.clip(kept / KEPT_CONTRAST, 0.0, 1.0) * pairs).sum(axis=1) / np.maximum(1e-9, total)
+    return np.where(total > 0.0, share, 0.0)
 
 
 def _largest(channels: _Float32) -> _Float32:

@@ -33,6 +33,8 @@ SAME_M = 0.015
 BETWEEN = 0.22
 """Where the limit lies between what looks most like a keypoint elsewhere, 0, and the keypoint itself, 1: light and
 colours change, and with them how much it is alike."""
+APART = 0.08
+"""The limit lies at least so much above what looks most like a keypoint elsewhere: in other light it may do so more."""
 LIMITS = (0.5, 0.9)
 """Least and largest limit."""
 SLACK_M = 0.006
@@ -213,4 +215,4 @@ def _limit(
                 elsewhere.append(place.score)
     other = max(elsewhere)
     least, largest = LIMITS
-    return float(np.clip(other + BETWEEN * (max(itself, default=1.0) - other), least, largest))
+    return float(np.clip(other + max(APART, BETWEEN * (max(itself, default=1.0) - other)), least, largest))
