@@ -35,6 +35,7 @@ lint: setup
 slow: setup
 	$(TEST_ENV) .venv/bin/python -m pytest -q -m slow
 
-# The site of the documentation, in site/: open site/index.html. Nothing is fetched.
+# The site of the documentation, in site/: open site/index.html. Nothing is fetched. Its search needs a server:
+# python3 -m http.server --directory site
 docs: setup
 	.venv/bin/python -m mkdocs build --strict
