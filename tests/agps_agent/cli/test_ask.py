@@ -49,6 +49,14 @@ def test_estimate_of_a_model_that_costs_nothing_is_refused(capsys: pytest.Captur
     assert "embedded costs nothing; give --vlm URL" in capsys.readouterr().err
 
 
+def test_training_says_first_what_a_served_model_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = "http://127.0.0.1:9/v1"  # nobody listens there: the run does not begin
+    assert main(["train", "usb_insertion", "--vlm", url, "--run-dir", str(tmp_path / "run")]) == 2
+    out, err = capsys.readouterr()
+    assert "3 calls, 4,270 tokens of prompts" in out and f"agps bench grounding usb_insertion --vlm {url}" in out
+    assert "No model server answers" in err
+
+
 @pytest.mark.parametrize("command", ["ask", "train"])
 def test_unknown_tool_is_refused_before_anything_is_made(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
