@@ -123,7 +123,8 @@ def _replay(argv: Sequence[str]) -> int:
     if options.mode != "recorded":
         queries = [dataclasses.replace(query, mode=options.mode) for query in queries]
     page = options.out or options.run_dir / "replay.html"
-    results, variants = {}, _variants(options, queries)
+    variants = _variants(options, queries)
+    results = {}
     with json_only_on_stdout(options.json) as show:
         for variant in variants:
             results[variant.name] = replay(queries, variant, lambda done: _show_progress(done, len(queries)))
