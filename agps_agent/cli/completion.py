@@ -181,10 +181,10 @@ def _is_positional(hint: Any) -> bool:
 
 
 def _plain(name: str, fields: Mapping[str, tuple[Any, Any]]) -> type[Any]:
-    described = [
-        (key, hint, field(default_factory=lambda value=value: value))
-        for key, (hint, value) in fields.items()  # type: ignore[misc]
-    ]
+    def giving(value: Any) -> Any:
+        return field(default_factory=lambda: value)
+
+    described = [(key, hint, giving(value)) for key, (hint, value) in fields.items()]
     return dataclasses.make_dataclass(f"Options_{name.replace('-', '_')}", described, kw_only=True)
 
 
