@@ -199,8 +199,8 @@ def complaint_line(box: str) -> str:
     for noise, plain in (("Value error, ", ""), ("Error parsing config: ", ""), ("parsing config.", "parsing ")):
         text = text.replace(noise, plain)
     text = _OF_GROUP.sub(lambda found: f"--{found[1]}.{found[2].replace('_', '-')}: ", text)
-    for said, plain in _RIDDLES:
-        text = said.sub(plain, text.rstrip(" ."))
+    for riddle, plain in _RIDDLES:
+        text = riddle.sub(plain, text.rstrip(" ."))
     return f"{text.rstrip(' .')}.{hint}"
 
 

@@ -44,7 +44,7 @@ def first_sentence(text: str) -> str:
     return _SENTENCE.split(text)[0]
 
 
-def flat_fields(options: type[Any], default: Any) -> Iterator[tuple[str, Any, str, Any]]:
+def flat_fields(options: Any, default: Any) -> Iterator[tuple[str, Any, str, Any]]:
     """Yield name, type, help and default of each option, those of nameless groups among them."""
     hints, docs = get_type_hints(options, include_extras=True), field_docs(options)
     for name, value in _defaults(options).items():
