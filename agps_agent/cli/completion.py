@@ -5,6 +5,7 @@ the command's and the task's own; and names that anybody may add to, which are p
 """
 
 import contextlib
+import copy
 import dataclasses
 import importlib
 import io
@@ -181,10 +182,8 @@ def _is_positional(hint: Any) -> bool:
 
 
 def _plain(name: str, fields: Mapping[str, tuple[Any, Any]]) -> type[Any]:
-    def giving(value: Any) -> Any:
-        return field(default_factory=lambda: value)
-
-    described = [(key, hint, giving(value)) for key, (hint, value) in fields.items()]
+    # A default may be an instance that a dataclass would not take as such: it is made by a function.
+    described = [(key, hint, field(default_factory=partial(copy.copy, value))) for key, (hint, value) in fields.items()]
     return dataclasses.make_dataclass(f"Options_{name.replace('-', '_')}", described, kw_only=True)
 
 

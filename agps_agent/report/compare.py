@@ -10,6 +10,7 @@ from agps_agent.report import figures, html
 from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of, final_evaluations_of
 from agps_agent.run.directory import Row, RunDirectory
 from agps_agent.run.methods import shown
+from agps_agent.run.rows import check_reportable, config_of
 from rl.evaluation import wilson_interval
 from rl.files import read_json_object, write_atomically
 
@@ -74,14 +75,15 @@ def read_result(run: RunDirectory) -> RunResult:
     Raises:
         AgpsError: If a file of it is damaged.
     """
-    config: Row = read_json_object(run.config).get("config", {})
-    rows = run.read_metrics()
+    config = config_of(read_json_object(run.config), run.config)
+    rows, summary = run.read_metrics(), run.read_summary()
+    check_reportable(rows, summary, run.path)
     return RunResult(
         path=run.path,
         method=str(config.get("method", "?")),
         demos=int(config.get("demos", 0)),
         seed=int(config.get("seed", 0)),
-        summary=run.read_summary(),
+        summary=summary,
         curve=evaluation_curve(evaluations_of(rows)),
         final=evaluation_curve(final_evaluations_of(rows)[-1:]),
     )

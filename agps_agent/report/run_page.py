@@ -24,6 +24,7 @@ from agps_agent.report.interventions import InterventionView, read_interventions
 from agps_agent.run.directory import Row, RunDirectory
 from agps_agent.run.films import films_in
 from agps_agent.run.methods import METHODS, shown
+from agps_agent.run.rows import check_reportable, config_of
 from rl.evaluation import wilson_interval
 from rl.files import read_json_object, write_atomically
 
@@ -40,11 +41,11 @@ def write_report(run: RunDirectory) -> Path:
     Raises:
         AgpsError: If config.json is damaged or the page cannot be written.
     """
-    rows = run.read_metrics()
+    rows, summary = run.read_metrics(), run.read_summary()
+    check_reportable(rows, summary, run.path)
     episodes, evaluations, final = episodes_of(rows), evaluations_of(rows), final_evaluations_of(rows)
     saved = read_json_object(run.config)
-    config: Mapping[str, Any] = saved.get("config", {})
-    summary = run.read_summary()
+    config: Mapping[str, Any] = config_of(saved, run.config)
     camera = (config.get("agent") or {}).get("camera")
     views = read_interventions(run, episodes, camera=camera, limit=MAX_CARDS)
     questions = len(run.intervention_ids())

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from agps_agent.run.rows import check_row, check_summary
+from agps_agent.run.rows import check_types
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.ownership import LOCK, InUse, give_up, own
@@ -297,9 +297,10 @@ class RunDirectory:
                 continue
             if not isinstance(row, dict):
                 continue
-            check_row(row, where=f"{self.metrics}, line {number}")
+            check_types(row, where=f"{self.metrics}, line {number}")
             if row.get("kind") == "resume":
-                rows = [earlier for earlier in rows if earlier.get("env_steps", 0) <= row["env_steps"]]
+                done = row.get("env_steps") or 0
+                rows = [earlier for earlier in rows if (earlier.get("env_steps") or 0) <= done]
             else:
                 rows.append(row)
         return rows
@@ -321,7 +322,7 @@ class RunDirectory:
         if not self.summary.is_file():
             return {}
         summary = read_json_object(self.summary)
-        check_summary(summary, self.summary)
+        check_types(summary, where=str(self.summary))
         return summary
 
 

@@ -1,7 +1,7 @@
 """What a line of metrics.jsonl and summary.json must be like, so that a report of it can count on that."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,12 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "final_eval": ("success_rate",),
     "pretrain": ("updates",),
     "pretrain_eval": ("success_rate",),
-    "resume": ("env_steps",),
 }
-"""What a line of each kind cannot do without."""
+"""What a report cannot do without, by the kind of the line."""
 
 
-def check_row(row: Mapping[str, Any], *, where: str) -> None:
-    """Refuse a line whose values are of another type, or that lacks what its kind cannot do without.
+def check_types(row: Mapping[str, Any], *, where: str) -> None:
+    """Refuse a line, or a summary, with a value of another type than the run writes.
 
     Args:
         row: The line.
@@ -61,22 +60,44 @@ def check_row(row: Mapping[str, Any], *, where: str) -> None:
             raise AgpsError(f"{where}: {name} is {value!r}, no number; it is damaged, or of another version.")
         if name in _LISTS and value is not None and not isinstance(value, list):
             raise AgpsError(f"{where}: {name} is {value!r}, no list; it is damaged, or of another version.")
-    kind = row.get("kind", "episode")
-    for name in _NEEDED.get(kind, ()) if isinstance(kind, str) and (kind != "episode" or "episode" in row) else ():
-        value = row.get(name)
-        if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            raise AgpsError(
-                f"{where}: {name} is {value} in a line of kind {kind}; it is damaged, or of another version."
-            )
 
 
-def check_summary(summary: Mapping[str, Any], file: Path) -> None:
-    """Refuse a summary whose values are of another type, or that has a success rate of nobody knows how many episodes.
+def check_reportable(rows: Iterable[Mapping[str, Any]], summary: Mapping[str, Any], folder: Path) -> None:
+    """Refuse lines and a summary that lack what a report cannot do without.
+
+    Args:
+        rows: Lines of metrics.jsonl.
+        summary: What summary.json holds; empty where the run has not finished.
+        folder: Of the run.
 
     Raises:
-        AgpsError: With the first such value.
+        AgpsError: With the first value that is missing.
     """
-    check_row({**summary, "kind": "summary"}, where=str(file))
+    for row in rows:
+        kind = str(row.get("kind", "episode"))
+        for name in _NEEDED.get(kind, ()) if kind != "episode" or "episode" in row else ():
+            value = row.get(name)
+            if value is None or (isinstance(value, float) and not math.isfinite(value)):
+                raise AgpsError(
+                    f"{folder / 'metrics.jsonl'}: {name} is {value} in a line of {kind}; it is damaged, or of another "
+                    "version."
+                )
     rated = any(summary.get(name) is not None for name in ("success_rate", "pretrain_success_rate"))
     if rated and summary.get("eval_episodes") is None:
+        file = folder / "summary.json"
         raise AgpsError(f"{file}: success_rate stands without eval_episodes; it is damaged, or of another version.")
+
+
+def config_of(saved: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    """Return the settings in config.json as they stand there, whatever version wrote them; none where there are none.
+
+    Raises:
+        AgpsError: If they are no settings.
+    """
+    config = saved.get("config", {})
+    if not isinstance(config, dict):
+        raise AgpsError(f"{file} has no `config` object; it is damaged.")
+    for name, kind, what in (("demos", int, "whole number"), ("seed", int, "whole number"), ("agent", dict, "object")):
+        if config.get(name) is not None and not isinstance(config[name], kind):
+            raise AgpsError(f"{file}: {name} is {config[name]!r}, no {what}; it is damaged, or of another version.")
+    return config

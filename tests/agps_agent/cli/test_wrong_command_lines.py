@@ -19,6 +19,8 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "list": {"config.json": "[]"},
     "bytes": {"config.json": b"\xff\xfe\x00"},
     "somebodys": {"config.json": '{"name": "bert"}'},
+    "null": {"config.json": '{"config": null}'},
+    "odd_demos": {"config.json": '{"config": {"task": "usb_insertion", "demos": "many"}}'},
     "newer": {"config.json": '{"config": {"task": "usb_insertion", "colour": "red"}}'},
     "odd_seed": {"config.json": '{"config": {"task": "usb_insertion", "seed": -5}}'},
     "lost_task": {"config.json": '{"config": {"task": "/nowhere/task.py:Juggling"}}'},
@@ -220,7 +222,10 @@ ask usb_insertion --scene scene_odd                         | scene_odd holds no
 report                                                      | needs a run directory
 report empty                                                | empty is not a run directory
 report no_json                                              | no_json/config.json is not JSON
-report metrics_lack                                         | metrics.jsonl, line 1: success_rate is None
+report null                                                 | null/config.json has no `config` object
+report odd_demos                                            | demos is 'many', no whole number
+report taken odd_demos                                      | demos is 'many', no whole number
+report metrics_lack                                         | metrics.jsonl: success_rate is None in a line of eval
 report metrics_odd                                          | metrics.jsonl, line 1: env_steps is 'x', no number
 report metrics_trace                                        | metrics.jsonl, line 1: float_trace is 3, no list
 report summary_no_json                                      | summary_no_json/summary.json is not JSON

@@ -91,7 +91,7 @@ def test_other_full_folder_is_refused_without_talk_of_resuming(tmp_path: Path) -
 
 def test_file_in_place_of_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
-    with pytest.raises(ConfigError, match="already exists"):
+    with pytest.raises(ConfigError, match="is a file; name another --run-dir"):
         RunDirectory.create(tmp_path / "run")
 
 
