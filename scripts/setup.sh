@@ -49,5 +49,6 @@ if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt requirem
 fi
 echo "Installing AGPS [$extras] into .venv (a few minutes the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
+rm -rf agps.egg-info  # entry points of an earlier version would be found first in this folder
 PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[$extras]"
 touch "$stamp"
