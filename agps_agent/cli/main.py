@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tasks": ("tasks", "list the tasks that there are, and where they come from"),
     "new-task": ("new_task", "write a package with a task of your own, which trains as it is"),
     "demos": ("demos", "record, list, show, export or import demonstrations"),
-    "keypoints": ("keypoints", "mark the keypoints of a task once, for the model `--vlm reference`"),
+    "keypoints": ("keypoints", "mark the keypoints of a task once for `--vlm reference`; list and show what is marked"),
     "reward": ("reward", "learn the reward from images: collect frames, fit, eval"),
     "float": ("detector", "calibrate and score the failure detector"),
     "calibrate": ("calibrate", "find out where a camera of the station sits; `calibrate board` prints the board"),

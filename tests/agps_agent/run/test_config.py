@@ -163,6 +163,7 @@ FIXED = {
     "robot",
     "demos",
     "agent_demos",
+    "demo_noise",
     "seed",
     "preset",
     "image_size",
