@@ -235,15 +235,18 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
 
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
-    if config.helper == "agent" and is_url(config.vlm):
-        given = config.vlm_price_in, config.vlm_price_out
-        print(estimate(config.task_name, vlm=config.vlm, model=config.vlm_model, given=given).in_words())
+    def say_what_it_will_take() -> None:
+        if config.helper == "agent" and is_url(config.vlm):
+            given = config.vlm_price_in, config.vlm_price_out
+            print(estimate(config.task_name, vlm=config.vlm, model=config.vlm_model, given=given).in_words())
+
     try:
         from agps_agent.report import write_report
         from agps_agent.run.training import train  # loads torch and the graph
 
         with ProgressDisplay(max_minutes=config.max_minutes, stream=sys.stdout) as progress:
-            return dict(train(config, directory, progress, resume=resume, report=write_report))
+            began = say_what_it_will_take  # a server that does not answer is refused before
+            return dict(train(config, directory, progress, resume=resume, report=write_report, began=began))
     except BaseException as error:
         if not resume:  # whatever it was: a run that had not begun must not stand in the way of the next
             directory.discard()

@@ -165,7 +165,7 @@ def field_values(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     values = {}
     for name, value in given.items():
-        option = _options(kind)[name]
+        option = _options(kind)[name.replace("-", "_")]
         if option.group is None:
             values[option.field] = option.value(value)
         else:

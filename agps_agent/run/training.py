@@ -40,6 +40,7 @@ def train(
     *,
     resume: bool = False,
     report: Callable[[RunDirectory], object] = lambda run: None,
+    began: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Train, evaluate the policy alone, write the report, and return the summary.
 
@@ -54,8 +55,10 @@ def train(
         progress: Hears how it goes.
         resume: Go on from the last checkpoint.
         report: Writes the run's page, when everything else is in its directory.
+        began: Called once everything is open: nothing was refused.
     """
     with terminated_like_ctrl_c(), build_session(config, run) as session:
+        began()
         log = TrainingLog(config, run, session, progress)
         _prepare(session, log, resume=resume)
         log.start_clock()

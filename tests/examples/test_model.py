@@ -33,7 +33,7 @@ def test_profile_beside_the_models_own_is_refused(name: str) -> None:
 
 
 def test_wrong_name_says_which_there_are() -> None:
-    with pytest.raises(ConfigError, match="There is no model 'embeded'; use embedded, package.module:Name"):
+    with pytest.raises(ConfigError, match="There is no model 'embeded'; use embedded, reference, package.module:Name"):
         check_model("embeded")
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from agps_agent.cli.main import main
+from agps_agent.models.offline.embedded import EmbeddedVLM
+from agps_agent.models.server import serve_model
 from tests.agps_agent.scenes import scene
 from tools.scene import save_scene
 
@@ -50,11 +52,14 @@ def test_estimate_of_a_model_that_costs_nothing_is_refused(capsys: pytest.Captur
 
 
 def test_training_says_first_what_a_served_model_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    url = "http://127.0.0.1:9/v1"  # nobody listens there: the run does not begin
-    assert main(["train", "usb_insertion", "--vlm", url, "--run-dir", str(tmp_path / "run")]) == 2
-    out, err = capsys.readouterr()
-    assert "3 calls, 4,270 tokens of prompts" in out and f"agps bench grounding usb_insertion --vlm {url}" in out
-    assert "No model server answers" in err
+    short = ["--demos", "0", "--agent-demos", "0", "--max-env-steps", "2", "--eval-every", "0", "--eval-episodes", "1"]
+    where = ["--run-dir", str(tmp_path / "run"), "--record-every", "0"]
+    with serve_model(EmbeddedVLM()) as server:
+        assert main(["train", "usb_insertion", "--vlm", server.url, *short, *where]) == 0
+        server.shutdown()
+    said = capsys.readouterr().out
+    assert "3 calls, 4,270 tokens of prompts" in said
+    assert f"agps bench grounding usb_insertion --vlm {server.url}" in said
 
 
 @pytest.mark.parametrize("command", ["ask", "train"])

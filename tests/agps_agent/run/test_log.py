@@ -83,6 +83,7 @@ def make_log(path: Path, counted: Counted, *, failing: frozenset[int] = frozense
         supervisor=counted,
         env=SimpleNamespace(cameras=("wrist_1",)),
         model=None,
+        price=None,
         rate_hz=10.0,
         hold=lambda: None,
         hardware_metrics=lambda: counted.hardware,
