@@ -124,7 +124,7 @@ def fake_training(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, 
     """Stand in for minutes of learning: the seam is one function."""
 
     def train(
-        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object
+        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object, began: object
     ) -> dict[str, Any]:
         for episode in range(episodes):
             run.append_metrics({"episode": episode})
@@ -168,7 +168,7 @@ def test_terminated_training_ends_like_an_interrupted_one_and_the_next_signal_do
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def train(
-        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object
+        config: RunConfig, run: RunDirectory, progress: ProgressListener, *, resume: bool, report: object, began: object
     ) -> dict[str, Any]:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
