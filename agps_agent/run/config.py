@@ -120,8 +120,9 @@ class RunConfig(BaseModel):
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""
     agent_demos: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Demonstrations that the agent gives. It guides the first rollouts from their first step until so many have
-    succeeded, or twice as many and five were tried; these control steps count. From the recipe: what --demos leaves
-    missing. `agps demos record --by agent` records some for methods without it."""
+    succeeded, or twice as many and five were tried; these control steps count. In a scene that is seen to move from
+    rollout to rollout it gives six times as many. From the recipe: what --demos leaves missing. `agps demos record
+    --by agent` records some for methods without it."""
     demo_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Noise of each translation in the agent's demonstrations, over its length: they then show how to come back to the
     way, and what was meant is learned (DART). From the recipe."""
