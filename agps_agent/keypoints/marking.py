@@ -4,7 +4,7 @@ import io
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from agps_agent.keypoints.store import MarkedImage, check_mark
 from prompts.loader import TaskPrompt
+from rl.answering import AnsweringHandler
 from rl.errors import AgpsError, ConfigError
 from rl.types import RGBDFrame
 
@@ -104,7 +105,7 @@ def _pixel(label: str, uv: Any) -> tuple[float, float]:
     return float(uv[0]), float(uv[1])
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(AnsweringHandler):
     """Routes page, images and marks."""
 
     protocol_version = "HTTP/1.1"
@@ -147,25 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(200, {"images": len(server.marked)})
         server.done.set()
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet: the page says what is wrong."""
-
     def _is_ours(self) -> bool:
         """Return whether a request is of our own page: another site in the same browser could send some too."""
         own = {f"{name}:{self.server.server_address[1]}" for name in (HOST, "localhost")}
         origin = self.headers.get("Origin")
         return self.headers.get("Host") in own and (origin is None or origin.removeprefix("http://") in own)
-
-    def _send_json(self, status: int, payload: Any) -> None:
-        self._send(status, "application/json", json.dumps(payload).encode())
-
-    def _send(self, status: int, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
 
 
 def _described(server: MarkingServer) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """A loopback server that the unmodified LangSmith SDK reports to, with a page to look at what it reported."""
 
-import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
@@ -10,6 +9,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from agps_agent.tracing.store import TraceStore
 from agps_agent.tracing.wire import Update, WireError, parse_batch, parse_multipart, parse_one
+from rl.answering import AnsweringHandler
 
 LARGEST_REQUEST = 256 * 1024 * 1024
 """Longest request body, bytes: a batch of questions with several VGA images each."""
@@ -58,7 +58,7 @@ def serve_traces(store: TraceStore, *, host: str = "127.0.0.1", port: int = 0) -
     return server
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(AnsweringHandler):
     """Routes the SDK's requests to the store, and the browser's to page, lists and images."""
 
     protocol_version = "HTTP/1.1"
@@ -93,9 +93,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Store what changed about a run."""
         self._take()
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet: the SDK reports its own errors."""
-
     def _project(self) -> dict[str, Any]:
         """Return the project whose name the SDK asks for: runs of any name are taken, so that there is one of each."""
         name = parse_qs(self.path.partition("?")[2]).get("name", ["default"])[0]
@@ -129,14 +126,3 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PATCH" and path.startswith("/runs/"):
             return [parse_one("patch", body, run_id=path.rpartition("/")[2])]
         return None
-
-    def _send_json(self, status: int, payload: Any) -> None:
-        self._send(status, "application/json", json.dumps(payload).encode())
-
-    def _send(self, status: int, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
