@@ -1,4 +1,4 @@
-"""Imports go down only: cli -> report, measure, doctor -> run -> the agent -> prompts -> tools -> rl. Read, not run."""
+"""Imports go down only: cli -> report, measure, doctor, fleet -> run -> the agent -> prompts -> tools -> rl. Read, not run."""
 
 import ast
 import tomllib
@@ -24,6 +24,7 @@ MODEL_CODE = ("langchain", "langgraph", "chromadb", "openai")
 ROOMS = (
     ("agps_agent.cli", 6),
     ("agps_agent.doctor", 5),
+    ("agps_agent.fleet", 5),
     ("agps_agent.measure", 5),
     ("agps_agent.report", 5),
     ("agps_agent.run", 4),
@@ -33,7 +34,7 @@ ROOMS = (
     ("rl", 0),
 )
 """The floors of the house (DESIGN section 3): folders, and how high each lies."""
-RUNS_ARMS = ("agps_agent/cli/", "agps_agent/doctor/", "agps_agent/measure/", "agps_agent/run/")
+RUNS_ARMS = ("agps_agent/cli/", "agps_agent/doctor/", "agps_agent/fleet/", "agps_agent/measure/", "agps_agent/run/")
 """Folders that build whole set-ups to train, try or measure them."""
 
 

@@ -1,0 +1,1 @@
+"""Several robots, one learner, one pool of agents, on Ray: `agps train TASK --robots N` or `--fleet fleet.toml`."""

@@ -1,0 +1,73 @@
+"""Finished episodes on disk, each until whoever must have it says so; whatever kills the process, they are still there.
+
+A robot keeps its episodes in one until the learner has acknowledged them. The learner keeps those that it has
+acknowledged in another, until a checkpoint holds them.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from agps_agent.fleet.parcel import Key
+from rl.errors import AgpsError
+from rl.files import write_atomically
+from rl.ownership import give_up, own
+
+
+class Spool:
+    """A folder with one file per episode. One process at a time owns it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Own the folder, which is made if need be; what is in it is waiting.
+
+        Raises:
+            InUse: If another process owns it.
+            AgpsError: If it cannot be made.
+        """
+        self.folder = folder
+        try:
+            self._lock = own(folder)
+        except OSError as error:
+            raise AgpsError(f"Cannot keep episodes in {folder}: {error.strerror}; name another folder.") from error
+        for unfinished in folder.glob(".*.npz.*"):  # what a kill left half written was never promised to anybody
+            unfinished.unlink(missing_ok=True)
+
+    def keep(self, key: Key, content: bytes) -> None:
+        """Write an episode; it is on disk on return.
+
+        Raises:
+            AgpsError: If the disk refuses.
+        """
+        write_atomically(self.folder / key.file, content)
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name too: a file that nobody finds is lost
+        finally:
+            os.close(folder)
+
+    def waiting(self) -> list[Key]:
+        """Return the keys of the episodes that are kept, oldest first."""
+        keys = (Key.of_file(entry.name) for entry in self.folder.iterdir())
+        return sorted(key for key in keys if key is not None)
+
+    def read(self, key: Key) -> bytes:
+        """Return an episode's content.
+
+        Raises:
+            AgpsError: If it cannot be read.
+        """
+        try:
+            return (self.folder / key.file).read_bytes()
+        except OSError as error:
+            raise AgpsError(f"Cannot read {self.folder / key.file}: {error.strerror}.") from error
+
+    def let_go(self, key: Key) -> None:
+        """Delete an episode that somebody else keeps now; one that is gone already is no matter."""
+        with contextlib.suppress(OSError):  # a second delivery is recognised by its key
+            (self.folder / key.file).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give the folder up; once is enough."""
+        if self._lock >= 0:
+            give_up(self.folder, self._lock)
+            self._lock = -1
