@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 from uuid import UUID
 
 import numpy as np
@@ -25,9 +25,19 @@ from agps_agent.teaching import PlanTeacher
 from agps_agent.tracing.client import report_outcome
 from rl.episodes import Episode
 from rl.errors import AgpsError, HardwareFault
-from rl.types import EpisodeOutcome, FloatArray, Guide, Intervention, InterventionEnd, Observation, Prune, Takeover
+from rl.types import (
+    Ending,
+    EpisodeOutcome,
+    FloatArray,
+    Guide,
+    Intervention,
+    InterventionEnd,
+    Observation,
+    Prune,
+    Takeover,
+)
 from tools.describe import describe_end
-from tools.memory import EpisodicMemory
+from tools.memory import MemoryRecord
 from tools.scene import Scene
 
 _log = logging.getLogger(__name__)
@@ -54,6 +64,26 @@ TOLD: frozenset[str] = frozenset({*get_args(CallReason), "not_json", "wrong_sche
 
 Ask = Callable[[Scene, FloatArray, Trigger], Coroutine[Any, Any, Answer]]
 """One pass of the graph over a scene, with the embedding for the memory and what woke the agent."""
+
+
+class Remembers(Protocol):
+    """What a supervisor needs of a memory (`tools.memory.EpisodicMemory`)."""
+
+    def records(self) -> Sequence[MemoryRecord]:
+        """Return every record, oldest first."""
+
+    def mark(
+        self,
+        record_id: str,
+        *,
+        success: bool,
+        T_base_tcp_final: FloatArray | None = None,
+        ended: Ending | None = None,
+    ) -> None:
+        """Tell how an episode that used a record ended."""
+
+    def close(self) -> None:
+        """Release it; may be called more than once."""
 
 
 @dataclass(kw_only=True)
@@ -95,7 +125,7 @@ class AgentSupervisor:
         ask: Ask,
         encoder: Encoder,
         detectors: Sequence[FailureDetector],
-        memory: EpisodicMemory,
+        memory: Remembers,
         config: SupervisorConfig,
         seed: int,
         save_answer: Callable[[str, Answer, Scene], None] | None = None,
@@ -105,9 +135,12 @@ class AgentSupervisor:
         teacher: PlanTeacher | None = None,
         approve: Callable[[Guide], bool] | None = None,
         model: str | None = None,
+        prefix: str = "",
     ) -> None:
         self.model = model
         """Name of the model that is asked, for the run's log."""
+        self._prefix = prefix
+        """Begins the id of each question."""
         self._capture = capture
         self._ask = ask
         self._encoder = encoder
@@ -332,7 +365,7 @@ class AgentSupervisor:
         self._counts["questions"] += 1
         scene = self._capture()  # rendering it is the simulator's time, not a pause of the robot
         return Question(
-            id=f"{self._counts['questions']:04d}",
+            id=f"{self._prefix}{self._counts['questions']:04d}",
             scene=scene,
             answer=self._background.start(self._ask(scene, embedding, trigger)),
             position=observation.robot.T_base_tcp[:3, 3].copy(),

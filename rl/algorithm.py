@@ -429,9 +429,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
             if step.outcome is not None:
                 episodes += 1
-                self._episode_num += 1
-                if not step.outcome.intervention_ids:
-                    self.success_alone += (step.outcome.success - self.success_alone) / ROLLOUTS
+                self.note_episode(success=step.outcome.success, helped=bool(step.outcome.intervention_ids))
             callback.update_locals(locals())
             if not callback.on_step():
                 return RolloutReturn(steps, episodes, continue_training=False)
@@ -461,10 +459,43 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             if self.store_guided == "both" and transition.guided:
                 self.demo.add(slot, give_way=True)
             elif self.store_guided == "success" and step.outcome is not None and step.outcome.success:
-                slots = self._episode_of(slot)
-                guided = np.flatnonzero(self.store.guided(slots))
-                if len(guided) > 0:
-                    self.demo.add(slots[guided[0] :], give_way=True)
+                self._keep_guided(self._episode_of(slot))
+
+    def take_episode(self, episode: Episode, *, success: bool, helped: bool) -> None:
+        """Store a whole episode that somebody else has collected, and count it as one of our own.
+
+        The memory is then as `remember` leaves it after the same steps.
+
+        Args:
+            episode: What was executed, with what a teacher said of it.
+            success: The reward said success.
+            helped: There was an intervention.
+
+        Raises:
+            ConfigError: If it does not fit; nothing is stored then.
+        """
+        with self.store.lock:
+            slots = self.store.add_episode(episode)
+            self.num_timesteps += len(slots)
+            self.online.add(slots)
+            self.look_at(slots)
+            if self.store_guided == "both":
+                self.demo.add(slots[self.store.guided(slots)], give_way=True)
+            elif self.store_guided == "success" and success:
+                self._keep_guided(slots)
+            self.note_episode(success=success, helped=helped)
+
+    def note_episode(self, *, success: bool, helped: bool) -> None:
+        """Count an episode that has ended."""
+        self._episode_num += 1
+        if not helped:
+            self.success_alone += (success - self.success_alone) / ROLLOUTS
+
+    def _keep_guided(self, slots: IntArray) -> None:
+        """Put a success into the demo buffer too, from its first guided step on."""
+        guided = np.flatnonzero(self.store.guided(slots))
+        if len(guided) > 0:
+            self.demo.add(slots[guided[0] :], give_way=True)
 
     def _learn_labels(self, step: Step, slot: int) -> None:
         """Keep what was seen, and when the rollout is over, what it teaches."""

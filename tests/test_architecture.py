@@ -1,4 +1,4 @@
-"""Imports go down only: cli -> report, measure, doctor, fleet -> run -> the agent -> prompts -> tools -> rl. Read, not run."""
+"""Imports go down only: cli -> report, measure, doctor, fleet -> run -> the agent -> prompts -> tools -> rl."""
 
 import ast
 import tomllib

@@ -9,17 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from langchain_core.language_models import BaseChatModel
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agps_agent.ask import Answer, ask, save_answer
+from agps_agent.ask import Answer, ask
 from agps_agent.detectors import Encoder, FailureDetector, make_detector, make_encoder
 from agps_agent.graph import Graph, build_graph
-from agps_agent.models.gate import CallGate
 from agps_agent.models.library import is_url, open_model
 from agps_agent.models.openai_compat import OpenAICompatConfig, open_chat_model
 from agps_agent.models.prices import Price, price_of
-from agps_agent.models.profiles import ModelProfile
+from agps_agent.run.adviser import Adviser, ChatModel, OwnAdviser
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import load_config
 from agps_agent.run.confirm import Confirm
@@ -34,12 +32,12 @@ from agps_agent.run.place import Place, place_of
 from agps_agent.run.recording import Recorder
 from agps_agent.run.site import TrainingEnv
 from agps_agent.settings import AgentSettings, check_patience
-from agps_agent.state import AgentContext, ModeRequest, Trigger
+from agps_agent.state import AgentContext, ModeRequest
 from agps_agent.supervisor import AgentSupervisor
 from agps_agent.teaching import PlanTeacher
 from agps_agent.toolbox import Toolbox
 from agps_agent.tracing.client import tracers
-from agps_agent.tracing.truth import Truths, save_truth
+from agps_agent.tracing.truth import Truths
 from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
@@ -55,7 +53,7 @@ from rl.process import prepare_process, set_apart
 from rl.rewards import Setting, make_reward
 from rl.supervisor import HumanSupervisor, Supervisor
 from rl.tasks.base import Task
-from rl.types import CONTROL_RATE_HZ, FloatArray
+from rl.types import CONTROL_RATE_HZ
 from tools.memory import EpisodicMemory
 from tools.scene import Scene
 
@@ -63,15 +61,6 @@ BEST = "best"
 """Checkpoint with the best evaluation on the way, in runs that keep it."""
 DEMO_SEED, EVAL_SEED, SUPERVISOR_SEED, HUMAN_SEED = 1_000_000, 2_000_000, 3_000_000, 4_000_000
 """Offsets that keep the random numbers of the parts of one run apart."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatModel:
-    """A chat model and the coordinate frame it speaks."""
-
-    model: BaseChatModel
-    profile: ModelProfile
-    name: str
 
 
 @dataclass(kw_only=True)
@@ -213,6 +202,7 @@ def build_algorithm(
         "guidance": config.guidance,
         "store_guided": config.store_guided,
         "seed": config.seed,
+        "rate_hz": config.pace,
         "tensorboard_log": str(run.path / "tensorboard"),
     }
     return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
@@ -299,8 +289,24 @@ def build_supervisor(
     return HELPERS.load(config.helper).build(config, run, env, confirm)
 
 
-def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm: Confirm | None) -> AgentSupervisor:
+def build_agent(
+    config: RunConfig,
+    run: RunDirectory,
+    env: TrainingEnv,
+    confirm: Confirm | None,
+    *,
+    adviser: Adviser | None = None,
+    prefix: str = "",
+) -> AgentSupervisor:
     """Return the agent.
+
+    Args:
+        config: The run's settings.
+        run: Its directory.
+        env: What is watched.
+        confirm: Agrees to waypoints; None: nobody is asked.
+        adviser: Who answers and remembers; None: a model asked from this process, with a memory of its own.
+        prefix: Begins the id of each question, where several robots ask.
 
     Raises:
         ConfigError: If the environment lacks something that the agent needs.
@@ -310,31 +316,11 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     check_patience(config.supervisor, config.agent)
     tracers()  # refuses now what the first question would
     _check_camera(config.agent, env)
-    words = load_task_prompt(file or config.task)
-    tools = config.agent.toolbox(words)
-    chat = _chat_model(config, words)
     encoder = make_encoder(config.encoder, env.cameras)
     detectors = build_detectors(config, env.horizon)
-    graph, gate = build_graph(words), CallGate()
-    memory = build_memory(config, run, dim=encoder.dim)  # the last that can fail: it owns its folder from here on
-
-    async def ask_agent(scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
-        context = AgentContext(
-            scene=scene,
-            model=chat.model,
-            profile=chat.profile,
-            model_name=chat.name,
-            memory=memory,
-            embedding=embedding,
-            gate=gate,
-            settings=config.agent,
-            run=run.path.name,
-            tools=tools,
-            task_prompt=words,
-        )
-        return await ask(graph, context, mode=config.mode, trigger=trigger)
-
-    truths = Truths()  # kept beside the question, never in it
+    if adviser is None:  # the last that can fail: its memory owns a folder from here on
+        adviser = build_adviser(config, run, load_task_prompt(file or config.task), dim=encoder.dim)
+    told, truths = adviser, Truths()  # the truth is kept beside the question, never in it
 
     def capture() -> Scene:
         scene = capture_scene(env)
@@ -342,27 +328,46 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         return scene
 
     def save(answer_id: str, answer: Answer, scene: Scene) -> None:
-        save_answer(run.intervention(answer_id), answer, scene)
-        save_truth(run.intervention(answer_id), truths.of(scene))
+        told.save(answer_id, answer, scene, truths.of(scene))
 
     actions = (env.action_space.shape or (0,))[0]
     teacher = PlanTeacher(action_scale=watched.action_scale, actions=actions)
     return AgentSupervisor(
         teacher=teacher,
         capture=capture,
-        ask=ask_agent,
+        ask=adviser.ask,
         encoder=encoder,
         detectors=detectors,
-        memory=memory,
+        memory=adviser.memory,
         config=config.supervisor,
         seed=config.seed + SUPERVISOR_SEED,
         save_answer=save,
         on_trigger=config.on_trigger,
-        gate=gate,
+        gate=adviser.gate,
         hold=env.pause,
         approve=None if confirm is None else lambda guide: confirm(guide, 0),
-        model=chat.name,
+        model=adviser.model,
+        prefix=prefix,
     )
+
+
+def build_adviser(config: RunConfig, run: RunDirectory, words: TaskPrompt, *, dim: int) -> OwnAdviser:
+    """Return who answers the questions of a run, and remembers for it.
+
+    Args:
+        config: The run's settings.
+        run: Its directory.
+        words: What the agent is told about the task.
+        dim: Length of the embeddings by which memory is searched.
+
+    Raises:
+        ConfigError: If a tool cannot be found, or the model does not answer.
+        MemoryUnavailable: If the memory is somebody else's, or its server does not answer.
+    """
+    tools = config.agent.toolbox(words)
+    chat = _chat_model(config, words)
+    memory = build_memory(config, run, dim=dim)
+    return OwnAdviser(config=config, run=run, chat=chat, words=words, tools=tools, memory=memory)
 
 
 def _prompt_file(config: RunConfig, env: TrainingEnv) -> Path | None:

@@ -104,6 +104,16 @@ class RunConfig(BaseModel):
     """Robot: ask in the terminal before each waypoint of the agent. On by default for the first runs of a station."""
     teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
     """Robot: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
+    robots: Annotated[int | None, Field(ge=1, le=64), MayChange] = None
+    """Simulated robots that learn one policy together on this machine (docs/fleet.md). None: one, without Ray."""
+    fleet: Annotated[Path | None, MayChange] = None
+    """File with one entry per robot that learns the policy: simulated ones and stations (docs/fleet.md)."""
+    ray: Annotated[str | None, MayChange] = None
+    """Fleet: address of a running Ray cluster, HOST:PORT. None: one is started on this machine, and ended with the
+    run."""
+    pace: Annotated[float | None, Field(gt=0, le=1_000), MayChange] = None
+    """Control steps per second that a simulated robot keeps, [Hz], such as 10 for real time. None: as fast as it
+    can."""
     vlm: Annotated[str, MayChange] = "embedded"
     """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server. The model
     `embedded,point-error-px=3,miss-share=0.05` is as wrong as a VLM; package.module:Name or ./file.py:Name is one of
@@ -237,6 +247,7 @@ class RunConfig(BaseModel):
                 # A finished run is read long after its demonstrations were moved: it knows how many there were.
                 demos_dir=values.get("demos_dir") if "demos" not in values else None,
                 env=values.get("env"),
+                is_fleet=values.get("robots") is not None or values.get("fleet") is not None,
             )
         except ConfigError as error:
             raise ValueError(str(error)) from error
@@ -277,6 +288,26 @@ class RunConfig(BaseModel):
                 f"--demos {self.demos}: {self.task} has no scripted expert; name a folder of demonstrations with "
                 "--demos-dir (docs/extend/environment.md)."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_fleet(self) -> Self:
+        if self.pace is not None and self.robot != SIMULATION:
+            raise ValueError("--pace is for simulated robots; an arm keeps its own rate.")
+        if not self.is_fleet:
+            if self.ray is not None:
+                raise ValueError("--ray is where a fleet runs; say --robots N or --fleet FILE with it.")
+            return self
+        refused = (
+            (self.robots is not None and self.fleet is not None, "--robots and --fleet are two ways to say who learns"),
+            (self.robot != SIMULATION, "--robot is for one robot; name the stations of several in --fleet FILE"),
+            (self.env is not None, "--env is for one environment; fleets learn AGPS's own tasks"),
+            (self.offline, "--offline has no rollouts that several robots could collect"),
+            (self.learner == "overlapped", "--learner overlapped is for one robot; a fleet's is threaded"),
+            (self.learner == "lockstep" and self.robots != 1, "--learner lockstep is for --robots 1"),
+        )
+        if complaint := next((text for is_so, text in refused if is_so), None):
+            raise ValueError(f"{complaint}; leave one of them out.")
         return self
 
     @field_validator("algorithm_options")
@@ -417,6 +448,11 @@ class RunConfig(BaseModel):
         return settings
 
     @property
+    def is_fleet(self) -> bool:
+        """Whether the policy is learned by robots in processes of their own."""
+        return self.robots is not None or self.fleet is not None
+
+    @property
     def plan(self) -> Plan:
         """What the method does."""
         return Plan(algorithm=self.algorithm, helper=self.helper, offline=self.offline)
@@ -457,6 +493,7 @@ def start_values(
     station: Path | str | None = None,
     demos_dir: Path | str | None = None,
     env: str | None = None,
+    is_fleet: bool = False,
 ) -> dict[str, Any]:
     """Return the fields of `RunConfig` that a few others decide where they are not given.
 
@@ -484,6 +521,8 @@ def start_values(
     if env is not None:
         values["task"] = short_name(env)
     values |= place_of(robot).start_values(known, Path(station or "station.toml"))
+    if is_fleet:
+        values["learner"] = "threaded"
     if known is not None and not has_expert(known):
         values["demos"] = 0
     if demos_dir is not None:

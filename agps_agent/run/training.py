@@ -60,7 +60,7 @@ def train(
     with terminated_like_ctrl_c(), build_session(config, run) as session:
         began()
         log = TrainingLog(config, run, session, progress)
-        _prepare(session, log, resume=resume)
+        prepare(session, log, resume=resume)
         log.start_clock()
         _, error = _attempt(session, partial(_learn, session, log, resume=resume))
         # Ctrl-C while this is saved comes after it: it ends the run as one in the training does.
@@ -70,7 +70,7 @@ def train(
             final, error = _attempt(session, partial(log.evaluate_final, config.eval_episodes, seed=FINAL_SEED))
         session.halt()
         with saving():
-            summary = _report(session, log, final, error, report)
+            summary = write_results(session, log, final, error, report)
         if error is not None:
             if summary["ended_by"] == "fault":  # whoever pressed Ctrl-C is told by who hears of it
                 _log.error("%s", summary["ending"])
@@ -79,7 +79,7 @@ def train(
         return summary
 
 
-def _report(
+def write_results(
     session: Session,
     log: TrainingLog,
     final: EvaluationResult | None,
@@ -128,7 +128,7 @@ def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
         if config.agent_demos > 0 and len(algorithm.demo) == 0:
             _log.warning(NOTHING_SHOWN)
         elif config.pretrain_steps > 0 and len(algorithm.demo) > 0:
-            _pretrain(algorithm, log)
+            pretrain(algorithm, log)
         resume |= algorithm.num_timesteps > 0
     if config.offline:
         return
@@ -144,7 +144,7 @@ def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
     log.keep_confirmed()
 
 
-def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
+def prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     """Save the configuration, fill the demo buffer and calibrate FLOAT; or continue from the last checkpoint."""
     if not resume:
         save_config(log.config, log.run, model=session.model)
@@ -183,7 +183,7 @@ def _demonstrate(session: Session, log: TrainingLog, *, resume: bool) -> None:
     )
 
 
-def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
+def pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
     """Learn from the demonstrations alone, keep a checkpoint of that, and see how good the policy is before stage 2."""
     config = log.config
 

@@ -1,0 +1,339 @@
+"""One robot of a fleet: the control loop, whole. Clock, guard and detectors are in this process."""
+
+import io
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agps_agent.fleet.courier import Courier
+from agps_agent.fleet.figures import Figures
+from agps_agent.fleet.following import ASK_EVERY_S, Follower, LockstepFollower
+from agps_agent.fleet.line import Line, LineDown, News, RobotReport, Streamed
+from agps_agent.fleet.parcel import Key, Parcel, to_bytes
+from agps_agent.fleet.spool import Spool
+from agps_agent.run.adviser import Adviser
+from agps_agent.run.build import build_agent, build_algorithm, build_supervisor, rewarded
+from agps_agent.run.config import RunConfig
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.place import place_of
+from agps_agent.supervisor import AgentSupervisor
+from rl.algorithm import GuidedAlgorithm
+from rl.changes import changed
+from rl.errors import AgpsError
+from rl.files import write_atomically
+from rl.loop import Step
+from rl.process import prepare_process
+from rl.supervisor import Supervisor
+from rl.teacher import Lesson, Teacher
+from rl.types import EpisodeOutcome, Observation
+
+FOR_EVER = 10**9
+"""Control steps of a robot, which acts until it is told that the run is over."""
+OWN_CAPACITY, OWN_EPISODES = 2_000, 8
+"""Observations that a robot keeps in memory at least, and longest episodes: it needs the running one."""
+SAVE_EVERY_S = 5.0
+"""Least time between two saves of what the robot's next process goes on from, [s]."""
+FLUSH_S = 10.0
+"""Time for the last episodes to be acknowledged at the end of a run, [s]."""
+STATE, SPOOL = "state.pt", "spool"
+TOLD = ("operator", "fault", "true_success", "is_success")
+"""What a row of the run says of an episode's last step."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a robot is in its fleet."""
+
+    name: str
+    """The robot's."""
+    folder: Path
+    """On its own disk: episodes that are not acknowledged, and what its next process goes on from."""
+    fleet_size: int
+    """Robots in the fleet."""
+
+
+def own_config(config: RunConfig, *, fleet_size: int, horizon: int) -> RunConfig:
+    """Return a robot's configuration as its parts are built from it: random steps are shared, its memory is small."""
+    options = config.algorithm_options
+    own = {
+        "buffer_capacity": min(options.buffer_capacity, max(OWN_CAPACITY, OWN_EPISODES * (horizon + 1))),
+        "random_steps": -(-options.random_steps // fleet_size),
+    }
+    return config.model_copy(update={"algorithm_options": changed(options, own)})
+
+
+class RobotRun:
+    """Builds a robot's parts and runs its loop until the run is over, it is told to stop, or something breaks."""
+
+    def __init__(self, config: RunConfig, place: Place, line: Line, adviser: Adviser | None = None) -> None:
+        """Prepare; `run` does everything else, in one thread.
+
+        Args:
+            config: The robot's own settings, with its seed and station.
+            place: Where it is in the fleet.
+            line: To the learner.
+            adviser: To the agents; None where nobody of them helps.
+        """
+        self._config, self._place, self._line, self._adviser = config, place, line, adviser
+        self._id = f"{time.time_ns() // 1_000_000:012x}{os.getpid() % 65_536:04x}"
+        """Name of this process among the robot's."""
+        self._figures = Figures()
+        self._news: News | None = None
+        self._is_told_to_stop = False
+        self._is_showing = False
+        self._number = 0
+        """Of the next episode of this process."""
+        self._saved_at = 0.0
+
+    # --- what others ask of it ------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Let the loop end after the running control step, from any thread."""
+        self._is_told_to_stop = True
+
+    def report(self) -> RobotReport:
+        """Return what the robot says of itself."""
+        weights = self._weights
+        return RobotReport(
+            robot=self._place.name,
+            run=self._id,
+            **self._figures.said(),
+            agent_wait_s=self._supervisor.metrics().get("agent_pause_s", 0.0),
+            unsent=self._courier.unsent,
+            weights_version=None if weights is None else weights[0],
+            weights_env_steps=0 if weights is None else weights[1],
+            is_showing=self._is_showing,
+            counters=self._supervisor.metrics(),
+            hardware=self._env.metrics(),
+        )
+
+    def hear(self, news: News) -> None:
+        """Take note of what the learner tells."""
+        self._news = news
+        if news.weights is not None:
+            self._weights = (news.weights.version, news.weights.env_steps)
+
+    def waited(self, seconds: float) -> None:
+        """Take note of time spent waiting for the learner, [s]."""
+        self._figures.waited(seconds)
+
+    # --- its run --------------------------------------------------------------------------------------------
+
+    def run(self) -> RobotReport:
+        """Act until the run is over or the robot is told to stop, and return its last report.
+
+        Raises:
+            AgpsError: If something is wrong that will not be over in a moment.
+        """
+        prepare_process(self._config.threads)
+        with ExitStack() as opened:
+            self._build(opened)
+            opened.callback(self._env.halt)
+            was_here = self._restore()
+            if not was_here:
+                self._supervisor.calibrate(self._insist(self._line.demonstrations))
+            self._figures.begin()
+            follower = self._follower()
+            self._show(follower)
+            self._await_policy(follower)
+            algorithm = self._algorithm
+            if self._goes_on:
+                algorithm.learner = follower
+                # As in a run of one robot: what was shown before counts, and the environment is not reset twice.
+                fresh = algorithm.num_timesteps == 0
+                algorithm.learn(FOR_EVER, self._callback(follower), log_interval=None, reset_num_timesteps=fresh)
+            self._env.halt()
+            self._courier.flush(FLUSH_S)
+            self._save()
+            return self._say_goodbye()
+
+    @property
+    def _goes_on(self) -> bool:
+        return not self._is_told_to_stop and (self._news is None or self._news.stage != "over")
+
+    def _build(self, opened: ExitStack) -> None:
+        config, place = self._config, place_of(self._config.robot)
+        run = RunDirectory(self._place.folder)
+        self._place.folder.mkdir(parents=True, exist_ok=True)
+        self._weights: tuple[int, int] | None = None
+        spool = Spool(self._place.folder / SPOOL)  # first: nobody else is this robot
+        self._courier = Courier(spool, self._line)
+        opened.callback(self._courier.close)
+        self._env = place.open_alone(config, opened)
+        self._supervisor: Supervisor = opened.enter_context(closing(self._build_supervisor(run)))
+        env = rewarded(config, self._env, opened)
+        own = own_config(config, fleet_size=self._place.fleet_size, horizon=self._env.horizon)
+        self._algorithm: GuidedAlgorithm = build_algorithm(own, run, env, self._supervisor)
+        self._algorithm.tensorboard_log = None
+        self._heard = Heard()
+        if isinstance(self._supervisor, AgentSupervisor) and self._supervisor.teacher is not None:
+            self._heard = Heard(self._supervisor.teacher)
+            self._algorithm.teacher = self._heard
+        place.before_moving(self._algorithm)
+
+    def _build_supervisor(self, run: RunDirectory) -> Supervisor:
+        config = self._config
+        if config.helper != "agent":
+            return build_supervisor(config, run, self._env)
+        prefix = f"{self._place.name}-{self._id[-8:]}-"
+        return build_agent(config, run, self._env, None, adviser=self._adviser, prefix=prefix)
+
+    def _follower(self) -> Follower:
+        kind = LockstepFollower if self._config.learner == "lockstep" else Follower
+        return kind(self._algorithm, self._line, self)
+
+    def _show(self, follower: Follower) -> None:
+        """Let the agent show how it is done, as long as the learner waits for that."""
+        supervisor, config = self._supervisor, self._config
+        if config.agent_demos == 0 or not isinstance(supervisor, AgentSupervisor):
+            return
+        self._is_showing = True
+        news = self._insist(lambda: self._line.ask(self.report()).result())
+        if news is not None and news.stage == "showing":
+            supervisor.demonstrate(-(-config.agent_demos // self._place.fleet_size))
+            until = self._callback(None, until=lambda: not supervisor.is_demonstrating)
+            fresh = self._algorithm.num_timesteps == 0
+            if supervisor.is_demonstrating:
+                self._algorithm.collect(FOR_EVER, until, reset_num_timesteps=fresh, noise=config.demo_noise)
+            self._courier.flush(FLUSH_S)
+        self._is_showing = False
+
+    def _await_policy(self, follower: Follower) -> None:
+        """Hold still until there are weights to act with."""
+        self._env.pause()
+        while self._goes_on:
+            began = time.monotonic()
+            news = self._insist(lambda: self._line.ask(self.report()).result())
+            if news is not None:
+                follower.take(news)
+                if news.stage == "online" and self._weights is not None:
+                    return
+            time.sleep(ASK_EVERY_S)
+            self._env.pause()
+            self.waited(time.monotonic() - began)
+
+    def _insist(self, ask: Callable[[], Any]) -> Any:
+        """Return what the learner answers, once it does; None if the robot is told to stop before."""
+        while not self._is_told_to_stop:
+            try:
+                return ask()
+            except LineDown:
+                time.sleep(ASK_EVERY_S)
+        return None
+
+    def _callback(self, follower: Follower | None, *, until: Callable[[], bool] | None = None) -> "_Watch":
+        return _Watch(self, follower if isinstance(follower, LockstepFollower) else None, until)
+
+    def see(self, step: Step, streamed: LockstepFollower | None) -> bool:
+        """Take note of a control step, send its episode if it ended one, and return whether to go on.
+
+        Raises:
+            AgpsError: If the episode cannot be kept, or the learner has refused one.
+        """
+        self._figures.see(step)
+        key = Key(self._place.name, self._id, self._number)
+        send = None if step.outcome is None else partial(self._send, key, self._parcel(key, step, step.outcome))
+        if streamed is not None:
+            lesson = None if step.outcome is None else self._heard.lesson
+            streamed.note(Streamed(key=key, step=step, lesson=lesson), send)
+        elif send is not None:
+            send()
+        if step.outcome is not None:
+            self._number += 1
+            if time.monotonic() - self._saved_at >= SAVE_EVERY_S:
+                self._save()
+        return self._goes_on
+
+    def _send(self, key: Key, parcel: Parcel) -> None:
+        """Hand an episode over to the courier, which keeps it on disk until it is acknowledged."""
+        self._courier.post(key, to_bytes(parcel))
+
+    def _parcel(self, key: Key, step: Step, outcome: EpisodeOutcome) -> Parcel:
+        store = self._algorithm.store
+        info = {name: step.info[name] for name in TOLD if name in step.info}
+        return Parcel(
+            key=key,
+            episode=store.episode(store.episodes[-1]),
+            outcome=replace(outcome, final_robot=None),
+            info=info,
+            noted=self._supervisor.last_episode,
+        )
+
+    def _say_goodbye(self) -> RobotReport:
+        report = self.report()
+        try:
+            self._line.ask(report).result(timeout=FLUSH_S)
+        except (LineDown, TimeoutError):
+            _log.info("The learner is gone already.")
+        return report
+
+    # --- its next process -----------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Keep what the robot's next process goes on from; a disk that refuses costs that, not the run."""
+        self._saved_at = time.monotonic()
+        state = {
+            "supervisor": self._supervisor.state_dict(),
+            "figures": self._figures.state_dict(),
+            "num_timesteps": self._algorithm.num_timesteps,
+            "acting": self._algorithm.acting_rng.bit_generator.state,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        try:
+            write_atomically(self._place.folder / STATE, buffer.getvalue())
+        except AgpsError as error:
+            _log.warning("%s", error)
+
+    def _restore(self) -> bool:
+        """Go on from what an earlier process kept, if there was one; return whether there was."""
+        file = self._place.folder / STATE
+        if not file.is_file():
+            return False
+        state: Mapping[str, Any] = torch.load(file, map_location="cpu", weights_only=False)  # this robot's own file
+        self._supervisor.load_state_dict(state["supervisor"])
+        self._figures.load_state_dict(state["figures"])
+        algorithm = self._algorithm
+        algorithm.num_timesteps = state["num_timesteps"]
+        algorithm.acting_rng.bit_generator.state = state["acting"]
+        if algorithm.env is not None and algorithm.seed is not None:  # not the start states of its beginning again
+            algorithm.env.seed((algorithm.seed + algorithm.num_timesteps) % 2**32)
+        return True
+
+
+class Heard:
+    """A teacher whose last lesson is kept, so that it can be sent along."""
+
+    def __init__(self, teacher: Teacher | None = None) -> None:
+        self._teacher = teacher
+        self.lesson: Lesson | None = None
+        """What it said last."""
+
+    def teach(self, rollout: Sequence[Observation], outcome: EpisodeOutcome) -> Lesson | None:
+        """Return what the teacher says."""
+        self.lesson = None if self._teacher is None else self._teacher.teach(rollout, outcome)
+        return self.lesson
+
+
+class _Watch(BaseCallback):
+    """Shows a robot each of its control steps."""
+
+    def __init__(self, robot: RobotRun, streamed: LockstepFollower | None, until: Callable[[], bool] | None) -> None:
+        super().__init__()
+        self._robot, self._streamed, self._until = robot, streamed, until
+
+    def _on_step(self) -> bool:
+        step: Step = self.locals["step"]
+        goes_on = self._robot.see(step, self._streamed)
+        return goes_on and not (self._until is not None and step.outcome is not None and self._until())
