@@ -45,6 +45,9 @@ COMMON = (
     "run_dir",
     "resume",
     "json",
+    "robots",
+    "fleet",
+    "pace",
     "robot",
     "station",
     "robot_ip",
@@ -92,6 +95,8 @@ class _First:
     station: Path | None = None
     demos_dir: Path | None = None
     env: str | None = None
+    robots: int | None = None
+    fleet: Path | None = None
     detectors: tuple[str, ...] | None = None
     reward: str | None = None
 
@@ -103,6 +108,12 @@ def run(argv: Sequence[str]) -> int:
     if config.env is None:
         check_task(config.task)
         check_fits(config)
+    if config.is_fleet:
+        from agps_agent.fleet.cluster import require_ray
+        from agps_agent.fleet.stations import robots_of
+
+        require_ray()
+        robots_of(config)  # refuses a fleet file that is wrong
     path = config.run_dir or config.default_run_dir()
     if options.dry_run:
         return _dry_run(options, path)
@@ -190,6 +201,7 @@ def _start(first: _First, task: str | None) -> RunConfig:
         station=first.station,
         demos_dir=first.demos_dir,
         env=first.env,
+        is_fleet=first.robots is not None or first.fleet is not None,
     )
     # Not validated: the task is still missing where there is no environment, and tyro asks for it.
     return RunConfig.model_construct(**{"task": tyro.MISSING, **values})
@@ -242,7 +254,11 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
 
     try:
         from agps_agent.report import write_report
-        from agps_agent.run.training import train  # loads torch and the graph
+
+        if config.is_fleet:
+            from agps_agent.fleet.training import train_fleet as train
+        else:
+            from agps_agent.run.training import train  # loads torch and the graph
 
         with ProgressDisplay(max_minutes=config.max_minutes, stream=sys.stdout) as progress:
             began = say_what_it_will_take  # a server that does not answer is refused before

@@ -96,6 +96,7 @@ class Learning:
         self._evaluated = self._saved = 0
         """Control steps at the last evaluation and checkpoint that were due."""
         self._rows_at = time.monotonic()
+        self._look_wanted, self._look_done = threading.Event(), threading.Event()
 
     # --- for robots -----------------------------------------------------------------------------------------
 
@@ -291,7 +292,10 @@ class Learning:
                     learner.advance()
                     self._tend()
                 log.announce("train")
-                time.sleep(TICK_S)
+                if self._look_wanted.wait(TICK_S):
+                    self._look_wanted.clear()
+                    self._look()
+                    self._look_done.set()
         finally:
             self._stage = "over"
             learner.stop()
@@ -315,10 +319,20 @@ class Learning:
         if not self._evaluates:
             return
         log.evaluation_due |= bool(every and steps // every > self._evaluated // every)
-        if log.is_look_due:
-            self._evaluated = steps
-            log.look()
-            log.write_robots()
+        if not log.is_look_due:
+            return
+        self._evaluated = steps
+        if not self._is_lockstep:
+            self._look()
+            return
+        self._look_done.clear()
+        self._look_wanted.set()  # in the thread that made the simulator: its pictures are drawn in no other one
+        while not self._look_done.wait(TICK_S) and self._stage == "online":
+            pass
+
+    def _look(self) -> None:
+        self._book.look()
+        self._book.write_robots()
 
     def _write_rows(self) -> None:
         """Write the rows of the episodes that were taken since the last call, and now and then those of the robots."""

@@ -88,6 +88,7 @@ class RobotRun:
         self._config, self._place, self._line, self._adviser = config, place, line, adviser
         self._id = f"{time.time_ns() // 1_000_000:012x}{os.getpid() % 65_536:04x}"
         """Name of this process among the robot's."""
+        self._folder = place.folder.expanduser()
         self._figures = Figures()
         self._news: News | None = None
         self._is_told_to_stop = False
@@ -164,10 +165,10 @@ class RobotRun:
 
     def _build(self, opened: ExitStack) -> None:
         config, place = self._config, place_of(self._config.robot)
-        run = RunDirectory(self._place.folder)
-        self._place.folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        run = RunDirectory(self._folder)
         self._weights: tuple[int, int] | None = None
-        spool = Spool(self._place.folder / SPOOL)  # first: nobody else is this robot
+        spool = Spool(self._folder / SPOOL)  # first: nobody else is this robot
         self._courier = Courier(spool, self._line)
         opened.callback(self._courier.close)
         self._env = place.open_alone(config, opened)
@@ -292,13 +293,13 @@ class RobotRun:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         try:
-            write_atomically(self._place.folder / STATE, buffer.getvalue())
+            write_atomically(self._folder / STATE, buffer.getvalue())
         except AgpsError as error:
             _log.warning("%s", error)
 
     def _restore(self) -> bool:
         """Go on from what an earlier process kept, if there was one; return whether there was."""
-        file = self._place.folder / STATE
+        file = self._folder / STATE
         if not file.is_file():
             return False
         state: Mapping[str, Any] = torch.load(file, map_location="cpu", weights_only=False)  # this robot's own file

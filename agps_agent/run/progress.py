@@ -1,7 +1,8 @@
 """What a run says about itself while it goes on, and who may listen. Knows neither training nor the terminal."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from agps_agent.run.diagnosis import Figures
 
@@ -48,6 +49,8 @@ class Progress:
     """Whose index it is."""
     figures: Figures | None = None
     """What is diagnosed from, as of the last rollout or evaluation; None before the first."""
+    robots: tuple[Mapping[str, Any], ...] = ()
+    """What there is to say of each robot of a fleet; empty in a run of one."""
     diagnosis: str | None = None
     """What is wrong and what to look at first; None where nothing is known to be."""
 

@@ -1,0 +1,272 @@
+"""Learner, robots and pool as Ray actors. What each does is elsewhere; here is what a process of Ray adds to it.
+
+A restarted actor begins with its constructor, so that these only keep their arguments: `run` builds everything, in the
+one thread that uses it, and goes on from what is on disk.
+"""
+
+import concurrent.futures
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from agps_agent.ask import Answer
+from agps_agent.fleet.books import FleetLog
+from agps_agent.fleet.learning import Learning
+from agps_agent.fleet.line import LineDown, News, RobotReport, Streamed, Weights
+from agps_agent.fleet.opening import open_learning
+from agps_agent.fleet.pool import DistantAdviser, Pool
+from agps_agent.fleet.robot import Place, RobotRun
+from agps_agent.run.build import build_adviser, build_encoder
+from agps_agent.run.config import RunConfig
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.progress import Progress
+from agps_agent.state import Trigger
+from agps_agent.tracing.truth import Truth
+from prompts.loader import load_task_prompt
+from rl.episodes import Episode
+from rl.errors import AgpsError
+from rl.process import prepare_process
+from rl.tasks import get_task
+from rl.types import FloatArray
+from tools.memory import MemoryRecord
+from tools.scene import Scene
+
+CALL_S = 30.0
+"""Limit of a call to the learner, [s]; while it evaluates in lockstep, of a step."""
+LOCKSTEP_S = 600.0
+POOL_S = 2.0
+"""Limit of a call to the memory, which a rollout waits for, [s]."""
+
+_log = logging.getLogger(__name__)
+
+
+class LearnerActor:
+    """The learner's process."""
+
+    def __init__(
+        self, config: RunConfig, path: Path, robots: Sequence[str], evaluates: bool, model: str | None
+    ) -> None:  # noqa: FBT001
+        self._config, self._run = config, RunDirectory(path)
+        self._robots, self._evaluates, self._model = tuple(robots), evaluates, model
+        self._learning: Learning | None = None
+        self._log: FleetLog | None = None
+        self._progress: Progress | None = None
+        self._put: tuple[int, Any] | None = None
+        """Version of the weights that are in the object store, and their reference there."""
+        self._is_told_to_end = False
+
+    def run(self, report: Callable[[RunDirectory], object], *, resume: bool) -> tuple[Mapping[str, Any], bool]:
+        """Learn to the end of the run; return the summary, and whether somebody broke it off."""
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            resume = self._run.has_checkpoint
+            if not resume:  # what it did before is done over: its episodes are in the inbox
+                self._run.append_metrics({"kind": "resume", "env_steps": 0})
+        with open_learning(
+            self._config,
+            self._run,
+            self._robots,
+            self,
+            evaluates=self._evaluates,
+            model=self._model,
+            on_log=self._keep_log,
+        ) as learning:
+            learning.prepare(resume=resume)
+            self._learning = learning
+            if self._is_told_to_end:
+                learning.end()
+            error = learning.run()
+            return learning.finish(error, report), error is not None
+
+    def _keep_log(self, log: FleetLog) -> None:
+        self._log = log
+
+    def update(self, progress: Progress) -> None:
+        """Take note of how the run goes (`ProgressListener`)."""
+        self._progress = progress
+
+    def status(self, pool: Mapping[str, Any]) -> tuple[Progress | None, list[dict[str, Any]]]:
+        """Hear of the pool, and return how the run goes, with what there is to say of each robot."""
+        if self._log is None:
+            return None, []
+        self._log.pool = pool
+        return self._progress, self._log.robots()
+
+    def end(self) -> None:
+        """Let the run end, as after Ctrl-C."""
+        self._is_told_to_end = True
+        if self._learning is not None:
+            self._learning.end()
+
+    def demonstrations(self) -> Sequence[Episode]:
+        """As `Line.demonstrations`."""
+        return self._ready.demonstrations()
+
+    def deliver(self, content: bytes) -> None:
+        """As `Line.deliver`."""
+        self._ready.deliver(content)
+
+    def news(self, report: RobotReport) -> tuple[News, Any]:
+        """Return the news without weights, and the reference of newer weights: each version is one object."""
+        return self._by_reference(self._ready.news(report))
+
+    def take_steps(self, steps: Sequence[Streamed]) -> tuple[News, Any]:
+        """As `Line.take_steps`."""
+        return self._by_reference(self._ready.take_steps(steps))
+
+    @property
+    def _ready(self) -> Learning:
+        if self._learning is None:
+            raise LineDown("The learner is being started.")
+        return self._learning
+
+    def _by_reference(self, news: News) -> tuple[News, Any]:
+        weights = news.weights
+        if weights is None:
+            return news, None
+        if self._put is None or self._put[0] != weights.version:
+            self._put = (weights.version, ray.put(weights))
+        return replace(news, weights=None), [self._put[1]]  # in a list it goes as a reference
+
+
+class RobotActor:
+    """A robot's process."""
+
+    def __init__(self, config: RunConfig, place: Place, learner: Any, pool: Any, model: str | None) -> None:
+        adviser = None if pool is None else DistantAdviser(place.name, RayPoolLine(pool), model=model or "")
+        self._robot = RobotRun(config, place, RayLine(learner), adviser)
+
+    def run(self) -> RobotReport:
+        """Act until the run is over."""
+        return self._robot.run()
+
+    def stop(self) -> None:
+        """Let it end after the running control step."""
+        self._robot.stop()
+
+
+class PoolActor:
+    """The agents' process: one event loop."""
+
+    def __init__(self, config: RunConfig, path: Path) -> None:
+        self._config, self._run = config, RunDirectory(path)
+        self._opened: Pool | None = None
+        self._model = ""
+
+    @property
+    def _pool(self) -> Pool:
+        if self._opened is None:
+            config = self._config
+            prepare_process(1)
+            encoder = build_encoder(get_task(config.task, **config.task_overrides), config.encoder)
+            adviser = build_adviser(config, self._run, load_task_prompt(config.task), dim=encoder.dim)
+            self._opened = Pool(adviser, wall_budget_s=config.agent.wall_budget_s)
+            self._model = adviser.model
+        return self._opened
+
+    async def open(self) -> str:
+        """Get ready, and return the name of the model.
+
+        Raises:
+            ConfigError: If the model does not answer, or the agent has no words for the task.
+        """
+        assert self._pool
+        return self._model
+
+    async def ask(self, robot: str, scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
+        """As `Pool.ask`."""
+        return await self._pool.ask(robot, scene, embedding, trigger)
+
+    async def records(self, robot: str) -> list[MemoryRecord]:
+        """As `Pool.records`."""
+        return self._pool.records(robot)
+
+    async def mark(self, record_id: str, told: Mapping[str, Any]) -> None:
+        """As `Pool.mark`."""
+        self._pool.mark(record_id, **told)
+
+    async def save(self, id: str, answer: Answer, scene: Scene, truth: Truth) -> None:
+        """As `Pool.save`."""
+        self._pool.save(id, answer, scene, truth)
+
+    async def said(self) -> dict[str, Any]:
+        """As `Pool.said`."""
+        return {} if self._opened is None else self._opened.said()
+
+
+class RayLine:
+    """`Line` through Ray."""
+
+    def __init__(self, learner: Any) -> None:
+        self._learner = learner
+        self._asking = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="news")
+
+    def demonstrations(self) -> Sequence[Episode]:
+        """As `Line.demonstrations`."""
+        demos: Sequence[Episode] = carried(self._learner.demonstrations.remote(), CALL_S)
+        return demos
+
+    def deliver(self, content: bytes) -> None:
+        """As `Line.deliver`."""
+        carried(self._learner.deliver.remote(content), CALL_S)
+
+    def ask(self, report: RobotReport) -> "Future[News]":
+        """As `Line.ask`: in a thread, as fetching weights takes a moment."""
+        return self._asking.submit(lambda: self._fetched(self._learner.news.remote(report), CALL_S))
+
+    def take_steps(self, steps: Sequence[Streamed]) -> News:
+        """As `Line.take_steps`."""
+        return self._fetched(self._learner.take_steps.remote(list(steps)), LOCKSTEP_S)
+
+    def _fetched(self, ref: Any, timeout_s: float) -> News:
+        news, refs = carried(ref, timeout_s)
+        if refs is None:
+            return news
+        weights: Weights = carried(refs[0], timeout_s)
+        return replace(news, weights=weights)
+
+
+class RayPoolLine:
+    """`PoolLine` through Ray."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._asking = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="pool")
+
+    def ask(self, robot: str, scene: Scene, embedding: FloatArray, trigger: Trigger) -> "Future[Answer]":
+        """As `PoolLine.ask`; the supervisor's own patience ends it."""
+        return self._asking.submit(lambda: carried(self._pool.ask.remote(robot, scene, embedding, trigger), None))
+
+    def records(self, robot: str) -> Sequence[MemoryRecord]:
+        """As `PoolLine.records`."""
+        records: Sequence[MemoryRecord] = carried(self._pool.records.remote(robot), POOL_S)
+        return records
+
+    def mark(self, record_id: str, **told: Any) -> None:
+        """As `PoolLine.mark`."""
+        carried(self._pool.mark.remote(record_id, told), POOL_S)
+
+    def save(self, id: str, answer: Answer, scene: Scene, truth: Truth) -> None:
+        """As `PoolLine.save`."""
+        carried(self._pool.save.remote(id, answer, scene, dict(truth)), POOL_S)
+
+
+def carried(ref: Any, timeout_s: float | None) -> Any:
+    """Return what a call came to.
+
+    Raises:
+        AgpsError: What the call raised, if it is one of ours.
+        LineDown: If the process is gone, or has not answered in time.
+    """
+    try:
+        return ray.get(ref, timeout=timeout_s)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, AgpsError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise LineDown(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error

@@ -1,0 +1,78 @@
+"""Ray: started by us on this machine alone and ended with the run, or somebody's cluster that is joined."""
+
+import importlib.util
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rl.errors import AgpsError, ConfigError
+
+OBJECT_STORE_MB = 256
+"""Shared memory of a cluster of ours: a few versions of the weights, and episodes on their way, [MB]."""
+START_S = 180
+"""Time for a cluster of ours to come up on a machine that has much else to do, [s]; Ray's own is 30."""
+EXTRA = "A fleet needs Ray: install it with `pip install 'agps[distributed]'`, or leave out --robots and --fleet."
+
+
+def require_ray() -> None:
+    """Refuse where Ray is not installed.
+
+    Raises:
+        ConfigError: With what to install.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError(EXTRA)
+
+
+@contextmanager
+def open_cluster(address: str | None = None) -> Iterator[Any]:
+    """Yield Ray, connected; a cluster of ours ends afterwards.
+
+    Ours listens on this machine only, and wants a token that only its processes know: whoever can speak to Ray can run
+    anything. Token authentication does not encrypt.
+
+    Args:
+        address: Of a running cluster, HOST:PORT; None: one is started here.
+
+    Raises:
+        ConfigError: If Ray is not installed.
+        AgpsError: If the cluster does not answer.
+    """
+    require_ray()
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_S))
+    if address is None:
+        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # Read when Ray is imported: without it Ray takes the machine's outer address, and listens on all of them.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    mine = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        if address is None:
+            ray.init(
+                num_cpus=1,  # so many workers are started in advance; ours ask for none
+                object_store_memory=OBJECT_STORE_MB * 2**20,
+                include_dashboard=importlib.util.find_spec("aiohttp_cors") is not None,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except Exception as error:  # Ray raises bare ones
+        where = "on this machine" if address is None else f"at {address}"
+        said = " ".join(str(error).split())[:300]
+        raise AgpsError(f"There is no Ray cluster {where} ({said}); see docs/fleet.md for how to start one.") from error
+    try:
+        for number, handler in mine.items():  # Ray's own would end this program before the run is saved
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        yield ray
+    finally:
+        ray.shutdown()

@@ -1,0 +1,102 @@
+"""fleet.toml: which robots learn together, where each is, and the settings of each."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agps_agent.run.config import RunConfig
+from agps_agent.run.robot import STATION
+from rl.errors import ConfigError
+
+SEED_STRIDE = 10_000_000
+"""From one robot's seed to the next: farther apart than the offsets of the parts of one run."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+class RobotEntry(BaseModel):
+    """One `[[robots]]` of a fleet file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    """Lower-case letters, digits and dashes."""
+    kind: Literal["simulated", "station"] = "simulated"
+    """A simulator in the robot's process, or the arm of a station file, real or emulated."""
+    station: Path | None = None
+    """File of the station, on the robot's machine."""
+    speed: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Longest control step over the task's."""
+    node: str | None = None
+    """Ray resource that only this robot's machine has; None: any machine."""
+    folder: Path | None = None
+    """Where its machine keeps episodes until they are acknowledged. None: in the run's directory, or with `node` in
+    ~/.cache/agps/fleet."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name is {self.name!r}; use up to 31 lower-case letters, digits and dashes")
+        if (self.kind == "station") != (self.station is not None):
+            raise ValueError('a robot of kind "station" names its file as station = "...", and no other one does')
+        return self
+
+
+def robots_of(config: RunConfig) -> tuple[RobotEntry, ...]:
+    """Return the robots of a run.
+
+    Raises:
+        ConfigError: If the fleet file cannot be read, names nobody, or says what there is not.
+    """
+    if config.fleet is None:
+        return tuple(RobotEntry(name=f"r{number}") for number in range(config.robots or 1))
+    return read_fleet(config.fleet)
+
+
+def read_fleet(file: Path) -> tuple[RobotEntry, ...]:
+    """Return the robots that a fleet file names.
+
+    Raises:
+        ConfigError: In one sentence, if it cannot be read or something in it is wrong.
+    """
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read --fleet {file}: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConfigError(f"{file} is no TOML: {error}.") from error
+    if other := sorted(content.keys() - {"robots"}):
+        raise ConfigError(f"{file} has {', '.join(other)}; it may have [[robots]] only.")
+    entries = content.get("robots")
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"{file} names no robot; write one [[robots]] with a name for each.")
+    robots = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            robots.append(RobotEntry.model_validate(entry))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            said = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"{file}, robot {number}: {f'{field}: ' if field else ''}{said}.") from None
+    names = [robot.name for robot in robots]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"{file} names {', '.join(twice)} twice; give each robot a name of its own.")
+    return tuple(robots)
+
+
+def config_of(robot: RobotEntry, number: int, config: RunConfig) -> RunConfig:
+    """Return the settings of one robot: its seed, and its station if it has one.
+
+    Args:
+        robot: From the fleet file.
+        number: Of the robot, counting from 0, whose seed is the run's.
+        config: The run's settings.
+    """
+    changes = {"seed": (config.seed + SEED_STRIDE * number) % 2**32}
+    if robot.station is None:
+        return config.model_copy(update=changes)
+    arm = {"robot": STATION, "station": robot.station, "speed": robot.speed, "confirm": False, "pace": None}
+    return config.model_copy(update={**changes, **arm})
