@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "write the report of one run, or compare several"),
     "view": ("view", "open the Rerun recording of a run"),
     "sweep": ("sweep", "train over methods, demonstrations and seeds; table with confidence intervals"),
+    "fleet": ("fleet", "see how the robots of a fleet are doing, which `agps train --robots N` starts"),
     "memory": ("memory", "list, show, rebuild or forget what the agent remembers"),
     "prompts": ("prompts", "list or show the prompts, or replay a run's questions with others"),
     "traces": ("traces", "collect LangSmith traces on this machine and look at them"),

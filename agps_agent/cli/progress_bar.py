@@ -2,8 +2,9 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -69,6 +70,8 @@ class ProgressDisplay:
     def _print_line(self, progress: Progress) -> None:
         self._last_line_s, self._printed = time.monotonic(), progress
         self._console.print(status_line(progress, max_s=self._max_s), soft_wrap=True, markup=False)
+        for row in progress.robots:
+            self._console.print(f"  {robot_line(row)}", soft_wrap=True, markup=False)
         fault = None if progress.diagnosis is None else progress.diagnosis.partition(":")[0]
         if fault not in (None, self._printed_fault):  # once, until something else is wrong
             self._console.print(progress.diagnosis, soft_wrap=True, markup=False)
@@ -90,6 +93,7 @@ class ProgressDisplay:
         lines: list[RenderableType] = [bar]
         for parts in (_counters(progress), measured_parts(progress.figures)):
             lines += [Text("  " + "   ".join(parts), style="dim", overflow="ellipsis", no_wrap=True)] if parts else []
+        lines += [Text(f"  {robot_line(row)}", overflow="ellipsis", no_wrap=True) for row in progress.robots]
         if progress.diagnosis is not None:
             lines.append(Text(f"  {progress.diagnosis}", style="yellow"))
         return Group(*lines)
@@ -104,6 +108,28 @@ def status_line(progress: Progress, *, max_s: float) -> str:
         *_counters(progress),
         *measured_parts(progress.figures),
         f"{time_left(progress, max_s=max_s)} left",
+    ]
+    return ", ".join(parts)
+
+
+def robot_line(row: Mapping[str, Any]) -> str:
+    """Return what there is to say of a robot of a fleet, in one plain line."""
+    if row.get("out"):
+        return f"{row['robot']}: out, {row['out']}"
+    if "steps" not in row:
+        return f"{row['robot']}: starting"
+    age = row["weights_age_updates"]
+    parts = [
+        f"{row['robot']}: {row['steps']} steps",
+        f"success {row['recent_success']:.0%}",
+        f"idle {row['idle_share']:.0%}",
+        f"agent {row['agent_wait_s']:.0f} s",
+        f"period {row['period_p50_ms']:.0f} ms, 99 % below {row['period_p99_ms']:.0f} ms",
+        "no weights yet" if age is None else f"weights {age} updates old",
+        *([f"{row['faults']} faults"] if row["faults"] else []),
+        *([f"{row['unsent']} episodes unsent"] if row["unsent"] else []),
+        *([f"died {row['deaths']} times"] if row.get("deaths") else []),
+        *([] if row["is_here"] else ["silent"]),
     ]
     return ", ".join(parts)
 

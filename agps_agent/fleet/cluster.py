@@ -12,8 +12,8 @@ from rl.errors import AgpsError, ConfigError
 
 OBJECT_STORE_MB = 256
 """Shared memory of a cluster of ours: a few versions of the weights, and episodes on their way, [MB]."""
-START_S = 180
-"""Time for a cluster of ours to come up on a machine that has much else to do, [s]; Ray's own is 30."""
+TRIES = 4
+"""Times a cluster of ours is started: Ray gives up after 30 s, which a busy machine may need the first time."""
 EXTRA = "A fleet needs Ray: install it with `pip install 'agps[distributed]'`, or leave out --robots and --fleet."
 
 
@@ -45,7 +45,6 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_S))
     if address is None:
         if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -54,25 +53,45 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
     import ray
 
     mine = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        if address is None:
-            ray.init(
-                num_cpus=1,  # so many workers are started in advance; ours ask for none
-                object_store_memory=OBJECT_STORE_MB * 2**20,
-                include_dashboard=importlib.util.find_spec("aiohttp_cors") is not None,
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                configure_logging=False,
-            )
-        else:
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except Exception as error:  # Ray raises bare ones
-        where = "on this machine" if address is None else f"at {address}"
-        said = " ".join(str(error).split())[:300]
-        raise AgpsError(f"There is no Ray cluster {where} ({said}); see docs/fleet.md for how to start one.") from error
+    _connect(ray, address)
     try:
         for number, handler in mine.items():  # Ray's own would end this program before the run is saved
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         yield ray
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Start a cluster here, or join one.
+
+    Raises:
+        AgpsError: If there is none.
+    """
+    for left in reversed(range(TRIES if address is None else 1)):
+        try:
+            if address is None:
+                _start(ray)
+            else:
+                ray.init(address=address, log_to_driver=False, configure_logging=False)
+        except Exception as error:  # Ray raises bare ones
+            ray.shutdown()
+            if left:
+                continue
+            where = "on this machine" if address is None else f"at {address}"
+            said = " ".join(str(error).split())[:300]
+            raise AgpsError(
+                f"There is no Ray cluster {where} ({said}); docs/fleet.md says how to start one."
+            ) from error
+        return
+
+
+def _start(ray: Any) -> None:
+    ray.init(
+        num_cpus=1,  # so many workers are started in advance; ours ask for none
+        object_store_memory=OBJECT_STORE_MB * 2**20,
+        include_dashboard=importlib.util.find_spec("aiohttp_cors") is not None,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        configure_logging=False,
+    )

@@ -20,6 +20,7 @@ from agps_agent.report.curves import (
     steps_to,
     training_curve,
 )
+from agps_agent.report.fleet_table import fleet_sections
 from agps_agent.report.interventions import InterventionView, read_interventions, spread
 from agps_agent.run.directory import Row, RunDirectory
 from agps_agent.run.films import films_in
@@ -67,6 +68,7 @@ def write_report(run: RunDirectory) -> Path:
         *_detector(episodes),
         *_reward(episodes),
         *_gallery(views, questions),
+        *fleet_sections(summary),
         *_robot(summary.get("robot") or (episodes[-1].get("robot") if episodes else None) or {}),
         _configuration(config, saved.get("versions", {})),
     ]

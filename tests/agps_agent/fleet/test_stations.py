@@ -1,0 +1,67 @@
+"""A fleet file says who learns, and each robot gets settings of its own."""
+
+from pathlib import Path
+
+import pytest
+
+from agps_agent.fleet.stations import config_of, read_fleet, robots_of
+from agps_agent.run.config import RunConfig
+from rl.errors import ConfigError
+
+
+def test_robots_of_a_number_have_names_and_seeds_of_their_own():
+    config = RunConfig(task="usb_insertion", robots=3, seed=7)
+    robots = robots_of(config)
+    assert [robot.name for robot in robots] == ["r0", "r1", "r2"]
+    assert [config_of(robot, n, config).seed for n, robot in enumerate(robots)] == [7, 10_000_007, 20_000_007]
+
+
+def test_station_of_a_fleet_file_becomes_the_robots_own(tmp_path: Path):
+    file = tmp_path / "fleet.toml"
+    file.write_text(
+        '[[robots]]\nname = "left"\nkind = "station"\nstation = "left.toml"\nspeed = 0.5\n[[robots]]\nname = "twin"\n'
+    )
+    left, twin = read_fleet(file)
+    config = RunConfig(task="usb_insertion", fleet=file, pace=10.0)
+    own = config_of(left, 0, config)
+    assert (own.robot, own.station, own.speed, own.pace) == ("station", Path("left.toml"), 0.5, None)
+    assert (config_of(twin, 1, config).robot, config_of(twin, 1, config).pace) == ("sim", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("robots = 4", "names no robot"),
+        ("[[robots]]\nname = 'Left Arm'", "lower-case letters"),
+        ("[[robots]]\nname = 'a'\n[[robots]]\nname = 'a'", "names a twice"),
+        ("[[robots]]\nname = 'a'\nkind = 'station'", "names its file"),
+        ("[[robots]]\nname = 'a'\nwheels = 4", "wheels"),
+        ("head = 'b'\n[[robots]]\nname = 'a'", "may have"),
+        ("[[robots", "no TOML"),
+    ],
+)
+def test_fleet_file_that_is_wrong_is_refused_in_one_sentence(text: str, complaint: str, tmp_path: Path):
+    file = tmp_path / "fleet.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=complaint):
+        read_fleet(file)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"ray": "10.0.0.1:6379"}, "--robots N or --fleet"),
+        ({"robots": 2, "fleet": Path("fleet.toml")}, "two ways"),
+        ({"robots": 2, "learner": "lockstep"}, "--robots 1"),
+        ({"robots": 2, "learner": "overlapped"}, "threaded"),
+        ({"robots": 2, "method": "conrft"}, "--offline"),
+    ],
+)
+def test_settings_that_no_fleet_can_carry_out_are_refused(settings: dict, complaint: str):
+    with pytest.raises(ValueError, match=complaint):
+        RunConfig(task="usb_insertion", demos=2, **settings)
+
+
+def test_fleet_learns_freely_where_nothing_else_is_said():
+    assert RunConfig(task="usb_insertion", robots=2).learner == "threaded"
+    assert RunConfig(task="usb_insertion").learner == "lockstep"
