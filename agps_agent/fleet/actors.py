@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from rl.types import FloatArray
 from tools.memory import MemoryRecord
 from tools.scene import Scene
 
+LEARNER, POOL = "learner", "pool"
+"""Names of the actors, by which robots find them; they hold in one run."""
 CALL_S = 30.0
 """Limit of a call to the learner, [s]; while it evaluates in lockstep, of a step."""
 LOCKSTEP_S = 600.0
@@ -136,9 +139,9 @@ class LearnerActor:
 class RobotActor:
     """A robot's process."""
 
-    def __init__(self, config: RunConfig, place: Place, learner: Any, pool: Any, model: str | None) -> None:
-        adviser = None if pool is None else DistantAdviser(place.name, RayPoolLine(pool), model=model or "")
-        self._robot = RobotRun(config, place, RayLine(learner), adviser)
+    def __init__(self, config: RunConfig, place: Place, model: str | None) -> None:
+        adviser = None if model is None else DistantAdviser(place.name, RayPoolLine(), model=model)
+        self._robot = RobotRun(config, place, RayLine(), adviser)
 
     def run(self) -> RobotReport:
         """Act until the run is over."""
@@ -201,8 +204,7 @@ class PoolActor:
 class RayLine:
     """`Line` through Ray."""
 
-    def __init__(self, learner: Any) -> None:
-        self._learner = learner
+    def __init__(self) -> None:
         self._asking = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="news")
 
     def demonstrations(self) -> Sequence[Episode]:
@@ -222,6 +224,10 @@ class RayLine:
         """As `Line.take_steps`."""
         return self._fetched(self._learner.take_steps.remote(list(steps)), LOCKSTEP_S)
 
+    @property
+    def _learner(self) -> Any:
+        return _found(LEARNER)
+
     def _fetched(self, ref: Any, timeout_s: float) -> News:
         news, refs = carried(ref, timeout_s)
         if refs is None:
@@ -233,8 +239,7 @@ class RayLine:
 class RayPoolLine:
     """`PoolLine` through Ray."""
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
+    def __init__(self) -> None:
         self._asking = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="pool")
 
     def ask(self, robot: str, scene: Scene, embedding: FloatArray, trigger: Trigger) -> "Future[Answer]":
@@ -253,6 +258,27 @@ class RayPoolLine:
     def save(self, id: str, answer: Answer, scene: Scene, truth: Truth) -> None:
         """As `PoolLine.save`."""
         carried(self._pool.save.remote(id, answer, scene, dict(truth)), POOL_S)
+
+    @property
+    def _pool(self) -> Any:
+        return _found(POOL)
+
+
+@cache
+def _handle(name: str) -> Any:
+    return ray.get_actor(name)
+
+
+def _found(name: str) -> Any:
+    """Return the actor of a name; its handle stays good when its process is started anew.
+
+    Raises:
+        LineDown: If there is none.
+    """
+    try:
+        return _handle(name)
+    except ValueError as error:
+        raise LineDown(f"There is no {name} in this cluster.") from error
 
 
 def carried(ref: Any, timeout_s: float | None) -> Any:

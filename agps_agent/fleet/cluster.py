@@ -45,6 +45,8 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would make a robot late for its tick
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # 30 s are few on a busy machine
     if address is None:
         if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

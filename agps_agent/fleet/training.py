@@ -111,12 +111,14 @@ class Fleet:
         self._folder.mkdir(parents=True, exist_ok=True)
         model = None
         if config.helper == "agent":
-            self._pool = _remote(actors.PoolActor, here=True).remote(config, self._run.path.absolute())
+            self._pool = _remote(actors.PoolActor, name=actors.POOL, here=True).remote(
+                config, self._run.path.absolute()
+            )
             model = _answer(self._pool.open.remote())
         names = [robot.name for robot in self._robots]
         evaluates = all(robot.kind == "simulated" for robot in self._robots)
         groups = {"intake": 2, "news": 2, "steer": 1}
-        kind = _remote(actors.LearnerActor, here=True, groups=groups, methods=LEARNER_METHODS)
+        kind = _remote(actors.LearnerActor, name=actors.LEARNER, here=True, groups=groups, methods=LEARNER_METHODS)
         learner = kind.remote(config, self._run.path.absolute(), names, evaluates=evaluates, model=model)
         self._learner = self._watch_over("learner", learner, lambda: learner.run.remote(report, resume=resume))
         for number, robot in enumerate(self._robots):
@@ -125,10 +127,9 @@ class Fleet:
     def _start_robot(self, number: int, robot: RobotEntry, model: str | None) -> None:
         from agps_agent.fleet import actors
 
-        assert self._learner is not None
         place = Place(name=robot.name, folder=self._folder_of(robot), fleet_size=len(self._robots))
         kind = _remote(actors.RobotActor, groups={"steer": 1}, methods={"stop": "steer"}, node=robot.node)
-        actor = kind.remote(config_of(robot, number, self._config), place, self._learner.actor, self._pool, model)
+        actor = kind.remote(config_of(robot, number, self._config), place, model)
         self._watch_over(robot.name, actor, lambda: actor.run.remote())
 
     def _folder_of(self, robot: RobotEntry) -> Path:
@@ -277,6 +278,7 @@ LEARNER_METHODS = {
 def _remote(
     kind: type,
     *,
+    name: str | None = None,
     here: bool = False,
     groups: Mapping[str, int] | None = None,
     methods: Mapping[str, str] | None = None,
@@ -286,6 +288,7 @@ def _remote(
 
     Args:
         kind: The class.
+        name: By which other actors of the run find it.
         here: On the machine of this process, whose disk holds the run.
         groups: Threads by group of methods.
         methods: Group of each method that is in one.
@@ -299,6 +302,8 @@ def _remote(
     }
     grouped = type(kind.__name__, (kind,), {**namespace, "__module__": kind.__module__})
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
+    if name is not None:
+        options["name"] = name
     if groups:
         options["concurrency_groups"] = dict(groups)
     if node is not None:
