@@ -40,8 +40,9 @@ from tools.scene import Scene
 LEARNER, POOL = "learner", "pool"
 """Names of the actors, by which robots find them; they hold in one run."""
 CALL_S = 30.0
-"""Limit of a call to the learner, [s]; while it evaluates in lockstep, of a step."""
+"""Limit of a call that no control step waits for, [s]."""
 LOCKSTEP_S = 600.0
+"""Limit of a step in lockstep, which may wait for an evaluation, [s]."""
 POOL_S = 2.0
 """Limit of a call to the memory, which a rollout waits for, [s]."""
 
@@ -253,11 +254,11 @@ class RayPoolLine:
 
     def mark(self, record_id: str, **told: Any) -> None:
         """As `PoolLine.mark`."""
-        carried(self._pool.mark.remote(record_id, told), POOL_S)
+        carried(self._pool.mark.remote(record_id, told), CALL_S)
 
     def save(self, id: str, answer: Answer, scene: Scene, truth: Truth) -> None:
         """As `PoolLine.save`."""
-        carried(self._pool.save.remote(id, answer, scene, dict(truth)), POOL_S)
+        carried(self._pool.save.remote(id, answer, scene, dict(truth)), CALL_S)
 
     @property
     def _pool(self) -> Any:

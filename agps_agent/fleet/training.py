@@ -26,7 +26,9 @@ AGAIN_S = 0.5
 """Pause before an actor that died is told to run again, [s]."""
 STOP_S = 20.0
 """Time for robots to end by themselves, [s]."""
-MOST_DEATHS = 1_000
+UP_S = 5.0
+"""A call that fails sooner was made while the process was still being started again, [s]."""
+MOST_DEATHS = 100
 """Deaths of one actor after which the run ends: it dies of something that will not be over."""
 STATUS = "status.json"
 
@@ -78,6 +80,10 @@ class _Watched:
     ref: Any = None
     due_at: float = 0.0
     """When `run` is called again, by the monotonic clock, [s]."""
+    called_at: float = 0.0
+    """When `run` was called last, by the monotonic clock, [s]."""
+    is_down: bool = False
+    """Its process has died and is not back yet: calls fail at once until it is."""
     deaths: int = 0
 
 
@@ -185,7 +191,7 @@ class Fleet:
         now = time.monotonic()
         for watched in self._actors.values():
             if watched.ref is None and watched.name not in self._faults and 0 < watched.due_at <= now:
-                watched.ref = watched.again()
+                watched.ref, watched.called_at = watched.again(), now
         refs = {watched.ref: watched for watched in self._actors.values() if watched.ref is not None}
         done, _ = ray.wait(list(refs), timeout=POLL_S)
         for ref in done:
@@ -206,11 +212,14 @@ class Fleet:
         try:
             result = carried(ref, None)
         except LineDown as error:
+            watched.due_at = time.monotonic() + AGAIN_S
+            if watched.is_down and time.monotonic() - watched.called_at < UP_S:
+                return
+            watched.is_down = True
             watched.deaths += 1
             if watched.deaths > MOST_DEATHS:
                 raise AgpsError(f"{watched.name} has died {watched.deaths} times: {error}") from error
-            _log.warning("%s died; it is started again. %s", watched.name.capitalize(), error)
-            watched.due_at = time.monotonic() + AGAIN_S
+            _log.warning("%s died and is started again: %s", watched.name, error)
             return
         except AgpsError as error:
             if watched is self._learner:
