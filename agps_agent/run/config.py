@@ -137,7 +137,8 @@ class RunConfig(BaseModel):
     max_minutes: Annotated[float, Field(gt=0), MayChange] = 240.0
     """Limit on wall-clock training time, [min]. Pre-training counts; it is against a machine that hangs, no budget."""
     pretrain_steps: Annotated[int, Field(ge=0), MayChange] = 4_000
-    """Updates on demonstrations, the agent's included, before the policy acts. ConRFT's first stage (paper: 48,000)."""
+    """Updates on demonstrations, the agent's included, before the policy acts: ConRFT's first stage (paper: 48,000), or
+    a warm-up, six times as long where the scene is seen to move."""
     run_dir: Annotated[Path | None, MayChange] = None
     """Where everything is written. None: runs/TASK/METHOD-demosN-seedN."""
     preset: str = "tuned"

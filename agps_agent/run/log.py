@@ -20,6 +20,7 @@ from agps_agent.run.measured import Measured, expected_of
 from agps_agent.run.progress import Phase, Progress, ProgressListener
 from agps_agent.run.recording import Drift
 from agps_agent.run.signals import saving
+from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.evaluation import EvaluationResult, Predictor, Watch, evaluate
@@ -116,7 +117,7 @@ class TrainingLog:
                 phase=phase,
                 detector="float" if reading is None else reading.name,
                 pretrain_steps=self.pretrain_steps,
-                max_pretrain_steps=self.config.pretrain_steps,
+                max_pretrain_steps=self.max_pretrain_steps,
                 figures=self.figures,
                 diagnosis=self.diagnosis,
             )
@@ -202,6 +203,18 @@ class TrainingLog:
     def pretrain_steps(self) -> int:
         """Updates of stage 1 so far; 0 for an algorithm without one."""
         return self.session.algorithm.pretrain_updates
+
+    @property
+    def max_pretrain_steps(self) -> int:
+        """Updates on demonstrations before the policy acts.
+
+        A warm-up has as many times more as the agent showed more, because the scene moves: what sixty demonstrations
+        show takes longer to learn than what ten do. A first stage has enough for either.
+        """
+        supervisor, updates = self.session.supervisor, self.config.pretrain_steps
+        if self.session.algorithm.pretrains or not isinstance(supervisor, AgentSupervisor):
+            return updates
+        return supervisor.places * updates
 
     @property
     def robot_time_s(self) -> float:

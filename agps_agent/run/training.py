@@ -196,7 +196,7 @@ def _pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
         return not log.is_over
 
     log.announce("pretrain")
-    algorithm.pretrain(config.pretrain_steps, go_on)
+    algorithm.pretrain(log.max_pretrain_steps, go_on)
     log.checkpoint(PRETRAINED)
     # In a run that is nothing else the final evaluation says it; one that is out of time goes on with stage 1 later.
     if algorithm.pretrains and not config.offline and not log.is_over:

@@ -150,17 +150,18 @@ def test_demonstrations_of_the_agent_are_learned_from_and_labelled(tmp_path: Pat
 @pytest.mark.parametrize(("jitter_mm", "moves"), [(0.0, False), (30.0, True)])
 def test_supervisor_sees_that_a_port_moves(tmp_path: Path, jitter_mm: float, moves: bool):
     jitter = {"port-jitter-mm": jitter_mm}
-    config, run = configure(tmp_path / "run", agent_demos=4, pretrain_steps=0, task_options=jitter)
+    config, run = configure(tmp_path / "run", agent_demos=4, pretrain_steps=50, task_options=jitter)
     with build_session(config, run) as session:
-        supervisor = session.supervisor
+        supervisor, log = session.supervisor, TrainingLog(config, run, session, Listening())
         assert isinstance(supervisor, AgentSupervisor)
-        supervisor.demonstrate(3)
-        done = RunCallback(
-            TrainingLog(config, run, session, Listening()), until=lambda: not supervisor.is_demonstrating
+        supervisor.demonstrate(4)
+        session.algorithm.collect(
+            200, RunCallback(log, until=lambda: supervisor.state_dict()["shown"]["successes"] == 4)
         )
-        session.algorithm.collect(200, done)
         shown = supervisor.state_dict()["shown"]
-    assert shown["successes"] == 3 and (shown["moved"] >= 2) == moves
+        assert shown["successes"] == 4 and (shown["moved"] >= 3) == moves
+        assert supervisor.is_demonstrating == moves  # 24 where each success tells of another place
+        assert log.max_pretrain_steps == (300 if moves else 50)
 
 
 def test_row_of_an_episode_says_how_each_intervention_ended(finished: RunDirectory):
