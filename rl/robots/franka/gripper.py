@@ -147,13 +147,14 @@ class FrankaGripper(Gripper):
         self._read_s = self._clock.now()
 
     def _poll(self) -> None:
+        silences: tuple[type[BaseException], ...] = (*self._errors, ConfigError)
         lost = False
         while not self._clock.wait(self._closing, 0.05):
             try:
                 if lost:
                     self._gripper = self._connect()
                 self._read()
-            except (*self._errors, ConfigError) as error:
+            except silences as error:
                 logger.warning("The gripper does not answer: %s", error)  # `opening` says so when it stays silent
                 lost = True
             else:
