@@ -183,9 +183,9 @@ def _given(at: Sequence[str], frames: "Sequence[RGBDFrame]") -> Marks:
     cameras = {frame.name: number for number, frame in enumerate(frames)}
     for text in at:
         label, _, rest = text.partition("=")
-        parts = rest.split(",")
+        camera, *pixel = rest.split(",")
         try:
-            camera, u, v = parts[0], *(float(pixel) for pixel in parts[1:])
+            u, v = map(float, pixel)
         except ValueError:
             raise UsageError(f"--at {text}: write NAME=CAMERA,U,V, as in port_left=side,305.4,357.1.") from None
         if camera not in cameras:
