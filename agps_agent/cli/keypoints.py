@@ -183,12 +183,12 @@ def _given(at: Sequence[str], frames: "Sequence[RGBDFrame]") -> Marks:
     cameras = {frame.name: number for number, frame in enumerate(frames)}
     for text in at:
         label, _, rest = text.partition("=")
-        parts = rest.split(",")
+        camera, *pixel = rest.split(",")
         try:
-            camera, u, v = parts[0], float(parts[1]), float(parts[2])
-        except (IndexError, ValueError):
+            u, v = map(float, pixel)
+        except ValueError:
             raise UsageError(f"--at {text}: write NAME=CAMERA,U,V, as in port_left=side,305.4,357.1.") from None
-        if len(parts) != 3 or camera not in cameras:
+        if camera not in cameras:
             raise UsageError(f"--at {text}: there is no camera {camera!r}; the scene has {', '.join(cameras)}.")
         marks[cameras[camera]][label] = (u, v)
     return marks

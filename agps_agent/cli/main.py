@@ -78,7 +78,8 @@ def _run(arguments: list[str]) -> int:
         print(f"agps {installed_versions()['agps']}")
         return DONE
     if name not in COMMANDS:
-        close = nearest(name, COMMANDS)
+        close = nearest(name.lstrip("-"), (*COMMANDS, "help"))
+        close = "--help" if close == "help" else close
         hint = f"did you mean `agps {close}`?" if close else f"use one of {', '.join(COMMANDS)}."
         raise UsageError(f"There is no command {name!r}; {hint}")
     module = importlib.import_module(f"agps_agent.cli.{COMMANDS[name][0]}")

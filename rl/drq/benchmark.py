@@ -35,12 +35,13 @@ def bench_update(
         state_size: Components of the state.
         action_size: Components of the action.
         config: Hyperparameters; None for the preset `tuned`.
-        threads: Torch threads to use; set back afterwards.
+        threads: Torch threads to use, set back afterwards; 0 for as many as now.
         repeats: Measurements of each part.
         device: Where the networks live.
     """
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    if threads > 0:
+        torch.set_num_threads(threads)
     keep_freed_memory()
     try:
         model = _filled(image_size, cameras, state_size, action_size, config or DrQConfig(), device)

@@ -45,6 +45,13 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "frames_no_json": {"frames.json": "{"},
     "scene_no_json": {"scene.json": "{"},
     "scene_odd": {"scene.json": "{}"},
+    "marks_no_json": {"keypoints.json": "{"},
+    "marks_list": {"keypoints.json": "[]"},
+    "marks_newer": {"keypoints.json": '{"version": 99, "task": "usb_insertion", "images": []}'},
+    "marks_bytes": {"keypoints.json": b"\xff\xfe\x00"},
+    "marks_lost": {
+        "keypoints.json": '{"version": 1, "task": "usb_insertion", "images": [{"name": "0000", "camera": "side"}]}'
+    },
     "memory/usb_insertion.index": {"x": ""},
     "empty": {},
     ".": {
@@ -67,6 +74,8 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
 ROWS = """
 # names
 trian usb_insertion                                         | did you mean `agps train`?
+help                                                        | did you mean `agps --help`?
+--hlep                                                      | did you mean `agps --help`?
 train                                                       | Missing from agps train: TASK
 train usb                                                   | did you mean usb_insertion?
 train towel                                                 | did you mean towel_folding?
@@ -118,6 +127,15 @@ train usb_insertion --conrft.gamma 0.9                      | this run learns wi
 train usb_insertion --task-options.clearance 1              | has no such option; it has horizon
 train usb_insertion --task-options.port-position 1 2        | is '1', '2'; give FLOAT FLOAT FLOAT
 train usb_insertion --task-options.clearance-mm -1          | Input should be greater than 0, got -1.0
+train usb_insertion --run-dir ""                            | --run-dir is empty; give it a value, or leave it out
+train usb_insertion --run-dir=                              | --run-dir is empty
+train usb_insertion --memory ""                             | --memory is empty
+keypoints mark usb_insertion --out ""                       | --out is empty
+eval no_checkpoint --checkpoint ""                          | --checkpoint is empty
+train usb_insertion --config x.toml                         | Did you mean --confirm?
+train usb_insertion --seed 1e3                              | --seed is '1e3'; give a whole number
+train usb_insertion --max-env-steps 1,000                   | --max-env-steps is '1,000'; give a whole number
+train usb_insertion --method serl --agent-demos 3           | record its demonstrations with `agps demos record --by
 train usb_insertion --seed                                  | --seed wants a value
 train usb_insertion --seed 1.5                              | --seed is '1.5'; give a whole number
 train usb_insertion --seed -1                               | --seed: Input should be greater than or equal to 0
@@ -158,6 +176,31 @@ train --env CartPole-v1 --env-arguments {                   | --env-arguments is
 train --env CartPole-v1 --env-arguments [1]                 | write a JSON object such as
 train --env CartPole-v1 --env-options.horizon 0             | horizon is 0; ask for at least 1
 train usb_insertion --env CartPole-v1                       | are two; leave one of them out
+# tasks and keypoints of one's own
+new-task 9lives                                             | use lower-case letters, digits and _, as in ring_on_peg
+new-task Ring-On-Peg                                        | 'Ring-On-Peg' cannot name a task
+new-task ../escape                                          | '../escape' cannot name a task
+new-task class                                              | 'class' cannot name a task
+new-task usb_insertion                                      | There is a task usb_insertion already
+new-task empty                                              | empty exists already; choose another name
+keypoints marc usb_insertion                                | Did you mean mark?
+keypoints mark usb_insertion --images 0                     | --images is 0; ask for at least 1
+keypoints mark usb_insertion --out file.txt --from-truth    | file.txt is a file; name a folder for the marks
+keypoints mark usb_insertion --scene file.txt               | file.txt holds no scene
+keypoints mark usb_insertion --at port_left=side,1,2,3      | write NAME=CAMERA,U,V, as in port_left=side
+keypoints mark usb_insertion --robot station --from-truth   | --from-truth needs the simulator
+keypoints list nowhere                                      | There are no marked keypoints in nowhere
+keypoints list usb_insertion                                | There are no marked keypoints in keypoints/usb_insertion
+keypoints list marks_no_json                                | The marked keypoints in marks_no_json are damaged
+keypoints list marks_list                                   | keypoints.json is no JSON object
+keypoints list marks_newer                                  | it is of version 99, this program reads 1
+keypoints show marks_bytes                                  | The marked keypoints in marks_bytes are damaged
+keypoints show marks_lost                                   | 'calibration' is missing
+train usb_insertion --vlm reference,folder=nowhere          | There are no marked keypoints in nowhere
+train usb_insertion --vlm reference,turn-deg=abc            | turn-deg is 'abc': input should be a valid number
+train usb_insertion --vlm reference,least-alike=2           | least_alike is 2.0; ask for at most 1
+bench grounding --scenes 0                                  | --scenes is 0; ask for at least 1
+bench grounding usb_insertion --progressed 2                | --progressed is 2.0; ask for at most 1
 # stations
 train usb_insertion --robot franka --station nowhere.toml   | There is no station file nowhere.toml
 train usb_insertion --robot franka --station typo.toml      | has 'workspce', which a station does not have
