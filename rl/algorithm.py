@@ -589,7 +589,11 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Continue from `random_states`."""
         self.acting_rng.bit_generator.state = states["acting"]
         self.sampling_rng.bit_generator.state = states["sampling"]
-        self.noise_rng.set_state(states["noise"])
+        # A GPU's generator has another state than a processor's: elsewhere its noise cannot be repeated.
+        if len(states["noise"]) == len(self.noise_rng.get_state()):
+            self.noise_rng.set_state(states["noise"])
+        else:
+            _log.warning("This checkpoint is of another device; noise in updates goes on from the seed.")
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a checkpoint to fit, beside configuration and spaces: numbers and strings."""
