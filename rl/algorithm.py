@@ -165,6 +165,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             device=device,
             seed=seed,
             sde_support=False,
+            support_multi_env=True,
             supported_action_spaces=(spaces.Box,),
         )
         self.supervisor: Supervisor = supervisor or NullSupervisor()
