@@ -388,6 +388,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.loop.episode = self._episode_num - 1
         self.loop.reset()
         callback.on_training_start(locals(), globals())
+        over = 0
         learner.start()
         try:
             while self.num_timesteps < total_timesteps:
@@ -397,7 +398,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 if not rollout.continue_training:
                     break
                 # Several environments take more steps at once than there are between two calls of the learner.
-                calls = max(1, rollout.episode_timesteps // self.train_freq.frequency) if self.n_envs > 1 else 1
+                over += rollout.episode_timesteps if self.n_envs > 1 else self.train_freq.frequency
+                calls, over = divmod(over, self.train_freq.frequency)
                 for call in range(calls):
                     if call > 0:
                         learner.settle()
