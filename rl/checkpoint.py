@@ -115,12 +115,15 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     return known
 
 
-def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> GuidedAlgorithm:
+def load_policy(
+    path: Path, kind: type[GuidedAlgorithm] | None = None, *, device: torch.device | str = "auto"
+) -> GuidedAlgorithm:
     """Return the policy of a checkpoint, without its replay memory.
 
     Args:
         path: Folder of the checkpoint.
         kind: The algorithm's class. None: found by the name in the checkpoint, or where its class was imported from.
+        device: Where it computes, whatever it was trained on.
 
     Raises:
         ConfigError: If there is no checkpoint, or it is incomplete or damaged.
@@ -128,7 +131,7 @@ def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> Guided
     folder = find_checkpoint(Path(path))
     kind = kind or _find_algorithm(folder)
     try:
-        policy = kind.load(folder / ALGORITHM)
+        policy = kind.load(folder / ALGORITHM, device=device)
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
     return policy

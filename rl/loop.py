@@ -22,6 +22,7 @@ from rl.errors import ConfigError
 from rl.finite import check_finite
 from rl.guidance import GuidanceConfig
 from rl.interventions import Confirm as Confirm
+from rl.reading import Reading
 from rl.supervised import SupervisedEpisode
 from rl.supervisor import NullSupervisor, Supervisor
 from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Transition
@@ -77,13 +78,18 @@ class RolloutLoop:
         guidance: GuidanceConfig | None = None,
         rate_hz: float | None = None,
         confirm: Confirm | None = None,
+        reading: Reading | None = None,
     ) -> None:
         if env.num_envs != 1:
-            raise ConfigError(f"The loop runs one robot, the environment has {env.num_envs}; pass n_envs=1.")
+            raise ConfigError(
+                f"A supervisor watches one robot, and there are {env.num_envs} environments; "
+                "pass one (n_envs=1), or no supervisor."
+            )
         self.supervisor: Supervisor = supervisor or NullSupervisor()
         self.episode = -1
         """Number of the running episode, counting from 0."""
         self._env = env
+        self._reading = reading or Reading(env.observation_space, env.action_space)
         self._policy = policy
         self.disturb: Disturb | None = None
         """What happens to guided actions on their way to the arm; None: nothing."""
@@ -117,14 +123,14 @@ class RolloutLoop:
         sent = action
         if guided and self.disturb is not None:
             sent = self.disturb(action, self.episode, rollout.supervised.steps)
-        next_obs, rewards, dones, infos = self._env.step(sent[np.newaxis])
+        next_obs, rewards, dones, infos = self._env.step(self._reading.own_action(sent)[np.newaxis])
         info = dict(infos[0])
 
         done = bool(dones[0])
         truncated = bool(info.get("TimeLimit.truncated", False))
-        last_obs = info["terminal_observation"] if done else _unbatch(next_obs)
-        executed = np.asarray(info.get("executed_action", sent), dtype=np.float32)
-        _check_given({**last_obs, "reward": rewards[0], "executed_action": executed}, now)
+        last_obs = self._reading.observation(info["terminal_observation"] if done else unbatch(next_obs, 0))
+        executed = executed_action(self._reading, info, sent)
+        check_given({**last_obs, "reward": rewards[0], "executed_action": executed}, now)
         transition = Transition(
             observation=rollout.obs,
             action=executed,
@@ -160,13 +166,14 @@ class RolloutLoop:
 
     def _begin_episode(self, batched_obs: Any) -> _Rollout:
         self.episode += 1
-        obs, observation = _unbatch(batched_obs), self._env.reset_infos[0].get("observation")
-        _check_given(obs, f"at the start of episode {self.episode}")
+        obs = self._reading.observation(unbatch(batched_obs, 0))
+        observation = self._env.reset_infos[0].get("observation")
+        check_given(obs, f"at the start of episode {self.episode}")
         supervised = SupervisedEpisode(
             self.supervisor,
             observation,
             number=self.episode,
-            actions=self._env.action_space.shape[0],  # type: ignore[index]  # a Box, as every policy here needs
+            actions=self._reading.action_size,
             action_scale=self._action_scale,
             guidance=self._guidance,
             confirm=self._confirm,
@@ -188,10 +195,17 @@ class RolloutLoop:
         self._deadline_s = max(self._deadline_s, now) + self._period_s
 
 
-def _check_given(values: Mapping[str, Any], when: str) -> None:
+def check_given(values: Mapping[str, Any], when: str) -> None:
+    """Refuse what an environment gave, if a number in it is not finite."""
     check_finite(values, giver="The environment", when=when, advice="Mend the environment, or its sensor.")
 
 
-def _unbatch(obs: Any) -> Obs:
-    """Return the only environment's observation out of a vectorised one."""
-    return {key: value[0] for key, value in obs.items()}
+def executed_action(reading: Reading, info: Mapping[str, Any], sent: FloatArray) -> npt.NDArray[np.float32]:
+    """Return what was done in [-1, 1]: as the environment says in its own units, else what it was sent. Shape (A,)."""
+    said = info.get("executed_action")
+    return np.asarray(sent, np.float32) if said is None else reading.learned_action(said)
+
+
+def unbatch(obs: Any, place: int) -> Any:
+    """Return one environment's observation out of a vectorised one."""
+    return {key: value[place] for key, value in obs.items()} if isinstance(obs, Mapping) else obs[place]

@@ -42,6 +42,7 @@ COMMON = (
     "eval_episodes",
     "seed",
     "threads",
+    "device",
     "run_dir",
     "resume",
     "json",
@@ -243,6 +244,9 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
     try:
         from agps_agent.report import write_report
         from agps_agent.run.training import train  # loads torch and the graph
+        from rl.devices import choose_device, in_words
+
+        print(f"Device: {in_words(choose_device(config.device))}.")
 
         with ProgressDisplay(max_minutes=config.max_minutes, stream=sys.stdout) as progress:
             began = say_what_it_will_take  # a server that does not answer is refused before

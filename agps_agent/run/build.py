@@ -44,6 +44,7 @@ from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.demonstrations import demonstrator, load_demos, record_demos, save_demos
+from rl.devices import choose_device
 from rl.envs.adapter import AdaptedEnv
 from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
@@ -162,6 +163,7 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
     """
     check_demonstrations(config, run.demos)
     prepare_process(config.threads)
+    choose_device(config.device)  # refused before an arm is opened
     with ExitStack() as opened:
         session = _wired(place_of(config.robot), config, run, opened)
         session.opened = opened.pop_all()
@@ -213,6 +215,7 @@ def build_algorithm(
         "guidance": config.guidance,
         "store_guided": config.store_guided,
         "seed": config.seed,
+        "device": choose_device(config.device),
         "tensorboard_log": str(run.path / "tensorboard"),
     }
     return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
@@ -488,10 +491,15 @@ def build_asker(config: RunConfig) -> Asker:
     return Asker(config=config, chat=chat, graph=build_graph(words), words=words, tools=tools)
 
 
-def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
+def load_policy(run: RunDirectory, name: str | None = None, *, device: str | None = None) -> GuidedAlgorithm:
     """Return the policy of a checkpoint of a run, without its replay memory.
 
     If it is not named: the best one where the run kept it, else the newest.
+
+    Args:
+        run: The run.
+        name: Of the checkpoint.
+        device: Where it computes; None for a GPU if there is one.
 
     Raises:
         ConfigError: If the run has saved none, or it is damaged.
@@ -499,4 +507,6 @@ def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
     if name is None and (run.checkpoints / BEST).is_dir():
         name = BEST
     path = checkpoint.latest_checkpoint(run.checkpoints) if name is None else run.checkpoints / name
-    return checkpoint.load_policy(path, load_config(run).plan.learner)
+    config = load_config(run)
+    # The machine that evaluates need not have the GPU that trained: only what is asked for now must be there.
+    return checkpoint.load_policy(path, config.plan.learner, device=choose_device(device or "auto"))

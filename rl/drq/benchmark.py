@@ -56,7 +56,7 @@ def _time_parts(model: DrQ, repeats: int) -> dict[str, float]:
     features = policy.encode(batch.patches, model.precision).detach()
     next_features = policy.encode(batch.next_patches, model.precision).detach()
     metrics: dict[str, torch.Tensor] = {}
-    observation = {key: np.zeros(space.shape or (), space.dtype) for key, space in policy.observation_space.items()}
+    observation = {key: np.zeros(space.shape or (), space.dtype) for key, space in policy.reading.seen.items()}
     parts: dict[str, Callable[[], Any]] = {
         "sample": lambda: model.sample(batch_size),
         "encode": lambda: policy.encode(batch.patches, model.precision),
