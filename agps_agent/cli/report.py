@@ -94,7 +94,7 @@ def _results(options: ReportOptions, name: str) -> "Results":
     seeds = seeds_found(experiment, folder)
     if seeds:
         declared = max(experiment.seeds_of(cell) for cell in experiment.cells)
-        results = gather(experiment, plan(experiment, folder, parse_cell, seeds=max(seeds, declared)))
+        results = gather(experiment, plan(experiment, folder, parse_cell, seeds=max(seeds, declared)), called=name)
         if results.finished:
             return results
     kept = options.out or results_folder(experiment.name)

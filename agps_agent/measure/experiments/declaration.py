@@ -184,8 +184,8 @@ def _first_complaint(error: ValidationError, content: dict[str, object]) -> str:
     cells = content.get("cells")
     if place[:1] == ["cells"] and len(place) > 1 and isinstance(cells, list):
         cell = cells[int(place[1])]
-        called = cell.get("name", f"number {int(place[1]) + 1}") if isinstance(cell, dict) else place[1]
-        place = [f"cell {called}", *place[2:]]
+        called = cell.get("name") if isinstance(cell, dict) else None
+        place = [f"cell {called or f'number {int(place[1]) + 1}'}", *place[2:]]
     said = first["msg"].removeprefix("Value error, ").rstrip(".")
     said = {"Field required": "is missing", "Extra inputs are not permitted": "is nothing that is known here"}.get(
         said, said

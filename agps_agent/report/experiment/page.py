@@ -58,7 +58,7 @@ def _markdown(results: Results) -> str:
         results.question,
         f"{results.finished} of {results.declared} declared runs. {HOW_TO_READ}",
         markdown(*table(results)).rstrip(),
-        f"```bash\n{results.command}\nagps report --experiment {results.name}\n```",
+        f"```bash\n{results.command}\n{results.command.replace('reproduce', 'report --experiment', 1)}\n```",
         *[f"- {words}" for words in _origins(results)],
     ]
     return "\n\n".join(lines[:5]) + "\n\n" + "\n".join(lines[5:]) + "\n"

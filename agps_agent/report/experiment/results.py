@@ -1,5 +1,6 @@
 """results.json: what an experiment came to, small enough to commit; page, table and figures are drawn from it alone."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,13 @@ class Results(_Kept):
         return sum(run.wall_clock_s for cell in self.cells for run in cell.runs) / 3600.0
 
 
-def gather(experiment: Experiment, runs: Sequence[PlannedRun]) -> Results:
+def gather(experiment: Experiment, runs: Sequence[PlannedRun], *, called: str) -> Results:
     """Read every run of an experiment that is finished as declared.
 
     Args:
         experiment: What is declared.
         runs: All that may be there, more seeds than declared among them.
+        called: How the command line names the experiment.
 
     Raises:
         AgpsError: If a file of a run is damaged.
@@ -137,7 +139,7 @@ def gather(experiment: Experiment, runs: Sequence[PlannedRun]) -> Results:
         name=experiment.name,
         title=experiment.title,
         question=experiment.question,
-        command=f"agps reproduce {experiment.name}",
+        command=f"agps reproduce {shlex.quote(called)}",
         origins=origins,
         cells=[_cell(experiment, cell, budgets[cell.name], outcomes[cell.name]) for cell in experiment.cells],
         left_out=left_out,
