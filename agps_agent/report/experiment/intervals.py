@@ -33,7 +33,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def mean_band(curves: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the bootstrap interval of the mean over curves at each point, 95 %.
+    """Return the percentile bootstrap interval of the mean over curves at each point, 95 %, by nearest rank.
 
     Args:
         curves: One per seed. Shape (n, points).
@@ -49,7 +49,7 @@ def mean_band(curves: FloatArray) -> tuple[FloatArray, FloatArray]:
     means = np.zeros((len(drawn), curves.shape[1]))
     for column in drawn.T:  # one curve at a time: all at once would take n times the memory
         means += curves[column]
-    low, high = np.quantile(means / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.quantile(means / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0, method="inverted_cdf")
     return low, high
 
 
