@@ -94,7 +94,8 @@ def _prices(asking: Sequence[PlannedRun], least: Usage, most: Usage) -> Iterable
             if (price := price_of(f"https://{prices.host}/v1", model)) is not None
         ]
     for name, of in named:
-        yield name, *(of(usage.prompt_tokens, usage.completion_tokens) for usage in (least, most))
+        low, high = (of(usage.prompt_tokens, usage.completion_tokens) for usage in (least, most))
+        yield name, low, high
 
 
 def in_words(estimate: GridEstimate, *, jobs: int) -> list[str]:

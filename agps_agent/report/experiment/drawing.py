@@ -145,8 +145,8 @@ def _draw(axes: Axes, lines: _Lines, color: str, marker: str, *, keep_last: bool
         return
     if not lines.curves:
         return
-    for x, y in lines.curves:
-        axes.plot(x, y, color=color, lw=0.6, alpha=0.45)
+    for along, values in lines.curves:
+        axes.plot(along, values, color=color, lw=0.6, alpha=0.45)
     x, each = _resampled(lines.curves, keep_last=keep_last)
     mean = np.nanmean(each, axis=0)
     if len(each) > 1 and keep_last:
@@ -164,10 +164,11 @@ def _resampled(curves: Sequence[tuple[list[float], list[float]]], *, keep_last: 
         Shapes (points,) and (curves, points).
     """
     if not keep_last:  # counts per ten rollouts: every curve has the same bins
-        x = max((curve[0] for curve in curves), key=len)
-        return np.array(x), np.array([[*y, *[np.nan] * (len(x) - len(y))] for _, y in curves])
-    x = np.linspace(min(x[0] for x, _ in curves), max(x[-1] for x, _ in curves), _POINTS)
-    return x, np.array([np.interp(x, along, success) for along, success in curves])
+        bins = max((along for along, _ in curves), key=len)
+        return np.array(bins), np.array([[*y, *[np.nan] * (len(bins) - len(y))] for _, y in curves])
+    first, last = min(along[0] for along, _ in curves), max(along[-1] for along, _ in curves)
+    points = np.linspace(first, last, _POINTS)
+    return points, np.array([np.interp(points, along, success) for along, success in curves])
 
 
 def _finish(axes: Axes, title: str, *, is_share: bool) -> None:
