@@ -26,7 +26,7 @@ AXIS_LABELS: dict[Axis, str] = {
     "robot_time_s": "robot time [s]",
 }
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.edgecolor": GRID,
@@ -46,6 +46,7 @@ _STYLE: dict[Any, Any] = {
     "legend.fontsize": 9,
     "svg.hashsalt": "agps",
 }
+"""How every figure of ours looks."""
 
 _MAX_TRACES = 60
 """Lambda traces drawn; more only make a smear and a large page."""
@@ -73,7 +74,7 @@ def success_over_steps(
         helper: Who helped.
         expected: Environment steps, and the success that was expected there.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 3.4)
         _draw_success(axes, "env_steps", training, evaluation, final)
         if expected[0]:
@@ -90,7 +91,7 @@ def success_over_steps(
 
 def success_over_clocks(training: Curve, evaluation: Curve, final: Curve) -> str:
     """Draw success over wall-clock and over robot time (steps x 0.1 s + agent pauses), side by side."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _draw_success(left, "wall_clock_s", training, evaluation, final)
@@ -103,7 +104,7 @@ def success_over_clocks(training: Curve, evaluation: Curve, final: Curve) -> str
 
 def return_over_steps(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> str:
     """Draw the sum of an episode's rewards over environment steps: of training episodes, and of the policy alone."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 3.0)
         trained = [row for row in episodes if "return" in row]
         axes.plot(
@@ -131,7 +132,7 @@ def triggers_per_ten(episodes: Sequence[Row]) -> str:
     triggered = per_ten_rollouts(episodes, "triggered")
     helped = per_ten_rollouts([{"helped": bool(row.get("intervention_ids"))} for row in episodes], "helped")
     starts = [n * ROLLOUTS_PER_BIN for n in range(len(triggered))]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 2.6)
         width = 0.84 * ROLLOUTS_PER_BIN
         axes.bar(starts, triggered, width=width, align="edge", color="#f6d9bd", label="rollouts that triggered")
@@ -150,7 +151,7 @@ def takeovers(episodes: Sequence[Row]) -> str:
     rollouts = [row["episode"] for row in episodes]
     lengths = [row["steps"] for row in episodes]
     width = float(np.clip(250.0 / len(episodes), 0.5, 2.0))
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 3.0)
         axes.vlines(rollouts, 0, lengths, color=GRID, linewidth=width)
         stretches = [(row["episode"], *stretch) for row in episodes for stretch in row.get("human_stretches") or []]
@@ -175,7 +176,7 @@ def reward_errors(episodes: Sequence[Row]) -> str:
     """Draw, for each ten rollouts, how many a learned reward called wrongly a success, and how many it missed."""
     rows = [{name: wrong(row) for name, wrong in REWARD_ERRORS.items()} for row in episodes]
     starts = [n * ROLLOUTS_PER_BIN for n in range(-(-len(rows) // ROLLOUTS_PER_BIN))]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 2.4)
         width = 0.42 * ROLLOUTS_PER_BIN
         for shift, (name, color) in enumerate(zip(REWARD_ERRORS, (BAD, AGENT), strict=True)):
@@ -207,7 +208,7 @@ def learned(points: Sequence[tuple[int, Row]]) -> str:
 
 def _panels(points: Sequence[tuple[int, Row]], names: Sequence[str], *, axis: str) -> str:
     columns = 4
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 1.7 * -(-len(names) // columns)), layout="constrained")
         panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False, sharex=True).flat
         along, marker = [at for at, _ in points], "o-" if len(points) < 40 else "-"
@@ -231,7 +232,7 @@ def measured(points: Sequence[Row]) -> str:
     Args:
         points: Figures of evaluations, in order; what one lacks is left out.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 2.9), layout="constrained")
         panels = figure.subplots(1, 3 if has_goal_error(points) else 2)
         _draw_values(panels[0], points)
@@ -292,7 +293,7 @@ def detector_traces(episodes: Sequence[Row], name: str, *, symbol: str) -> str:
         symbol: Of its index.
     """
     traced = [row for row in episodes if row.get(f"{name}_scores")]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_traces(left, traced, name)
@@ -316,7 +317,7 @@ class Series:
 
 def comparison(series: Sequence[Series], axis: Axis) -> str:
     """Draw the evaluations of several groups of runs: thin lines are runs, the thick line is their mean."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 3.6)
         for group in series:
             for curve in group.curves:

@@ -83,7 +83,7 @@ train usb-insertion                                         | did you mean usb_i
 train USB_Insertion                                         | did you mean usb_insertion?
 ask knitting                                                | There is no task 'knitting'
 eval --agent-alone hook                                     | There is no task 'hook'
-sweep usb                                                   | did you mean usb_insertion?
+reproduce fig4                                              | Did you mean fig4b?
 emulate usb                                                 | did you mean usb_insertion?
 bench grounding usb                                         | did you mean usb_insertion?
 doctor --task usb                                           | did you mean usb_insertion?
@@ -151,7 +151,13 @@ train usb_insertion --float.alpha 2                         | alpha = 2.0 is not
 train usb_insertion --agent.wall-budget-s 500               | give a patience of at least 500
 eval no_checkpoint --episodes 0                             | --episodes is 0; ask for at least 1
 eval no_checkpoint --speed nan                              | --speed is nan; give a finite number
-sweep usb_insertion --seeds                                 | --seeds is empty; name at least one
+reproduce fig4b --seeds two                                 | --seeds is 'two'
+reproduce fig4b --cells usb                                 | fig4b has no cell 'usb'; its cells are usb-memory
+reproduce nowhere.toml                                      | There is no file nowhere.toml
+reproduce --dry-run                                         | Name an experiment
+report --experiment fig3                                    | No finished run of fig3 in runs/fig3
+report --experiment fig9                                    | There is no experiment 'fig9'
+report taken --experiment fig3                              | --experiment fig3 knows its runs; leave taken out
 emulate usb_insertion --image-size huge                     | write it as WIDTHxHEIGHT
 traces serve --port 99999                                   | --port is 99999; ask for at most 65535
 calibrate board --columns 1                                 | ask for at least 3x3
