@@ -130,7 +130,7 @@ def _check_not_empty(argv: Sequence[str], prog: str) -> None:
     Raises:
         UsageError: With the first one.
     """
-    for argument, following in zip(argv, [*argv[1:], None], strict=True):
+    for argument, following in zip(argv, [*argv[1:], None], strict=False):  # nothing, where there is no argument
         name, equals, value = argument.partition("=")
         if name.startswith("--") and (following == "" if not equals else not value):
             raise UsageError(f"{name} is empty; give it a value, or leave it out. See `{prog} --help`.")

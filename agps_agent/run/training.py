@@ -18,7 +18,7 @@ from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.evaluation import EvaluationResult
-from rl.loop import Step
+from rl.loop import RolloutLoop, Step
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -250,5 +250,5 @@ class RunCallback(BaseCallback):
     def _begin_again(self) -> None:
         """Begin the next episode anew where the evaluation has used its environment."""
         loop = self._log.session.algorithm.loop
-        if self._log.session.shares_env and loop is not None:
+        if self._log.session.shares_env and isinstance(loop, RolloutLoop):
             loop.restart()
