@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -123,16 +124,18 @@ def _panels(
         columns = min(_COLUMNS, len(panels))
         rows = -(-len(panels) // columns)
         figure = Figure(figsize=(WIDTH_IN, 0.55 + _PANEL_IN * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for axes, (title, lines) in zip(grid.flat, panels.items(), strict=False):
+        grid: Any = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        places: list[Axes] = list(grid.flat)
+        used = places[: len(panels)]
+        for axes, (title, lines) in zip(used, panels.items(), strict=True):
             for line in lines:
                 _draw(axes, line, *_look(colors[line.label]), keep_last=is_share)
             _finish(axes, title, is_share=is_share)
-        for axes in list(grid.flat)[len(panels) :]:
+        for axes in places[len(panels) :]:
             axes.set_visible(False)
-        for axes in list(grid.flat)[max(0, len(panels) - columns) : len(panels)]:  # the lowest of each column
+        for axes in used[-columns:]:  # the lowest of each column
             axes.set_xlabel(x_label)
-        for axes in grid[:, 0]:
+        for axes in places[::columns]:
             axes.set_ylabel("success" if is_share else "triggers per 10 rollouts")
         shown = [label for label in colors if any(line.label == label for lines in panels.values() for line in lines)]
         _legend(figure, shown, colors)
