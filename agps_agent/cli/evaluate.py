@@ -100,10 +100,10 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     episodes = options.episodes or place.eval_episodes
     prepare_process(options.threads)
     device = choose_device(options.device)
-    if not options.json:
-        print(f"Device: {in_words(device)}.")
     with json_only_on_stdout(options.json) as show:
         policy = load_policy(directory, options.checkpoint, device=options.device)
+        if not options.json:
+            print(f"Device: {in_words(device)}.")
         with evaluation_env(config) as env:
             result = evaluate(policy, env, episodes=episodes, seed=options.seed)
         about = {"run_dir": str(directory.path), "task": config.task_name, "method": config.method}

@@ -237,6 +237,9 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
     def say_what_it_will_take() -> None:
+        from rl.devices import choose_device, in_words
+
+        print(f"Device: {in_words(choose_device(config.device))}.")
         if config.helper == "agent" and is_url(config.vlm):
             given = config.vlm_price_in, config.vlm_price_out
             print(estimate(config.task_name, vlm=config.vlm, model=config.vlm_model, given=given).in_words())
@@ -244,12 +247,9 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
     try:
         from agps_agent.report import write_report
         from agps_agent.run.training import train  # loads torch and the graph
-        from rl.devices import choose_device, in_words
-
-        print(f"Device: {in_words(choose_device(config.device))}.")
 
         with ProgressDisplay(max_minutes=config.max_minutes, stream=sys.stdout) as progress:
-            began = say_what_it_will_take  # a server that does not answer is refused before
+            began = say_what_it_will_take  # whatever is refused is refused before
             return dict(train(config, directory, progress, resume=resume, report=write_report, began=began))
     except BaseException as error:
         if not resume:  # whatever it was: a run that had not begun must not stand in the way of the next
