@@ -52,7 +52,6 @@ COMMON = (
     "dry_run",
     "reward",
     "env",
-    "image_size",
 )
 """What `agps train --help` shows."""
 _NOTHING = RunConfig.model_construct(task="")

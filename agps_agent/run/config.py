@@ -177,7 +177,7 @@ class RunConfig(BaseModel):
     """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
 
     device: Annotated[str, MayChange] = "auto"
-    """Where networks compute: auto, cpu, cuda or cuda:N. auto: a CUDA GPU if torch sees one."""
+    """Where networks compute: auto, cpu, cuda or cuda:N. Auto is a CUDA GPU if torch sees one."""
 
     final_policy: Literal["last", "best"] = "last"
     """Policy that a run ends with: the last, or the one with the best evaluation on the way, the later of equals."""
