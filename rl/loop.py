@@ -127,25 +127,15 @@ class RolloutLoop:
         info = dict(infos[0])
 
         done = bool(dones[0])
-        truncated = bool(info.get("TimeLimit.truncated", False))
-        last_obs = self._reading.observation(info["terminal_observation"] if done else unbatch(next_obs, 0))
-        executed = executed_action(self._reading, info, sent)
-        check_given({**last_obs, "reward": rewards[0], "executed_action": executed}, now)
-        transition = Transition(
-            observation=rollout.obs,
-            action=executed,
-            reward=float(rewards[0]),
-            next_observation=last_obs,
-            terminated=done and not truncated,
-            truncated=truncated,
-            guided=guided,
+        transition = transition_of(
+            self._reading, rollout.obs, sent, next_obs, float(rewards[0]), done, info, when=now, guided=guided
         )
-        rollout.obs, rollout.observation = last_obs, info.get("observation")
+        rollout.obs, rollout.observation = transition.next_observation, info.get("observation")
         outcome = None
         if done:
             outcome = rollout.supervised.finish(
                 rollout.observation,
-                success=bool(info.get("is_success", transition.terminated and transition.reward > 0)),
+                success=has_succeeded(transition, info),
                 terminated=transition.terminated,
                 truncated=transition.truncated,
             )
@@ -155,7 +145,7 @@ class RolloutLoop:
             info=info,
             outcome=outcome,
             observation=seen,
-            meant=executed if sent is action else action,
+            meant=transition.action if sent is action else action,
             begins_episode=begins_episode,
         )
 
@@ -198,6 +188,56 @@ class RolloutLoop:
 def check_given(values: Mapping[str, Any], when: str) -> None:
     """Refuse what an environment gave, if a number in it is not finite."""
     check_finite(values, giver="The environment", when=when, advice="Mend the environment, or its sensor.")
+
+
+def transition_of(
+    reading: Reading,
+    before: Obs,
+    sent: FloatArray,
+    batched: Any,
+    reward: float,
+    done: bool,  # noqa: FBT001
+    info: Mapping[str, Any],
+    *,
+    when: str,
+    place: int = 0,
+    guided: bool = False,
+) -> Transition:
+    """Return what a vectorised environment's step did, as it is learned from.
+
+    Args:
+        reading: Brings observations and actions to what is learned from.
+        before: What the action was chosen from.
+        sent: The action, in [-1, 1]. Shape (A,).
+        batched: What all environments gave; those that are done have been reset, and their last one is in `info`.
+        reward: Of the step.
+        done: Whether the episode is over.
+        info: The environment's.
+        when: Says which step it was, where something in it is not finite.
+        place: Number of the environment.
+        guided: Whether somebody else than the policy chose the action.
+
+    Raises:
+        ConfigError: If something that the environment gave is not finite.
+    """
+    truncated = bool(info.get("TimeLimit.truncated", False))
+    last = reading.observation(info["terminal_observation"] if done else unbatch(batched, place))
+    executed = executed_action(reading, info, sent)
+    check_given({**last, "reward": reward, "executed_action": executed}, when)
+    return Transition(
+        observation=before,
+        action=executed,
+        reward=reward,
+        next_observation=last,
+        terminated=done and not truncated,
+        truncated=truncated,
+        guided=guided,
+    )
+
+
+def has_succeeded(transition: Transition, info: Mapping[str, Any]) -> bool:
+    """Return whether an episode's last step ended it in success: as the environment says, else by a reward."""
+    return bool(info.get("is_success", transition.terminated and transition.reward > 0))
 
 
 def executed_action(reading: Reading, info: Mapping[str, Any], sent: FloatArray) -> npt.NDArray[np.float32]:

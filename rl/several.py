@@ -7,7 +7,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 
 from rl.finite import check_finite
-from rl.loop import DIVERGED, Obs, Policy, Step, check_given, executed_action, unbatch
+from rl.loop import DIVERGED, Obs, Policy, Step, check_given, has_succeeded, transition_of, unbatch
 from rl.reading import Reading
 from rl.types import EpisodeOutcome, Transition
 
@@ -55,28 +55,16 @@ class SeveralLoop:
         done: bool,
         info: dict[str, Any],  # noqa: FBT001
     ) -> Step:
-        truncated = bool(info.get("TimeLimit.truncated", False))
-        last = self._reading.observation(info["terminal_observation"] if done else unbatch(batched, place))
-        executed = executed_action(self._reading, info, action)
-        check_given(
-            {**last, "reward": reward, "executed_action": executed},
-            f"at step {self._steps[place]} of environment {place}",
-        )
-        transition = Transition(
-            observation=self._obs[place],
-            action=executed,
-            reward=reward,
-            next_observation=last,
-            terminated=done and not truncated,
-            truncated=truncated,
-            guided=False,
+        when = f"at step {self._steps[place]} of environment {place}"
+        transition = transition_of(
+            self._reading, self._obs[place], action, batched, reward, done, info, when=when, place=place
         )
         begins = self._steps[place] == 0
-        self._obs[place], self._steps[place] = last, self._steps[place] + 1
+        self._obs[place], self._steps[place] = transition.next_observation, self._steps[place] + 1
         outcome = self._end(place, transition, info) if done else None
         if done:
             self._obs[place] = self._begin(batched, place)
-        return Step(transition=transition, info=info, outcome=outcome, meant=executed, begins_episode=begins)
+        return Step(transition=transition, info=info, outcome=outcome, meant=transition.action, begins_episode=begins)
 
     def _begin(self, batched: Any, place: int) -> Obs:
         self.episode += 1
@@ -86,10 +74,9 @@ class SeveralLoop:
         return obs
 
     def _end(self, place: int, transition: Transition, info: dict[str, Any]) -> EpisodeOutcome:
-        won = transition.terminated and transition.reward > 0
         return EpisodeOutcome(
             episode=self._numbers[place],
-            success=bool(info.get("is_success", won)),
+            success=has_succeeded(transition, info),
             steps=self._steps[place],
             terminated=transition.terminated,
             truncated=transition.truncated,
