@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from agps_agent.cli.terminal import console
+from agps_agent.cli.terminal import console, live
 from agps_agent.measure.experiments.planning import Glance, PlannedRun, glance
 from agps_agent.measure.experiments.running import Change
 
@@ -39,11 +39,7 @@ class GridTable:
 
     def __enter__(self) -> Self:
         """Take the terminal's last lines, if there is a terminal."""
-        if self._console.is_terminal:
-            self._live = Live(
-                console=self._console, get_renderable=self.render, refresh_per_second=1, redirect_stdout=False
-            )
-            self._live.start()
+        self._live = live(self._console, self.render, per_second=1)
         return self
 
     def __exit__(

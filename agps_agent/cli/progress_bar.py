@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agps_agent.cli.terminal import console
+from agps_agent.cli.terminal import console, live
 from agps_agent.run.diagnosis import Figures
 from agps_agent.run.progress import Progress
 
@@ -41,11 +41,7 @@ class ProgressDisplay:
 
     def __enter__(self) -> Self:
         """Take the terminal's last lines, if there is a terminal."""
-        if self._console.is_terminal:
-            self._live = Live(
-                console=self._console, get_renderable=self._render, refresh_per_second=4, redirect_stdout=False
-            )
-            self._live.start()
+        self._live = live(self._console, self._render, per_second=4)
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rl.errors import ConfigError
 from rl.nearest import did_you_mean
@@ -32,6 +32,27 @@ _RUNNERS_OWN = {
 }
 """Options that a cell must not have, and what to do in their place."""
 
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} names no folder; use lower-case letters, digits, '-', '_' and '.'")
+    return name
+
+
+def _checked_options(options: str) -> str:
+    try:
+        told = shlex.split(options)
+    except ValueError as error:
+        raise ValueError(f"{options!r} is no command line ({error})") from None
+    for argument in told:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag in _RUNNERS_OWN:
+            raise ValueError(f"{flag} does not belong here: {_RUNNERS_OWN[flag]}")
+    return options
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+Options = Annotated[str, AfterValidator(_checked_options)]
 Seeds = Annotated[int, Field(ge=1, le=1_000)]
 """How many: 3 are the seeds 0, 1 and 2."""
 Episodes = Annotated[int, Field(ge=1)]
@@ -44,7 +65,7 @@ class _Declared(BaseModel):
 class Cell(_Declared):
     """One combination of settings, run with several seeds."""
 
-    name: str
+    name: Name
     """Names its run directories: lower-case letters, digits, `-`, `_` and `.`."""
     task: str
     """What is learned."""
@@ -52,47 +73,27 @@ class Cell(_Declared):
     """Title of the axes that it is drawn in, beside what it is compared with."""
     label: str = Field(min_length=1)
     """Its name in the legend: the same label has the same colour in every panel."""
-    options: str = ""
+    options: Options = ""
     """Further options of `agps train`, as on the command line."""
     seeds: Seeds | None = None
     """None: as many as the experiment's."""
     eval_episodes: Episodes | None = None
     """Episodes of the final evaluation. None: as many as the experiment's."""
 
-    @field_validator("name")
-    @classmethod
-    def _names_a_folder(cls, name: str) -> str:
-        return _checked_name(name)
-
-    @field_validator("options")
-    @classmethod
-    def _leave_the_runner_its_own(cls, options: str) -> str:
-        return _checked_options(options)
-
 
 class Experiment(_Declared):
     """Cells that answer one question."""
 
-    name: str
+    name: Name
     """The file's name without suffix."""
     title: str = Field(min_length=1)
     question: str = Field(min_length=1)
     """What its cells are compared for, in one or two sentences."""
     seeds: Seeds
     eval_episodes: Episodes = 50
-    options: str = ""
+    options: Options = ""
     """Options of `agps train` that every cell has; those of a cell come after them."""
     cells: tuple[Cell, ...] = Field(min_length=1)
-
-    @field_validator("name")
-    @classmethod
-    def _names_a_folder(cls, name: str) -> str:
-        return _checked_name(name)
-
-    @field_validator("options")
-    @classmethod
-    def _leave_the_runner_its_own(cls, options: str) -> str:
-        return _checked_options(options)
 
     @model_validator(mode="after")
     def _tells_its_cells_apart(self) -> Self:
@@ -191,21 +192,3 @@ def _first_complaint(error: ValidationError, content: dict[str, object]) -> str:
         said, said
     )
     return f"{': '.join(place)}{': ' if place and not said.startswith('is ') else ' '}{said}.".lstrip()
-
-
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} names no folder; use lower-case letters, digits, '-', '_' and '.'")
-    return name
-
-
-def _checked_options(options: str) -> str:
-    try:
-        told = shlex.split(options)
-    except ValueError as error:
-        raise ValueError(f"{options!r} is no command line ({error})") from None
-    for argument in told:
-        flag = argument.partition("=")[0].replace("_", "-")
-        if flag in _RUNNERS_OWN:
-            raise ValueError(f"{flag} does not belong here: {_RUNNERS_OWN[flag]}")
-    return options
