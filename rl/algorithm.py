@@ -103,6 +103,28 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     )
     """Attributes that a resumed run takes over."""
     config: GuidedConfig
+    supervisor: Supervisor
+    teacher: Teacher | None = None
+    """Who labels what the policy has seen with what should have been done there; None for nobody."""
+    learner: Learner
+    """Says when updates happen: in lockstep with the control loop, unless another is set."""
+    stage: Stage = "pretrain"
+    """Before the policy acts and learns from that, or since."""
+    pretrain_updates = 0
+    """Updates of the first stage so far."""
+    success_alone = 0.0
+    """Success of the newest rollouts that nobody helped, about ten of them, from 0 before the first."""
+    confirm: Confirm | None = None
+    """Who agrees to each waypoint before it is approached; None for nobody."""
+    has_gripper: bool | None = None
+    """Whether the last component of the action commands a gripper; None where no environment has said it."""
+    state_scales: StateScales | None = None
+    """Units of a state that begins with the TCP's way since reset; None where it does not."""
+    published: BasePolicy | None = None
+    """Weights to act with while another thread changes `policy`; None when nobody does."""
+    loop: RolloutLoop | SeveralLoop | None = None
+    train_metrics: dict[str, float]
+    """Newest losses and values of the learner; logged by the loop's thread, as the logger is not thread-safe."""
 
     def __init__(
         self,
@@ -130,9 +152,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             supervisor: Who watches rollouts; None for nobody.
             guidance: How interventions become actions.
             rate_hz: Control rate to keep; None for as fast as possible.
-            store_guided: Where steps go whose action a waypoint or a human gave. `online`: as any other step (AGPS,
-                Algorithm 1). `both`: into the demo buffer too (HIL-SERL). `success`: into the demo buffer too, from
-                the first guided step on, if the episode succeeds; needed without demonstrations.
+            store_guided: Where steps go whose action a waypoint or a human gave (`rl.traits.StoreGuided`).
             seed: Fixes networks, exploration, sampling and environment.
             device: Where networks live; `auto` takes a GPU if there is one.
             stats_window_size: Episodes over which rollout/success_rate is averaged.
@@ -143,61 +163,34 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             ConfigError: If the configuration is another algorithm's, or a space or the seed does not fit.
         """
         _check_seed(seed)
-        self.config = config or self.config_class()
-        if not isinstance(self.config, self.config_class):
-            raise ConfigError(
-                f"{type(self).__name__} wants a {self.config_class.__name__}, not a {type(config).__name__}."
-            )
+        self.config = self._checked(config or self.config_class())
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is allowed by the base class, not by its annotation
-            learning_rate=self.config.learning_rate,
-            buffer_size=self.config.buffer_capacity,
-            learning_starts=self.config.learning_starts,
-            batch_size=self.config.batch_size,
-            tau=self.config.tau,
-            gamma=self.config.gamma,
-            train_freq=self.config.train_freq,
-            gradient_steps=self.config.gradient_steps,
+            **_base_arguments(self.config),
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
             seed=seed,
-            sde_support=False,
-            support_multi_env=True,
-            supported_action_spaces=(spaces.Box,),
         )
-        self.supervisor: Supervisor = supervisor or NullSupervisor()
-        self.teacher: Teacher | None = None
-        """Who labels what the policy has seen with what should have been done there; None for nobody."""
-        self.stage: Stage = "pretrain"
-        """Before the policy acts and learns from that, or since."""
-        self.pretrain_updates = 0
-        """Updates of the first stage so far."""
-        self.success_alone = 0.0
-        """Success of the newest rollouts that nobody helped, about ten of them, from 0 before the first."""
-        self.guidance = guidance
-        self.rate_hz = rate_hz
-        self.confirm: Confirm | None = None
-        """Who agrees to each waypoint before it is approached; None for nobody."""
-        self.store_guided = store_guided
-        self.has_gripper: bool | None = None if self.env is None else commands_gripper(self.env)
-        """Whether the last component of the action commands a gripper; None where no environment has said it."""
-        self.state_scales: StateScales | None = None if self.env is None else state_scales(self.env)
-        """Units of a state that begins with the TCP's way since reset; None where it does not."""
-        self.learner: Learner = LockstepLearner(self)
-        self.published: BasePolicy | None = None
-        """Weights to act with while another thread changes `policy`; None when nobody does."""
-        self.loop: RolloutLoop | SeveralLoop | None = None
-        self._notes = Notes()
-        """Of the running rollout, before each of its steps."""
-        self.update_lock = threading.RLock()
-        """Held while networks change."""
-        self.train_metrics: dict[str, float] = {}
-        """Newest losses and values of the learner; logged by the loop's thread, as the logger is not thread-safe."""
+        self.supervisor = supervisor or NullSupervisor()
+        self.guidance, self.rate_hz, self.store_guided = guidance, rate_hz, store_guided
+        if self.env is not None:
+            self.has_gripper, self.state_scales = commands_gripper(self.env), state_scales(self.env)
+        self.learner = LockstepLearner(self)
+        self._notes = Notes()  # of the running rollout, before each of its steps
+        self.update_lock = threading.RLock()  # held while networks change
+        self.train_metrics = {}
         if _init_setup_model:
             self._setup_model()
+
+    def _checked(self, config: GuidedConfig) -> GuidedConfig:
+        if not isinstance(config, self.config_class):
+            raise ConfigError(
+                f"{type(self).__name__} wants a {self.config_class.__name__}, not a {type(config).__name__}."
+            )
+        return config
 
     def _setup_model(self) -> None:
         space, actions = self.observation_space, self.action_space
@@ -669,3 +662,20 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 def _check_seed(seed: int | None) -> None:
     if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
         raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
+
+
+def _base_arguments(config: GuidedConfig) -> dict[str, Any]:
+    """Return what Stable-Baselines3's base class is told beside who logs."""
+    return {
+        "learning_rate": config.learning_rate,
+        "buffer_size": config.buffer_capacity,
+        "learning_starts": config.learning_starts,
+        "batch_size": config.batch_size,
+        "tau": config.tau,
+        "gamma": config.gamma,
+        "train_freq": config.train_freq,
+        "gradient_steps": config.gradient_steps,
+        "sde_support": False,
+        "support_multi_env": True,
+        "supported_action_spaces": (spaces.Box,),
+    }

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -337,17 +337,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
-    truths = Truths()  # kept beside the question, never in it
-
-    def capture() -> Scene:
-        scene = capture_scene(env)
-        truths.note(scene, watched.truth())
-        return scene
-
-    def save(answer_id: str, answer: Answer, scene: Scene) -> None:
-        save_answer(run.intervention(answer_id), answer, scene)
-        save_truth(run.intervention(answer_id), truths.of(scene))
-
+    capture, save = _noted(env, run)
     actions = (env.action_space.shape or (0,))[0]
     teacher = PlanTeacher(action_scale=watched.action_scale, actions=actions)
     return AgentSupervisor(
@@ -366,6 +356,22 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         approve=None if confirm is None else lambda guide: confirm(guide, 0),
         model=chat.name,
     )
+
+
+def _noted(env: TrainingEnv, run: RunDirectory) -> tuple[Callable[[], Scene], Callable[[str, Answer, Scene], None]]:
+    """Return what captures a scene, and what writes an answer down with the truth beside it, which no question sees."""
+    truths, watched = Truths(), Watched(env)
+
+    def capture() -> Scene:
+        scene = capture_scene(env)
+        truths.note(scene, watched.truth())
+        return scene
+
+    def save(answer_id: str, answer: Answer, scene: Scene) -> None:
+        save_answer(run.intervention(answer_id), answer, scene)
+        save_truth(run.intervention(answer_id), truths.of(scene))
+
+    return capture, save
 
 
 def _prompt_file(config: RunConfig, env: TrainingEnv) -> Path | None:
