@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -63,6 +63,7 @@ def _time_parts(model: DrQ, repeats: int) -> dict[str, float]:
         "target": lambda: model.target(batch, next_features),
         "critic": lambda: model.update_critic(batch, metrics),
         "actor": lambda: model.update_actor(features, batch, metrics),
+        "pointer": lambda: model.update_pointer(batch, metrics),
         "polyak": model.update_target,
         "update": lambda: model.train(1, batch_size),
         "act": lambda: model.act(observation),
@@ -99,8 +100,8 @@ def _filled(
             **{f"camera_{i}": rng.integers(0, 256, (steps + 1, *image.shape), np.uint8) for i in range(cameras)},
             STATE: rng.standard_normal((steps + 1, state_size), np.float32),
             "action": rng.uniform(-1.0, 1.0, (steps, action_size)),
-            "reward": np.zeros(steps),
-            "terminated": np.zeros(steps, bool),
+            "reward": np.eye(steps)[-1],  # a success: the pointer learns from it
+            "terminated": np.eye(steps)[-1] > 0,
             "truncated": np.zeros(steps, bool),
         }
         buffer.add(model.store.add_episode(episode))
@@ -108,7 +109,9 @@ def _filled(
 
 
 class _Spaces(gym.Env[Any, Any]):
-    """An environment of which only the spaces are used."""
+    """An environment of which only the spaces and units are used."""
+
+    metadata: ClassVar[dict[str, Any]] = {"position_scale_m": 0.1, "rotation_scale_rad": 0.5}
 
     def __init__(self, observation_space: spaces.Dict, action_space: spaces.Box) -> None:
         self.observation_space = observation_space
