@@ -102,7 +102,8 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
         algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
         algorithm.set_learned_tensors(variables)
         for name in algorithm.counters:
-            setattr(algorithm, name, data[name])
+            if name in data:  # else it has not counted anything yet
+                setattr(algorithm, name, data[name])
         _restore_memory(folder, algorithm, state)
         randomness, extra = state["random"], state["extra"]
     except (*DAMAGE, TypeError) as error:

@@ -68,7 +68,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AgpsError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AgpsError(f"{path} is not JSON ({error}); it is damaged.") from error
     if not isinstance(content, dict):
         raise AgpsError(f"{path} holds {type(content).__name__}, not an object; it is damaged.")

@@ -7,6 +7,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from agps_agent.cli.options import UsageError, help_page
 from agps_agent.cli.terminal import replace_what_cannot_be_shown, say
@@ -60,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return FAILED
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(AgpsError(f"{error.strerror or error}{where}."), FAILED)
+        return _fail(AgpsError(_refused_by_the_disk(error)), FAILED)
     except KeyboardInterrupt:
         return _fail(AgpsError("Interrupted."), FAILED)
 
@@ -85,6 +85,21 @@ def _run(arguments: list[str]) -> int:
     module = importlib.import_module(f"agps_agent.cli.{COMMANDS[name][0]}")
     code: int = module.run(arguments[1:])
     return code
+
+
+def _refused_by_the_disk(error: OSError) -> str:
+    """Return what the operating system refused, and where somebody's file is in the way, that it is."""
+    if not error.filename:
+        return f"{error.strerror or error}."
+    place = Path(str(error.filename))
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        in_the_way = next((path for path in (place, *place.parents) if path.is_file()), place)
+        return f"{in_the_way} is a file, where a folder is needed for {place}; name another place."
+    if isinstance(error, IsADirectoryError):
+        return f"{place} is a folder, where a file is needed; name another place, or move it away."
+    if isinstance(error, PermissionError):
+        return f"{place} may not be used ({error.strerror}); name another place, or change its rights."
+    return f"{error.strerror}: {place}."
 
 
 def _fail(error: Exception, code: int) -> int:

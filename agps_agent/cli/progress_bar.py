@@ -17,6 +17,7 @@ from agps_agent.run.progress import Progress
 
 PHASES = {
     "demos": "recording demonstrations",
+    "load": "loading",
     "calibrate": "calibrating FLOAT",
     "demonstrate": "the agent shows how",
     "pretrain": "pre-training",

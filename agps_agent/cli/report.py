@@ -24,9 +24,9 @@ class ReportOptions:
     """Run directories, or folders full of them."""
     experiment: str | None = None
     """Write results, table, figures and page of an experiment that `agps reproduce` runs, in place of RUN_DIRS."""
-    runs: Path = Path("runs")
-    """Experiment: folder that `agps reproduce` was given. Where it has no runs of it, all is drawn again from the
-    results that stand in --out."""
+    runs: Path | None = None
+    """Experiment: folder that `agps reproduce` was given. None: runs. Where it has no runs of it, all is drawn again
+    from the results that stand in --out."""
     out: Path | None = None
     """Page that compares several runs. None: comparison.html in the folder that holds them. Experiment: folder to
     write to. None: docs/results/NAME."""
@@ -39,6 +39,8 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(ReportOptions, argv, prog="agps report")
     if options.experiment is not None:
         return _report_experiment(options, options.experiment)
+    if options.runs is not None:
+        raise UsageError(f"--runs {options.runs} is for --experiment NAME; name one, or leave it out.")
     named = [run for path in options.run_dirs for run in find_runs(path)]
     runs = list({run.path.resolve(): run for run in named}.values())  # a run named twice counts once
     if not runs:
@@ -46,6 +48,8 @@ def run(argv: Sequence[str]) -> int:
     from agps_agent.report import write_report
     from agps_agent.report.compare import TABLE_HEAD, comparison_rows, grouped, read_result, write_comparison
 
+    if len(runs) == 1 and options.out is not None:
+        raise UsageError(f"--out is for the page of several runs; leave it out: that of one is {runs[0].report}.")
     if len(runs) == 1:
         page = write_report(runs[0])
         table: list[dict[str, str]] = []
@@ -90,7 +94,7 @@ def _results(options: ReportOptions, name: str) -> "Results":
     from agps_agent.report.experiment.results import FILE, gather, read_results
 
     experiment = load_experiment(name)
-    folder = options.runs / experiment.name
+    folder = (options.runs or Path("runs")) / experiment.name
     seeds = seeds_found(experiment, folder)
     if seeds:
         declared = max(experiment.seeds_of(cell) for cell in experiment.cells)

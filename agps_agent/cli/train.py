@@ -13,13 +13,14 @@ from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.detectors.base import load_detector
 from agps_agent.models.library import is_url
+from agps_agent.run.acting import OF_A_ROBOT, OF_THE_AGENT, idle
 from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values
 from agps_agent.run.config_file import fixed_changes, load_config
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.ending import resume_command
 from agps_agent.run.estimate import estimate
 from agps_agent.run.field_options import options_group, options_model
-from agps_agent.run.methods import combine
+from agps_agent.run.methods import Plan, combine
 from agps_agent.run.place import place_of
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.errors import AgpsError, ConfigError
@@ -156,7 +157,38 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
             for name in {**before.detector_options, **options.detector_options}
         },
     }
-    return replace(options, config=options.config.model_copy(update=changes))
+    config = options.config.model_copy(update=changes)
+    _refuse_without_effect(argv, config)
+    return replace(options, config=config)
+
+
+def _refuse_without_effect(argv: Sequence[str], config: RunConfig) -> None:
+    """Refuse an option for a helper, a robot or a reward that the run does not have: it would do nothing.
+
+    Raises:
+        UsageError: With the first one.
+    """
+    helper, without_effect = config.helper, idle(config.model_dump(include={"helper", "robot", "reward"}))
+    reasons = {
+        **dict.fromkeys(OF_THE_AGENT, "" if helper not in ("nobody", "human") else _for_runs_with("agent", config)),
+        "human": "" if helper not in ("nobody", "agent") else _for_runs_with("human", config),
+        **dict.fromkeys(OF_A_ROBOT, "a run on a robot, and this one is simulated; add --robot station"),
+        "reward_model": "" if config.is_judged else f"--reward classifier, not --reward {config.reward}; name that",
+    }
+    for argument in argv:
+        flag = argument.partition("=")[0].partition(".")[0]
+        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        name = {"float": "detector"}.get(name, name)
+        reason = reasons.get(name) if flag.startswith("--") and name in without_effect and name != "agent_demos" else ""
+        if reason:
+            raise UsageError(f"{argument.partition('=')[0]} is for {reason}, or leave it out.")
+
+
+def _for_runs_with(helper: str, config: RunConfig) -> str:
+    """Return that an option is for runs with another helper than this one has, and how such a run is called."""
+    has = "nobody helps" if config.helper == "nobody" else f"the {config.helper} helps"
+    other = Plan(algorithm=config.algorithm, helper=helper).method
+    return f"runs that the {helper} helps, and with --method {config.method} {has}; take --method {other}"
 
 
 def _peek(argv: Sequence[str]) -> _First:

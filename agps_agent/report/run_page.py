@@ -1,7 +1,7 @@
 """The report of one run: one page that can be mailed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from agps_agent.report.curves import (
     training_curve,
 )
 from agps_agent.report.interventions import InterventionView, read_interventions, spread
+from agps_agent.run.acting import helper_of, idle
 from agps_agent.run.directory import Row, RunDirectory
 from agps_agent.run.films import films_in
-from agps_agent.run.methods import METHODS, shown
+from agps_agent.run.methods import shown
 from agps_agent.run.rows import check_reportable, config_of
 from rl.evaluation import wilson_interval
 from rl.files import read_json_object, write_atomically
@@ -59,7 +60,7 @@ def write_report(run: RunDirectory) -> Path:
         _headline(summary, episodes, evaluations, questions, is_foreign=bool(config.get("env"))),
         *_films(run),
         *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
-        *_learning(episodes, evaluations, final, helper=_helper(config)),
+        *_learning(episodes, evaluations, final, helper=helper_of(config)),
         *_measured(figures_of([*evaluations, *final])),
         *_learner(evaluations),
         *([_return(episodes, evaluations, final)] if config.get("env") and episodes else []),
@@ -68,7 +69,7 @@ def write_report(run: RunDirectory) -> Path:
         *_reward(episodes),
         *_gallery(views, questions),
         *_robot(summary.get("robot") or (episodes[-1].get("robot") if episodes else None) or {}),
-        _configuration(config, saved.get("versions", {})),
+        _configuration(config, saved.get("versions") or {}),
     ]
     write_atomically(run.report, html.page(title, sections))
     return run.report
@@ -123,17 +124,11 @@ def _learner(evaluations: Sequence[Row]) -> list[str]:
     return [html.section("Losses and values", note, html.unfolding("show", drawn))]
 
 
-def _helper(config: Mapping[str, Any]) -> str:
-    """Return who helps; in runs of earlier versions their method says it, and the agent where that is unknown."""
-    early = next((plan.helper for name, plan in METHODS.items() if name == config.get("method")), "agent")
-    return str(config.get("helper", early))
-
-
 def _method(config: Mapping[str, Any], model: str) -> str:
     method = str(config.get("method", "?"))
     is_real = config.get("robot", "sim") != "sim"
     human = f" (human with {config.get('teleop')})" if is_real else " (simulated human)"
-    who = {"agent": f" ({model} agent)", "human": human}.get(_helper(config), "")
+    who = {"agent": f" ({model} agent)", "human": human}.get(helper_of(config), "")
     return f"{shown(method)}{who}" + (f" on {config['robot']}" if is_real else "")
 
 
@@ -390,42 +385,13 @@ def _robot(counted: Mapping[str, float]) -> list[str]:
 
 def _configuration(config: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
     """Return the settings that acted in a run; those of a helper or a robot that it did not have are left out."""
-    idle = {name for name, acts in _ACTS.items() if not acts(config)}
-    acting = {name: value for name, value in config.items() if name not in idle}
+    without_effect = idle(config)
+    acting = {name: value for name, value in config.items() if name not in without_effect}
     groups: dict[str, Mapping[str, object]] = {"run": {k: v for k, v in acting.items() if not isinstance(v, dict)}}
     groups |= {name: values for name, values in acting.items() if isinstance(values, dict) and values}
     groups["versions"] = versions
     note = "Settings that acted in this run, and the versions that it ran with; config.json has all of them."
     return html.section("Configuration", note, html.unfolding("show", html.settings(groups)))
-
-
-def _has_agent(config: Mapping[str, Any]) -> bool:
-    return _helper(config) == "agent"
-
-
-def _has_human(config: Mapping[str, Any]) -> bool:
-    return _helper(config) == "human"
-
-
-def _is_real(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("robot", "sim") != "sim")
-
-
-def _is_foreign(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("env"))
-
-
-_ACTS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-    **dict.fromkeys(("vlm", "vlm_model", "memory", "agent_demos", "agent", "mode", "on_trigger"), _has_agent),
-    **dict.fromkeys(("detectors", "detector", "detector_options", "encoder", "stall", "supervisor"), _has_agent),
-    "guidance": lambda config: _has_agent(config) or _has_human(config),
-    "human": lambda config: _has_human(config) and not _is_real(config),
-    "teleop": lambda config: _has_human(config) and _is_real(config),
-    **dict.fromkeys(("station", "robot_ip", "speed", "confirm"), _is_real),
-    **dict.fromkeys(("env", "env_options", "env_arguments", "env_prompt"), _is_foreign),
-    "reward_model": lambda config: config.get("reward") == "classifier",
-}
-"""When a setting acts; one that is not named always does."""
 
 
 def _duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from agps_agent.run.config import MayChange, RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.origin import origin
+from agps_agent.run.rows import config_of
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 
@@ -80,8 +81,9 @@ def load_config(run: RunDirectory) -> RunConfig:
 
 def load_versions(run: RunDirectory) -> dict[str, str]:
     """Return the package versions that a run was made with; empty when none were saved."""
-    versions = read_json_object(run.config).get("versions", {})
-    return {str(name): str(version) for name, version in versions.items()}
+    saved = read_json_object(run.config)
+    config_of(saved, run.config)
+    return {name: str(version) for name, version in (saved.get("versions") or {}).items()}
 
 
 def installed_versions() -> dict[str, str]:

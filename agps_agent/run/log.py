@@ -25,6 +25,7 @@ from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.evaluation import EvaluationResult, Predictor, Watch, evaluate
 from rl.loop import Step
+from rl.pixels.algorithm import PixelAlgorithm
 from rl.supervisor import Reading
 from rl.types import EpisodeOutcome
 
@@ -354,6 +355,7 @@ class TrainingLog:
 
     def _take_figures(self) -> Figures:
         """Note what the run shows now."""
+        algorithm = self.session.algorithm
         self.figures = self.measured.figures(
             env_steps=self.session.algorithm.num_timesteps,
             config=self.config,
@@ -361,6 +363,7 @@ class TrainingLog:
             evaluation=self._evaluation,
             unaided_success=float(np.mean(self.unaided)) if self.unaided else None,
             expected=self._expected,
+            clip_target=algorithm.clip_target if isinstance(algorithm, PixelAlgorithm) else None,
         )
         return self.figures
 

@@ -148,7 +148,9 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     """Save the configuration, fill the demo buffer and calibrate FLOAT; or continue from the last checkpoint."""
     if not resume:
         save_config(log.config, log.run, model=session.model)
-    log.announce("demos")
+    is_there = resume or log.config.demos_dir is not None or log.run.demos.exists()
+    if is_there or log.config.demos > 0:
+        log.announce("load" if is_there else "demos")
     demos = session.demonstrations()
     session.hold()
     if resume:
@@ -161,7 +163,7 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
         log.run.append_metrics({"kind": "resume", "env_steps": session.algorithm.num_timesteps})
         return
     session.algorithm.add_demonstrations(demos)
-    if log.config.plan.helper == "agent":  # for nobody else it takes any time
+    if demos and log.config.plan.helper == "agent":  # for nobody else it takes any time
         log.announce("calibrate")
     session.supervisor.calibrate(demos)
 

@@ -62,6 +62,14 @@ def test_resumed_run_goes_on(trained: DrQ, tmp_path: Path):
     assert resumed.n_updates > trained.n_updates
 
 
+def test_run_that_ended_before_its_first_unaided_rollout_goes_on(tmp_path: Path):
+    """What was never counted is not in the file of Stable-Baselines3."""
+    save_checkpoint(tmp_path / "last", make_model(), {})
+    resumed = make_model(demos=0)
+    load_checkpoint(tmp_path / "last", resumed)
+    assert (resumed.success_alone, resumed.num_timesteps) == (0.0, 0)
+
+
 def test_state_of_others_comes_back(trained: DrQ, tmp_path: Path):
     extra = {"supervisor": {"triggers": 3, "index": np.arange(4.0), "names": ["a"]}}
     save_checkpoint(tmp_path / "last", trained, extra)

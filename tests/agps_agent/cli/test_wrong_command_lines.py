@@ -33,6 +33,26 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
         "config.json": CONFIG,
         "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": 3, "float_trace": 3}\n',
     },
+    "metrics_rubbish": {"config.json": CONFIG, "metrics.jsonl": b"\x89\xff\n\x00\xfe\n"},
+    "metrics_folder": {"config.json": CONFIG, "metrics.jsonl/x": ""},
+    "metrics_nan": {"config.json": CONFIG, "metrics.jsonl": '{"kind": "eval", "success_rate": NaN, "env_steps": 3}\n'},
+    "metrics_figures": {
+        "config.json": CONFIG,
+        "metrics.jsonl": '{"kind": "eval", "success_rate": 1.0, "env_steps": 3, "figures": {"q_mean": 1.0}}\n',
+    },
+    "metrics_traced": {
+        "config.json": CONFIG,
+        "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": 3, "steps": 3, "float_scores": [0.5]}\n',
+    },
+    "summary_folder": {"config.json": CONFIG, "summary.json/x": ""},
+    "summary_ending": {"config.json": CONFIG, "summary.json": '{"ending": 3}'},
+    "summary_null": {"config.json": CONFIG, "summary.json": '{"env_steps": null}'},
+    "summary_negative": {"config.json": CONFIG, "summary.json": '{"success_rate": -7, "eval_episodes": 50}'},
+    "summary_tokens": {"config.json": CONFIG, "summary.json": '{"agent_tokens": 3, "agent_prompt_tokens": 2}'},
+    "deep": {"config.json": "[" * 100_000},
+    "odd_versions": {"config.json": '{"config": {"task": "usb_insertion"}, "versions": [1]}'},
+    "odd_memory": {"config.json": '{"config": {"task": "usb_insertion", "memory": ["x"]}}'},
+    "memory_lacks": {"config.json": CONFIG, "memory/usb_insertion.jsonl": '{"event": "remember"}\n'},
     "summary_no_json": {"config.json": CONFIG, "summary.json": "{"},
     "summary_odd": {"config.json": CONFIG, "summary.json": '{"success_rate": "much"}'},
     "summary_short": {"config.json": CONFIG, "summary.json": '{"success_rate": 0.5}'},
@@ -136,6 +156,14 @@ train usb_insertion --config x.toml                         | Did you mean --con
 train usb_insertion --seed 1e3                              | --seed is '1e3'; give a whole number
 train usb_insertion --max-env-steps 1,000                   | --max-env-steps is '1,000'; give a whole number
 train usb_insertion --method serl --agent-demos 3           | record its demonstrations with `agps demos record --by
+train usb_insertion --method serl --vlm reference           | --vlm is for runs that the agent helps, and with --me
+train usb_insertion --method serl --vlm=embedded            | nobody helps; take --method agps, or leave it out
+train usb_insertion --method hil-serl --float.alpha 0.1     | --float.alpha is for runs that the agent helps
+train usb_insertion --method conrft --memory somewhere      | take --method agps-conrft, or leave it out
+train usb_insertion --human.notice 1                        | the agent helps; take --method hil-serl, or leave it o
+train usb_insertion --speed 0.5                             | --speed is for a run on a robot, and this one is simu
+train usb_insertion --no-confirm                            | this one is simulated; add --robot station, or leave
+train usb_insertion --reward-model model.pt                 | is for --reward classifier, not --reward truth
 train usb_insertion --seed                                  | --seed wants a value
 train usb_insertion --seed 1.5                              | --seed is '1.5'; give a whole number
 train usb_insertion --seed -1                               | --seed: Input should be greater than or equal to 0
@@ -239,7 +267,8 @@ train usb_insertion --demos-dir demos_lost                  | demos_lost has 0 e
 train usb_insertion --demos-dir demos_of_knot               | are of task 'knot_hanging', not 'usb_insertion'
 train usb_insertion --demos-dir demos_larger                | are of image_size 128, not 64
 train usb_insertion --demos-dir demos_torn                  | demos_torn/episode_000.npz is damaged
-train usb_insertion --demos-dir demos_torn --demos 5        | ask for 1 to 1
+train usb_insertion --demos-dir demos_torn --demos 5        | holds 1 demonstration; ask for at most 1
+train usb_insertion --demos-dir demos_torn --demos 0        | would use none; leave --demos out, or --demos-dir
 demos list empty                                            | There are no demonstrations in empty
 demos list demos_no_json                                    | demos_no_json/demos.json is not JSON
 demos show demos_torn                                       | demos_torn/episode_000.npz is damaged
@@ -274,15 +303,35 @@ report no_json                                              | no_json/config.jso
 report null                                                 | null/config.json has no `config` object
 report odd_demos                                            | demos is 'many', no whole number
 report taken odd_demos                                      | demos is 'many', no whole number
-report metrics_lack                                         | metrics.jsonl: success_rate is None in a line of eval
+report metrics_lack                                         | metrics.jsonl: a line of eval lacks success_rate
 report metrics_odd                                          | metrics.jsonl, line 1: env_steps is 'x', no number
 report metrics_trace                                        | metrics.jsonl, line 1: float_trace is 3, no list
+report metrics_rubbish                                      | metrics.jsonl holds no line of a run; it is damaged
+report metrics_folder                                       | Cannot read metrics_folder/metrics.jsonl: Is a direct
+report metrics_nan                                          | success_rate is nan, no number from 0 to 1
+report metrics_figures                                      | figures: env_steps is None, no number from 0 up
+report metrics_traced                                       | float_scores stands without float_trace
+report summary_folder                                       | Cannot read summary_folder/summary.json: Is a directo
+report summary_ending                                       | ending is 3, no text
+report summary_null                                         | env_steps is None, no number from 0 up
+report summary_negative                                     | success_rate is -7, no number from 0 to 1
+report summary_tokens                                       | agent_prompt_tokens stands without agent_completion_t
+report odd_versions                                         | config.json: versions is [1]
+report deep                                                 | deep/config.json is not JSON
+report no_checkpoint --out page.html                        | that of one is no_checkpoint/report.html
+report no_checkpoint --runs empty                           | --runs empty is for --experiment NAME
+report taken no_checkpoint --out file.txt/page.html         | file.txt is a file, where a folder is needed
+report taken no_checkpoint --out empty                      | Cannot write empty: Is a directory
 report summary_no_json                                      | summary_no_json/summary.json is not JSON
 report summary_odd                                          | success_rate is 'much', no number
 report summary_short                                        | success_rate stands without eval_episodes
 report taken nowhere                                        | There is no run directory nowhere
 view taken                                                  | has no recording.rrd
 memory list empty                                           | empty is neither a run directory nor a memory
+memory list odd_memory                                      | memory is ['x'], no text
+memory list memory_lacks                                    | is damaged, or was written by another version
+memory list no_checkpoint --task knot_hanging               | remembers nothing of knot_hanging; the run is of usb_
+memory forget no_checkpoint 3                               | holds no record '3'; `agps memory list` names all
 memory show nowhere 3                                       | nowhere is neither a run directory nor a memory
 prompts replay no_checkpoint                                | There are no recorded questions in no_checkpoint
 traces report --dir file.txt                                | There are no traces in file.txt
