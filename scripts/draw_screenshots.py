@@ -1,9 +1,9 @@
 """Take the pictures of pages that the documentation shows, with a headless Chromium, from two runs of `agps train`.
 
-python -m scripts.draw_screenshots --run runs/agent --other runs/shown --out docs/pictures   # what the docs show
-python -m scripts.draw_screenshots --run runs/agent --other runs/shown --whole --out look    # all pages, to look at
+python -m scripts.draw_screenshots --run runs/usb --other runs/usb20 --out docs/pictures   # what the docs show
+python -m scripts.draw_screenshots --run runs/usb --other runs/usb20 --whole --out look    # all pages, to look at
 
-The reports of both runs are written anew. Questions of --run are asked again, which makes the pages of replay and traces.
+The reports of both runs are written anew. Questions of --run are asked again, which makes replay and traces.
 """
 
 import argparse
@@ -13,21 +13,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from agps_agent.keypoints.marking import serve_marking
-from agps_agent.measure.replay.comparison import write_comparison_page
-from agps_agent.measure.replay.replay import Query, build_variant, load_queries, recorded_task, replay
+from agps_agent.measure.replay.replay import Query, load_queries, recorded_task
 from agps_agent.report import write_report
 from agps_agent.report.compare import write_comparison
-from agps_agent.report.interventions import spread
 from agps_agent.run.directory import RunDirectory
-from agps_agent.settings import AgentSettings
-from agps_agent.tracing import client
 from agps_agent.tracing.collector import serve_traces
 from agps_agent.tracing.report import write_trace_report
 from agps_agent.tracing.store import TraceStore
@@ -37,15 +33,15 @@ from scripts.browser import DESK_PX, PHONE_PX, Page, open_page
 from tools.perception import project
 
 WINDOWS = {
-    "report": (1100, 1080),
-    "comparison": (1100, 770),
-    "replay": (1100, 1010),
+    "report": (1100, 1300),
+    "comparison": (1100, 920),
+    "replay": (1100, 1240),
     "traces": (1100, 760),
-    "marking": (1100, 760),
+    "marking": (1100, 660),
 }
-"""Pictures that the docs show, and the windows that they are taken in, (width, height), [px]: docs/pictures has no others."""
-COLOURS = 128
-"""Of a picture's palette: pages have few."""
+"""Pictures that the docs show, and their windows, (width, height), [px]; docs/pictures has no others."""
+COLOURS = 256
+"""Of a picture's palette."""
 MOST_BYTES = 150_000
 QUESTIONS = 9
 MODELS = ("embedded", "embedded,point-error-px=3,miss-share=0.05")
@@ -106,24 +102,25 @@ def made_pages(run: Path, other: Path, folder: Path) -> Iterator[list[Look]]:
     Raises:
         AgpsError: If a run is damaged or has no questions.
     """
-    queries = spread(load_queries(run), QUESTIONS)
-    words = recorded_task(run, queries)
+    first = load_queries(run)[0]
+    words = recorded_task(run, [first])
     runs = [RunDirectory.open(run), RunDirectory.open(other)]
-    reports = [write_report(one) for one in runs]
+    report, _ = map(write_report, runs)
     comparison = write_comparison(runs, folder / "comparison.html")
-    asked, traced = asked_again(queries, words, source=run, folder=folder)
-    frames = list(queries[0].scene.frames.values())
-    with ExitStack() as held:
-        server = held.enter_context(serve_marking(frames, words))
-        held.callback(server.shutdown)
-        calls = "document.querySelectorAll('[data-run=EmbeddedVLM]')"
-        yield [
-            Look("report", address(reports[0])),
-            Look("comparison", address(comparison)),
-            Look("replay", address(asked)),
-            Look("traces", address(traced), f"{calls}.length > 0", PLANNED),
-            Look("marking", server.url, "document.getElementById('image')?.naturalWidth > 0", _marks(queries[0], words)),
-        ]
+    asked, traced = asked_again(run, folder)
+    frames = list(first.scene.frames.values())
+    looks = [
+        Look("report", address(report)),
+        Look("comparison", address(comparison)),
+        Look("replay", address(asked)),
+        Look("traces", address(traced), "!!document.querySelector('[data-run=EmbeddedVLM]')", PLANNED),
+    ]
+    with serve_marking(frames, words) as server:
+        shown = "document.getElementById('image')?.naturalWidth > 0"
+        try:
+            yield [*looks, Look("marking", server.url, shown, _marks(first, words))]
+        finally:
+            server.shutdown()
 
 
 def address(file: Path) -> str:
@@ -131,23 +128,33 @@ def address(file: Path) -> str:
     return file.resolve().as_uri()
 
 
-def asked_again(queries: Sequence[Query], words: TaskPrompt, *, source: Path, folder: Path) -> tuple[Path, Path]:
-    """Ask recorded questions again, with tracing on; return the pages of replay and traces."""
-    store = TraceStore(folder / "traces")
+def asked_again(run: Path, folder: Path) -> tuple[Path, Path]:
+    """Ask recorded questions of a run again as a user does, with tracing on; return the pages of replay and traces.
+
+    Raises:
+        AgpsError: If a command fails.
+    """
+    store, page, traces = TraceStore(folder / "traces"), folder / "replay.html", folder / "traces.html"
+    command = [sys.executable, "-m", "agps_agent.cli", "prompts", "replay", str(run), "--vlm", *MODELS]
     with serve_traces(store) as server:
-        os.environ |= {"LANGSMITH_TRACING": "true", "LANGSMITH_ENDPOINT": server.url}
-        variants = [
-            build_variant(vlm, task=words, vlm=vlm, vlm_model=None, settings=AgentSettings()) for vlm in MODELS
-        ]
-        results = {variant.name: replay(queries, variant) for variant in variants}
-        client.flush()
+        told = {"LANGSMITH_TRACING": "true", "LANGSMITH_ENDPOINT": server.url}
+        done(command + ["--limit", str(QUESTIONS), "--out", str(page)], **told)
         server.shutdown()
-    page, traces = folder / "replay.html", folder / "traces.html"
-    versions = {variant.name: variant.versions for variant in variants}
-    write_comparison_page(page, results, queries=queries, versions=versions, source=str(source))
     write_trace_report(store, traces, newest=50)
     store.close()
     return page, traces
+
+
+def done(command: Sequence[str], *, folder: Path | None = None, **environment: str) -> None:
+    """Run a command to its end.
+
+    Raises:
+        AgpsError: With its last words, if it fails.
+    """
+    told = {**os.environ, **environment}
+    ended = subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, timeout=1_000, check=False)
+    if ended.returncode != 0:
+        raise AgpsError(f"{' '.join(command)} failed: {ended.stderr.strip()[-300:]}")
 
 
 def _marks(query: Query, words: TaskPrompt) -> str:
@@ -158,7 +165,8 @@ def _marks(query: Query, words: TaskPrompt) -> str:
         return "true"
     places = json.dumps([[round(float(value)) for value in project(frame, query.truth[label])[0]] for label in known])
     return f"""(async () => {{
-        const size = document.getElementById('image').getBoundingClientRect(), scale = size.width / {frame.rgb.shape[1]};
+        const size = document.getElementById('image').getBoundingClientRect();
+        const scale = size.width / {frame.rgb.shape[1]};
         const stage = document.getElementById('stage'), said = document.getElementById('said'), places = {places};
         const at = ([u, v]) => ({{clientX: size.left + (u + .5) * scale, clientY: size.top + (v + .5) * scale}});
         stage.dispatchEvent(new MouseEvent('click', at(places[0])));
@@ -173,12 +181,8 @@ def site_pages(folder: Path) -> list[Look]:
     Raises:
         AgpsError: If it cannot be built.
     """
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
-    built = subprocess.run(
-        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=1_000, check=False
-    )
-    if built.returncode != 0:
-        raise AgpsError(f"The documentation was not built: {built.stderr.strip()[-300:]}")
+    root = Path(__file__).parents[1]
+    done([sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)], folder=root)
     return [Look(f"docs_{page.replace('/', '_')}", address(folder / f"{page}.html")) for page in SITE_PAGES]
 
 
@@ -199,7 +203,9 @@ def draw(look: Look, out: Path, profiles: Path) -> Path:
         # The palette that covers most: a median cut would lose lines and marks, which are few pixels.
         page.picture().quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE).save(picture, optimize=True)
     if picture.stat().st_size > MOST_BYTES:
-        raise AgpsError(f"{picture} has {picture.stat().st_size:,} bytes, more than {MOST_BYTES:,}; show less of the page.")
+        raise AgpsError(
+            f"{picture} has {picture.stat().st_size:,} bytes, more than {MOST_BYTES:,}; show less of the page."
+        )
     return picture
 
 

@@ -154,7 +154,12 @@ def _headline(
         triggered = per_ten_rollouts(episodes, "triggered")
         hits = last.get("memory_hits", 0)
         numbers.append((f"{last.get('agent_calls', 0)}", f"agent calls in {questions} questions, {hits} from memory"))
-        numbers.append((f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-", "triggers per 10 rollouts, from the first to the last"))
+        numbers.append(
+            (
+                f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-",
+                "triggers per 10 rollouts, from the first to the last",
+            )
+        )
     if "mean_return" in summary and summary["mean_return"] is not None and is_foreign:
         numbers.insert(1, (f"{summary['mean_return']:.4g}", "mean return of the policy alone"))
     if last.get("human_interventions"):
@@ -195,7 +200,10 @@ def _final_success(summary: Row, evaluations: Sequence[Row]) -> tuple[str, str]:
         return "-", "the policy was not evaluated"
     wins = round(rate * episodes)
     low, high = wilson_interval(wins, episodes)
-    return f"{wins} of {episodes}", f"successes of the policy alone (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+    return (
+        f"{wins} of {episodes}",
+        f"successes of the policy alone (95 % interval {100 * low:.0f} to {100 * high:.0f} %)",
+    )
 
 
 def _pretraining(rows: Sequence[Row]) -> list[str]:

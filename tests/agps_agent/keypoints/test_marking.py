@@ -125,6 +125,16 @@ def test_keys_alone_do_it_on_a_narrow_screen(server: MarkingServer, tmp_path: Pa
 
 
 @needs_browser
+def test_name_of_a_mark_does_not_cover_it(server: MarkingServer, tmp_path: Path) -> None:
+    with open_page(server.url, tmp_path / "profile", size=(PHONE_PX, 900)) as page:
+        page.wait_for("document.getElementById('image')?.naturalWidth === 640")
+        click(page, *AT[0])
+        page.wait_for("!!document.querySelector('#marks text')")
+        edges = [f"document.querySelector('#marks {part}').getBoundingClientRect()" for part in ("text", "circle")]
+        assert page.evaluate(f"{edges[0]}.bottom <= {edges[1]}.top")
+
+
+@needs_browser
 def test_mark_without_depth_is_refused_on_the_page(server: MarkingServer, tmp_path: Path) -> None:
     with open_page(server.url, tmp_path / "profile") as page:
         page.wait_for("document.getElementById('image')?.naturalWidth === 640")
