@@ -116,7 +116,6 @@ def bench_grounding(
     rejected, faults = 0, _Faults()
     with closing(make_env(varied)) as env:
         tallies = {label: _Tally() for label in _known_keypoints(env, words)}
-        pairs = pairs_of(tallies)
         shown = _scenes(env, seed, scenes, absent, progressed, nominal.horizon)
         for number, scene in enumerate(shown):
             present = number < scenes
@@ -128,16 +127,13 @@ def bench_grounding(
             if found is None:
                 continue
             rejected += not present and not found
-            wrong_way_round = swapped(context.frame, found, truth, pairs)
-            for label, tally in tallies.items():
-                if label in wrong_way_round:
-                    tally.shown += 1
-                    tally.swapped += 1
-                else:
-                    _count(tally, context, label, found.get(label), truth.get(label))
+            _count_all(tallies, context, found, truth)
     faults.check(scenes + absent)
     answered = absent - faults.absent
-    numbers = _numbers(nominal.name, scenes, absent, tallies) | {"unanswered": faults.reasons.total(), "faults": dict(faults.reasons)}
+    numbers = _numbers(nominal.name, scenes, absent, tallies) | {
+        "unanswered": faults.reasons.total(),
+        "faults": dict(faults.reasons),
+    }
     return numbers | {"absent_rejected": rejected / answered if answered else None}
 
 
@@ -209,6 +205,22 @@ async def _look(context: AgentContext, faults: _Faults, *, present: bool) -> dic
             raise ConfigError(str(fault)) from fault
         faults.note(fault, present=present)
         return None
+
+
+def _count_all(
+    tallies: Mapping[str, _Tally],
+    context: AgentContext,
+    found: Mapping[str, tuple[float, float]],
+    truth: Mapping[str, FloatArray],
+) -> None:
+    """Add every keypoint of one scene."""
+    wrong_way_round = swapped(context.frame, found, truth, pairs_of(tallies))
+    for label, tally in tallies.items():
+        if label in wrong_way_round:
+            tally.shown += 1
+            tally.swapped += 1
+        else:
+            _count(tally, context, label, found.get(label), truth.get(label))
 
 
 def _count(

@@ -55,6 +55,10 @@ _HIGHEST_SCORE = 5.0
 """Scores above are drawn here: how far beyond the threshold a lost rollout ends says nothing."""
 
 
+_UNITS = ("mm", "m", "deg", "rad", "s", "ms", "N")
+"""Last words of names that are units."""
+
+
 def success_over_steps(
     training: Curve,
     evaluation: Curve,
@@ -138,7 +142,7 @@ def triggers_per_ten(episodes: Sequence[Row]) -> str:
         axes.bar(starts, triggered, width=width, align="edge", color="#f6d9bd", label="rollouts that triggered")
         axes.bar(starts, helped, width=width, align="edge", color=AGENT, label="rollouts that the agent helped in")
         axes.set_ylim(0, max([10.0, *triggered]))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(_whole())
         axes.set_xlabel("training rollout")
         axes.set_ylabel("per 10 rollouts")
         axes.grid(visible=False, axis="x")
@@ -165,7 +169,7 @@ def takeovers(episodes: Sequence[Row]) -> str:
             at = [rollouts[n] for n in chosen], [lengths[n] for n in chosen]
             axes.plot(*at, ".", color=color, markersize=5, label=name)
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(_whole())
         axes.set_xlabel("training rollout")
         axes.set_ylabel("control step")
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.2), ncols=3)
@@ -183,7 +187,7 @@ def reward_errors(episodes: Sequence[Row]) -> str:
             left = [start + shift * width for start in starts]
             axes.bar(left, per_ten_rollouts(rows, name), width=width, align="edge", color=color, label=name)
         axes.set_ylim(0, max(4.0, axes.get_ylim()[1]))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(_whole())
         axes.set_xlabel("training rollout")
         axes.set_ylabel("per 10 rollouts")
         axes.grid(visible=False, axis="x")
@@ -214,11 +218,24 @@ def _panels(points: Sequence[tuple[int, Row]], names: Sequence[str], *, axis: st
         along, marker = [at for at, _ in points], "o-" if len(points) < 40 else "-"
         for axes, name in zip(panels, names, strict=False):
             axes.plot(along, [values.get(name, np.nan) for _, values in points], marker, color=POLICY, lw=1.4, ms=2.5)
-            axes.set_title(name.replace("_", " "), fontsize=9, loc="left", color=MUTED)
+            axes.set_title(_with_unit(name), fontsize=9, loc="left", color=MUTED)
         for axes in list(figure.axes)[len(names) :]:
             axes.set_visible(False)
+        for axes in list(figure.axes)[max(len(names) - columns, 0) : len(names)]:  # the lowest of each column
+            axes.tick_params(labelbottom=True)
         figure.supxlabel(axis, fontsize=9, color=MUTED)
         return _svg(figure)
+
+
+def _with_unit(name: str) -> str:
+    """Return a name for people: `goal_error_mm` is "goal error [mm]"."""
+    said, _, unit = name.rpartition("_")
+    return f"{said.replace('_', ' ')} [{unit}]" if said and unit in _UNITS else name.replace("_", " ")
+
+
+def _whole(ticks: int = 10) -> MaxNLocator:
+    """Return whole numbers at most so many, round ones: rollouts are counted in tens."""
+    return MaxNLocator(nbins=ticks, integer=True, steps=[1, 2, 5, 10])
 
 
 def has_goal_error(points: Sequence[Row]) -> bool:
@@ -243,7 +260,7 @@ def measured(points: Sequence[Row]) -> str:
             panels[2].set_ylabel("localisation error [mm]")
         for axes in panels:
             axes.set_xlim(0, 1.04 * max([1, *(point["env_steps"] for point in points)]))
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            axes.xaxis.set_major_locator(_whole(5))
             axes.set_xlabel("environment steps")
         return _svg(figure)
 
@@ -318,7 +335,7 @@ class Series:
 def comparison(series: Sequence[Series], axis: Axis) -> str:
     """Draw the evaluations of several groups of runs: thin lines are runs, the thick line is their mean."""
     with rc_context(STYLE):
-        figure, axes = _figure(9.2, 3.6)
+        figure, axes = _figure(9.2, 3.2 + 0.25 * -(-len(series) // 2))
         for group in series:
             for curve in group.curves:
                 axes.plot(curve.along(axis), curve.success, color=group.color, linewidth=0.9, alpha=0.3)
@@ -329,7 +346,7 @@ def comparison(series: Sequence[Series], axis: Axis) -> str:
             axes.plot(*mean, color=group.color, linestyle=group.dash, linewidth=2.4, label=label)
         _style_success(axes)
         axes.set_xlabel(AXIS_LABELS[axis])
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, columnspacing=1.4)
         return _svg(figure)
 
 
@@ -393,7 +410,7 @@ def _draw_scores(axes: Axes, traced: Sequence[Row], name: str) -> None:
     axes.plot(rollouts[helped], highest[helped], "o", ms=7, mfc="none", mec=AGENT, mew=1.2, label="agent helped")
     axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.4)
     axes.set_ylim(-0.1, max(2.0, 1.08 * float(highest.max())))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(_whole())
     axes.set_xlabel("training rollout")
     axes.set_ylabel("largest score")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16))

@@ -59,9 +59,9 @@ def write_report(run: RunDirectory) -> Path:
         *_notices(summary),
         _headline(summary, episodes, evaluations, questions, is_foreign=bool(config.get("env"))),
         *_films(run),
-        *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
         *_learning(episodes, evaluations, final, helper=helper_of(config)),
         *_measured(figures_of([*evaluations, *final])),
+        *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
         *_learner(evaluations),
         *([_return(episodes, evaluations, final)] if config.get("env") and episodes else []),
         *_takeovers(episodes),
@@ -100,11 +100,9 @@ def _films(run: RunDirectory) -> list[str]:
     for film in films_in(run.films):
         outcome, episode, steps = film.stem.split("_")
         said = html.badge("succeeded" if outcome == "success" else "failed", outcome)
-        where = escape(f"episode {int(episode)}, {int(steps)} steps")
+        head = html.badges([said], f"episode {int(episode)}, {int(steps)} steps")
         moving = html.film(film.read_bytes(), f"What the policy saw in episode {int(episode)}")
-        cards.append(
-            f'<div class="card">{moving}<div class="body"><span class="where">{where}</span>{said}</div></div>'
-        )
+        cards.append(f'<div class="card">{moving}<div class="body">{head}</div></div>')
     if not cards:
         return []
     note = (
@@ -151,7 +149,12 @@ def _headline(
         triggered = per_ten_rollouts(episodes, "triggered")
         hits = last.get("memory_hits", 0)
         numbers.append((f"{last.get('agent_calls', 0)}", f"agent calls in {questions} questions, {hits} from memory"))
-        numbers.append((f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-", "triggers per 10 rollouts"))
+        numbers.append(
+            (
+                f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-",
+                "triggers per 10 rollouts, from the first to the last",
+            )
+        )
     if "mean_return" in summary and summary["mean_return"] is not None and is_foreign:
         numbers.insert(1, (f"{summary['mean_return']:.4g}", "mean return of the policy alone"))
     if last.get("human_interventions"):
@@ -192,7 +195,10 @@ def _final_success(summary: Row, evaluations: Sequence[Row]) -> tuple[str, str]:
         return "-", "the policy was not evaluated"
     wins = round(rate * episodes)
     low, high = wilson_interval(wins, episodes)
-    return f"{wins} of {episodes}", f"successes of the policy alone (95 % interval {low:.0%} to {high:.0%})"
+    return (
+        f"{wins} of {episodes}",
+        f"successes of the policy alone (95 % interval {100 * low:.0f} to {100 * high:.0f} %)",
+    )
 
 
 def _pretraining(rows: Sequence[Row]) -> list[str]:
@@ -268,8 +274,8 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
         sections.append(
             html.section(
                 "Triggers per 10 rollouts",
-                f"Rollouts that {_who_watched(episodes)} found to drift, and those of them that the agent helped in. "
-                "Help fades as the policy succeeds alone.",
+                f"Pale: rollouts that {_who_watched(episodes)} found to drift. Dark: rollouts that the agent helped "
+                "in, those that it demonstrated from the first step included. Help fades as the policy succeeds alone.",
                 html.figure(figures.triggers_per_ten(episodes), "Triggers per 10 rollouts"),
             )
         )
@@ -340,7 +346,7 @@ def _card(view: InterventionView) -> str:
     lines = [view.failure_mode, view.reason, view.effect, view.end]
     facts = " · ".join(fact for fact in (view.trigger, view.cost) if fact)
     return (
-        f'<div class="card">{image}<div class="body"><span class="where">{escape(where)}</span>{" ".join(badges)}'
+        f'<div class="card">{image}<div class="body">{html.badges(badges, where)}'
         + "".join(f"<p>{escape(line)}</p>" for line in dict.fromkeys(lines) if line)
         + f'<p class="muted">{escape(facts)}</p>'
         + ("" if view.from_memory else html.folded("prompt", view.prompt) + html.folded("reply", view.reply))
