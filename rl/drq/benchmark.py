@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -111,11 +111,10 @@ def _filled(
 class _Spaces(gym.Env[Any, Any]):
     """An environment of which only the spaces and units are used."""
 
-    metadata: ClassVar[dict[str, Any]] = {"position_scale_m": 0.1, "rotation_scale_rad": 0.5}
-
     def __init__(self, observation_space: spaces.Dict, action_space: spaces.Box) -> None:
         self.observation_space = observation_space
         self.action_space = action_space
+        self.metadata = {"position_scale_m": 0.1, "rotation_scale_rad": 0.5}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Return zeros."""
