@@ -1,6 +1,5 @@
 """What DrQ and ConRFT share: optimizers, batches, target networks, and the critic of a discrete gripper."""
 
-import math
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
@@ -20,9 +19,6 @@ from rl.pixels.policy import PixelPolicy
 
 POLICY_NAMES = ("MultiInputPolicy", "CnnPolicy", "MlpPolicy")
 """What Stable-Baselines3 calls policies, by the observations that they take: here one takes all."""
-
-LESSONS = 64
-"""Most frames of a batch that the pointer learns from: of 128 it learned no better, and took twice as long."""
 
 
 class PixelAlgorithm(GuidedAlgorithm):
@@ -154,12 +150,11 @@ class PixelAlgorithm(GuidedAlgorithm):
         return loss
 
     def update_pointer(self, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
-        """Learn the way to where episodes succeeded, from at most `LESSONS` of the batch's frames: Huber's loss."""
+        """Learn the way to where episodes succeeded, from the batch's frames of successes: Huber's loss."""
         pointer, optimizer = self.policy.pointer, self.pointer_optimizer
-        known = torch.nonzero(~torch.isnan(batch.ways[:, 0]))[:, 0]
-        if pointer is None or optimizer is None or len(known) == 0:
+        known = ~torch.isnan(batch.ways[:, 0])
+        if pointer is None or optimizer is None or not bool(known.any()):
             return
-        known = known[:: math.ceil(len(known) / LESSONS)]  # from all of the batch: demonstrations come first in it
         told = in_units(batch.ways[known])
         said = pointer(batch.patches[known], self.precision)
         error = torch.where(torch.isnan(told), 0.0, said - told.nan_to_num())

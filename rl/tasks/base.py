@@ -100,7 +100,7 @@ class Recipe:
     [0, 1]. Empty where nothing was."""
     reward_frames: tuple[int, int] = (200, 1000)
     """Frames of success and of failure that a reward classifier is fitted on (paper and HIL-SERL: 200, 1000)."""
-    learners: tuple[GuidedConfig, ...] = (DrQConfig(learning_starts=100, train_freq=1),)
+    learners: tuple[GuidedConfig, ...] = (DrQConfig(learning_starts=100, train_freq=1, gradient_steps=2),)
     """At most one configuration per algorithm, found by its class, else by the nearest class that this derives from;
     what differs from that class's defaults goes on top of the run's preset."""
 
