@@ -38,25 +38,32 @@ LAST = "last"
 DAMAGE = (
     OSError,
     EOFError,
-    KeyError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    TypeError,
     ValueError,
     RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
     pickle.UnpicklingError,
+    ConfigError,
 )
 """What reading a damaged file raises, found by damaging them."""
 OLDEST_ALGORITHM = "drq"
 """Checkpoints that do not name their algorithm are DrQ's."""
 
 
-def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any], *, about: Mapping[str, str] | None = None
+) -> None:
     """Replace the checkpoint at `path` by the present state; episodes already there are not written again.
 
     Args:
         path: Folder of the checkpoint.
         algorithm: What to save; a learner thread waits meanwhile.
         extra: State of others, such as `Supervisor.state_dict()`: numbers, strings, lists and arrays.
+        about: What it is of, by which `check_about` refuses it elsewhere: the task, for one.
 
     Raises:
         NotFinite: If the weights are not finite: they must not replace a checkpoint from which training can go on.
@@ -69,7 +76,7 @@ def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any
         shutil.rmtree(new, ignore_errors=True)
         (new / EPISODES).mkdir(parents=True)
         with algorithm.update_lock, algorithm.store.lock:
-            _write_all(new, path, algorithm, extra)
+            _write_all(new, path, algorithm, extra, about or {})
         _swap(new, path)
     except OSError as error:
         shutil.rmtree(new, ignore_errors=True)
@@ -106,7 +113,7 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
                 setattr(algorithm, name, data[name])
         _restore_memory(folder, algorithm, state)
         randomness, extra = state["random"], state["extra"]
-    except (*DAMAGE, TypeError) as error:
+    except DAMAGE as error:
         raise _unreadable(folder, error) from error
     if algorithm.env is not None and algorithm.seed is not None:
         # The start states of a resumed run must not be those of its beginning again.
@@ -194,6 +201,25 @@ def check_checkpoint(path: Path) -> None:
     _read_manifest(find_checkpoint(path))
 
 
+def check_about(path: Path, about: Mapping[str, str]) -> None:
+    """Refuse a checkpoint of something else, such as another task whose observations look the same.
+
+    Args:
+        path: Folder of the checkpoint.
+        about: What it should be of; what a checkpoint of an earlier version does not say is not compared.
+
+    Raises:
+        ConfigError: Saying what it is of, or that there is none.
+    """
+    folder = find_checkpoint(Path(path))
+    saved = _parse_manifest(folder).get("about")
+    for name, wanted in about.items() if isinstance(saved, dict) else ():
+        if saved.get(name, wanted) != wanted:
+            raise ConfigError(
+                f"Checkpoint {folder} is of {name} {saved[name]}, not {wanted}; use it with the run that it came from."
+            )
+
+
 def find_checkpoint(path: Path) -> Path:
     """Return the folder to read for the checkpoint at `path`.
 
@@ -239,7 +265,9 @@ def _saves(folder: Path) -> int:
     return max(counts)
 
 
-def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
+def _write_all(
+    new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any], about: Mapping[str, str]
+) -> None:
     store = algorithm.store
     numbers = {number: len(store.slots_of(number)) - 1 for number in store.episodes}
     names = [f"{number:06d}_{steps}.npz" for number, steps in numbers.items()]
@@ -262,6 +290,7 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "files": sizes,
         "saved": 1 + _saves(old.parent),
+        "about": dict(about),
     }
     _write(new / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
 

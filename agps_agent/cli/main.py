@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, FAILED)
     except MemoryError as error:
         return _fail(AgpsError(f"The memory does not suffice ({error}); ask for something smaller."), FAILED)
+    except RecursionError:  # the parsers of JSON and TOML raise it; nothing of ours calls itself so often
+        return _fail(AgpsError("A file is nested too deeply to be read; it is damaged."), FAILED)
     except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
         sys.stderr.close()
         return FAILED

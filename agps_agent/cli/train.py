@@ -312,9 +312,11 @@ def _resumed(config: RunConfig, path: Path) -> RunDirectory:
     _refuse_another_run(config, load_config(directory))
     if not directory.has_checkpoint:
         raise ConfigError(directory.nothing_to_resume)
-    from rl.checkpoint import check_checkpoint, latest_checkpoint
+    from rl.checkpoint import check_about, check_checkpoint, latest_checkpoint
 
-    check_checkpoint(latest_checkpoint(directory.checkpoints))
+    newest = latest_checkpoint(directory.checkpoints)
+    check_checkpoint(newest)
+    check_about(newest, {"task": config.task_name})
     return directory
 
 

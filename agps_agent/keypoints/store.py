@@ -114,7 +114,9 @@ def load_keypoints(folder: Path) -> MarkedKeypoints:
             raise ValueError(f"{FILE} is no JSON object")
         if content["version"] != VERSION:
             raise ValueError(f"it is of version {content['version']}, this program reads {VERSION}")
-        task, images = str(content["task"]), tuple(_read_image(folder, image) for image in content["images"])
+        if not isinstance(content["task"], str):
+            raise ValueError(f"its task is {content['task']!r}")
+        task, images = content["task"], tuple(_read_image(folder, image) for image in content["images"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise ConfigError(f"The marked keypoints in {folder} are damaged ({said}); mark them again.") from error

@@ -514,5 +514,6 @@ def load_policy(run: RunDirectory, name: str | None = None, *, device: str | Non
         name = BEST
     path = checkpoint.latest_checkpoint(run.checkpoints) if name is None else run.checkpoints / name
     config = load_config(run)
+    checkpoint.check_about(path, {"task": config.task_name})
     # The machine that evaluates need not have the GPU that trained: only what is asked for now must be there.
     return checkpoint.load_policy(path, config.plan.learner, device=choose_device(device or "auto"))

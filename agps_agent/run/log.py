@@ -411,7 +411,8 @@ class TrainingLog:
         self.session.hold()
         with saving():
             extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
-            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
+            about = {"task": self.config.task_name}
+            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra, about=about)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counters of the run."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -17,6 +18,7 @@ from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
 from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import latest_checkpoint, load_checkpoint
+from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
 from rl.loop import RolloutLoop, Step
 
@@ -154,9 +156,7 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     demos = session.demonstrations()
     session.hold()
     if resume:
-        extra = load_checkpoint(latest_checkpoint(log.run.checkpoints), session.algorithm)
-        session.supervisor.load_state_dict(extra["supervisor"])
-        log.load_state_dict(extra["log"])
+        _load(latest_checkpoint(log.run.checkpoints), session, log)
         save_config(
             log.config, log.run, model=session.model
         )  # only now: options that cannot be resumed with must not stay in the run
@@ -166,6 +166,22 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     if demos and log.config.plan.helper == "agent":  # for nobody else it takes any time
         log.announce("calibrate")
     session.supervisor.calibrate(demos)
+
+
+def _load(checkpoint: Path, session: Session, log: TrainingLog) -> None:
+    """Bring algorithm, supervisor and log to where they were saved.
+
+    Raises:
+        ConfigError: If the checkpoint is damaged, of another version or another configuration.
+    """
+    extra = load_checkpoint(checkpoint, session.algorithm)
+    try:
+        session.supervisor.load_state_dict(extra["supervisor"])
+        log.load_state_dict(extra["log"])
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Checkpoint {checkpoint} is damaged, or of another version ({error!r}); name another --run-dir."
+        ) from error
 
 
 def _demonstrate(session: Session, log: TrainingLog, *, resume: bool) -> None:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from agps_agent.cli.main import main
+from rl.demonstrations import made_for
+from rl.tasks import get_task
 from tests.agps_agent.report.synthetic import make_run
 
 CONFIG = json.dumps({"config": {"task": "usb_insertion"}})
+MADE = json.dumps(made_for(get_task("usb_insertion"), image_size=64) | {"robot": "sim", "seed": 0, "count": 1})
 STATION = '[arm]\nip = "127.0.0.1"\n[workspace]\nlower = [0.3, -0.2, 0.0]\nupper = [0.7, 0.2, 0.4]\n'
 FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "no_json": {"config.json": "{"},
@@ -26,6 +29,10 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "lost_task": {"config.json": '{"config": {"task": "/nowhere/task.py:Juggling"}}'},
     "no_checkpoint": {"config.json": CONFIG},
     "checkpoint_no_json": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{"},
+    "checkpoint_of_knot": {
+        "config.json": CONFIG,
+        "checkpoints/last/manifest.json": '{"files": {}, "setup": {}, "saved": 1, "about": {"task": "knot_hanging"}}',
+    },
     "checkpoint_empty": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{}"},
     "metrics_lack": {"config.json": CONFIG, "metrics.jsonl": '{"kind": "eval"}\n'},
     "metrics_odd": {"config.json": CONFIG, "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": "x"}\n'},
@@ -62,12 +69,16 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "demos_of_knot": {"demos.json": '{"task": "knot_hanging", "image_size": 64, "count": 1}', "episode_000.npz": b""},
     "demos_larger": {"demos.json": '{"task": "usb_insertion", "image_size": 128, "count": 1}', "episode_000.npz": b""},
     "demos_torn": {"demos.json": '{"task": "usb_insertion", "image_size": 64, "count": 1}', "episode_000.npz": b"PK12"},
+    "demos_task": {"demos.json": '{"task": null, "image_size": 64, "count": 0}'},
+    "demos_keys": {"demos.json": MADE, "episode_000.npz": b""},
     "frames_no_json": {"frames.json": "{"},
     "scene_no_json": {"scene.json": "{"},
     "scene_odd": {"scene.json": "{}"},
     "marks_no_json": {"keypoints.json": "{"},
     "marks_list": {"keypoints.json": "[]"},
     "marks_newer": {"keypoints.json": '{"version": 99, "task": "usb_insertion", "images": []}'},
+    "marks_deep": {"keypoints.json": "[" * 100_000},
+    "marks_task": {"keypoints.json": '{"version": 1, "task": ["x"], "images": []}'},
     "marks_bytes": {"keypoints.json": b"\xff\xfe\x00"},
     "marks_lost": {
         "keypoints.json": '{"version": 1, "task": "usb_insertion", "images": [{"name": "0000", "camera": "side"}]}'
@@ -228,6 +239,8 @@ keypoints list usb_insertion                                | There are no marke
 keypoints list marks_no_json                                | The marked keypoints in marks_no_json are damaged
 keypoints list marks_list                                   | keypoints.json is no JSON object
 keypoints list marks_newer                                  | it is of version 99, this program reads 1
+keypoints list marks_deep                                   | nested too deeply to be read; it is damaged
+keypoints list marks_task                                   | are damaged (its task is ['x'])
 keypoints show marks_bytes                                  | The marked keypoints in marks_bytes are damaged
 keypoints show marks_lost                                   | 'calibration' is missing
 train usb_insertion --vlm reference,folder=nowhere          | There are no marked keypoints in nowhere
@@ -256,6 +269,8 @@ train usb_insertion --resume --run-dir no_json              | no_json/config.jso
 train usb_insertion --resume --run-dir taken --seed 3       | the run was started with seed = 0, not 3
 train --resume --run-dir checkpoint_no_json                 | manifest.json is not readable
 train --resume --run-dir checkpoint_empty                   | is damaged, or of another version
+train --resume --run-dir checkpoint_of_knot                 | last is of task knot_hanging, not usb_insertion
+eval checkpoint_of_knot                                     | last is of task knot_hanging, not usb_insertion
 train knot_hanging --resume --run-dir taken                 | the run was started with task = usb_insertion
 train usb_insertion --reward-model model.pt --reward classifier   | model.pt is damaged or no reward classifier
 train usb_insertion --reward-model nowhere.pt --reward classifier | There is no reward classifier nowhere.pt
@@ -271,6 +286,8 @@ train usb_insertion --demos-dir demos_torn --demos 5        | holds 1 demonstrat
 train usb_insertion --demos-dir demos_torn --demos 0        | would use none; leave --demos out, or --demos-dir
 demos list empty                                            | There are no demonstrations in empty
 demos list demos_no_json                                    | demos_no_json/demos.json is not JSON
+demos list demos_task                                       | demos.json says task is None; record the demonstratio
+demos record usb_insertion --n 2 --resume --out demos_keys  | There is no 'state' in demos_keys/episode_000.npz
 demos show demos_torn                                       | demos_torn/episode_000.npz is damaged
 demos record usb_insertion --out taken                      | taken already exists and is not empty
 demos record usb_insertion --by spacemouse                  | --by spacemouse needs a robot
@@ -355,6 +372,7 @@ def littered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
     np.save(folder / "array.npy", np.zeros(3))
+    np.savez(folder / "demos_keys" / "episode_000.npz", action=np.zeros(3))
     taken = make_run(folder / "taken", episodes=3)
     shutil.copytree(folder / "checkpoint_empty" / "checkpoints", taken.checkpoints, dirs_exist_ok=True)
     taken.config.write_text(CONFIG)
