@@ -105,6 +105,15 @@ def test_page_fits_a_phone(tmp_path: Path) -> None:
         page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
         page.load_images()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
+        assert page.evaluate(BROKEN) == []
+
+
+BROKEN = """[...document.querySelectorAll('td:first-child')].filter((cell) => {
+    const word = document.createRange();
+    word.selectNodeContents(cell);
+    return /^\\w+$/.test(cell.innerText) && word.getClientRects().length > 1;
+}).map((cell) => cell.innerText)"""
+"""JavaScript: words of one part in the first columns that stand on two lines."""
 
 
 def test_results_that_stand_are_not_replaced_by_fewer(tmp_path: Path) -> None:
