@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 from websockets.sync.client import connect
@@ -74,6 +74,10 @@ class Page:
         """Give the page a window of a size, also one that is narrower than Chromium's own windows can be."""
         size = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", **size)
+
+    def prefer(self, scheme: Literal["light", "dark"]) -> None:
+        """Show the page as to a person who prefers light or dark colours."""
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def load_images(self) -> None:
         """Wait until every image is there, those too that would be loaded when they come into view."""

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from scripts.browser import PHONE_PX, open_page
+from scripts.browser import DESK_PX, PHONE_PX, open_page
 from tests.browser import needs_browser
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +106,15 @@ def test_tables_on_a_phone_have_columns_that_can_be_read(site: Path, name: str, 
         page.wait_for("document.readyState === 'complete'")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
         assert page.evaluate(SQUEEZED) == []
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["tutorial/first_run", "prompts", "reproduce"])
+def test_a_command_and_what_it_does_stand_on_one_line_on_a_desk(site: Path, name: str, tmp_path: Path) -> None:
+    with open_page((site / f"{name}.html").as_uri(), tmp_path / "profile", size=(DESK_PX, 900)) as page:
+        page.wait_for("document.readyState === 'complete'")
+        hidden = "[...document.querySelectorAll('pre > code')].map((code) => code.scrollWidth - code.clientWidth)"
+        assert max(page.evaluate(hidden)) <= 0
 
 
 SQUEEZED = """[...document.querySelectorAll('.md-typeset td')].filter((cell) => {

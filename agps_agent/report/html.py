@@ -49,14 +49,14 @@ def figure(svg: str, description: str) -> str:
     return f'<figure><img alt="{escape(description)}" src="data:image/svg+xml;base64,{encoded}"></figure>'
 
 
-def picture(image: Image.Image, *, width_px: int = 520) -> str:
+def picture(image: Image.Image, description: str = "What the agent was shown", *, width_px: int = 520) -> str:
     """Return an image, scaled down, inside the page."""
     small = image.convert("RGB")
     small.thumbnail((width_px, width_px))
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=82)
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="What the agent was shown" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
+    return f'<img alt="{escape(description)}" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
 
 
 def film(webp: bytes, description: str) -> str:

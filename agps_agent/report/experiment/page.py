@@ -84,8 +84,9 @@ def _run(cell: CellOutcome, run: RunOutcome) -> list[str]:
 
 def _how(results: Results) -> str:
     commands = [(cell.name, f"agps train {shlex.join(cell.options)}") for cell in results.cells]
-    made = html.table(("origin", "commit, machine, versions"), [words.split(": ", 1) for words in _origins(results)])
-    how = html.table(("cell", "one run of it, with --seed N"), commands)
+    origins = [words.split(": ", 1) for words in _origins(results)]
+    made = html.wide(html.table(("origin", "commit, machine, versions"), origins))
+    how = html.wide(html.table(("cell", "one run of it, with --seed N"), commands))
     return html.notice(results.command) + made + html.unfolding("What each cell tells agps train", how)
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -132,6 +133,27 @@ def test_name_of_a_mark_does_not_cover_it(server: MarkingServer, tmp_path: Path)
         page.wait_for("!!document.querySelector('#marks text')")
         edges = [f"document.querySelector('#marks {part}').getBoundingClientRect()" for part in ("text", "circle")]
         assert page.evaluate(f"{edges[0]}.bottom <= {edges[1]}.top")
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("said", ["good", "bad"])
+def test_what_the_page_says_can_be_read(server: MarkingServer, scheme: Any, said: str, tmp_path: Path) -> None:
+    """A contrast of 4.5 is what WCAG asks for."""
+    with open_page(server.url, tmp_path / "profile") as page:
+        page.prefer(scheme)
+        page.wait_for("document.getElementById('image')?.naturalWidth === 640")
+        page.evaluate(f"say('told', '{said}')")
+        colour = page.evaluate("getComputedStyle(document.getElementById('said')).color")
+        ink, paper = luminance(colour), {"light": 1.0, "dark": luminance("rgb(18, 18, 18)")}[scheme]
+        assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)` as WCAG defines it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @needs_browser

@@ -9,7 +9,9 @@ from agps_agent.report.experiment.page import write_experiment
 from agps_agent.report.experiment.results import FILE, CellOutcome, Results, gather, read_results
 from agps_agent.report.experiment.table import markdown, steps_to_80, table
 from rl.errors import AgpsError, ConfigError
+from scripts.browser import PHONE_PX, open_page
 from tests.agps_agent.measure.experiments.grids import GRID, leave_run, tiny_grid
+from tests.browser import needs_browser
 
 FIGURES = ("success-steps", "success-robot", "success-wall", "final")
 
@@ -93,6 +95,25 @@ def test_figures_fit_a_page_and_name_their_axes(tmp_path: Path) -> None:
         assert picture.width == 1_440  # 7.2 in of a page at 200 dpi
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/svg+xml") == 4 and "2 of 4 declared runs" in page
+
+
+@needs_browser
+def test_page_fits_a_phone(tmp_path: Path) -> None:
+    written = write_experiment(results_of(tmp_path, 18, 4, 20), tmp_path / "out")
+    with open_page(written.as_uri(), tmp_path / "profile", size=(PHONE_PX, 900)) as page:
+        page.wait_for("document.readyState === 'complete'")
+        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        page.load_images()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
+        assert page.evaluate(BROKEN) == []
+
+
+BROKEN = """[...document.querySelectorAll('td:first-child')].filter((cell) => {
+    const word = document.createRange();
+    word.selectNodeContents(cell);
+    return /^\\w+$/.test(cell.innerText) && word.getClientRects().length > 1;
+}).map((cell) => cell.innerText)"""
+"""JavaScript: words of one part in the first columns that stand on two lines."""
 
 
 def test_results_that_stand_are_not_replaced_by_fewer(tmp_path: Path) -> None:
