@@ -212,8 +212,9 @@ def check_about(path: Path, about: Mapping[str, str]) -> None:
         ConfigError: Saying what it is of, or that there is none.
     """
     folder = find_checkpoint(Path(path))
-    saved = _parse_manifest(folder).get("about")
-    for name, wanted in about.items() if isinstance(saved, dict) else ():
+    told = _parse_manifest(folder).get("about")
+    saved: Mapping[str, Any] = told if isinstance(told, dict) else {}
+    for name, wanted in about.items():
         if saved.get(name, wanted) != wanted:
             raise ConfigError(
                 f"Checkpoint {folder} is of {name} {saved[name]}, not {wanted}; use it with the run that it came from."
