@@ -34,8 +34,8 @@ from tools.perception import project
 
 WINDOWS = {
     "report": (1100, 1300),
-    "comparison": (1100, 920),
-    "replay": (1100, 1240),
+    "comparison": (1100, 975),
+    "replay": (1100, 1205),
     "traces": (1100, 760),
     "marking": (1100, 660),
 }

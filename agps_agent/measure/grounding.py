@@ -130,10 +130,7 @@ def bench_grounding(
             _count_all(tallies, context, found, truth)
     faults.check(scenes + absent)
     answered = absent - faults.absent
-    numbers = _numbers(nominal.name, scenes, absent, tallies) | {
-        "unanswered": faults.reasons.total(),
-        "faults": dict(faults.reasons),
-    }
+    numbers = _numbers(nominal.name, scenes, absent, tallies) | {"unanswered": faults.reasons.total(), "faults": dict(faults.reasons)}
     return numbers | {"absent_rejected": rejected / answered if answered else None}
 
 
