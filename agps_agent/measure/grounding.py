@@ -69,6 +69,11 @@ class _Faults:
         self.absent += not present
         self.last = str(fault)
 
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """How many, and why."""
+        return {"unanswered": self.reasons.total(), "faults": dict(self.reasons)}
+
     def check(self, scenes: int) -> None:
         """Refuse to tell anything of a model that said nothing.
 
@@ -130,7 +135,7 @@ def bench_grounding(
             _count_all(tallies, context, found, truth)
     faults.check(scenes + absent)
     answered = absent - faults.absent
-    numbers = _numbers(nominal.name, scenes, absent, tallies) | {"unanswered": faults.reasons.total(), "faults": dict(faults.reasons)}
+    numbers = _numbers(nominal.name, scenes, absent, tallies) | faults.numbers
     return numbers | {"absent_rejected": rejected / answered if answered else None}
 
 
