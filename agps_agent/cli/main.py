@@ -3,6 +3,7 @@
 Commands are imported when they are called: `agps --help` loads neither torch nor the graph.
 """
 
+import errno
 import importlib
 import logging
 import sys
@@ -94,6 +95,8 @@ def _refused_by_the_disk(error: OSError) -> str:
     if not error.filename:
         return f"{error.strerror or error}."
     place = Path(str(error.filename))
+    if error.errno == errno.ENAMETOOLONG:
+        return f"The name {str(place)[:40]}... is too long for this disk; choose a shorter one."
     if isinstance(error, FileExistsError | NotADirectoryError):
         in_the_way = next((path for path in (place, *place.parents) if path.is_file()), place)
         return f"{in_the_way} is a file, where a folder is needed for {place}; name another place."

@@ -22,7 +22,10 @@ DROPOUT = 0.1
 STATE_FEATURES = 64
 """Length of the features of `state`, where it is read."""
 
-UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError)
+UNREADABLE = (
+    *(OSError, EOFError, AttributeError, ImportError, LookupError, TypeError, ValueError, RuntimeError),
+    pickle.UnpicklingError,
+)
 """What `torch.load` and taking its result apart raise for files that are not what they should be."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)

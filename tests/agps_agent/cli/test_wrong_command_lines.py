@@ -3,13 +3,17 @@
 import json
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from agps_agent.cli.main import main
+from agps_agent.tracing.store import TraceStore
 from rl.demonstrations import made_for
 from rl.tasks import get_task
 from tests.agps_agent.report.synthetic import make_run
@@ -83,6 +87,7 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "marks_lost": {
         "keypoints.json": '{"version": 1, "task": "usb_insertion", "images": [{"name": "0000", "camera": "side"}]}'
     },
+    "traces_rubbish": {"traces.db": b"no database, whatever its name says: " * 40},
     "memory/usb_insertion.index": {"x": ""},
     "empty": {},
     ".": {
@@ -351,6 +356,12 @@ memory list no_checkpoint --task knot_hanging               | remembers nothing 
 memory forget no_checkpoint 3                               | holds no record '3'; `agps memory list` names all
 memory show nowhere 3                                       | nowhere is neither a run directory nor a memory
 prompts replay no_checkpoint                                | There are no recorded questions in no_checkpoint
+traces report --dir traces_rubbish                          | file is not a database; name another folder
+traces report --dir traces_odd                              | traces_odd/traces.db is damaged, or of another versi
+eval LONG                                                   | is too long for this disk; choose a shorter one
+keypoints list LONG                                         | is too long for this disk; choose a shorter one
+new-task LONG                                               | is too long for this disk; choose a shorter one
+reward eval usb_insertion --file odd.pt                     | odd.pt is damaged or no reward classifier
 traces report --dir file.txt                                | There are no traces in file.txt
 """
 """Command line | words that its one sentence contains."""
@@ -359,7 +370,7 @@ traces report --dir file.txt                                | There are no trace
 def rows() -> list[tuple[str, str]]:
     lines = [line for line in ROWS.splitlines() if line and not line.startswith("#")]
     pairs = [line.rpartition("|") for line in lines]
-    return [(command.strip(), words.strip()) for command, _, words in pairs]
+    return [(command.strip().replace("LONG", "l" * 300), words.strip()) for command, _, words in pairs]
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +383,12 @@ def littered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
     np.save(folder / "array.npy", np.zeros(3))
+    torch.save({"format": 1, "header": 3, "weights": {}, "hash": "x"}, folder / "odd.pt")
+    with closing(TraceStore(folder / "traces_odd")):
+        pass
+    with closing(sqlite3.connect(folder / "traces_odd" / "traces.db")) as traces:
+        traces.execute("INSERT INTO runs (id, name, tags) VALUES ('1', 'ask', '{')")
+        traces.commit()
     np.savez(folder / "demos_keys" / "episode_000.npz", action=np.zeros(3))
     taken = make_run(folder / "taken", episodes=3)
     shutil.copytree(folder / "checkpoint_empty" / "checkpoints", taken.checkpoints, dirs_exist_ok=True)

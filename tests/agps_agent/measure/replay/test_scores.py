@@ -154,7 +154,9 @@ def test_questions_are_read_oldest_first_from_a_run_or_a_folder(tmp_path: Path) 
         assert [(found.id, found.mode) for found in load_queries(folder)] == [("0001", "prune"), ("0002", "guide")]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null"])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "null", '{"mode": ["x"]}', '{"trigger": "x"}', '{"trigger": {"kind": "float", "index": "x"}}']
+)
 def test_damaged_question_is_named(text: str, tmp_path: Path) -> None:
     record(tmp_path, "0007", text)
     with pytest.raises(ConfigError, match=r"The question in .*0007 is damaged .*; remove that folder"):
