@@ -110,8 +110,9 @@ def check_types(row: Mapping[str, Any], *, where: str) -> None:
             kind = _Kind("number", _is_number)  # losses and values, by whatever name
         _check(name, value, kind, where)
     figures = row.get("figures")
-    for name, kind in _DRAWN.items() if figures is not None else ():
-        _check(name, figures.get(name), kind, f"{where}: figures")
+    if figures is not None:
+        for name, kind in _DRAWN.items():
+            _check(name, figures.get(name), kind, f"{where}: figures")
 
 
 def _check(name: str, value: object, kind: _Kind | None, where: str) -> None:
