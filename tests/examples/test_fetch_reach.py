@@ -71,3 +71,14 @@ def test_line_of_a_seed_goes_through_its_shares_of_success(tmp_path: Path) -> No
     points = [[list(line.get_xdata()), list(line.get_ydata())] for line in axes.lines]
     assert points == [[[1_000, 2_000], [35.0, 96.0]], [[1_000], [35.0]]]
     assert [line.get_label() for line in axes.lines] == ["seed 0", "seed 1"]
+
+
+def test_line_of_returns_is_drawn_where_no_success_was_counted(tmp_path: Path) -> None:
+    rows = [
+        {"steps": 1_000, "episodes": 10, "mean_return": 454.3},
+        {"steps": 2_000, "episodes": 10, "mean_return": 974.9},
+    ]
+    (tmp_path / "seed_0.json").write_text(json.dumps({"seed": 0, "curve": rows}))
+    (axes,) = draw([tmp_path / "seed_0.json"]).axes
+    assert list(axes.lines[0].get_ydata()) == [454.3, 974.9]
+    assert axes.get_ylabel() == "mean return of the policy alone"
