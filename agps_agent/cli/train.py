@@ -158,7 +158,8 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         },
     }
     config = options.config.model_copy(update=changes)
-    _refuse_without_effect(argv, config)
+    if saved is None:  # of a run that goes on, what may not change is named first
+        _refuse_without_effect(argv, config)
     return replace(options, config=config)
 
 
