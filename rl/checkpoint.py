@@ -55,7 +55,7 @@ OLDEST_ALGORITHM = "drq"
 
 
 def save_checkpoint(
-    path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any], *, about: Mapping[str, str] | None = None
+    path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any], about: Mapping[str, str] | None = None
 ) -> None:
     """Replace the checkpoint at `path` by the present state; episodes already there are not written again.
 

@@ -60,6 +60,10 @@ class Page:
             time.sleep(0.05)
         raise AgpsError(f"{expression} did not become true within {timeout_s} s; page: {self.text[:500]}")
 
+    def open(self, url: str) -> None:
+        """Go to a URL; returns when the page there has taken the place of the one before."""
+        self._call("Page.navigate", url=url)
+
     def click(self, selector: str) -> None:
         """Click the first element that matches."""
         self.wait_for(f"!!document.querySelector({json.dumps(selector)})")
@@ -120,7 +124,14 @@ def open_page(url: str, profile: Path, *, size: tuple[int, int] = (1500, 900)) -
     if BINARY is None:
         raise AgpsError("There is no Chromium here; install the package chromium.")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    command = [BINARY, *flags, "--hide-scrollbars", f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
+    command = [
+        BINARY,
+        *flags,
+        "--hide-scrollbars",
+        f"--user-data-dir={profile}",
+        "--remote-debugging-port=0",
+        "about:blank",
+    ]
     # Without a home of its own it complains about directories that it cannot write.
     environment = {**os.environ, "HOME": str(profile.parent)}
     browser = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -128,6 +139,7 @@ def open_page(url: str, profile: Path, *, size: tuple[int, int] = (1500, 900)) -
         with connect(_address(browser), max_size=None) as socket:
             page = Page(socket)
             page.resize(*size)
+            page.open(url)
             yield page
     finally:
         browser.terminate()

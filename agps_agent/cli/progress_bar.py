@@ -16,8 +16,7 @@ from agps_agent.run.diagnosis import Figures
 from agps_agent.run.progress import Progress
 
 PHASES = {
-    "demos": "recording demonstrations",
-    "load": "loading",
+    "demos": "demonstrations: recording or loading",
     "calibrate": "calibrating FLOAT",
     "demonstrate": "the agent shows how",
     "pretrain": "pre-training",

@@ -156,11 +156,11 @@ def check_demonstrations(config: RunConfig, recorded: Path) -> None:
         return
     if config.demos_dir is not None:
         count = recorded_count(config.demos_dir)
-        holds = f"--demos {config.demos}: {config.demos_dir} holds {count} demonstration{'' if count == 1 else 's'}"
-        if config.demos == 0:
-            raise ConfigError(f"{holds}, and the run would use none; leave --demos out, or --demos-dir.")
-        if config.demos > count:
-            raise ConfigError(f"{holds}; ask for at most {count}, or record more with `agps demos record`.")
+        if not 0 < config.demos <= count:
+            raise ConfigError(
+                f"--demos {config.demos}: {config.demos_dir} holds {count} demonstration{'' if count == 1 else 's'}; "
+                f"ask for 1{'' if count == 1 else f' to {count}'}, or record more with `agps demos record`."
+            )
         check_demos(config.demos_dir, task=config.task_name, image_size=config.image_size)
     elif config.demos > 0:
         place_of(config.robot).check_expert(config)

@@ -363,7 +363,7 @@ class TrainingLog:
             evaluation=self._evaluation,
             unaided_success=float(np.mean(self.unaided)) if self.unaided else None,
             expected=self._expected,
-            clip_target=algorithm.clip_target if isinstance(algorithm, PixelAlgorithm) else None,
+            clip_target=_clip_target(algorithm, self.config),
         )
         return self.figures
 
@@ -412,7 +412,7 @@ class TrainingLog:
         with saving():
             extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
             about = {"task": self.config.task_name}
-            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra, about=about)
+            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra, about)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counters of the run."""
@@ -485,6 +485,13 @@ class TrainingLog:
 
     def _steps_to(self, rate: float) -> int | None:
         return next((steps for steps, reached in self.curve if reached >= rate), None)
+
+
+def _clip_target(algorithm: GuidedAlgorithm, config: RunConfig) -> tuple[float, float] | None:
+    """Return to what a learner clamps its targets: its settings say it, until rewards beyond switch that off."""
+    if isinstance(algorithm, PixelAlgorithm):
+        return algorithm.clip_target
+    return getattr(config.algorithm_options, "clip_target", None)
 
 
 def _drift(reading: Reading | None) -> Drift | None:

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from agps_agent.run.diagnosis import Figures
 
-Phase = Literal["demos", "load", "calibrate", "demonstrate", "pretrain", "train", "evaluate", "report"]
+Phase = Literal["demos", "calibrate", "demonstrate", "pretrain", "train", "evaluate", "report"]
 
 
 @dataclass(frozen=True, kw_only=True)

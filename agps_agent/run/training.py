@@ -150,9 +150,8 @@ def _prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     """Save the configuration, fill the demo buffer and calibrate FLOAT; or continue from the last checkpoint."""
     if not resume:
         save_config(log.config, log.run, model=session.model)
-    is_there = resume or log.config.demos_dir is not None or log.run.demos.exists()
-    if is_there or log.config.demos > 0:
-        log.announce("load" if is_there else "demos")
+    if resume or log.config.demos > 0:
+        log.announce("demos")
     demos = session.demonstrations()
     session.hold()
     if resume:

@@ -287,8 +287,8 @@ train usb_insertion --demos-dir demos_lost                  | demos_lost has 0 e
 train usb_insertion --demos-dir demos_of_knot               | are of task 'knot_hanging', not 'usb_insertion'
 train usb_insertion --demos-dir demos_larger                | are of image_size 128, not 64
 train usb_insertion --demos-dir demos_torn                  | demos_torn/episode_000.npz is damaged
-train usb_insertion --demos-dir demos_torn --demos 5        | holds 1 demonstration; ask for at most 1
-train usb_insertion --demos-dir demos_torn --demos 0        | would use none; leave --demos out, or --demos-dir
+train usb_insertion --demos-dir demos_torn --demos 5        | holds 1 demonstration; ask for 1, or record more
+train usb_insertion --demos-dir demos_torn --demos 0        | holds 1 demonstration; ask for 1, or record more
 demos list empty                                            | There are no demonstrations in empty
 demos list demos_no_json                                    | demos_no_json/demos.json is not JSON
 demos list demos_task                                       | demos.json says task is None; record the demonstratio

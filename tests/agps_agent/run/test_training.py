@@ -92,12 +92,12 @@ def test_agent_without_demonstrations_brings_the_first_success(finished: RunDire
 
 
 @pytest.mark.parametrize(("demos", "first"), [(0, {"train"}), (1, {"demos"})])
-def test_run_says_that_demonstrations_are_recorded_only_where_some_are(demos: int, first: set[str], tmp_path: Path):
+def test_run_speaks_of_demonstrations_only_where_there_are_some(demos: int, first: set[str], tmp_path: Path):
     config, run = configure(tmp_path / "run", method="serl", demos=demos, max_env_steps=5)
     begun, resumed = Listening(), Listening()
     train(config, run, begun)
     train(config.model_copy(update={"max_env_steps": 8}), run, resumed, resume=True)
-    assert ({begun.heard[0].phase}, resumed.heard[0].phase) == (first, "load")
+    assert ({begun.heard[0].phase}, resumed.heard[0].phase) == (first, "demos")
 
 
 def episodes_of(run: RunDirectory) -> list[dict]:
