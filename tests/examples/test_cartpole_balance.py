@@ -31,6 +31,6 @@ def test_example_learns_for_some_steps_and_writes_its_curve(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.timeout(20_000)
 def test_example_learns_to_balance_the_pole(tmp_path: Path) -> None:
-    """Of 1,000; a policy that does not act has some 350."""
+    """Of 1,000; without any action there are 744 on average, with random ones 276."""
     curve = learned(tmp_path / "curve.json", "--seed", "3", "--every", "3000")
     assert curve[-1]["mean_return"] > 900.0

@@ -36,8 +36,8 @@ def python(*arguments: str) -> str:
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def learned(out: Path, **options: int) -> list[dict[str, int]]:
-    told = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+def learned(out: Path, *flags: str, **options: int) -> list[dict[str, int]]:
+    told = [*flags] + [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     python(EXAMPLE, *told, "--out", str(out))
     curve: list[dict[str, int]] = json.loads(out.read_text())["curve"]
     return curve
@@ -53,6 +53,11 @@ def test_example_learns_for_some_steps_and_writes_its_curve(tmp_path: Path) -> N
     curve = learned(tmp_path / "curve.json", steps=30, every=15, episodes=1, final_episodes=2)
     assert [(row["steps"], row["episodes"]) for row in curve] == [(15, 1), (30, 2)]
     assert all(row["mean_return"] < 0 for row in curve)
+
+
+def test_example_takes_the_sparse_reward_and_84_pixels_as_they_are(tmp_path: Path) -> None:
+    curve = learned(tmp_path / "curve.json", "--sparse", steps=30, every=30, final_episodes=1)
+    assert curve[-1]["mean_return"] == round(curve[-1]["mean_return"]) <= 0  # each step has -1 or 0
 
 
 @pytest.mark.slow
