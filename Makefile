@@ -3,8 +3,6 @@
 .PHONY: setup demo test hardware lint slow docs
 
 AGPS := .venv/bin/agps
-# A port that stays needs one update per control step, half of the recipe's; it is made while the next step is taken.
-QUICK := --algorithm-options.gradient-steps 1 --learner overlapped
 # Two threads beside another busy process are ten times slower than one.
 TEST_ENV := OMP_NUM_THREADS=1
 
@@ -13,7 +11,7 @@ setup:
 
 demo: setup
 	@rm -rf runs/demo
-	$(AGPS) train usb_insertion --run-dir runs/demo $(QUICK)
+	$(AGPS) train usb_insertion --run-dir runs/demo
 	@echo "Open runs/demo/report.html. Next, type: $(AGPS) eval runs/demo --episodes 20"
 
 test: lint
