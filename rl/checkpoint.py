@@ -11,7 +11,6 @@ import dataclasses
 import io
 import json
 import os
-import pickle
 import random
 import shutil
 import textwrap
@@ -29,26 +28,14 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from rl.algorithm import GuidedAlgorithm
 from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
+from rl.files import UNPICKLING
 from rl.replay import given_episodes
 from rl.traits import ALGORITHMS
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
 LAST = "last"
 """The checkpoint that a run renews; preferred where nothing else says which one is newer."""
-DAMAGE = (
-    OSError,
-    EOFError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    TypeError,
-    ValueError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    pickle.UnpicklingError,
-    ConfigError,
-)
+DAMAGE = (*UNPICKLING, RuntimeError, zipfile.BadZipFile, zlib.error, ConfigError)
 """What reading a damaged file raises, found by damaging them."""
 OLDEST_ALGORITHM = "drq"
 """Checkpoints that do not name their algorithm are DrQ's."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from rl.errors import AgpsError, ConfigError
+
+UNPICKLING = (
+    OSError,
+    EOFError,
+    pickle.UnpicklingError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What unpickling a damaged file raises."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

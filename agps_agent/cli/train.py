@@ -169,20 +169,26 @@ def _refuse_without_effect(argv: Sequence[str], config: RunConfig) -> None:
     Raises:
         UsageError: With the first one.
     """
-    helper, without_effect = config.helper, idle(config.model_dump(include={"helper", "robot", "reward"}))
-    reasons = {
-        **dict.fromkeys(OF_THE_AGENT, "" if helper not in ("nobody", "human") else _for_runs_with("agent", config)),
-        "human": "" if helper not in ("nobody", "agent") else _for_runs_with("human", config),
-        **dict.fromkeys(OF_A_ROBOT, "a run on a robot, and this one is simulated; add --robot station"),
-        "reward_model": "" if config.is_judged else f"--reward classifier, not --reward {config.reward}; name that",
-    }
-    for argument in argv:
-        flag = argument.partition("=")[0].partition(".")[0]
-        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+    without_effect = idle(config.model_dump(include={"helper", "robot", "reward"}))
+    for flag in (argument.partition("=")[0] for argument in argv if argument.startswith("--")):
+        name = flag.partition(".")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
         name = {"float": "detector"}.get(name, name)
-        reason = reasons.get(name) if flag.startswith("--") and name in without_effect and name != "agent_demos" else ""
-        if reason:
-            raise UsageError(f"{argument.partition('=')[0]} is for {reason}, or leave it out.")
+        wanted = _wanted_by(name, config) if name in without_effect else None
+        if wanted is not None:
+            raise UsageError(f"{flag} is for {wanted}, or leave it out.")
+
+
+def _wanted_by(name: str, config: RunConfig) -> str | None:
+    """Return what an option that does nothing in a run is for; None where it may stand all the same."""
+    if name in OF_A_ROBOT:
+        return "a run on a robot, and this one is simulated; add --robot station"
+    if name == "reward_model" and not config.is_judged:
+        return f"--reward classifier, not --reward {config.reward}; name that"
+    if name in OF_THE_AGENT and name != "agent_demos" and config.helper in ("nobody", "human"):
+        return _for_runs_with("agent", config)
+    if name == "human" and config.helper in ("nobody", "agent"):
+        return _for_runs_with("human", config)
+    return None
 
 
 def _for_runs_with(helper: str, config: RunConfig) -> str:

@@ -337,7 +337,7 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
         )
         return await ask(graph, context, mode=config.mode, trigger=trigger)
 
-    capture, save = _noted(env, run)
+    capture, save = _noted(env, watched, run)
     actions = (env.action_space.shape or (0,))[0]
     teacher = PlanTeacher(action_scale=watched.action_scale, actions=actions)
     return AgentSupervisor(
@@ -358,9 +358,11 @@ def build_agent(config: RunConfig, run: RunDirectory, env: TrainingEnv, confirm:
     )
 
 
-def _noted(env: TrainingEnv, run: RunDirectory) -> tuple[Callable[[], Scene], Callable[[str, Answer, Scene], None]]:
+def _noted(
+    env: TrainingEnv, watched: Watched, run: RunDirectory
+) -> tuple[Callable[[], Scene], Callable[[str, Answer, Scene], None]]:
     """Return what captures a scene, and what writes an answer down with the truth beside it, which no question sees."""
-    truths, watched = Truths(), Watched(env)
+    truths = Truths()
 
     def capture() -> Scene:
         scene = capture_scene(env)

@@ -357,9 +357,9 @@ class TrainingLog:
         """Note what the run shows now."""
         algorithm = self.session.algorithm
         self.figures = self.measured.figures(
-            env_steps=self.session.algorithm.num_timesteps,
+            env_steps=algorithm.num_timesteps,
             config=self.config,
-            learned=self.session.algorithm.train_metrics,
+            learned=algorithm.train_metrics,
             evaluation=self._evaluation,
             unaided_success=float(np.mean(self.unaided)) if self.unaided else None,
             expected=self._expected,
