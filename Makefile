@@ -12,7 +12,7 @@ setup:
 demo: setup
 	@rm -rf runs/demo
 	$(AGPS) train usb_insertion --run-dir runs/demo
-	@echo "Open runs/demo/report.html"
+	@echo "Open runs/demo/report.html. Next, type: $(AGPS) eval runs/demo --episodes 20"
 
 test: lint
 	@scripts/setup.sh --browser

@@ -52,8 +52,8 @@ LOOKS = 4
 SHOWN_QUERIES = 3
 """Questions to the agent in a rollout that it shows: a plan that ended without success is followed by another."""
 PLACES = 6
-"""In a scene that moves from rollout to rollout so many times as many successes are shown: the way depends on where it
-is, and each success tells of one place."""
+"""In a scene that moves from rollout to rollout so many times as many successes are shown, and the warm-up is so many
+times as long: the way depends on where it is, and each success tells of one place."""
 JUDGED_AFTER = 4
 """Successes after which it is told whether the scene moves: most rollouts since the first have begun in another."""
 MOST_TRIES, MORE_TRIES = 2, 5
@@ -195,13 +195,14 @@ class AgentSupervisor:
     @property
     def is_demonstrating(self) -> bool:
         """Whether the agent still shows how it is done."""
-        tries, wanted = self._shown["rollouts"], self._wanted * (PLACES if self._scene_moves else 1)
+        tries, wanted = self._shown["rollouts"], self._wanted * self.places
         return self._shown["successes"] < wanted and tries < MOST_TRIES * wanted + MORE_TRIES
 
     @property
-    def _scene_moves(self) -> bool:
-        """Whether most of what was shown after the first success began in another scene."""
-        return self._shown["successes"] >= JUDGED_AFTER and 2 * self._shown["moved"] > self._shown["rollouts"]
+    def places(self) -> int:
+        """How many times as much is shown, and learned from it, as in a scene that stays: 1 until it moves."""
+        moves = self._shown["successes"] >= JUDGED_AFTER and 2 * self._shown["moved"] > self._shown["rollouts"]
+        return PLACES if moves else 1
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""

@@ -48,4 +48,4 @@ class SmoothDrQ(DrQ):
             noise = noise.clamp(-self.config.noise_limit, self.config.noise_limit)
             q = self.policy.critic_target(next_features, batch.next_states, (next_actions + noise).clamp(-1.0, 1.0))
             target: torch.Tensor = batch.rewards + batch.discounts * q.min(0).values
-            return target if self.config.clip_target is None else target.clamp(*self.config.clip_target)
+            return target if self.clip_target is None else target.clamp(*self.clip_target)

@@ -32,7 +32,9 @@ from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner, NoLearner
 from rl.lessons import Notes, disturbed
 from rl.loop import Confirm, Disturb, RolloutLoop, Step
+from rl.reading import Reading
 from rl.replay import EPISODES, index_state, read_replay, restore
+from rl.several import SeveralLoop
 from rl.supervisor import NullSupervisor, Supervisor
 from rl.teacher import Teacher
 from rl.traits import StoreGuided
@@ -67,7 +69,8 @@ def commands_gripper(env: VecEnv) -> bool:
 class GuidedAlgorithm(OffPolicyAlgorithm):
     """An off-policy algorithm whose rollouts a supervisor may help, as a Stable-Baselines3 algorithm.
 
-    Observations are a Dict of uint8 images (H, W, C) and `state`; actions are a Box [-1, 1]. `loop` steps the
+    Observations may hold any images and numbers, and actions are a Box with limits: `reading` brings them to a Dict of
+    uint8 images (H, W, C) and `state`, and to [-1, 1], which is what is stored and learned. `loop` steps the
     environment and asks `supervisor`; `learner` says when updates happen; `store` holds every frame once, and `online`
     and `demo` are index sets over it.
 
@@ -100,6 +103,28 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     )
     """Attributes that a resumed run takes over."""
     config: GuidedConfig
+    supervisor: Supervisor
+    teacher: Teacher | None = None
+    """Who labels what the policy has seen with what should have been done there; None for nobody."""
+    learner: Learner
+    """Says when updates happen: in lockstep with the control loop, unless another is set."""
+    stage: Stage = "pretrain"
+    """Before the policy acts and learns from that, or since."""
+    pretrain_updates = 0
+    """Updates of the first stage so far."""
+    success_alone = 0.0
+    """Success of the newest rollouts that nobody helped, about ten of them, from 0 before the first."""
+    confirm: Confirm | None = None
+    """Who agrees to each waypoint before it is approached; None for nobody."""
+    has_gripper: bool | None = None
+    """Whether the last component of the action commands a gripper; None where no environment has said it."""
+    state_scales: StateScales | None = None
+    """Units of a state that begins with the TCP's way since reset; None where it does not."""
+    published: BasePolicy | None = None
+    """Weights to act with while another thread changes `policy`; None when nobody does."""
+    loop: RolloutLoop | SeveralLoop | None = None
+    train_metrics: dict[str, float]
+    """Newest losses and values of the learner; logged by the loop's thread, as the logger is not thread-safe."""
 
     def __init__(
         self,
@@ -127,9 +152,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             supervisor: Who watches rollouts; None for nobody.
             guidance: How interventions become actions.
             rate_hz: Control rate to keep; None for as fast as possible.
-            store_guided: Where steps go whose action a waypoint or a human gave. `online`: as any other step (AGPS,
-                Algorithm 1). `both`: into the demo buffer too (HIL-SERL). `success`: into the demo buffer too, from
-                the first guided step on, if the episode succeeds; needed without demonstrations.
+            store_guided: Where steps go whose action a waypoint or a human gave (`rl.traits.StoreGuided`).
             seed: Fixes networks, exploration, sampling and environment.
             device: Where networks live; `auto` takes a GPU if there is one.
             stats_window_size: Episodes over which rollout/success_rate is averaged.
@@ -140,65 +163,38 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             ConfigError: If the configuration is another algorithm's, or a space or the seed does not fit.
         """
         _check_seed(seed)
-        self.config = config or self.config_class()
-        if not isinstance(self.config, self.config_class):
-            raise ConfigError(
-                f"{type(self).__name__} wants a {self.config_class.__name__}, not a {type(config).__name__}."
-            )
+        self.config = self._checked(config or self.config_class())
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is allowed by the base class, not by its annotation
-            learning_rate=self.config.learning_rate,
-            buffer_size=self.config.buffer_capacity,
-            learning_starts=self.config.learning_starts,
-            batch_size=self.config.batch_size,
-            tau=self.config.tau,
-            gamma=self.config.gamma,
-            train_freq=self.config.train_freq,
-            gradient_steps=self.config.gradient_steps,
+            **_base_arguments(self.config),
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
             seed=seed,
-            sde_support=False,
-            supported_action_spaces=(spaces.Box,),
         )
-        self.supervisor: Supervisor = supervisor or NullSupervisor()
-        self.teacher: Teacher | None = None
-        """Who labels what the policy has seen with what should have been done there; None for nobody."""
-        self.stage: Stage = "pretrain"
-        """Before the policy acts and learns from that, or since."""
-        self.pretrain_updates = 0
-        """Updates of the first stage so far."""
-        self.success_alone = 0.0
-        """Success of the newest rollouts that nobody helped, about ten of them, from 0 before the first."""
-        self.guidance = guidance
-        self.rate_hz = rate_hz
-        self.confirm: Confirm | None = None
-        """Who agrees to each waypoint before it is approached; None for nobody."""
-        self.store_guided = store_guided
-        self.has_gripper: bool | None = None if self.env is None else commands_gripper(self.env)
-        """Whether the last component of the action commands a gripper; None where no environment has said it."""
-        self.state_scales: StateScales | None = None if self.env is None else state_scales(self.env)
-        """Units of a state that begins with the TCP's way since reset; None where it does not."""
-        self.learner: Learner = LockstepLearner(self)
-        self.published: BasePolicy | None = None
-        """Weights to act with while another thread changes `policy`; None when nobody does."""
-        self.loop: RolloutLoop | None = None
-        self._notes = Notes()
-        """Of the running rollout, before each of its steps."""
-        self.update_lock = threading.RLock()
-        """Held while networks change."""
-        self.train_metrics: dict[str, float] = {}
-        """Newest losses and values of the learner; logged by the loop's thread, as the logger is not thread-safe."""
+        self.supervisor = supervisor or NullSupervisor()
+        self.guidance, self.rate_hz, self.store_guided = guidance, rate_hz, store_guided
+        if self.env is not None:
+            self.has_gripper, self.state_scales = commands_gripper(self.env), state_scales(self.env)
+        self.learner = LockstepLearner(self)
+        self._notes = Notes()  # of the running rollout, before each of its steps
+        self.update_lock = threading.RLock()  # held while networks change
+        self.train_metrics = {}
         if _init_setup_model:
             self._setup_model()
 
+    def _checked(self, config: GuidedConfig) -> GuidedConfig:
+        if not isinstance(config, self.config_class):
+            raise ConfigError(
+                f"{type(self).__name__} wants a {self.config_class.__name__}, not a {type(config).__name__}."
+            )
+        return config
+
     def _setup_model(self) -> None:
         space, actions = self.observation_space, self.action_space
-        if not isinstance(actions, spaces.Box) or not (np.all(actions.low == -1.0) and np.all(actions.high == 1.0)):
-            raise ConfigError(f"Actions must be a Box in [-1, 1], not {actions}; wrap it in RescaleAction.")
+        self.reading = Reading(space, actions)
         if self.env is not None and unwrap_vec_wrapper(self.env, VecNormalize) is not None:
             raise ConfigError("Observations are stored raw; remove the VecNormalize wrapper.")
         self._setup_lr_schedule()
@@ -220,9 +216,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
     def setup_memory(self) -> None:
         """Start with an empty replay memory."""
-        space, capacity = self.observation_space, self.config.buffer_capacity
-        assert isinstance(space, spaces.Dict) and isinstance(self.action_space, spaces.Box)
-        self.store = FrameStore(space, self.action_space.shape[0], capacity=capacity, pad=self.config.shift_pad)
+        space, size, capacity = self.reading.seen, self.reading.action_size, self.config.buffer_capacity
+        self.store = FrameStore(space, size, capacity=capacity, pad=self.config.shift_pad)
         self.online = IndexBuffer(self.store)
         self.demo = IndexBuffer(self.store, keep=True)
         self.replay_buffer = self.store  # type: ignore[assignment]  # where Stable-Baselines3's callbacks look for it
@@ -257,7 +252,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     def explore(self, observation: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Return the action to collect data with: uniformly random during `random_steps`, then sampled. Shape (A,)."""
         if self.num_timesteps < self.config.random_steps:
-            return self.acting_rng.uniform(-1.0, 1.0, self.action_space.shape).astype(np.float32)
+            return self.acting_rng.uniform(-1.0, 1.0, self.reading.action_size).astype(np.float32)
         return self.act(observation)
 
     def predict(
@@ -275,11 +270,15 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     def add_demonstrations(self, episodes: Iterable[Episode]) -> int:
         """Store episodes in the demo buffer, for good, and return the number of transitions.
 
+        Args:
+            episodes: Each as `rl.episodes.Episode` says; observations under the environment's own names and actions in
+                its own limits are translated (`rl.reading.Reading.episode`).
+
         Raises:
             ConfigError: If an episode does not fit the spaces or the memory, or holds what cannot be learned from.
                 None is stored then.
         """
-        given = list(episodes)
+        given = [self.reading.episode(episode) for episode in episodes]
         for number, episode in enumerate(given):
             self.store.check(episode, where=f"demonstration {number}")
         if (observations := sum(len(episode["action"]) + 1 for episode in given)) > self.store.room:
@@ -346,7 +345,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self,
         total_timesteps: int,
         callback: MaybeCallback = None,
-        log_interval: int = 4,
+        log_interval: int | None = 4,
         tb_log_name: str = "",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
@@ -378,17 +377,11 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             total_timesteps, callback, reset_num_timesteps, name, progress_bar
         )
         assert self.env is not None and isinstance(self.train_freq, TrainFreq)
-        self.loop = RolloutLoop(
-            self.env,
-            policy=self.explore,
-            supervisor=self.supervisor,
-            guidance=self.guidance,
-            rate_hz=self.rate_hz,
-            confirm=self.confirm,
-        )
-        self.loop.episode, self.loop.disturb = self._episode_num - 1, disturb
+        self.loop = self._make_loop(self.env, disturb)
+        self.loop.episode = self._episode_num - 1
         self.loop.reset()
         callback.on_training_start(locals(), globals())
+        over = 0
         learner.start()
         try:
             while self.num_timesteps < total_timesteps:
@@ -397,11 +390,33 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 )
                 if not rollout.continue_training:
                     break
-                learner.advance()
+                # Several environments take more steps at once than there are between two calls of the learner.
+                over += rollout.episode_timesteps if self.n_envs > 1 else self.train_freq.frequency
+                calls, over = divmod(over, self.train_freq.frequency)
+                for call in range(calls):
+                    if call > 0:
+                        learner.settle()
+                    learner.advance()
         finally:
             learner.stop()
         self.check_weights()  # the last update's, with which nobody has acted or learned yet
         callback.on_training_end()
+
+    def _make_loop(self, env: VecEnv, disturb: Disturb | None) -> "RolloutLoop | SeveralLoop":
+        """Return what steps the environments: several, where nobody supervises."""
+        if env.num_envs > 1 and type(self.supervisor) is NullSupervisor and self.teacher is None:
+            return SeveralLoop(env, policy=self.explore, reading=self.reading)
+        loop = RolloutLoop(
+            env,
+            policy=self.explore,
+            supervisor=self.supervisor,
+            guidance=self.guidance,
+            rate_hz=self.rate_hz,
+            confirm=self.confirm,
+            reading=self.reading,
+        )
+        loop.disturb = disturb
+        return loop
 
     def collect_rollouts(  # type: ignore[override]  # the replay buffer is `store`
         self,
@@ -420,31 +435,46 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         steps = episodes = 0
         callback.on_rollout_start()
         while should_collect_more_steps(train_freq, steps, episodes):
-            step = self.loop.step()
+            taken = self.loop.steps() if isinstance(self.loop, SeveralLoop) else [self.loop.step()]
+            step = taken[0]  # callbacks read it from here
             learner.settle()
-            steps += 1
-            self.num_timesteps += 1
-            self.remember(step)
-            self._update_info_buffer([step.info], np.array([step.outcome is not None]))
+            steps += len(taken)
+            self.num_timesteps += len(taken)
+            logs = False
+            for place, step_of_one in enumerate(taken):
+                self.remember(step_of_one, place=place)
+                if self._note_end(step_of_one):
+                    episodes += 1
+                    logs = logs or (log_interval is not None and self._episode_num % log_interval == 0)
+            self._update_info_buffer([one.info for one in taken], np.array([one.outcome is not None for one in taken]))
             self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-            if step.outcome is not None:
-                episodes += 1
-                self.note_episode(success=step.outcome.success, helped=bool(step.outcome.intervention_ids))
             callback.update_locals(locals())
             if not callback.on_step():
                 return RolloutReturn(steps, episodes, continue_training=False)
-            if step.outcome is not None and log_interval is not None and self._episode_num % log_interval == 0:
+            if logs:
                 self.dump_logs()
         callback.on_rollout_end()
         return RolloutReturn(steps, episodes, continue_training=True)
 
-    def remember(self, step: Step) -> None:
-        """Store a control step in the online buffer, and in the demo buffer as `store_guided` says."""
+    def _note_end(self, step: Step) -> bool:
+        """Return whether a step ended an episode, and count it."""
+        if step.outcome is None:
+            return False
+        self.note_episode(success=step.outcome.success, helped=bool(step.outcome.intervention_ids))
+        return True
+
+    def remember(self, step: Step, *, place: int = 0) -> None:
+        """Store a control step in the online buffer, and in the demo buffer as `store_guided` says.
+
+        Args:
+            step: What was done and seen.
+            place: Number of the environment that it is of.
+        """
         transition = step.transition
         with self.store.lock:
             # An episode may have been left open by an earlier `learn`: what follows a reset never continues it.
-            if step.begins_episode or not self.store.is_open:
-                self.store.start_episode(transition.observation)
+            if step.begins_episode or not self.store.is_open(place):
+                self.store.start_episode(transition.observation, place=place)
             slot = self.store.append(
                 transition.action,
                 transition.reward,
@@ -452,9 +482,11 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 terminated=transition.terminated,
                 truncated=transition.truncated,
                 guided=transition.guided,
+                place=place,
             )
             self.online.add(slot)
-            self._learn_labels(step, slot)
+            if self.n_envs == 1:  # nobody teaches several
+                self._learn_labels(step, slot)
             self.look_at(np.array([slot]) if step.outcome is None else self._episode_of(slot))
             if self.store_guided == "both" and transition.guided:
                 self.demo.add(slot, give_way=True)
@@ -584,7 +616,11 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Continue from `random_states`."""
         self.acting_rng.bit_generator.state = states["acting"]
         self.sampling_rng.bit_generator.state = states["sampling"]
-        self.noise_rng.set_state(states["noise"])
+        # A GPU's generator has another state than a processor's: elsewhere its noise cannot be repeated.
+        if len(states["noise"]) == len(self.noise_rng.get_state()):
+            self.noise_rng.set_state(states["noise"])
+        else:
+            _log.warning("This checkpoint is of another device; noise in updates goes on from the seed.")
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a checkpoint to fit, beside configuration and spaces: numbers and strings."""
@@ -618,6 +654,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.setup_memory()
         restore(self.store, self.online, self.demo, episodes, state)
         self.set_memory_state(state.get("memory", {}))
+        for number in self.store.episodes:
+            self.look_at(self.store.slots_of(number)[:-1])
 
     def memory_state(self) -> dict[str, Any]:
         """Return what is remembered about the stored episodes beside them: numbers, strings, lists and arrays."""
@@ -644,7 +682,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             "confirm",
             "update_lock",
         ]
-        memory = ["store", "online", "demo", "acting_rng", "sampling_rng", "noise_rng"]
+        memory = ["reading", "store", "online", "demo", "acting_rng", "sampling_rng", "noise_rng"]
         return [*super()._excluded_save_params(), *wired, *memory]
 
     @abstractmethod
@@ -655,3 +693,20 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 def _check_seed(seed: int | None) -> None:
     if seed is not None and not 0 <= seed < 2**32:  # what NumPy's global generator takes
         raise ConfigError(f"seed is {seed}; ask for 0 to {2**32 - 1}.")
+
+
+def _base_arguments(config: GuidedConfig) -> dict[str, Any]:
+    """Return what Stable-Baselines3's base class is told beside who logs."""
+    return {
+        "learning_rate": config.learning_rate,
+        "buffer_size": config.buffer_capacity,
+        "learning_starts": config.learning_starts,
+        "batch_size": config.batch_size,
+        "tau": config.tau,
+        "gamma": config.gamma,
+        "train_freq": config.train_freq,
+        "gradient_steps": config.gradient_steps,
+        "sde_support": False,
+        "support_multi_env": True,
+        "supported_action_spaces": (spaces.Box,),
+    }

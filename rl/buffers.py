@@ -96,20 +96,26 @@ class FrameStore:
         self._free = list(range(capacity - 1, -1, -1))
         self._episodes: dict[int, list[int]] = {}
         self._next_episode = 0
-        self._open: int | None = None
+        self._open: dict[int, int] = {}
+        """Episodes that are being recorded, by the environment that they are of."""
         self._kept: set[int] = set()
         self._yielding: set[int] = set()
         self._buffers: list[IndexBuffer] = []
 
     # --- writing --------------------------------------------------------------------------------------------
 
-    def start_episode(self, observation: Mapping[str, npt.NDArray[Any]]) -> int:
-        """Begin an episode with its first observation and return its number; an open one ends where it is."""
+    def start_episode(self, observation: Mapping[str, npt.NDArray[Any]], *, place: int = 0) -> int:
+        """Begin an episode with its first observation and return its number; an open one ends where it is.
+
+        Args:
+            observation: The first one.
+            place: Number of the environment that it is of, where there are several.
+        """
         with self.lock:
-            self.close_episode()
+            self.close_episode(place=place)
             episode = self._next_episode
             self._next_episode += 1
-            self._open = episode
+            self._open[place] = episode
             self._episodes[episode] = []
             self._put(episode, observation)
             return episode
@@ -123,6 +129,7 @@ class FrameStore:
         terminated: bool,
         truncated: bool,
         guided: bool = False,
+        place: int = 0,
     ) -> int:
         """Store one executed transition of the open episode and return its slot.
 
@@ -130,19 +137,20 @@ class FrameStore:
             ConfigError: If no episode is open.
         """
         with self.lock:
-            if self._open is None:
+            if place not in self._open:
                 raise ConfigError("No episode is open: call start_episode before append.")
-            slot = self._episodes[self._open][-1]
+            episode = self._open[place]
+            slot = self._episodes[episode][-1]
             self._action[slot] = action
             self._reward[slot] = reward
             self._terminated[slot] = terminated
             self._truncated[slot] = truncated
             self._guided[slot] = guided
-            self._next[slot] = self._put(self._open, next_observation)
+            self._next[slot] = self._put(episode, next_observation)
             if terminated and reward > 0.0:
-                self._success[self._episodes[self._open]] = self._next[slot]
+                self._success[self._episodes[episode]] = self._next[slot]
             if terminated or truncated:
-                self.close_episode()
+                self.close_episode(place=place)
             return slot
 
     def teach(self, slots: IntArray, labels: npt.NDArray[Any], ways: npt.NDArray[Any] | None = None) -> None:
@@ -158,9 +166,9 @@ class FrameStore:
             if ways is not None:
                 self._way[slots] = ways
 
-    def close_episode(self) -> None:
-        """End the open episode, if any; its last observation has no transition."""
-        self._open = None
+    def close_episode(self, *, place: int = 0) -> None:
+        """End the open episode of a place, if any; its last observation has no transition."""
+        self._open.pop(place, None)
 
     def add_episode(self, episode: Episode) -> IntArray:
         """Store a whole episode and return the slots of its transitions. Shape (T,).
@@ -219,7 +227,8 @@ class FrameStore:
 
     def _evict(self) -> None:
         """Free the oldest closed episode of the kind that must make room, as `keep` says."""
-        evictable = [episode for episode in self._episodes if episode != self._open and episode not in self._kept]
+        running = set(self._open.values())
+        evictable = [episode for episode in self._episodes if episode not in running and episode not in self._kept]
         if not evictable:
             raise ConfigError(
                 f"All {self.capacity} observations of the replay memory belong to demonstrations or to the running "
@@ -242,10 +251,9 @@ class FrameStore:
 
     # --- reading --------------------------------------------------------------------------------------------
 
-    @property
-    def is_open(self) -> bool:
-        """Whether an episode is being recorded."""
-        return self._open is not None
+    def is_open(self, place: int = 0) -> bool:
+        """Return whether an episode of this place is being recorded."""
+        return place in self._open
 
     def size(self) -> int:
         """Return the number of transitions, as Stable-Baselines3's buffers do."""

@@ -11,7 +11,6 @@ import dataclasses
 import io
 import json
 import os
-import pickle
 import random
 import shutil
 import textwrap
@@ -29,34 +28,29 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from rl.algorithm import GuidedAlgorithm
 from rl.episodes import Episode
 from rl.errors import AgpsError, ConfigError
+from rl.files import UNPICKLING
 from rl.replay import given_episodes
 from rl.traits import ALGORITHMS
 
 ALGORITHM, STATE, MANIFEST, EPISODES = "algorithm.zip", "state.pt", "manifest.json", "episodes"
 LAST = "last"
 """The checkpoint that a run renews; preferred where nothing else says which one is newer."""
-DAMAGE = (
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    pickle.UnpicklingError,
-)
+DAMAGE = (*UNPICKLING, RuntimeError, zipfile.BadZipFile, zlib.error, ConfigError)
 """What reading a damaged file raises, found by damaging them."""
 OLDEST_ALGORITHM = "drq"
 """Checkpoints that do not name their algorithm are DrQ's."""
 
 
-def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any], about: Mapping[str, str] | None = None
+) -> None:
     """Replace the checkpoint at `path` by the present state; episodes already there are not written again.
 
     Args:
         path: Folder of the checkpoint.
         algorithm: What to save; a learner thread waits meanwhile.
         extra: State of others, such as `Supervisor.state_dict()`: numbers, strings, lists and arrays.
+        about: What it is of, by which `check_about` refuses it elsewhere: the task, for one.
 
     Raises:
         NotFinite: If the weights are not finite: they must not replace a checkpoint from which training can go on.
@@ -69,7 +63,7 @@ def save_checkpoint(path: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any
         shutil.rmtree(new, ignore_errors=True)
         (new / EPISODES).mkdir(parents=True)
         with algorithm.update_lock, algorithm.store.lock:
-            _write_all(new, path, algorithm, extra)
+            _write_all(new, path, algorithm, extra, about or {})
         _swap(new, path)
     except OSError as error:
         shutil.rmtree(new, ignore_errors=True)
@@ -102,10 +96,11 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
         algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
         algorithm.set_learned_tensors(variables)
         for name in algorithm.counters:
-            setattr(algorithm, name, data[name])
+            if name in data:  # else it has not counted anything yet
+                setattr(algorithm, name, data[name])
         _restore_memory(folder, algorithm, state)
         randomness, extra = state["random"], state["extra"]
-    except (*DAMAGE, TypeError) as error:
+    except DAMAGE as error:
         raise _unreadable(folder, error) from error
     if algorithm.env is not None and algorithm.seed is not None:
         # The start states of a resumed run must not be those of its beginning again.
@@ -115,12 +110,15 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
     return known
 
 
-def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> GuidedAlgorithm:
+def load_policy(
+    path: Path, kind: type[GuidedAlgorithm] | None = None, *, device: torch.device | str = "auto"
+) -> GuidedAlgorithm:
     """Return the policy of a checkpoint, without its replay memory.
 
     Args:
         path: Folder of the checkpoint.
         kind: The algorithm's class. None: found by the name in the checkpoint, or where its class was imported from.
+        device: Where it computes, whatever it was trained on.
 
     Raises:
         ConfigError: If there is no checkpoint, or it is incomplete or damaged.
@@ -128,7 +126,7 @@ def load_policy(path: Path, kind: type[GuidedAlgorithm] | None = None) -> Guided
     folder = find_checkpoint(Path(path))
     kind = kind or _find_algorithm(folder)
     try:
-        policy = kind.load(folder / ALGORITHM)
+        policy = kind.load(folder / ALGORITHM, device=device)
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
     return policy
@@ -190,6 +188,26 @@ def check_checkpoint(path: Path) -> None:
     _read_manifest(find_checkpoint(path))
 
 
+def check_about(path: Path, about: Mapping[str, str]) -> None:
+    """Refuse a checkpoint of something else, such as another task whose observations look the same.
+
+    Args:
+        path: Folder of the checkpoint.
+        about: What it should be of; what a checkpoint of an earlier version does not say is not compared.
+
+    Raises:
+        ConfigError: Saying what it is of, or that there is none.
+    """
+    folder = find_checkpoint(Path(path))
+    told = _parse_manifest(folder).get("about")
+    saved: Mapping[str, Any] = told if isinstance(told, dict) else {}
+    for name, wanted in about.items():
+        if saved.get(name, wanted) != wanted:
+            raise ConfigError(
+                f"Checkpoint {folder} is of {name} {saved[name]}, not {wanted}; use it with the run that it came from."
+            )
+
+
 def find_checkpoint(path: Path) -> Path:
     """Return the folder to read for the checkpoint at `path`.
 
@@ -235,7 +253,9 @@ def _saves(folder: Path) -> int:
     return max(counts)
 
 
-def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any]) -> None:
+def _write_all(
+    new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str, Any], about: Mapping[str, str]
+) -> None:
     store = algorithm.store
     numbers = {number: len(store.slots_of(number)) - 1 for number in store.episodes}
     names = [f"{number:06d}_{steps}.npz" for number, steps in numbers.items()]
@@ -258,6 +278,7 @@ def _write_all(new: Path, old: Path, algorithm: GuidedAlgorithm, extra: dict[str
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "files": sizes,
         "saved": 1 + _saves(old.parent),
+        "about": dict(about),
     }
     _write(new / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
 

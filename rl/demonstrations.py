@@ -253,7 +253,7 @@ class DemoFolder:
             raise ConfigError(f"The demonstrations in {folder} were made with {what} {found}; go on with the same.")
         files = demos_in(folder, may_be_empty=True)
         self._about = {**manifest, **self._about, "seed": manifest.get("seed", self._about["seed"])}
-        self._seeds = [int(read_episode(path).get("seed", self._about["seed"])) for path in files]
+        self._seeds = [int(episode.get("seed", self._about["seed"])) for _, episode in sound_episodes(files)]
 
 
 def _differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -362,6 +362,8 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
         raise ConfigError(f"Cannot read {folder / MANIFEST}: {error}; record the demonstrations anew.") from error
     if not isinstance(manifest, dict):
         raise ConfigError(f"{folder / MANIFEST} is not a JSON object; record the demonstrations anew.")
+    if not isinstance(manifest.get("task", ""), str):
+        raise ConfigError(f"{folder / MANIFEST} says task is {manifest['task']!r}; record the demonstrations anew.")
     return manifest
 
 

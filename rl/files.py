@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from rl.errors import AgpsError, ConfigError
+
+UNPICKLING = (
+    OSError,
+    EOFError,
+    pickle.UnpicklingError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What unpickling a damaged file raises."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -68,7 +81,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AgpsError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AgpsError(f"{path} is not JSON ({error}); it is damaged.") from error
     if not isinstance(content, dict):
         raise AgpsError(f"{path} holds {type(content).__name__}, not an object; it is damaged.")

@@ -22,6 +22,7 @@ from rl.errors import ConfigError
 from rl.finite import check_finite
 from rl.guidance import GuidanceConfig
 from rl.interventions import Confirm as Confirm
+from rl.reading import Reading
 from rl.supervised import SupervisedEpisode
 from rl.supervisor import NullSupervisor, Supervisor
 from rl.types import EpisodeOutcome, FloatArray, Intervention, Observation, Transition
@@ -77,13 +78,18 @@ class RolloutLoop:
         guidance: GuidanceConfig | None = None,
         rate_hz: float | None = None,
         confirm: Confirm | None = None,
+        reading: Reading | None = None,
     ) -> None:
         if env.num_envs != 1:
-            raise ConfigError(f"The loop runs one robot, the environment has {env.num_envs}; pass n_envs=1.")
+            raise ConfigError(
+                f"A supervisor watches one robot, and there are {env.num_envs} environments; "
+                "pass one (n_envs=1), or no supervisor."
+            )
         self.supervisor: Supervisor = supervisor or NullSupervisor()
         self.episode = -1
         """Number of the running episode, counting from 0."""
         self._env = env
+        self._reading = reading or Reading(env.observation_space, env.action_space)
         self._policy = policy
         self.disturb: Disturb | None = None
         """What happens to guided actions on their way to the arm; None: nothing."""
@@ -117,29 +123,19 @@ class RolloutLoop:
         sent = action
         if guided and self.disturb is not None:
             sent = self.disturb(action, self.episode, rollout.supervised.steps)
-        next_obs, rewards, dones, infos = self._env.step(sent[np.newaxis])
+        next_obs, rewards, dones, infos = self._env.step(self._reading.own_action(sent)[np.newaxis])
         info = dict(infos[0])
 
         done = bool(dones[0])
-        truncated = bool(info.get("TimeLimit.truncated", False))
-        last_obs = info["terminal_observation"] if done else _unbatch(next_obs)
-        executed = np.asarray(info.get("executed_action", sent), dtype=np.float32)
-        _check_given({**last_obs, "reward": rewards[0], "executed_action": executed}, now)
-        transition = Transition(
-            observation=rollout.obs,
-            action=executed,
-            reward=float(rewards[0]),
-            next_observation=last_obs,
-            terminated=done and not truncated,
-            truncated=truncated,
-            guided=guided,
+        transition = transition_of(
+            self._reading, rollout.obs, sent, next_obs, float(rewards[0]), done, info, when=now, guided=guided
         )
-        rollout.obs, rollout.observation = last_obs, info.get("observation")
+        rollout.obs, rollout.observation = transition.next_observation, info.get("observation")
         outcome = None
         if done:
             outcome = rollout.supervised.finish(
                 rollout.observation,
-                success=bool(info.get("is_success", transition.terminated and transition.reward > 0)),
+                success=has_succeeded(transition, info),
                 terminated=transition.terminated,
                 truncated=transition.truncated,
             )
@@ -149,7 +145,7 @@ class RolloutLoop:
             info=info,
             outcome=outcome,
             observation=seen,
-            meant=executed if sent is action else action,
+            meant=transition.action if sent is action else action,
             begins_episode=begins_episode,
         )
 
@@ -160,13 +156,14 @@ class RolloutLoop:
 
     def _begin_episode(self, batched_obs: Any) -> _Rollout:
         self.episode += 1
-        obs, observation = _unbatch(batched_obs), self._env.reset_infos[0].get("observation")
-        _check_given(obs, f"at the start of episode {self.episode}")
+        obs = self._reading.observation(unbatch(batched_obs, 0))
+        observation = self._env.reset_infos[0].get("observation")
+        check_given(obs, f"at the start of episode {self.episode}")
         supervised = SupervisedEpisode(
             self.supervisor,
             observation,
             number=self.episode,
-            actions=self._env.action_space.shape[0],  # type: ignore[index]  # a Box, as every policy here needs
+            actions=self._reading.action_size,
             action_scale=self._action_scale,
             guidance=self._guidance,
             confirm=self._confirm,
@@ -188,10 +185,67 @@ class RolloutLoop:
         self._deadline_s = max(self._deadline_s, now) + self._period_s
 
 
-def _check_given(values: Mapping[str, Any], when: str) -> None:
+def check_given(values: Mapping[str, Any], when: str) -> None:
+    """Refuse what an environment gave, if a number in it is not finite."""
     check_finite(values, giver="The environment", when=when, advice="Mend the environment, or its sensor.")
 
 
-def _unbatch(obs: Any) -> Obs:
-    """Return the only environment's observation out of a vectorised one."""
-    return {key: value[0] for key, value in obs.items()}
+def transition_of(
+    reading: Reading,
+    before: Obs,
+    sent: FloatArray,
+    batched: Any,
+    reward: float,
+    done: bool,  # noqa: FBT001
+    info: Mapping[str, Any],
+    *,
+    when: str,
+    place: int = 0,
+    guided: bool = False,
+) -> Transition:
+    """Return what a vectorised environment's step did, as it is learned from.
+
+    Args:
+        reading: Brings observations and actions to what is learned from.
+        before: What the action was chosen from.
+        sent: The action, in [-1, 1]. Shape (A,).
+        batched: What all environments gave; those that are done have been reset, and their last one is in `info`.
+        reward: Of the step.
+        done: Whether the episode is over.
+        info: The environment's.
+        when: Says which step it was, where something in it is not finite.
+        place: Number of the environment.
+        guided: Whether somebody else than the policy chose the action.
+
+    Raises:
+        ConfigError: If something that the environment gave is not finite.
+    """
+    truncated = bool(info.get("TimeLimit.truncated", False))
+    last = reading.observation(info["terminal_observation"] if done else unbatch(batched, place))
+    executed = executed_action(reading, info, sent)
+    check_given({**last, "reward": reward, "executed_action": executed}, when)
+    return Transition(
+        observation=before,
+        action=executed,
+        reward=reward,
+        next_observation=last,
+        terminated=done and not truncated,
+        truncated=truncated,
+        guided=guided,
+    )
+
+
+def has_succeeded(transition: Transition, info: Mapping[str, Any]) -> bool:
+    """Return whether an episode's last step ended it in success: as the environment says, else by a reward."""
+    return bool(info.get("is_success", transition.terminated and transition.reward > 0))
+
+
+def executed_action(reading: Reading, info: Mapping[str, Any], sent: FloatArray) -> npt.NDArray[np.float32]:
+    """Return what was done in [-1, 1]: as the environment says in its own units, else what it was sent. Shape (A,)."""
+    said = info.get("executed_action")
+    return np.asarray(sent, np.float32) if said is None else reading.learned_action(said)
+
+
+def unbatch(obs: Any, place: int) -> Any:
+    """Return one environment's observation out of a vectorised one."""
+    return {key: value[place] for key, value in obs.items()} if isinstance(obs, Mapping) else obs[place]

@@ -37,6 +37,9 @@ def own(folder: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if _is_only_looked_at(descriptor):
+                os.close(descriptor)
+                continue
             owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise InUse(folder, owner) from None
@@ -49,6 +52,23 @@ def own(folder: Path) -> int:
         os.close(descriptor)  # its owner gave the folder up, and took this file away, while we opened it
 
 
+def owner_of(folder: Path) -> str | None:
+    """Return the process id of who owns a folder, `unknown` where it has not said it yet; None: nobody does."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:  # there is no such folder, or no lock in it
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+    except OSError:  # a disk that knows no locks
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def give_up(folder: Path, descriptor: int) -> None:
     """Take the lock away and give the folder up."""
     try:
@@ -56,6 +76,15 @@ def give_up(folder: Path, descriptor: int) -> None:
             (folder / LOCK).unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _is_only_looked_at(descriptor: int) -> bool:
+    """Return whether what stands in our way is nobody's lock, but `owner_of` at its look: that one shares."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_there(descriptor: int, path: Path) -> bool:

@@ -1,7 +1,6 @@
 """A replay memory as a value: its episodes, and which of their transitions are in which buffer, to save and restore."""
 
 import io
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ from stable_baselines3.common.save_util import load_from_pkl
 from rl.buffers import FrameStore, IndexBuffer
 from rl.episodes import Episode
 from rl.errors import ConfigError
+from rl.files import UNPICKLING
 
 EPISODES = "episodes"
-DAMAGE = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, LookupError, TypeError, ValueError)
-"""What unpickling a damaged file raises."""
 
 
 def index_state(store: FrameStore, online: IndexBuffer, demo: IndexBuffer) -> dict[str, Any]:
@@ -59,7 +57,7 @@ def read_replay(path: str | Path | io.BufferedIOBase, store: FrameStore) -> dict
         saved = load_from_pkl(path)
     except FileNotFoundError:
         raise ConfigError(f"There is no replay buffer {path}; write one with save_replay_buffer().") from None
-    except DAMAGE as error:
+    except UNPICKLING as error:
         raise ConfigError(f"Replay buffer {path} is damaged ({error}); use another one.") from error
     if not isinstance(saved, dict) or not {EPISODES, "online", "demo"} <= saved.keys():
         raise ConfigError(f"{path} holds a {type(saved).__name__}, not what save_replay_buffer() of this class writes.")

@@ -10,6 +10,9 @@ if TYPE_CHECKING:  # a name is known without its class
     from rl.algorithm import GuidedAlgorithm
 
 StoreGuided = Literal["online", "both", "success"]
+"""Where steps go whose action a waypoint or a human gave. `online`: as any other step (AGPS, Algorithm 1). `both`: into
+the demo buffer too (HIL-SERL). `success`: into the demo buffer too, from the first guided step on, if the episode
+succeeds; needed without demonstrations."""
 
 ALGORITHMS: Registry["type[GuidedAlgorithm]"] = Registry("agps.algorithms", "algorithm")
 """Learners by the name that checkpoints and the command line call them."""

@@ -13,6 +13,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 ByteArray = npt.NDArray[np.uint8]
 
+Channels = Literal["auto", "first", "last"]
+"""Where the channels of an image are."""
 Motion = Literal["free", "guarded", "search"]
 POSE_ACTIONS = 6
 """Components of an action that are a delta pose; one more is a gripper command."""

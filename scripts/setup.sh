@@ -2,10 +2,16 @@
 # Make .venv with what requirements.lock pins, and the system libraries for headless rendering and cameras.
 # Done again only when pyproject.toml or requirements.lock changed. `--browser` adds Chromium, which the page tests drive;
 # without root they are skipped instead. `--hardware` adds the drivers of arm, cameras and teleoperation, and the emulator
-# of the arm.
+# of the arm. `--dry-run` says what would be done, and does nothing. AGPS_TORCH_INDEX=cpu (or the URL of an index) takes
+# torch from there: see docs/gpu.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+is_dry=""
+if [ "${1:-}" = --dry-run ]; then
+    is_dry=1
+    shift
+fi
 stamp=.venv/.agps-installed
 extras=dev
 packages=()
@@ -33,7 +39,7 @@ if [ "${1:-}" = --browser ] && [ "$(id -u)" -eq 0 ]; then
     command -v chromium chromium-browser google-chrome >/dev/null || packages+=(chromium)
 fi
 
-if [ ${#packages[@]} -gt 0 ]; then
+if [ -z "$is_dry" ] && [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         echo "Installing system packages: ${packages[*]}"
         apt-get update -qq
@@ -44,11 +50,24 @@ if [ ${#packages[@]} -gt 0 ]; then
     fi
 fi
 
-if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt requirements.lock ]; then
+if [ -z "$is_dry" ] && [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt requirements.lock ]; then
     exit 0
 fi
-echo "Installing AGPS [$extras] into .venv (a few minutes the first time)"
-[ -x .venv/bin/python ] || "$python" -m venv .venv
-rm -rf agps.egg-info  # entry points of an earlier version would be found first in this folder
-PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[$extras]"
-touch "$stamp"
+torch=$(grep '^torch==' requirements.lock)
+index=${AGPS_TORCH_INDEX:-}
+[ "$index" = cpu ] && index=https://download.pytorch.org/whl/cpu
+count=$(grep -c '==' requirements.lock)
+echo "Installing AGPS [$extras] into .venv (a few minutes the first time): up to $count packages, about 700 MB without torch."
+if [ -n "$index" ]; then
+    echo "$torch comes from $index; a processor build is about 200 MB."
+elif [ "$(uname -s)" = Linux ]; then
+    echo "$torch of PyPI is built for CUDA: several GB more. Without a GPU, stop here and run AGPS_TORCH_INDEX=cpu make setup."
+fi
+run() { if [ -n "$is_dry" ]; then echo "would run: $*"; else "$@"; fi; }
+pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+[ -x .venv/bin/python ] || run "$python" -m venv .venv
+run rm -rf agps.egg-info  # entry points of an earlier version would be found first in this folder
+export PYTHONWARNINGS=ignore
+[ -z "$index" ] || run "${pip[@]}" --index-url "$index" "$torch"
+run "${pip[@]}" --constraint requirements.lock --editable ".[$extras]"
+run touch "$stamp"

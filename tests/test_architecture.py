@@ -36,6 +36,9 @@ ROOMS = (
 """The floors of the house (DESIGN section 3): folders, and how high each lies."""
 RUNS_ARMS = ("agps_agent/cli/", "agps_agent/doctor/", "agps_agent/fleet/", "agps_agent/measure/", "agps_agent/run/")
 """Folders that build whole set-ups to train, try or measure them."""
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+LONGEST_FUNCTION = 60
+"""Lines from `def` to the end, documentation included."""
 
 
 def module_name(path: Path) -> str:
@@ -109,6 +112,13 @@ def test_only_what_runs_an_arm_touches_backends(path: Path) -> None:
 def test_nothing_prints_outside_the_command_line(path: Path) -> None:
     calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
     assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_no_function_is_longer_than_60_lines(path: Path) -> None:
+    functions = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, FUNCTIONS))
+    lengths = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
 
 
 @pytest.mark.parametrize("module", [agps_agent, tools, rl])

@@ -49,6 +49,13 @@ def test_every_row_of_the_readme_with_an_agent_says_that_it_is_no_vlm() -> None:
     assert all("embedded agent, no VLM" in row for row in rows)
 
 
+def test_no_page_holds_a_place_for_what_was_to_be_written_later() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages += sorted((ROOT / "examples").rglob("*.md"))
+    later = re.compile(r"\b(?:TODO|TBD|FIXME|XXX|[A-Z][A-Z0-9_]*_ROW)\b")
+    assert {page.name: found for page in pages if (found := later.findall(page.read_text(encoding="utf-8")))} == {}
+
+
 def test_the_citation_is_of_this_version_and_names_the_paper() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()

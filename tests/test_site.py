@@ -10,6 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from scripts.browser import DESK_PX, PHONE_PX, open_page
+from tests.browser import needs_browser
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers.python")
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src"), ("video", "src")}
@@ -94,6 +97,33 @@ def test_every_page_of_the_docs_is_in_the_navigation(site: Path) -> None:
 @pytest.mark.parametrize("name", ["rl.drq.DrQ", "rl.envs.make_env", "rl.tasks.Task", "tools.spec.ToolSpec"])
 def test_public_names_have_an_anchor_in_the_reference(site: Path, name: str) -> None:
     assert any(name in Page(page).ids for page in (site / "reference").glob("*.html"))
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["results", "reference/tasks"])
+def test_tables_on_a_phone_have_columns_that_can_be_read(site: Path, name: str, tmp_path: Path) -> None:
+    with open_page((site / f"{name}.html").as_uri(), tmp_path / "profile", size=(PHONE_PX, 900)) as page:
+        page.wait_for("document.readyState === 'complete'")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
+        assert page.evaluate(SQUEEZED) == []
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["tutorial/first_run", "prompts", "reproduce"])
+def test_a_command_and_what_it_does_stand_on_one_line_on_a_desk(site: Path, name: str, tmp_path: Path) -> None:
+    with open_page((site / f"{name}.html").as_uri(), tmp_path / "profile", size=(DESK_PX, 900)) as page:
+        page.wait_for("document.readyState === 'complete'")
+        hidden = "[...document.querySelectorAll('pre > code')].map((code) => code.scrollWidth - code.clientWidth)"
+        assert max(page.evaluate(hidden)) <= 0
+
+
+SQUEEZED = """[...document.querySelectorAll('.md-typeset td')].filter((cell) => {
+    const words = document.createRange();
+    words.selectNodeContents(cell);
+    const lines = words.getBoundingClientRect().height / parseFloat(getComputedStyle(cell).lineHeight);
+    return cell.clientWidth < 100 && lines > 4;
+}).map((cell) => cell.innerText)"""
+"""JavaScript: what cells say that are narrow and more than four lines high."""
 
 
 @pytest.mark.parametrize(

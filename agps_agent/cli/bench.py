@@ -128,6 +128,8 @@ class UpdateOptions:
     """Edge of the images, [px]."""
     threads: Threads = 1
     """Torch threads."""
+    device: str = "cpu"
+    """Where the networks live: auto, cpu, cuda or cuda:N."""
     preset: Literal["tuned", "hil-serl"] = "tuned"
     """Learner settings."""
     json: bool = False
@@ -235,13 +237,14 @@ def _grounding(argv: Sequence[str]) -> int:
 
 def _update(argv: Sequence[str]) -> int:
     options = parse_options(UpdateOptions, argv, prog="agps bench update")
+    from rl.devices import choose_device
     from rl.drq.benchmark import bench_update
     from rl.drq.config import DrQConfig
 
-    config = DrQConfig.preset(options.preset)
+    config, device = DrQConfig.preset(options.preset), choose_device(options.device)
     return _measure(
         lambda: {f"{part}_ms": ms for part, ms in bench_update(
-            image_size=options.image_size, threads=options.threads, config=config
+            image_size=options.image_size, threads=options.threads, config=config, device=device
         ).items()},
         as_json=options.json,
     )  # fmt: skip

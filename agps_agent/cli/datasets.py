@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from agps_agent.cli.demos_folder import folder_of
+from agps_agent.cli.folders import demonstrations_of
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
@@ -65,7 +65,7 @@ def export(argv: Sequence[str]) -> int:
     from rl.lerobot import export_dataset
 
     with json_only_on_stdout(options.json) as show:
-        recorded, about = recorded_in(folder_of(options.run_or_demos))
+        recorded, about = recorded_in(demonstrations_of(options.run_or_demos))
         exported = export_dataset(recorded, about, options.out)
         show({"folder": str(options.out), **asdict(exported), "task": about.task})
     if not options.json:

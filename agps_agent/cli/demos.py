@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from agps_agent.cli.datasets import export, import_
-from agps_agent.cli.demos_folder import default_folder, folder_of
+from agps_agent.cli.folders import default_folder, demonstrations_of
 from agps_agent.cli.options import (
     UsageError,
     complaints_as_usage_errors,
@@ -176,14 +176,14 @@ def _count(folder: Path) -> int:
 
 def _list(argv: Sequence[str]) -> int:
     options = parse_options(FolderOptions, argv, prog="agps demos list")
-    return _print_summary(folder_of(options.folder), as_json=options.json)
+    return _print_summary(demonstrations_of(options.folder), as_json=options.json)
 
 
 def _show(argv: Sequence[str]) -> int:
     options = parse_options(FolderOptions, argv, prog="agps demos show")
     from agps_agent.report.strips import write_strips
 
-    folder = folder_of(options.folder)
+    folder = demonstrations_of(options.folder)
     summarise(folder)  # refuses what is not sound
     pictures = [str(path) for path in write_strips(folder)]
     with json_only_on_stdout(options.json) as show:

@@ -44,6 +44,8 @@ class EvalOptions:
     """Checkpoint of the run, such as `pretrained`: after stage 1. None: the newest."""
     threads: Threads = 1
     """Torch threads; 0: one per physical core."""
+    device: str = "auto"
+    """Where the policy computes: auto, cpu, cuda or cuda:N, whatever it was trained on."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -88,6 +90,7 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     from agps_agent.run.build import evaluation_env, load_policy
     from agps_agent.run.config_file import load_config
     from agps_agent.run.place import place_of
+    from rl.devices import choose_device, in_words
     from rl.evaluation import evaluate
     from rl.process import prepare_process
 
@@ -96,8 +99,11 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     config = place.relocated(saved, station=options.station, robot_ip=options.robot_ip, speed=options.speed)
     episodes = options.episodes or place.eval_episodes
     prepare_process(options.threads)
+    device = choose_device(options.device)
     with json_only_on_stdout(options.json) as show:
-        policy = load_policy(directory, options.checkpoint)
+        policy = load_policy(directory, options.checkpoint, device=options.device)
+        if not options.json:
+            print(f"Device: {in_words(device)}.")
         with evaluation_env(config) as env:
             result = evaluate(policy, env, episodes=episodes, seed=options.seed)
         about = {"run_dir": str(directory.path), "task": config.task_name, "method": config.method}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from agps_agent.cli.folders import marks_of
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, run_subcommand
-from agps_agent.cli.tasks import check_task, is_task
+from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from rl.bounds import Count, Port, Seed
 from rl.errors import ConfigError
@@ -182,12 +183,12 @@ def _given(at: Sequence[str], frames: "Sequence[RGBDFrame]") -> Marks:
     cameras = {frame.name: number for number, frame in enumerate(frames)}
     for text in at:
         label, _, rest = text.partition("=")
-        parts = rest.split(",")
+        camera, *pixel = rest.split(",")
         try:
-            camera, u, v = parts[0], float(parts[1]), float(parts[2])
-        except (IndexError, ValueError):
+            u, v = map(float, pixel)
+        except ValueError:
             raise UsageError(f"--at {text}: write NAME=CAMERA,U,V, as in port_left=side,305.4,357.1.") from None
-        if len(parts) != 3 or camera not in cameras:
+        if camera not in cameras:
             raise UsageError(f"--at {text}: there is no camera {camera!r}; the scene has {', '.join(cameras)}.")
         marks[cameras[camera]][label] = (u, v)
     return marks
@@ -195,7 +196,7 @@ def _given(at: Sequence[str], frames: "Sequence[RGBDFrame]") -> Marks:
 
 def _list(argv: Sequence[str]) -> int:
     options = parse_options(FolderOptions, argv, prog="agps keypoints list")
-    return _print_summary(_folder_of(options.folder), as_json=options.json)
+    return _print_summary(marks_of(options.folder), as_json=options.json)
 
 
 def _show(argv: Sequence[str]) -> int:
@@ -205,7 +206,7 @@ def _show(argv: Sequence[str]) -> int:
     from agps_agent.keypoints.store import load_keypoints
     from tools.perception import annotate
 
-    folder = _folder_of(options.folder)
+    folder = marks_of(options.folder)
     pictures = []
     for number, image in enumerate(load_keypoints(folder).images):
         path = folder / f"{number:04d}_{image.frame.name}_marked.png"
@@ -216,16 +217,6 @@ def _show(argv: Sequence[str]) -> int:
     if not options.json:
         print("\n".join(pictures))
     return 0
-
-
-def _folder_of(named: Path) -> Path:
-    """Return the folder that was named, or the default one of the task that was."""
-    from agps_agent.keypoints.store import FILE, default_folder
-
-    # A package of the task's name may lie here too: agps new-task writes one.
-    if (named / FILE).is_file() or not is_task(str(named)):
-        return named
-    return default_folder(check_task(str(named)).name)
 
 
 def _print_summary(folder: Path, *, words: "TaskPrompt | None" = None, as_json: bool) -> int:

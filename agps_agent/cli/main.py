@@ -3,10 +3,12 @@
 Commands are imported when they are called: `agps --help` loads neither torch nor the graph.
 """
 
+import errno
 import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from agps_agent.cli.options import UsageError, help_page
 from agps_agent.cli.terminal import replace_what_cannot_be_shown, say
@@ -27,10 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "float": ("detector", "calibrate and score the failure detector"),
     "calibrate": ("calibrate", "find out where a camera of the station sits; `calibrate board` prints the board"),
     "emulate": ("emulate", "run an emulated robot station: FR3, gripper and cameras behind the real protocols"),
-    "report": ("report", "write the report of one run, or compare several"),
+    "report": ("report", "write the report of one run, of a declared experiment, or compare several"),
     "view": ("view", "open the Rerun recording of a run"),
-    "sweep": ("sweep", "train over methods, demonstrations and seeds; table with confidence intervals"),
     "fleet": ("fleet", "see how the robots of a fleet are doing, which `agps train --robots N` starts"),
+    "reproduce": ("reproduce", "run a declared experiment: resumable, many seeds; lists the experiments there are"),
     "memory": ("memory", "list, show, rebuild or forget what the agent remembers"),
     "prompts": ("prompts", "list or show the prompts, or replay a run's questions with others"),
     "traces": ("traces", "collect LangSmith traces on this machine and look at them"),
@@ -57,12 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, FAILED)
     except MemoryError as error:
         return _fail(AgpsError(f"The memory does not suffice ({error}); ask for something smaller."), FAILED)
+    except RecursionError:  # the parsers of JSON and TOML raise it; nothing of ours calls itself so often
+        return _fail(AgpsError("A file is nested too deeply to be read; it is damaged."), FAILED)
     except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
         sys.stderr.close()
         return FAILED
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(AgpsError(f"{error.strerror or error}{where}."), FAILED)
+        return _fail(AgpsError(_refused_by_the_disk(error)), FAILED)
     except KeyboardInterrupt:
         return _fail(AgpsError("Interrupted."), FAILED)
 
@@ -79,12 +82,30 @@ def _run(arguments: list[str]) -> int:
         print(f"agps {installed_versions()['agps']}")
         return DONE
     if name not in COMMANDS:
-        close = nearest(name, COMMANDS)
+        close = nearest(name.lstrip("-"), (*COMMANDS, "help"))
+        close = "--help" if close == "help" else close
         hint = f"did you mean `agps {close}`?" if close else f"use one of {', '.join(COMMANDS)}."
         raise UsageError(f"There is no command {name!r}; {hint}")
     module = importlib.import_module(f"agps_agent.cli.{COMMANDS[name][0]}")
     code: int = module.run(arguments[1:])
     return code
+
+
+def _refused_by_the_disk(error: OSError) -> str:
+    """Return what the operating system refused, and where somebody's file is in the way, that it is."""
+    if not error.filename:
+        return f"{error.strerror or error}."
+    place = Path(str(error.filename))
+    if error.errno == errno.ENAMETOOLONG:
+        return f"The name {str(place)[:40]}... is too long for this disk; choose a shorter one."
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        in_the_way = next((path for path in (place, *place.parents) if path.is_file()), place)
+        return f"{in_the_way} is a file, where a folder is needed for {place}; name another place."
+    if isinstance(error, IsADirectoryError):
+        return f"{place} is a folder, where a file is needed; name another place, or move it away."
+    if isinstance(error, PermissionError):
+        return f"{place} may not be used ({error.strerror}); name another place, or change its rights."
+    return f"{error.strerror}: {place}."
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -11,6 +11,7 @@ import tyro
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.rows import config_of
 from rl.errors import ConfigError
 from rl.files import read_json_object
 
@@ -65,6 +66,17 @@ class _Place:
 
         return read_records(self.directory, self.task)
 
+    def record(self, name: str) -> "MemoryRecord":
+        """Return one record.
+
+        Raises:
+            ConfigError: If there is none of this id.
+        """
+        for record in self.records():
+            if record.id == name:
+                return record
+        raise ConfigError(f"The memory {self.directory} holds no record {name!r}; `agps memory list` names all.")
+
     def open(self) -> "EpisodicMemory":
         """Open it for changes: there is one owner at a time."""
         from tools.memory import EpisodicMemory
@@ -105,11 +117,8 @@ def _list(argv: Sequence[str]) -> int:
 def _show(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps memory show")
     place = _find(options.folder, options.task)
-    for record in place.records():
-        if record.id == options.record:
-            print(json.dumps(_described(record), indent=2))
-            return 0
-    raise ConfigError(f"The memory {place.directory} holds no record {options.record!r}; `agps memory list` names all.")
+    print(json.dumps(_described(place.record(options.record)), indent=2))
+    return 0
 
 
 def _rebuild(argv: Sequence[str]) -> int:
@@ -124,6 +133,7 @@ def _rebuild(argv: Sequence[str]) -> int:
 def _forget(argv: Sequence[str]) -> int:
     options = parse_options(RecordOptions, argv, prog="agps memory forget")
     place = _find(options.folder, options.task)
+    place.record(options.record)  # refuses before anything is opened for changes
     with place.open() as memory:
         memory.forget(options.record)
         print(f"{options.record} is forgotten; {len(memory)} records of {place.task} are left.")
@@ -139,14 +149,16 @@ def _find(folder: Path, task: str | None) -> _Place:
     if (folder / "config.json").is_file():
         run = RunDirectory.open(folder)
         saved = read_json_object(run.config)
-        config = saved.get("config", {})
+        config = config_of(saved, run.config)
         memory = config.get("memory")
         server = memory if memory and "://" in memory else None
         directory = run.memory if memory is None or server else Path(memory)
-        name = str(saved.get("task") or config.get("task", "")) if task is None else _name_of(task)
-        return _Place(directory, name, server)
+        own = str(saved.get("task") or config.get("task", ""))
+        if task is not None and _name_of(task) not in (own, *_remembered(directory)):
+            raise ConfigError(f"{directory} remembers nothing of {_name_of(task)}; the run is of {own}.")
+        return _Place(directory, own if task is None else _name_of(task), server)
     task = None if task is None else _name_of(task)
-    tasks = sorted(log.stem for log in folder.glob("*.jsonl"))
+    tasks = _remembered(folder)
     if not tasks:
         raise ConfigError(f"{folder} is neither a run directory nor a memory; name one that `agps train` wrote.")
     if task is None and len(tasks) > 1:
@@ -154,6 +166,11 @@ def _find(folder: Path, task: str | None) -> _Place:
     if task is not None and task not in tasks:
         raise ConfigError(f"{folder} remembers nothing of {task}; it has {', '.join(tasks)}.")
     return _Place(folder, task or tasks[0], None)
+
+
+def _remembered(folder: Path) -> list[str]:
+    """Return the tasks that a memory knows something of."""
+    return sorted(log.stem for log in folder.glob("*.jsonl"))
 
 
 def _name_of(task: str) -> str:

@@ -111,6 +111,7 @@ def parse_options(
         _show(common_options(options, default, common), prog)
         print(f"These are the common options. All of them: {prog} {ALL}")
         raise SystemExit(0)
+    _check_not_empty(argv, prog)
     given: dict[str, Any] = {} if default is None else {"default": default}
     told = [SHORT[-1] if argument == ALL else argument for argument in argv]
     with complaints_as_usage_errors(prog):
@@ -121,6 +122,18 @@ def parse_options(
         except ConfigError as error:
             raise UsageError(str(error)) from None
     return parsed
+
+
+def _check_not_empty(argv: Sequence[str], prog: str) -> None:
+    """Refuse options with an empty value, as "$DIR" leaves where DIR is not set: a path would be this folder.
+
+    Raises:
+        UsageError: With the first one.
+    """
+    for argument, following in zip(argv, [*argv[1:], None], strict=False):  # nothing, where there is no argument
+        name, equals, value = argument.partition("=")
+        if name.startswith("--") and (following == "" if not equals else not value):
+            raise UsageError(f"{name} is empty; give it a value, or leave it out. See `{prog} --help`.")
 
 
 def _show(options: type[Any], prog: str) -> None:
@@ -194,7 +207,7 @@ def complaint_line(box: str) -> str:
             said.append(line)
     for index, line in enumerate(lines):
         if line.startswith("Perhaps you meant") and index + 1 < len(lines):
-            hint = f" Did you mean {lines[index + 1].split(' ')[0]}?"
+            hint = f" Did you mean {lines[index + 1].split(' ')[0].rstrip(',')}?"
     text = _PYDANTIC_TAIL.sub(r", got \1", _PYDANTIC_HEAD.sub("", one_line(" ".join(said))))
     for noise, plain in (("Value error, ", ""), ("Error parsing config: ", ""), ("parsing config.", "parsing ")):
         text = text.replace(noise, plain)

@@ -12,12 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agps_agent.cli.terminal import console
+from agps_agent.cli.terminal import console, live
 from agps_agent.run.diagnosis import Figures
 from agps_agent.run.progress import Progress
 
 PHASES = {
-    "demos": "recording demonstrations",
+    "demos": "demonstrations: recording or loading",
     "calibrate": "calibrating FLOAT",
     "demonstrate": "the agent shows how",
     "pretrain": "pre-training",
@@ -42,11 +42,7 @@ class ProgressDisplay:
 
     def __enter__(self) -> Self:
         """Take the terminal's last lines, if there is a terminal."""
-        if self._console.is_terminal:
-            self._live = Live(
-                console=self._console, get_renderable=self._render, refresh_per_second=4, redirect_stdout=False
-            )
-            self._live.start()
+        self._live = live(self._console, self._render, per_second=4)
         return self
 
     def __exit__(
@@ -115,12 +111,12 @@ def status_line(progress: Progress, *, max_s: float) -> str:
 def robot_line(row: Mapping[str, Any]) -> str:
     """Return what there is to say of a robot of a fleet, in one plain line."""
     if row.get("out"):
-        return f"{row['robot']}: out, {row['out']}"
+        return f"{row['robot_name']}: out, {row['out']}"
     if "steps" not in row:
-        return f"{row['robot']}: starting"
+        return f"{row['robot_name']}: starting"
     age = row["weights_age_updates"]
     parts = [
-        f"{row['robot']}: {row['steps']} steps",
+        f"{row['robot_name']}: {row['steps']} steps",
         f"success {row['recent_success']:.0%}",
         f"idle {row['idle_share']:.0%}",
         f"agent {row['agent_wait_s']:.0f} s",

@@ -4,22 +4,32 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
-from agps_agent.cli.options import json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from agps_agent.run.directory import RunDirectory
 from rl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agps_agent.report.experiment.results import Results
 
 
 @dataclass(frozen=True)
 class ReportOptions:
     """Write report.html of a run from what it left behind; of several runs a page that compares them."""
 
-    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run directories, or folders full of them."""
+    experiment: str | None = None
+    """Write results, table, figures and page of an experiment that `agps reproduce` runs, in place of RUN_DIRS."""
+    runs: Path | None = None
+    """Experiment: folder that `agps reproduce` was given. None: runs. Where it has no runs of it, all is drawn again
+    from the results that stand in --out."""
     out: Path | None = None
-    """Page that compares several runs. None: comparison.html in the folder that holds them."""
+    """Page that compares several runs. None: comparison.html in the folder that holds them. Experiment: folder to
+    write to. None: docs/results/NAME."""
     json: bool = False
     """Print one JSON object on stdout: the page, and the table of a comparison."""
 
@@ -27,6 +37,10 @@ class ReportOptions:
 def run(argv: Sequence[str]) -> int:
     """Run `agps report`."""
     options = parse_options(ReportOptions, argv, prog="agps report")
+    if options.experiment is not None:
+        return _report_experiment(options, options.experiment)
+    if options.runs is not None:
+        raise UsageError(f"--runs {options.runs} is for --experiment NAME; name one, or leave it out.")
     named = [run for path in options.run_dirs for run in find_runs(path)]
     runs = list({run.path.resolve(): run for run in named}.values())  # a run named twice counts once
     if not runs:
@@ -34,6 +48,8 @@ def run(argv: Sequence[str]) -> int:
     from agps_agent.report import write_report
     from agps_agent.report.compare import TABLE_HEAD, comparison_rows, grouped, read_result, write_comparison
 
+    if len(runs) == 1 and options.out is not None:
+        raise UsageError(f"--out is for the page of several runs; leave it out: that of one is {runs[0].report}.")
     if len(runs) == 1:
         page = write_report(runs[0])
         table: list[dict[str, str]] = []
@@ -47,6 +63,55 @@ def run(argv: Sequence[str]) -> int:
     if not options.json:
         print(page)
     return 0
+
+
+def _report_experiment(options: ReportOptions, name: str) -> int:
+    if options.run_dirs:
+        raise UsageError(f"--experiment {name} knows its runs; leave {options.run_dirs[0]} out, or name --runs.")
+    from agps_agent.report.experiment.page import write_experiment
+    from agps_agent.report.experiment.table import table
+
+    results = _results(options, name)
+    page = write_experiment(results, options.out or results_folder(results.name))
+    head, rows = table(results)
+    with json_only_on_stdout(options.json) as show:
+        cells = [dict(zip(head, row, strict=True)) for row in rows]
+        show({"report": str(page), "finished": results.finished, "declared": results.declared, "table": cells})
+    if not options.json:
+        print(page)
+    return 0
+
+
+def _results(options: ReportOptions, name: str) -> "Results":
+    """Return an experiment's results from its runs, or, where there are none, from the file that was kept of them.
+
+    Raises:
+        ConfigError: If there is neither.
+    """
+    from agps_agent.cli.reproduce import parse_cell
+    from agps_agent.measure.experiments.declaration import load_experiment
+    from agps_agent.measure.experiments.planning import plan, seeds_found
+    from agps_agent.report.experiment.results import FILE, gather, read_results
+
+    experiment = load_experiment(name)
+    folder = (options.runs or Path("runs")) / experiment.name
+    seeds = seeds_found(experiment, folder)
+    if seeds:
+        declared = max(experiment.seeds_of(cell) for cell in experiment.cells)
+        results = gather(experiment, plan(experiment, folder, parse_cell, seeds=max(seeds, declared)), called=name)
+        if results.finished:
+            return results
+    kept = options.out or results_folder(experiment.name)
+    if not (kept / FILE).is_file():
+        raise ConfigError(
+            f"No finished run of {experiment.name} in {folder}, and no {kept / FILE}; `agps reproduce {name}` runs it."
+        )
+    return read_results(kept)
+
+
+def results_folder(experiment: str) -> Path:
+    """Return where the results of an experiment stand in this repository."""
+    return Path("docs") / "results" / experiment
 
 
 def find_runs(path: Path) -> list[RunDirectory]:

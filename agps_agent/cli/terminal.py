@@ -3,9 +3,13 @@
 import contextlib
 import io
 import sys
-from typing import IO, TextIO, cast
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 
 def replace_what_cannot_be_shown(stream: TextIO) -> None:
@@ -23,6 +27,17 @@ def say(line: str) -> None:
 def console(stream: TextIO) -> Console:
     """Return what draws bars and tables on a stream, for as long as somebody sees them."""
     return Console(file=cast(IO[str], Forgiving(stream)), highlight=False)
+
+
+def live(shown: Console, render: Callable[[], RenderableType], *, per_second: int) -> "Live | None":
+    """Take a terminal's last lines, and draw there until `stop`; None where nobody looks at a terminal."""
+    if not shown.is_terminal:
+        return None
+    from rich.live import Live
+
+    drawn = Live(console=shown, get_renderable=render, refresh_per_second=per_second, redirect_stdout=False)
+    drawn.start()
+    return drawn
 
 
 class Forgiving(io.TextIOBase):

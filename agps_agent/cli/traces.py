@@ -1,5 +1,6 @@
 """`agps traces serve|report`: LangSmith traces without an account, collected on this machine."""
 
+import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from rl.bounds import Count, Port
-from rl.errors import AgpsError, ConfigError
+from rl.errors import AgpsError, ConfigError, words_of
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,13 @@ def _report(argv: Sequence[str]) -> int:
         raise ConfigError(f"There are no traces in {options.dir}; collect some with `agps traces serve`.")
     store = TraceStore(options.dir)
     page = options.out or options.dir / "traces.html"
-    count = write_trace_report(store, page, newest=options.newest)
-    store.close()
+    try:
+        count = write_trace_report(store, page, newest=options.newest)
+    except (sqlite3.Error, AttributeError, LookupError, TypeError, ValueError) as error:
+        file = options.dir / "traces.db"
+        raise AgpsError(f"{file} is damaged, or of another version ({words_of(error)}); move it away.") from error
+    finally:
+        store.close()
     with json_only_on_stdout(options.json) as show:
         show({"report": str(page), "traces": count})
     if not options.json:

@@ -13,13 +13,14 @@ from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.detectors.base import load_detector
 from agps_agent.models.library import is_url
+from agps_agent.run.acting import OF_A_ROBOT, OF_THE_AGENT, idle
 from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values
 from agps_agent.run.config_file import fixed_changes, load_config
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.ending import resume_command
 from agps_agent.run.estimate import estimate
 from agps_agent.run.field_options import options_group, options_model
-from agps_agent.run.methods import combine
+from agps_agent.run.methods import Plan, combine
 from agps_agent.run.place import place_of
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.errors import AgpsError, ConfigError
@@ -42,6 +43,7 @@ COMMON = (
     "eval_episodes",
     "seed",
     "threads",
+    "device",
     "run_dir",
     "resume",
     "json",
@@ -54,7 +56,6 @@ COMMON = (
     "dry_run",
     "reward",
     "env",
-    "image_size",
 )
 """What `agps train --help` shows."""
 _NOTHING = RunConfig.model_construct(task="")
@@ -167,7 +168,45 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
             for name in {**before.detector_options, **options.detector_options}
         },
     }
-    return replace(options, config=options.config.model_copy(update=changes))
+    config = options.config.model_copy(update=changes)
+    if saved is None:  # of a run that goes on, what may not change is named first
+        _refuse_without_effect(argv, config)
+    return replace(options, config=config)
+
+
+def _refuse_without_effect(argv: Sequence[str], config: RunConfig) -> None:
+    """Refuse an option for a helper, a robot or a reward that the run does not have: it would do nothing.
+
+    Raises:
+        UsageError: With the first one.
+    """
+    without_effect = idle(config.model_dump(include={"helper", "robot", "reward"}))
+    for flag in (argument.partition("=")[0] for argument in argv if argument.startswith("--")):
+        name = flag.partition(".")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+        name = {"float": "detector"}.get(name, name)
+        wanted = _wanted_by(name, config) if name in without_effect else None
+        if wanted is not None:
+            raise UsageError(f"{flag} is for {wanted}, or leave it out.")
+
+
+def _wanted_by(name: str, config: RunConfig) -> str | None:
+    """Return what an option that does nothing in a run is for; None where it may stand all the same."""
+    if name in OF_A_ROBOT:
+        return "a run on a robot, and this one is simulated; add --robot station"
+    if name == "reward_model" and not config.is_judged:
+        return f"--reward classifier, not --reward {config.reward}; name that"
+    if name in OF_THE_AGENT and name != "agent_demos" and config.helper in ("nobody", "human"):
+        return _for_runs_with("agent", config)
+    if name == "human" and config.helper in ("nobody", "agent"):
+        return _for_runs_with("human", config)
+    return None
+
+
+def _for_runs_with(helper: str, config: RunConfig) -> str:
+    """Return that an option is for runs with another helper than this one has, and how such a run is called."""
+    has = "nobody helps" if config.helper == "nobody" else f"the {config.helper} helps"
+    other = Plan(algorithm=config.algorithm, helper=helper).method
+    return f"runs that the {helper} helps, and with --method {config.method} {has}; take --method {other}"
 
 
 def _peek(argv: Sequence[str]) -> _First:
@@ -248,6 +287,9 @@ def _dry_run(options: TrainOptions, path: Path) -> int:
 
 def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
     def say_what_it_will_take() -> None:
+        from rl.devices import choose_device, in_words
+
+        print(f"Device: {in_words(choose_device(config.device))}.")
         if config.helper == "agent" and is_url(config.vlm):
             given = config.vlm_price_in, config.vlm_price_out
             print(estimate(config.task_name, vlm=config.vlm, model=config.vlm_model, given=given).in_words())
@@ -261,7 +303,7 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
             from agps_agent.run.training import train  # loads torch and the graph
 
         with ProgressDisplay(max_minutes=config.max_minutes, stream=sys.stdout) as progress:
-            began = say_what_it_will_take  # a server that does not answer is refused before
+            began = say_what_it_will_take  # whatever is refused is refused before
             return dict(train(config, directory, progress, resume=resume, report=write_report, began=began))
     except BaseException as error:
         if not resume:  # whatever it was: a run that had not begun must not stand in the way of the next
@@ -293,9 +335,11 @@ def _resumed(config: RunConfig, path: Path) -> RunDirectory:
     _refuse_another_run(config, load_config(directory))
     if not directory.has_checkpoint:
         raise ConfigError(directory.nothing_to_resume)
-    from rl.checkpoint import check_checkpoint, latest_checkpoint
+    from rl.checkpoint import check_about, check_checkpoint, latest_checkpoint
 
-    check_checkpoint(latest_checkpoint(directory.checkpoints))
+    newest = latest_checkpoint(directory.checkpoints)
+    check_checkpoint(newest)
+    check_about(newest, {"task": config.task_name})
     return directory
 
 

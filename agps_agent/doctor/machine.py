@@ -23,6 +23,7 @@ def machine_checks(run_dir: Path, vlm: str | None) -> dict[str, Check]:
         "python": _python,
         "packages": _packages,
         "processor": _processor,
+        "gpu": _gpu,
         "meshes": _meshes,
         "rendering": _rendering,
         "disk": lambda: _disk(run_dir),
@@ -52,6 +53,12 @@ def _processor() -> str:
     native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     bfloat16 = "native bfloat16" if native else "no native bfloat16: an update takes about 1.5 times as long"
     return f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads; {bfloat16}"
+
+
+def _gpu() -> str:
+    from rl.devices import all_in_words
+
+    return all_in_words()
 
 
 def _meshes() -> str:

@@ -230,6 +230,7 @@ class RayLine:
         return _found(LEARNER)
 
     def _fetched(self, ref: Any, timeout_s: float) -> News:
+        news: News
         news, refs = carried(ref, timeout_s)
         if refs is None:
             return news

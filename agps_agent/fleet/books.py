@@ -44,7 +44,7 @@ class FleetSupervisor(NullSupervisor):
 
     def note(self, parcel: Parcel) -> None:
         """Take note of the episode whose row is written next."""
-        self._noted = {**parcel.noted, "robot": parcel.key.robot}
+        self._noted = {**parcel.noted, "robot_name": parcel.key.robot}
 
     def hear(self, report: RobotReport, *, updates: int) -> None:
         """Take note of what a robot says of itself."""
@@ -77,11 +77,12 @@ class FleetSupervisor(NullSupervisor):
     def _row(self, name: str, updates: int, env_steps: int) -> dict[str, Any]:
         report = self.reports.get(name)
         if report is None:
-            return {"robot": name, "is_here": False}
+            return {"robot_name": name, "is_here": False}
         said = asdict(replace(report, counters={}))
-        del said["counters"], said["run"], said["is_showing"]
+        del said["robot"], said["counters"], said["run"], said["is_showing"]
         version = report.weights_version
         return {
+            "robot_name": name,
             **said,
             "is_here": self.is_here(name),
             "taken_steps": self.taken[name],

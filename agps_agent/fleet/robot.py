@@ -91,6 +91,8 @@ class RobotRun:
         self._folder = place.folder.expanduser()
         self._figures = Figures()
         self._news: News | None = None
+        self._weights: tuple[int, int] | None = None
+        """Updates and the fleet's control steps of the weights that it acts with; None before the first ones."""
         self._is_told_to_stop = False
         self._is_showing = False
         self._number = 0
@@ -167,7 +169,6 @@ class RobotRun:
         config, place = self._config, place_of(self._config.robot)
         self._folder.mkdir(parents=True, exist_ok=True)
         run = RunDirectory(self._folder)
-        self._weights: tuple[int, int] | None = None
         spool = Spool(self._folder / SPOOL)  # first: nobody else is this robot
         self._courier = Courier(spool, self._line)
         opened.callback(self._courier.close)

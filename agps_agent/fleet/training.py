@@ -245,8 +245,8 @@ class Fleet:
             return
         deaths = {watched.name: watched.deaths for watched in self._actors.values()}
         for row in rows:
-            row["deaths"] = deaths[row["robot"]]
-            row["out"] = str(self._faults.get(row["robot"], "")) or None
+            row["deaths"] = deaths[row["robot_name"]]
+            row["out"] = str(self._faults.get(row["robot_name"], "")) or None
         if progress is not None:
             self._progress.update(replace(progress, robots=tuple(rows)))
         state = {"at": time.time(), "robots": rows, "pool": pool, "learner_deaths": deaths["learner"]}

@@ -108,11 +108,7 @@ def _pixel(label: str, uv: Any) -> tuple[float, float]:
 class _Handler(AnsweringHandler):
     """Routes page, images and marks."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
     server: MarkingServer
-    timeout = 60.0
 
     def do_GET(self) -> None:  # noqa: N802 (the base class's name)
         """Answer with the page, what is to be marked, or an image."""
@@ -130,11 +126,10 @@ class _Handler(AnsweringHandler):
 
     def do_POST(self) -> None:  # noqa: N802 (the base class's name)
         """Check one mark, or take all of them."""
-        length = int(self.headers.get("Content-Length") or 0)
-        if not self._is_ours() or length > LARGEST_REQUEST:
+        server, body = self.server, self._body(LARGEST_REQUEST) if self._is_ours() else None
+        if body is None:
             self.close_connection = True
             return self._send_json(403, {"detail": "This request is not from the page, or too long."})
-        server, body = self.server, self.rfile.read(length)
         try:
             asked = json.loads(body)
             if self.path == "/api/check":

@@ -110,9 +110,13 @@ def load_keypoints(folder: Path) -> MarkedKeypoints:
         raise ConfigError(f"There are no marked keypoints in {folder}; `agps keypoints mark TASK` makes some.")
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"{FILE} is no JSON object")
         if content["version"] != VERSION:
             raise ValueError(f"it is of version {content['version']}, this program reads {VERSION}")
-        task, images = str(content["task"]), tuple(_read_image(folder, image) for image in content["images"])
+        if not isinstance(content["task"], str):
+            raise ValueError(f"its task is {content['task']!r}")
+        task, images = content["task"], tuple(_read_image(folder, image) for image in content["images"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise ConfigError(f"The marked keypoints in {folder} are damaged ({said}); mark them again.") from error
@@ -125,6 +129,8 @@ def added(folder: Path, new: MarkedKeypoints) -> MarkedKeypoints:
     Raises:
         ConfigError: If those are damaged, or of another task.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a folder for the marks.")
     if not (folder / FILE).is_file():
         return new
     old = load_keypoints(folder)

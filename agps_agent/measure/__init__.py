@@ -1,1 +1,1 @@
-"""Measuring: benchmarks, grounding, the agent alone, sweeps, and the replay of recorded questions."""
+"""Measuring: benchmarks, grounding, the agent alone, declared experiments, and the replay of recorded questions."""

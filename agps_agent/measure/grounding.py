@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,37 @@ class _Tally:
     """Scenes in which the model gave it and the other one of its pair each other's place; no errors of those."""
 
 
+@dataclass
+class _Faults:
+    """Scenes without a useful answer."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    absent: int = 0
+    """Those of them from which the object was taken away."""
+    last: str = ""
+    """What was wrong with the newest."""
+
+    def note(self, fault: AgentFault, *, present: bool) -> None:
+        """Count a scene."""
+        self.reasons[fault.reason] += 1
+        self.absent += not present
+        self.last = str(fault)
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """How many, and why."""
+        return {"unanswered": self.reasons.total(), "faults": dict(self.reasons)}
+
+    def check(self, scenes: int) -> None:
+        """Refuse to tell anything of a model that said nothing.
+
+        Raises:
+            ConfigError: With its last fault.
+        """
+        if scenes and self.reasons.total() == scenes:
+            raise ConfigError(f"The model gave no useful answer in any of {scenes} scenes; the last time: {self.last}")
+
+
 def bench_grounding(
     task: str,
     *,
@@ -65,7 +97,8 @@ def bench_grounding(
     """Return error, misses, swaps and inventions of each keypoint, and over all of them.
 
     A keypoint that something hides, the arm or the object itself, counts as absent. Two that are called alike but for
-    `left` and `right` and were given each other's place are swapped: that is counted, and is no error in pixels.
+    `left` and `right` and were given each other's place are swapped: that is counted, and is no error in pixels. Scenes
+    without a useful answer (it came too late, it was no JSON) are counted by reason, and count for nothing else.
 
     Args:
         task: Task.
@@ -78,17 +111,16 @@ def bench_grounding(
 
     Raises:
         ConfigError: If there is no such task, it has no scene, the agent has no words for it, the simulator does not
-            know its keypoints, or the model refuses to look for them.
+            know its keypoints, or the model refuses to look for them or gives no useful answer at all.
     """
     settings, words = AgentSettings(), load_task_prompt(task)
     nominal = simulated(get_task(task))
     absent = absent if nominal.subject.materials else 0
     varied = replace(nominal, **JITTER, **nominal.subject.jitter, horizon=10 * nominal.horizon)
     chat = build_chat_model(vlm, name=vlm_model, settings=settings, tasks=(words,), seed=seed)
-    rejected = 0
+    rejected, faults = 0, _Faults()
     with closing(make_env(varied)) as env:
         tallies = {label: _Tally() for label in _known_keypoints(env, words)}
-        pairs = pairs_of(tallies)
         shown = _scenes(env, seed, scenes, absent, progressed, nominal.horizon)
         for number, scene in enumerate(shown):
             present = number < scenes
@@ -96,17 +128,15 @@ def bench_grounding(
             context = AgentContext(
                 scene=scene, model=chat.model, profile=chat.profile, settings=settings, task_prompt=words
             )
-            found = asyncio.run(_look(context))
+            found = asyncio.run(_look(context, faults, present=present))
+            if found is None:
+                continue
             rejected += not present and not found
-            wrong_way_round = swapped(context.frame, found, truth, pairs)
-            for label, tally in tallies.items():
-                if label in wrong_way_round:
-                    tally.shown += 1
-                    tally.swapped += 1
-                else:
-                    _count(tally, context, label, found.get(label), truth.get(label))
-    numbers = _numbers(nominal.name, scenes, absent, tallies)
-    return numbers | {"absent_rejected": rejected / absent if absent else None}
+            _count_all(tallies, context, found, truth)
+    faults.check(scenes + absent)
+    answered = absent - faults.absent
+    numbers = _numbers(nominal.name, scenes, absent, tallies) | faults.numbers
+    return numbers | {"absent_rejected": rejected / answered if answered else None}
 
 
 def _known_keypoints(env: ManipulationEnv, words: TaskPrompt) -> list[str]:
@@ -164,8 +194,8 @@ def _shown(env: ManipulationEnv, scene: Scene, labels: Mapping[str, Any]) -> dic
     return {label: truth[label] for label in labels if is_shown(frame, truth[label], thickness_m)}
 
 
-async def _look(context: AgentContext) -> dict[str, tuple[float, float]]:
-    """Return what the model sees; an answer of no use is nothing seen.
+async def _look(context: AgentContext, faults: _Faults, *, present: bool) -> dict[str, tuple[float, float]] | None:
+    """Return what the model sees; None, and a fault counted, where its answer is of no use.
 
     Raises:
         ConfigError: If it refuses to look.
@@ -175,7 +205,24 @@ async def _look(context: AgentContext) -> dict[str, tuple[float, float]]:
     except AgentFault as fault:
         if fault.reason == "refused":  # it would refuse the next scene too
             raise ConfigError(str(fault)) from fault
-        return {}
+        faults.note(fault, present=present)
+        return None
+
+
+def _count_all(
+    tallies: Mapping[str, _Tally],
+    context: AgentContext,
+    found: Mapping[str, tuple[float, float]],
+    truth: Mapping[str, FloatArray],
+) -> None:
+    """Add every keypoint of one scene."""
+    wrong_way_round = swapped(context.frame, found, truth, pairs_of(tallies))
+    for label, tally in tallies.items():
+        if label in wrong_way_round:
+            tally.shown += 1
+            tally.swapped += 1
+        else:
+            _count(tally, context, label, found.get(label), truth.get(label))
 
 
 def _count(

@@ -1,12 +1,12 @@
 """Serve any chat model as an OpenAI-compatible URL, so that a client can be tried without a GPU: `agps serve-model`."""
 
-import contextlib
 import json
 import threading
 import time
 import uuid
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, convert_to_messages
 
 from agps_agent.models.faults import Fault, FaultPlan, spoil
 from agps_agent.models.replies import BESIDE
+from rl.answering import AnsweringHandler
 
 LARGEST_REQUEST = 64 * 1024 * 1024
 """Longest request body, bytes: tens of VGA images."""
@@ -70,29 +71,25 @@ def serve_model(
     return server
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(AnsweringHandler):
     """Routes /v1/models and /v1/chat/completions."""
 
-    protocol_version = "HTTP/1.1"
-    # Unbuffered writes with Nagle's algorithm wait 40 ms for an acknowledgement.
-    disable_nagle_algorithm = True
-    wbufsize = -1
     server: ModelServer
-    timeout = 60.0
+    cut = False
+    """Whether the next reply shall end half-way: one of the faults."""
 
     def do_GET(self) -> None:  # noqa: N802 (the base class's name)
         """List the model."""
         if self.path.rstrip("/") != "/v1/models":
             return self._refuse(404, f"There is no {self.path}; use /v1/models or /v1/chat/completions.")
-        self._send(200, {"object": "list", "data": [{"id": self.server.name, "object": "model", "owned_by": "agps"}]})
+        listed = {"id": self.server.name, "object": "model", "owned_by": "agps"}
+        self._send_json(200, {"object": "list", "data": [listed]})
 
     def do_POST(self) -> None:  # noqa: N802 (the base class's name)
         """Answer a chat completion."""
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > LARGEST_REQUEST:
-            self.close_connection = True
-            return self._refuse(413, f"The request has {length} bytes; the limit is {LARGEST_REQUEST}.")
-        body = self.rfile.read(length)
+        body = self._body(LARGEST_REQUEST)
+        if body is None:
+            return self._refuse(413, self._length_refused(LARGEST_REQUEST))
         if self.server.closing.is_set():
             self.close_connection = True  # one that was kept alive: nobody answers on it any more
             return
@@ -118,28 +115,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(500, f"{type(error).__name__}: {error}")
         if fault is not None:
             reply = _spoiled(reply, fault, request)
-        self._send(200, _completion(reply, self.server.name), cut=fault == "cut")
+        self.cut = fault == "cut"
+        self._send_json(200, _completion(reply, self.server.name))
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet: the client reports its own errors."""
+    def _refuse(self, status: int, message: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        said = {"error": {"message": message, "type": "invalid_request_error", "code": status}}
+        self._send_json(status, said, headers)
 
-    def _refuse(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        self._send(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}}, headers)
-
-    def _send(
-        self, status: int, payload: dict[str, Any], headers: Mapping[str, str] | None = None, *, cut: bool = False
-    ) -> None:
-        body = json.dumps(payload).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):  # the client has given up
-            self.wfile.write(body[: len(body) // 2] if cut else body)
-            self.wfile.flush()
-        self.close_connection |= cut
+    def _write(self, body: bytes) -> None:
+        super()._write(body[: len(body) // 2] if self.cut else body)
+        self.close_connection |= self.cut
 
 
 def _spoiled(reply: AIMessage, fault: Fault, request: dict[str, Any]) -> AIMessage:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from agps_agent.report.figures import BAD, GOOD, GRID, INK, MUTED, POLICY
-from agps_agent.report.html import figure, header, page, picture, section, table, tiles
+from agps_agent.report.html import figure, header, page, picture, section, table, tiles, wide
 from rl.files import write_atomically
 from rl.rewards.classifier.judging import FrameScore, VerdictScore
 
@@ -49,16 +49,18 @@ def write_classifier_page(
         section(
             "Verdicts on whole rollouts",
             "How often a success is declared, when so many positive frames in a row are asked for.",
-            table(_VERDICT_HEAD, [_verdict_row(verdict) for verdict in verdicts]) if verdicts else "Not measured.",
+            wide(table(_VERDICT_HEAD, map(_verdict_row, verdicts))) if verdicts else "Not measured.",
         ),
         section(
             "Frames by what the arm was doing",
             f"Counts at the threshold {score.threshold:.3f}.",
-            table(_SOURCE_HEAD, _source_rows(score)),
+            wide(table(_SOURCE_HEAD, _source_rows(score))),
         ),
         section("Reliability", "Where the line is on the diagonal, 0.8 means eight of ten.", _embedded(plot)),
         section(
-            "Mistakes", note + (f" {left_out} more are not shown." if left_out else ""), picture(gallery, width_px=1040)
+            "Mistakes",
+            note + (f" {left_out} more are not shown." if left_out else ""),
+            wide(picture(gallery, "Frames that were judged wrongly", width_px=1040)),
         ),
     ]
     write_atomically(folder / PAGE, page(title, sections))

@@ -125,7 +125,7 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> Path:
     groups = grouped([read_result(run) for run in runs])
     path.parent.mkdir(parents=True, exist_ok=True)
     sections = [
-        html.header(f"{len(runs)} runs", ", ".join(groups)),
+        html.header(f"{len(runs)} runs", " · ".join(groups)),
         html.section(
             "Side by side",
             "Successes of the deterministic policy alone, pooled over seeds with their Wilson interval; the other "
@@ -164,18 +164,22 @@ def _curves(groups: Mapping[str, Sequence[RunResult]]) -> list[str]:
         )
     if not series:
         return []
-    titles: dict[Axis, str] = {
-        "env_steps": "Success over environment steps",
-        "robot_time_s": "Success over robot time",
-        "wall_clock_s": "Success over wall-clock",
-    }
-    note = (
-        "Evaluations of the policy alone. Thin: one run. Thick: mean over seeds; a run that stopped keeps its last. "
-        "Diamonds: final evaluations, of the policies that the runs ended with."
-    )
     return [
-        html.section(text, note, html.figure(figures.comparison(series, axis), text)) for axis, text in titles.items()
+        html.section(title, note, html.figure(figures.comparison(series, axis), title))
+        for axis, (title, note) in _CLOCKS.items()
     ]
+
+
+_CLOCKS: dict[Axis, tuple[str, str]] = {
+    "env_steps": (
+        "Success over environment steps",
+        "Evaluations of the policy alone. Thin: one run. Thick: mean over the runs, whose number stands in brackets; a "
+        "run that stopped keeps its last. Diamonds: final evaluations, of the policies that the runs ended with.",
+    ),
+    "robot_time_s": ("Success over robot time", "The same over control steps at 10 Hz and the agent's pauses."),
+    "wall_clock_s": ("Success over wall-clock", "The same over what the machines took, evaluations excluded."),
+}
+"""Along what success is drawn: title, and how to read it."""
 
 
 def _row(results: Sequence[RunResult]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ AXIS_LABELS: dict[Axis, str] = {
     "robot_time_s": "robot time [s]",
 }
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.edgecolor": GRID,
@@ -46,12 +46,17 @@ _STYLE: dict[Any, Any] = {
     "legend.fontsize": 9,
     "svg.hashsalt": "agps",
 }
+"""How every figure of ours looks."""
 
 _MAX_TRACES = 60
 """Lambda traces drawn; more only make a smear and a large page."""
 
 _HIGHEST_SCORE = 5.0
 """Scores above are drawn here: how far beyond the threshold a lost rollout ends says nothing."""
+
+
+_UNITS = ("mm", "m", "deg", "rad", "s", "ms", "N")
+"""Last words of names that are units."""
 
 
 def success_over_steps(
@@ -73,7 +78,7 @@ def success_over_steps(
         helper: Who helped.
         expected: Environment steps, and the success that was expected there.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 3.4)
         _draw_success(axes, "env_steps", training, evaluation, final)
         if expected[0]:
@@ -90,7 +95,7 @@ def success_over_steps(
 
 def success_over_clocks(training: Curve, evaluation: Curve, final: Curve) -> str:
     """Draw success over wall-clock and over robot time (steps x 0.1 s + agent pauses), side by side."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _draw_success(left, "wall_clock_s", training, evaluation, final)
@@ -103,7 +108,7 @@ def success_over_clocks(training: Curve, evaluation: Curve, final: Curve) -> str
 
 def return_over_steps(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> str:
     """Draw the sum of an episode's rewards over environment steps: of training episodes, and of the policy alone."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 3.0)
         trained = [row for row in episodes if "return" in row]
         axes.plot(
@@ -131,13 +136,13 @@ def triggers_per_ten(episodes: Sequence[Row]) -> str:
     triggered = per_ten_rollouts(episodes, "triggered")
     helped = per_ten_rollouts([{"helped": bool(row.get("intervention_ids"))} for row in episodes], "helped")
     starts = [n * ROLLOUTS_PER_BIN for n in range(len(triggered))]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 2.6)
         width = 0.84 * ROLLOUTS_PER_BIN
         axes.bar(starts, triggered, width=width, align="edge", color="#f6d9bd", label="rollouts that triggered")
         axes.bar(starts, helped, width=width, align="edge", color=AGENT, label="rollouts that the agent helped in")
         axes.set_ylim(0, max([10.0, *triggered]))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(_whole())
         axes.set_xlabel("training rollout")
         axes.set_ylabel("per 10 rollouts")
         axes.grid(visible=False, axis="x")
@@ -150,7 +155,7 @@ def takeovers(episodes: Sequence[Row]) -> str:
     rollouts = [row["episode"] for row in episodes]
     lengths = [row["steps"] for row in episodes]
     width = float(np.clip(250.0 / len(episodes), 0.5, 2.0))
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 3.0)
         axes.vlines(rollouts, 0, lengths, color=GRID, linewidth=width)
         stretches = [(row["episode"], *stretch) for row in episodes for stretch in row.get("human_stretches") or []]
@@ -164,7 +169,7 @@ def takeovers(episodes: Sequence[Row]) -> str:
             at = [rollouts[n] for n in chosen], [lengths[n] for n in chosen]
             axes.plot(*at, ".", color=color, markersize=5, label=name)
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(_whole())
         axes.set_xlabel("training rollout")
         axes.set_ylabel("control step")
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.2), ncols=3)
@@ -175,14 +180,14 @@ def reward_errors(episodes: Sequence[Row]) -> str:
     """Draw, for each ten rollouts, how many a learned reward called wrongly a success, and how many it missed."""
     rows = [{name: wrong(row) for name, wrong in REWARD_ERRORS.items()} for row in episodes]
     starts = [n * ROLLOUTS_PER_BIN for n in range(-(-len(rows) // ROLLOUTS_PER_BIN))]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure(9.2, 2.4)
         width = 0.42 * ROLLOUTS_PER_BIN
         for shift, (name, color) in enumerate(zip(REWARD_ERRORS, (BAD, AGENT), strict=True)):
             left = [start + shift * width for start in starts]
             axes.bar(left, per_ten_rollouts(rows, name), width=width, align="edge", color=color, label=name)
         axes.set_ylim(0, max(4.0, axes.get_ylim()[1]))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(_whole())
         axes.set_xlabel("training rollout")
         axes.set_ylabel("per 10 rollouts")
         axes.grid(visible=False, axis="x")
@@ -207,17 +212,30 @@ def learned(points: Sequence[tuple[int, Row]]) -> str:
 
 def _panels(points: Sequence[tuple[int, Row]], names: Sequence[str], *, axis: str) -> str:
     columns = 4
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 1.7 * -(-len(names) // columns)), layout="constrained")
         panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False, sharex=True).flat
         along, marker = [at for at, _ in points], "o-" if len(points) < 40 else "-"
         for axes, name in zip(panels, names, strict=False):
             axes.plot(along, [values.get(name, np.nan) for _, values in points], marker, color=POLICY, lw=1.4, ms=2.5)
-            axes.set_title(name.replace("_", " "), fontsize=9, loc="left", color=MUTED)
+            axes.set_title(_with_unit(name), fontsize=9, loc="left", color=MUTED)
         for axes in list(figure.axes)[len(names) :]:
             axes.set_visible(False)
+        for axes in list(figure.axes)[max(len(names) - columns, 0) : len(names)]:  # the lowest of each column
+            axes.tick_params(labelbottom=True)
         figure.supxlabel(axis, fontsize=9, color=MUTED)
         return _svg(figure)
+
+
+def _with_unit(name: str) -> str:
+    """Return a name for people: `goal_error_mm` is "goal error [mm]"."""
+    said, _, unit = name.rpartition("_")
+    return f"{said.replace('_', ' ')} [{unit}]" if said and unit in _UNITS else name.replace("_", " ")
+
+
+def _whole(ticks: int = 10) -> MaxNLocator:
+    """Return whole numbers at most so many, round ones: rollouts are counted in tens."""
+    return MaxNLocator(nbins=ticks, integer=True, steps=[1, 2, 5, 10])
 
 
 def has_goal_error(points: Sequence[Row]) -> bool:
@@ -231,7 +249,7 @@ def measured(points: Sequence[Row]) -> str:
     Args:
         points: Figures of evaluations, in order; what one lacks is left out.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 2.9), layout="constrained")
         panels = figure.subplots(1, 3 if has_goal_error(points) else 2)
         _draw_values(panels[0], points)
@@ -242,7 +260,7 @@ def measured(points: Sequence[Row]) -> str:
             panels[2].set_ylabel("localisation error [mm]")
         for axes in panels:
             axes.set_xlim(0, 1.04 * max([1, *(point["env_steps"] for point in points)]))
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            axes.xaxis.set_major_locator(_whole(5))
             axes.set_xlabel("environment steps")
         return _svg(figure)
 
@@ -292,7 +310,7 @@ def detector_traces(episodes: Sequence[Row], name: str, *, symbol: str) -> str:
         symbol: Of its index.
     """
     traced = [row for row in episodes if row.get(f"{name}_scores")]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_traces(left, traced, name)
@@ -316,8 +334,8 @@ class Series:
 
 def comparison(series: Sequence[Series], axis: Axis) -> str:
     """Draw the evaluations of several groups of runs: thin lines are runs, the thick line is their mean."""
-    with rc_context(_STYLE):
-        figure, axes = _figure(9.2, 3.6)
+    with rc_context(STYLE):
+        figure, axes = _figure(9.2, 3.2 + 0.25 * -(-len(series) // 2))
         for group in series:
             for curve in group.curves:
                 axes.plot(curve.along(axis), curve.success, color=group.color, linewidth=0.9, alpha=0.3)
@@ -328,7 +346,7 @@ def comparison(series: Sequence[Series], axis: Axis) -> str:
             axes.plot(*mean, color=group.color, linestyle=group.dash, linewidth=2.4, label=label)
         _style_success(axes)
         axes.set_xlabel(AXIS_LABELS[axis])
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, columnspacing=1.4)
         return _svg(figure)
 
 
@@ -392,7 +410,7 @@ def _draw_scores(axes: Axes, traced: Sequence[Row], name: str) -> None:
     axes.plot(rollouts[helped], highest[helped], "o", ms=7, mfc="none", mec=AGENT, mew=1.2, label="agent helped")
     axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.4)
     axes.set_ylim(-0.1, max(2.0, 1.08 * float(highest.max())))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(_whole())
     axes.set_xlabel("training rollout")
     axes.set_ylabel("largest score")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16))

@@ -34,7 +34,7 @@ def fleet_sections(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _row(robot: Mapping[str, Any]) -> Sequence[str]:
-    name = str(robot.get("robot", "?"))
+    name = str(robot.get("robot_name", "?"))
     if "steps" not in robot:
         return [name, *["-"] * (len(HEAD) - 1)]
     age = robot.get("weights_age_updates")

@@ -3,6 +3,7 @@
 import base64
 import importlib.resources
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from string import Template
@@ -28,7 +29,9 @@ def section(title: str, note: str, content: str) -> str:
 
 def notice(text: str, kind: str = "") -> str:
     """Return a sentence that stands out; `kind` is a class of the template."""
-    return f'<p class="notice {escape(kind)}">{escape(text)}</p>'
+    # An option that were broken after one of its dashes could be read as two words.
+    said = re.sub(r"--[\w-]+", lambda option: f"<span>{option[0]}</span>", escape(text))
+    return f'<p class="notice {escape(kind)}">{said}</p>'
 
 
 def tiles(numbers: Sequence[tuple[str, str]]) -> str:
@@ -46,14 +49,14 @@ def figure(svg: str, description: str) -> str:
     return f'<figure><img alt="{escape(description)}" src="data:image/svg+xml;base64,{encoded}"></figure>'
 
 
-def picture(image: Image.Image, *, width_px: int = 520) -> str:
+def picture(image: Image.Image, description: str = "What the agent was shown", *, width_px: int = 520) -> str:
     """Return an image, scaled down, inside the page."""
     small = image.convert("RGB")
     small.thumbnail((width_px, width_px))
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=82)
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="What the agent was shown" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
+    return f'<img alt="{escape(description)}" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
 
 
 def film(webp: bytes, description: str) -> str:
@@ -92,9 +95,23 @@ def settings(groups: Mapping[str, Mapping[str, object]]) -> str:
     """Return groups of name and value in two columns."""
     parts = []
     for group, values in groups.items():
-        rows = [(name, "-" if value is None else str(value)) for name, value in values.items()]
+        rows = [(name, _setting(value)) for name, value in values.items()]
         parts.append(f"<section><h3>{escape(group)}</h3>{table((), rows)}</section>")
     return f'<div class="columns">{"".join(parts)}</div>'
+
+
+def _setting(value: object) -> str:
+    """Return a value as a person writes it; a dash for none."""
+    if isinstance(value, Mapping):
+        value = [f"{name} {_setting(one)}" for name, one in value.items()]
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_setting, value)) or "-"
+    return "-" if value is None or value == "" else str(value)
+
+
+def badges(labels: Sequence[str], where: str) -> str:
+    """Return coloured labels with what they are about at the right end of the line, or below where it is narrow."""
+    return f'<div class="head">{"".join(labels)}<span class="where">{escape(where)}</span></div>'
 
 
 def _cell(text: str) -> str:

@@ -1,7 +1,7 @@
 """The report of one run: one page that can be mailed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from agps_agent.report.curves import (
 )
 from agps_agent.report.fleet_table import fleet_sections
 from agps_agent.report.interventions import InterventionView, read_interventions, spread
+from agps_agent.run.acting import helper_of, idle
 from agps_agent.run.directory import Row, RunDirectory
 from agps_agent.run.films import films_in
-from agps_agent.run.methods import METHODS, shown
+from agps_agent.run.methods import shown
 from agps_agent.run.rows import check_reportable, config_of
 from rl.evaluation import wilson_interval
 from rl.files import read_json_object, write_atomically
@@ -59,9 +60,9 @@ def write_report(run: RunDirectory) -> Path:
         *_notices(summary),
         _headline(summary, episodes, evaluations, questions, is_foreign=bool(config.get("env"))),
         *_films(run),
-        *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
-        *_learning(episodes, evaluations, final, helper=_helper(config)),
+        *_learning(episodes, evaluations, final, helper=helper_of(config)),
         *_measured(figures_of([*evaluations, *final])),
+        *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
         *_learner(evaluations),
         *([_return(episodes, evaluations, final)] if config.get("env") and episodes else []),
         *_takeovers(episodes),
@@ -70,7 +71,7 @@ def write_report(run: RunDirectory) -> Path:
         *_gallery(views, questions),
         *fleet_sections(summary),
         *_robot(summary.get("robot") or (episodes[-1].get("robot") if episodes else None) or {}),
-        _configuration(config, saved.get("versions", {})),
+        _configuration(config, saved.get("versions") or {}),
     ]
     write_atomically(run.report, html.page(title, sections))
     return run.report
@@ -101,11 +102,9 @@ def _films(run: RunDirectory) -> list[str]:
     for film in films_in(run.films):
         outcome, episode, steps = film.stem.split("_")
         said = html.badge("succeeded" if outcome == "success" else "failed", outcome)
-        where = escape(f"episode {int(episode)}, {int(steps)} steps")
+        head = html.badges([said], f"episode {int(episode)}, {int(steps)} steps")
         moving = html.film(film.read_bytes(), f"What the policy saw in episode {int(episode)}")
-        cards.append(
-            f'<div class="card">{moving}<div class="body"><span class="where">{where}</span>{said}</div></div>'
-        )
+        cards.append(f'<div class="card">{moving}<div class="body">{head}</div></div>')
     if not cards:
         return []
     note = (
@@ -125,17 +124,11 @@ def _learner(evaluations: Sequence[Row]) -> list[str]:
     return [html.section("Losses and values", note, html.unfolding("show", drawn))]
 
 
-def _helper(config: Mapping[str, Any]) -> str:
-    """Return who helps; in runs of earlier versions their method says it, and the agent where that is unknown."""
-    early = next((plan.helper for name, plan in METHODS.items() if name == config.get("method")), "agent")
-    return str(config.get("helper", early))
-
-
 def _method(config: Mapping[str, Any], model: str) -> str:
     method = str(config.get("method", "?"))
     is_real = config.get("robot", "sim") != "sim"
     human = f" (human with {config.get('teleop')})" if is_real else " (simulated human)"
-    who = {"agent": f" ({model} agent)", "human": human}.get(_helper(config), "")
+    who = {"agent": f" ({model} agent)", "human": human}.get(helper_of(config), "")
     return f"{shown(method)}{who}" + (f" on {config['robot']}" if is_real else "")
 
 
@@ -158,7 +151,12 @@ def _headline(
         triggered = per_ten_rollouts(episodes, "triggered")
         hits = last.get("memory_hits", 0)
         numbers.append((f"{last.get('agent_calls', 0)}", f"agent calls in {questions} questions, {hits} from memory"))
-        numbers.append((f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-", "triggers per 10 rollouts"))
+        numbers.append(
+            (
+                f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-",
+                "triggers per 10 rollouts, from the first to the last",
+            )
+        )
     if "mean_return" in summary and summary["mean_return"] is not None and is_foreign:
         numbers.insert(1, (f"{summary['mean_return']:.4g}", "mean return of the policy alone"))
     if last.get("human_interventions"):
@@ -199,7 +197,10 @@ def _final_success(summary: Row, evaluations: Sequence[Row]) -> tuple[str, str]:
         return "-", "the policy was not evaluated"
     wins = round(rate * episodes)
     low, high = wilson_interval(wins, episodes)
-    return f"{wins} of {episodes}", f"successes of the policy alone (95 % interval {low:.0%} to {high:.0%})"
+    return (
+        f"{wins} of {episodes}",
+        f"successes of the policy alone (95 % interval {100 * low:.0f} to {100 * high:.0f} %)",
+    )
 
 
 def _pretraining(rows: Sequence[Row]) -> list[str]:
@@ -275,8 +276,8 @@ def _detector(episodes: Sequence[Row]) -> list[str]:
         sections.append(
             html.section(
                 "Triggers per 10 rollouts",
-                f"Rollouts that {_who_watched(episodes)} found to drift, and those of them that the agent helped in. "
-                "Help fades as the policy succeeds alone.",
+                f"Pale: rollouts that {_who_watched(episodes)} found to drift. Dark: rollouts that the agent helped "
+                "in, those that it demonstrated from the first step included. Help fades as the policy succeeds alone.",
                 html.figure(figures.triggers_per_ten(episodes), "Triggers per 10 rollouts"),
             )
         )
@@ -347,7 +348,7 @@ def _card(view: InterventionView) -> str:
     lines = [view.failure_mode, view.reason, view.effect, view.end]
     facts = " · ".join(fact for fact in (view.trigger, view.cost) if fact)
     return (
-        f'<div class="card">{image}<div class="body"><span class="where">{escape(where)}</span>{" ".join(badges)}'
+        f'<div class="card">{image}<div class="body">{html.badges(badges, where)}'
         + "".join(f"<p>{escape(line)}</p>" for line in dict.fromkeys(lines) if line)
         + f'<p class="muted">{escape(facts)}</p>'
         + ("" if view.from_memory else html.folded("prompt", view.prompt) + html.folded("reply", view.reply))
@@ -392,42 +393,13 @@ def _robot(counted: Mapping[str, float]) -> list[str]:
 
 def _configuration(config: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
     """Return the settings that acted in a run; those of a helper or a robot that it did not have are left out."""
-    idle = {name for name, acts in _ACTS.items() if not acts(config)}
-    acting = {name: value for name, value in config.items() if name not in idle}
+    without_effect = idle(config)
+    acting = {name: value for name, value in config.items() if name not in without_effect}
     groups: dict[str, Mapping[str, object]] = {"run": {k: v for k, v in acting.items() if not isinstance(v, dict)}}
     groups |= {name: values for name, values in acting.items() if isinstance(values, dict) and values}
     groups["versions"] = versions
     note = "Settings that acted in this run, and the versions that it ran with; config.json has all of them."
     return html.section("Configuration", note, html.unfolding("show", html.settings(groups)))
-
-
-def _has_agent(config: Mapping[str, Any]) -> bool:
-    return _helper(config) == "agent"
-
-
-def _has_human(config: Mapping[str, Any]) -> bool:
-    return _helper(config) == "human"
-
-
-def _is_real(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("robot", "sim") != "sim")
-
-
-def _is_foreign(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("env"))
-
-
-_ACTS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-    **dict.fromkeys(("vlm", "vlm_model", "memory", "agent_demos", "agent", "mode", "on_trigger"), _has_agent),
-    **dict.fromkeys(("detectors", "detector", "detector_options", "encoder", "stall", "supervisor"), _has_agent),
-    "guidance": lambda config: _has_agent(config) or _has_human(config),
-    "human": lambda config: _has_human(config) and not _is_real(config),
-    "teleop": lambda config: _has_human(config) and _is_real(config),
-    **dict.fromkeys(("station", "robot_ip", "speed", "confirm"), _is_real),
-    **dict.fromkeys(("env", "env_options", "env_arguments", "env_prompt"), _is_foreign),
-    "reward_model": lambda config: config.get("reward") == "classifier",
-}
-"""When a setting acts; one that is not named always does."""
 
 
 def _duration(seconds: float) -> str:

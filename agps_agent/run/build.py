@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,7 @@ from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl import checkpoint
 from rl.algorithm import GuidedAlgorithm
 from rl.demonstrations import demonstrator, load_demos, record_demos, save_demos
+from rl.devices import choose_device
 from rl.envs.adapter import AdaptedEnv
 from rl.envs.judged import JudgedEnv
 from rl.envs.manipulation import ManipulationEnv
@@ -151,6 +152,7 @@ def build_session(config: RunConfig, run: RunDirectory) -> Session:
     """
     check_demonstrations(config, run.demos)
     prepare_process(config.threads)
+    choose_device(config.device)  # refused before an arm is opened
     with ExitStack() as opened:
         session = _wired(place_of(config.robot), config, run, opened)
         session.opened = opened.pop_all()
@@ -203,6 +205,7 @@ def build_algorithm(
         "store_guided": config.store_guided,
         "seed": config.seed,
         "rate_hz": config.pace,
+        "device": choose_device(config.device),
         "tensorboard_log": str(run.path / "tensorboard"),
     }
     return config.plan.learner("MultiInputPolicy", vec_env, config=config.algorithm_options, **common)
@@ -320,16 +323,7 @@ def build_agent(
     detectors = build_detectors(config, env.horizon)
     if adviser is None:  # the last that can fail: its memory owns a folder from here on
         adviser = build_adviser(config, run, load_task_prompt(file or config.task), dim=encoder.dim)
-    told, truths = adviser, Truths()  # the truth is kept beside the question, never in it
-
-    def capture() -> Scene:
-        scene = capture_scene(env)
-        truths.note(scene, watched.truth())
-        return scene
-
-    def save(answer_id: str, answer: Answer, scene: Scene) -> None:
-        told.save(answer_id, answer, scene, truths.of(scene))
-
+    capture, save = _noted(env, watched, adviser)
     actions = (env.action_space.shape or (0,))[0]
     teacher = PlanTeacher(action_scale=watched.action_scale, actions=actions)
     return AgentSupervisor(
@@ -368,6 +362,23 @@ def build_adviser(config: RunConfig, run: RunDirectory, words: TaskPrompt, *, di
     chat = _chat_model(config, words)
     memory = build_memory(config, run, dim=dim)
     return OwnAdviser(config=config, run=run, chat=chat, words=words, tools=tools, memory=memory)
+
+
+def _noted(
+    env: TrainingEnv, watched: Watched, adviser: Adviser
+) -> tuple[Callable[[], Scene], Callable[[str, Answer, Scene], None]]:
+    """Return what captures a scene, and what writes an answer down with the truth beside it, which no question sees."""
+    truths = Truths()
+
+    def capture() -> Scene:
+        scene = capture_scene(env)
+        truths.note(scene, watched.truth())
+        return scene
+
+    def save(answer_id: str, answer: Answer, scene: Scene) -> None:
+        adviser.save(answer_id, answer, scene, truths.of(scene))
+
+    return capture, save
 
 
 def _prompt_file(config: RunConfig, env: TrainingEnv) -> Path | None:
@@ -493,10 +504,15 @@ def build_asker(config: RunConfig) -> Asker:
     return Asker(config=config, chat=chat, graph=build_graph(words), words=words, tools=tools)
 
 
-def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
+def load_policy(run: RunDirectory, name: str | None = None, *, device: str | None = None) -> GuidedAlgorithm:
     """Return the policy of a checkpoint of a run, without its replay memory.
 
     If it is not named: the best one where the run kept it, else the newest.
+
+    Args:
+        run: The run.
+        name: Of the checkpoint.
+        device: Where it computes; None for a GPU if there is one.
 
     Raises:
         ConfigError: If the run has saved none, or it is damaged.
@@ -504,4 +520,7 @@ def load_policy(run: RunDirectory, name: str | None = None) -> GuidedAlgorithm:
     if name is None and (run.checkpoints / BEST).is_dir():
         name = BEST
     path = checkpoint.latest_checkpoint(run.checkpoints) if name is None else run.checkpoints / name
-    return checkpoint.load_policy(path, load_config(run).plan.learner)
+    config = load_config(run)
+    checkpoint.check_about(path, {"task": config.task_name})
+    # The machine that evaluates need not have the GPU that trained: only what is asked for now must be there.
+    return checkpoint.load_policy(path, config.plan.learner, device=choose_device(device or "auto"))

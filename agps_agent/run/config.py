@@ -147,7 +147,8 @@ class RunConfig(BaseModel):
     max_minutes: Annotated[float, Field(gt=0), MayChange] = 240.0
     """Limit on wall-clock training time, [min]. Pre-training counts; it is against a machine that hangs, no budget."""
     pretrain_steps: Annotated[int, Field(ge=0), MayChange] = 4_000
-    """Updates on demonstrations, the agent's included, before the policy acts. ConRFT's first stage (paper: 48,000)."""
+    """Updates on demonstrations, the agent's included, before the policy acts: ConRFT's first stage (paper: 48,000), or
+    a warm-up, six times as long where the scene is seen to move."""
     run_dir: Annotated[Path | None, MayChange] = None
     """Where everything is written. None: runs/TASK/METHOD-demosN-seedN."""
     preset: str = "tuned"
@@ -184,6 +185,9 @@ class RunConfig(BaseModel):
     while the next step is taken; reproducible too. threaded: it runs freely beside the loop."""
     threads: Annotated[Threads, MayChange] = 1
     """Torch threads; 0: one per physical core. Two are a third faster alone and ten times slower beside other work."""
+
+    device: Annotated[str, MayChange] = "auto"
+    """Where networks compute: auto, cpu, cuda or cuda:N. Auto is a CUDA GPU if torch sees one."""
 
     final_policy: Literal["last", "best"] = "last"
     """Policy that a run ends with: the last, or the one with the best evaluation on the way, the later of equals."""

@@ -3,13 +3,15 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from agps_agent.run.config import MayChange, RunConfig
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.origin import origin
+from agps_agent.run.rows import config_of
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 
@@ -31,8 +33,12 @@ TESTED_PACKAGES = (
 
 def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
     """Yield each setting that differs though a resumed run must keep it: its name, its value then and now."""
-    may_change = {name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata}
-    was, given = (_leaves(config.model_dump(exclude=may_change)) for config in (saved, now))
+    return differing(saved, now, but={n for n, field in RunConfig.model_fields.items() if MayChange in field.metadata})
+
+
+def differing(saved: RunConfig, now: RunConfig, *, but: Collection[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each setting that differs, but for some: its name, its value then and now."""
+    was, given = (_leaves(config.model_dump(exclude=set(but))) for config in (saved, now))
     for name in was.keys() | given.keys():
         if was.get(name) != given.get(name):
             yield name, was.get(name), given.get(name)
@@ -47,8 +53,8 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def save_config(config: RunConfig, run: RunDirectory, *, model: str | None = None) -> None:
-    """Write config.json: the complete configuration, the names of task and model, and the versions that it ran with."""
-    about = {"task": config.task_name, "model": model, "versions": installed_versions()}
+    """Write config.json: the complete configuration, the names of task and model, and what it ran with, and on."""
+    about = {"task": config.task_name, "model": model, "versions": installed_versions(), **origin()}
     content = {"config": config.model_dump(mode="json"), **about}
     write_atomically(run.config, json.dumps(content, indent=2) + "\n")
 
@@ -75,8 +81,9 @@ def load_config(run: RunDirectory) -> RunConfig:
 
 def load_versions(run: RunDirectory) -> dict[str, str]:
     """Return the package versions that a run was made with; empty when none were saved."""
-    versions = read_json_object(run.config).get("versions", {})
-    return {str(name): str(version) for name, version in versions.items()}
+    saved = read_json_object(run.config)
+    config_of(saved, run.config)
+    return {name: str(version) for name, version in (saved.get("versions") or {}).items()}
 
 
 def installed_versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ Metrics are appended and survive a crash; everything else is replaced in one ste
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -33,6 +34,8 @@ from agps_agent.run.rows import check_types
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 from rl.ownership import LOCK, InUse, give_up, own
+
+_log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 """One line of metrics.jsonl."""
@@ -285,18 +288,12 @@ class RunDirectory:
         """Return the lines of metrics.jsonl, without those torn by a crash and those that a resumed run did over.
 
         Raises:
-            AgpsError: If a line is whole, and says what no run says.
+            AgpsError: If a line is whole, and says what no run says, or no line can be read.
         """
-        if not self.metrics.is_file():
+        if not self.metrics.exists():
             return []
         rows: list[Row] = []
-        for number, line in enumerate(self.metrics.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if not isinstance(row, dict):
-                continue
+        for number, row in self._whole_lines():
             check_types(row, where=f"{self.metrics}, line {number}")
             if row.get("kind") == "resume":
                 done = row.get("env_steps") or 0
@@ -304,6 +301,25 @@ class RunDirectory:
             else:
                 rows.append(row)
         return rows
+
+    def _whole_lines(self) -> list[tuple[int, Row]]:
+        """Return the objects in metrics.jsonl with the numbers of their lines.
+
+        Raises:
+            AgpsError: If there is something, and no object among it.
+        """
+        try:
+            lines = self.metrics.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError as error:
+            raise AgpsError(f"Cannot read {self.metrics}: {error.strerror}.") from error
+        parsed = [(number, _object_in(line)) for number, line in enumerate(lines, 1) if line.strip()]
+        found = [(number, row) for number, row in parsed if row is not None]
+        torn = [number for number, row in parsed if row is None and number < len(lines)]  # the last is being written
+        if torn and not found:
+            raise AgpsError(f"{self.metrics} holds no line of a run; it is damaged.")
+        if torn:
+            _log.warning("%s: lines that cannot be read are left out: %s.", self.metrics, ", ".join(map(str, torn)))
+        return found
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json in one step.
@@ -319,11 +335,20 @@ class RunDirectory:
         Raises:
             AgpsError: If it is damaged.
         """
-        if not self.summary.is_file():
+        if not self.summary.exists():
             return {}
         summary = read_json_object(self.summary)
         check_types(summary, where=str(self.summary))
         return summary
+
+
+def _object_in(line: str) -> Row | None:
+    """Return the JSON object in a line; None where there is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def _is_written(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Films of the policy alone: what its cameras see in a success and in failures, small enough to be mailed."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ LONGEST = 300
 """Frames of a film: an episode that is longer is shown in larger steps."""
 LAST_MS = 1_500
 """How long the last frame stays, [ms]."""
+_NAME = re.compile(r"(success|failure)_\d+_\d+\.webp")
 QUALITY = 70
 """Of WebP: 40 frames of two cameras of 128 px take some 100 kB."""
 
@@ -57,7 +59,8 @@ class Filmer:
 
 def films_in(folder: Path) -> list[Path]:
     """Return the films of a run: `OUTCOME_EPISODE_STEPS.webp`, successes first."""
-    return sorted(folder.glob("*_*_*.webp"), key=lambda film: (film.name.startswith("failure"), film.name))
+    films = [film for film in folder.glob("*_*_*.webp") if _NAME.fullmatch(film.name) and film.is_file()]
+    return sorted(films, key=lambda film: (film.name.startswith("failure"), film.name))
 
 
 def side_by_side(images: Mapping[str, Any], cameras: Sequence[str]) -> npt.NDArray[np.uint8]:

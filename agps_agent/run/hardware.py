@@ -158,8 +158,8 @@ def check_demonstrations(config: RunConfig, recorded: Path) -> None:
         count = recorded_count(config.demos_dir)
         if not 0 < config.demos <= count:
             raise ConfigError(
-                f"--demos {config.demos}: {config.demos_dir} holds {count} demonstrations; ask for 1 to {count}, or "
-                "record more with `agps demos record`."
+                f"--demos {config.demos}: {config.demos_dir} holds {count} demonstration{'' if count == 1 else 's'}; "
+                f"ask for 1{'' if count == 1 else f' to {count}'}, or record more with `agps demos record`."
             )
         check_demos(config.demos_dir, task=config.task_name, image_size=config.image_size)
     elif config.demos > 0:

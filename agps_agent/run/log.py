@@ -20,10 +20,12 @@ from agps_agent.run.measured import Measured, expected_of
 from agps_agent.run.progress import Phase, Progress, ProgressListener
 from agps_agent.run.recording import Drift
 from agps_agent.run.signals import saving
+from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
 from rl.evaluation import EvaluationResult, Predictor, Watch, evaluate
 from rl.loop import Step
+from rl.pixels.algorithm import PixelAlgorithm
 from rl.supervisor import Reading
 from rl.types import EpisodeOutcome
 
@@ -116,7 +118,7 @@ class TrainingLog:
                 phase=phase,
                 detector="float" if reading is None else reading.name,
                 pretrain_steps=self.pretrain_steps,
-                max_pretrain_steps=self.config.pretrain_steps,
+                max_pretrain_steps=self.max_pretrain_steps,
                 figures=self.figures,
                 diagnosis=self.diagnosis,
             )
@@ -202,6 +204,18 @@ class TrainingLog:
     def pretrain_steps(self) -> int:
         """Updates of stage 1 so far; 0 for an algorithm without one."""
         return self.session.algorithm.pretrain_updates
+
+    @property
+    def max_pretrain_steps(self) -> int:
+        """Updates on demonstrations before the policy acts.
+
+        A warm-up has as many times more as the agent showed more, because the scene moves: what sixty demonstrations
+        show takes longer to learn than what ten do. A first stage has enough for either.
+        """
+        supervisor, updates = self.session.supervisor, self.config.pretrain_steps
+        if self.session.algorithm.pretrains or not isinstance(supervisor, AgentSupervisor):
+            return updates
+        return supervisor.places * updates
 
     @property
     def robot_time_s(self) -> float:
@@ -341,13 +355,15 @@ class TrainingLog:
 
     def _take_figures(self) -> Figures:
         """Note what the run shows now."""
+        algorithm = self.session.algorithm
         self.figures = self.measured.figures(
-            env_steps=self.session.algorithm.num_timesteps,
+            env_steps=algorithm.num_timesteps,
             config=self.config,
-            learned=self.session.algorithm.train_metrics,
+            learned=algorithm.train_metrics,
             evaluation=self._evaluation,
             unaided_success=float(np.mean(self.unaided)) if self.unaided else None,
             expected=self._expected,
+            clip_target=_clip_target(algorithm, self.config),
         )
         return self.figures
 
@@ -395,7 +411,8 @@ class TrainingLog:
         self.session.hold()
         with saving():
             extra = {"supervisor": self.session.supervisor.state_dict(), "log": self.state_dict()}
-            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra)
+            about = {"task": self.config.task_name}
+            save_checkpoint(self.run.checkpoints / name, self.session.algorithm, extra, about)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counters of the run."""
@@ -468,6 +485,13 @@ class TrainingLog:
 
     def _steps_to(self, rate: float) -> int | None:
         return next((steps for steps, reached in self.curve if reached >= rate), None)
+
+
+def _clip_target(algorithm: GuidedAlgorithm, config: RunConfig) -> tuple[float, float] | None:
+    """Return to what a learner clamps its targets: its settings say it, until rewards beyond switch that off."""
+    if isinstance(algorithm, PixelAlgorithm):
+        return algorithm.clip_target
+    return getattr(config.algorithm_options, "clip_target", None)
 
 
 def _drift(reading: Reading | None) -> Drift | None:

@@ -92,6 +92,7 @@ class Measured:
         evaluation: tuple[int, float] | None,
         unaided_success: float | None,
         expected: Expected,
+        clip_target: tuple[float, float] | None,
     ) -> Figures:
         """Return what the run shows now.
 
@@ -102,8 +103,9 @@ class Measured:
             evaluation: Control steps and success of the newest evaluation of the policy alone.
             unaided_success: Success of the newest rollouts without help.
             expected: The recipe's curve.
+            clip_target: To what the learner clamps its targets now; None where it does not.
         """
-        low, high = possible_returns(config.algorithm_options, self.rewards)
+        low, high = possible_returns(config.algorithm_options, clip_target, self.rewards)
         error = learned.get("goal_error_mm")
         if error is not None and self.first_goal_error is None:
             self.first_goal_error = (error, env_steps)
@@ -185,19 +187,22 @@ def expected_of(config: RunConfig) -> Expected:
     return recipe.expected if config.method == recipe.method else ()
 
 
-def possible_returns(config: GuidedConfig, rewards: tuple[float, float] | None) -> tuple[float | None, float | None]:
+def possible_returns(
+    config: GuidedConfig, clip_target: tuple[float, float] | None, rewards: tuple[float, float] | None
+) -> tuple[float | None, float | None]:
     """Return the smallest and the largest discounted return, in units of `reward_scale`; None where nobody knows.
 
     `clip_target` says it. Without one no return leaves min(0, r_min) / (1 - gamma) to max(0, r_max) / (1 - gamma).
 
     Args:
         config: The algorithm's settings.
+        clip_target: To what it clamps its targets: no more what the settings say, where returns beyond were seen.
         rewards: Smallest and largest reward of a step so far.
     """
     if not isinstance(config, PixelConfig):
         return None, None
-    if config.clip_target is not None:
-        return config.clip_target
+    if clip_target is not None:
+        return clip_target
     if rewards is None or rewards == (0.0, 0.0) or config.gamma >= 1.0:
         return None, None
     scale = config.reward_scale * (1.0 - config.gamma)

@@ -37,9 +37,7 @@ def record_frames(
     policy: Policy | None,
     say: Say,
 ) -> list[FrameEpisode]:
-    """Record that many frames of successes and failures on a robot into a folder, and return its episodes.
-
-    Each episode is on disk before the next begins.
+    """Record that many frames of successes and failures on a robot, each episode on disk before the next begins.
 
     Args:
         folder: To write; must be free.

@@ -1,6 +1,6 @@
 """How a program that is told to end ends: the arm is stopped, and what there is is saved whole.
 
-The first Ctrl-C, SIGTERM (a scheduler, a shutdown, the end of a sweep) or SIGHUP (the terminal was closed, the
+The first Ctrl-C, SIGTERM (a scheduler, a shutdown, the end of a grid) or SIGHUP (the terminal was closed, the
 connection lost) raises KeyboardInterrupt. What is then saved is not disturbed: a second Ctrl-C is answered with what
 goes on, and only a third one breaks that off.
 """

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -17,8 +18,9 @@ from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
 from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import latest_checkpoint, load_checkpoint
+from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
-from rl.loop import Step
+from rl.loop import RolloutLoop, Step
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -148,22 +150,37 @@ def prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     """Save the configuration, fill the demo buffer and calibrate FLOAT; or continue from the last checkpoint."""
     if not resume:
         save_config(log.config, log.run, model=session.model)
-    log.announce("demos")
+    if resume or log.config.demos > 0:
+        log.announce("demos")
     demos = session.demonstrations()
     session.hold()
     if resume:
-        extra = load_checkpoint(latest_checkpoint(log.run.checkpoints), session.algorithm)
-        session.supervisor.load_state_dict(extra["supervisor"])
-        log.load_state_dict(extra["log"])
+        _load(latest_checkpoint(log.run.checkpoints), session, log)
         save_config(
             log.config, log.run, model=session.model
         )  # only now: options that cannot be resumed with must not stay in the run
         log.run.append_metrics({"kind": "resume", "env_steps": session.algorithm.num_timesteps})
         return
     session.algorithm.add_demonstrations(demos)
-    if log.config.plan.helper == "agent":  # for nobody else it takes any time
+    if demos and log.config.plan.helper == "agent":  # for nobody else it takes any time
         log.announce("calibrate")
     session.supervisor.calibrate(demos)
+
+
+def _load(checkpoint: Path, session: Session, log: TrainingLog) -> None:
+    """Bring algorithm, supervisor and log to where they were saved.
+
+    Raises:
+        ConfigError: If the checkpoint is damaged, of another version or another configuration.
+    """
+    extra = load_checkpoint(checkpoint, session.algorithm)
+    try:
+        session.supervisor.load_state_dict(extra["supervisor"])
+        log.load_state_dict(extra["log"])
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Checkpoint {checkpoint} is damaged, or of another version ({error!r}); name another --run-dir."
+        ) from error
 
 
 def _demonstrate(session: Session, log: TrainingLog, *, resume: bool) -> None:
@@ -196,7 +213,7 @@ def pretrain(algorithm: GuidedAlgorithm, log: TrainingLog) -> None:
         return not log.is_over
 
     log.announce("pretrain")
-    algorithm.pretrain(config.pretrain_steps, go_on)
+    algorithm.pretrain(log.max_pretrain_steps, go_on)
     log.checkpoint(PRETRAINED)
     # In a run that is nothing else the final evaluation says it; one that is out of time goes on with stage 1 later.
     if algorithm.pretrains and not config.offline and not log.is_over:
@@ -250,5 +267,5 @@ class RunCallback(BaseCallback):
     def _begin_again(self) -> None:
         """Begin the next episode anew where the evaluation has used its environment."""
         loop = self._log.session.algorithm.loop
-        if self._log.session.shares_env and loop is not None:
+        if self._log.session.shares_env and isinstance(loop, RolloutLoop):
             loop.restart()

@@ -61,11 +61,7 @@ def serve_traces(store: TraceStore, *, host: str = "127.0.0.1", port: int = 0) -
 class _Handler(AnsweringHandler):
     """Routes the SDK's requests to the store, and the browser's to page, lists and images."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
     server: Collector
-    timeout = 60.0
 
     def do_GET(self) -> None:  # noqa: N802 (the base class's name)
         """Answer the SDK's question about the server, or the browser."""
@@ -100,11 +96,9 @@ class _Handler(AnsweringHandler):
         return {"name": name, **ids}
 
     def _take(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > LARGEST_REQUEST:
-            self.close_connection = True
-            return self._send_json(413, {"detail": f"The request has {length} bytes; the limit is {LARGEST_REQUEST}."})
-        body = self.rfile.read(length)
+        body = self._body(LARGEST_REQUEST)
+        if body is None:
+            return self._send_json(413, {"detail": self._length_refused(LARGEST_REQUEST)})
         try:
             updates = self._updates(body)
         except WireError as error:

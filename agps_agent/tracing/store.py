@@ -39,9 +39,10 @@ class TraceStore:
         self._images = self.folder / "images"
         self._lock = threading.Lock()
         try:
-            self._images.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.folder / "traces.db", check_same_thread=False)
             self._db.executescript(_SCHEMA)
+            self._images.mkdir(exist_ok=True)
         except (OSError, sqlite3.Error) as error:
             raise AgpsError(f"Cannot keep traces in {self.folder}: {error}; name another folder.") from error
 

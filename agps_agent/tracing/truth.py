@@ -51,7 +51,7 @@ def load_truth(folder: Path) -> dict[str, FloatArray]:
     path = folder / _FILE
     if not path.is_file():
         return {}
-    return {
-        str(name): np.array(point, dtype=np.float64)
-        for name, point in json.loads(path.read_text(encoding="utf-8")).items()
-    }
+    points = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(points, dict):
+        raise ValueError(f"{_FILE} is no JSON object")
+    return {str(name): np.array(point, dtype=np.float64).reshape(3) for name, point in points.items()}

@@ -19,7 +19,7 @@ from rl.conrft.consistency import reconstruction_loss
 from rl.conrft.policies import ConRFTPolicy
 from rl.errors import ConfigError
 from rl.finite import check_loss
-from rl.pixels.algorithm import PixelAlgorithm
+from rl.pixels.algorithm import POLICY_NAMES, PixelAlgorithm
 from rl.pixels.batch import Batch
 
 
@@ -42,7 +42,7 @@ class ConRFT(PixelAlgorithm):
     pretrains: ClassVar[bool] = TRAITS.pretrains
     keeps_guidance: ClassVar[bool] = True
     needs_demonstrations: ClassVar[bool] = TRAITS.needs_demonstrations
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": ConRFTPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = dict.fromkeys(POLICY_NAMES, ConRFTPolicy)
     policy: ConRFTPolicy
     config: ConRFTConfig
 
@@ -94,8 +94,7 @@ class ConRFT(PixelAlgorithm):
         size = (1, policy.actor_size)
         noise = np.zeros(size, np.float32) if deterministic else self.acting_rng.standard_normal(size, np.float32)
         with torch.inference_mode():
-            tensors, _ = policy.obs_to_tensor(observation)
-            assert isinstance(tensors, dict)
+            tensors = policy.tensors({key: np.asarray(value)[None] for key, value in observation.items()})
             start = torch.from_numpy(noise).to(self.device)
             action: npt.NDArray[np.float32] = policy.actions(tensors, start, smooth=deterministic)[0].cpu().numpy()
         if not deterministic and self.config.exploration_noise > 0.0:
@@ -155,7 +154,7 @@ class ConRFT(PixelAlgorithm):
     def complete(self, batch: Batch, slots: IntArray) -> ConRFTBatch:
         """Return a batch with the returns and a backbone's features of its transitions, which lie in these slots."""
         store, cache, config = self.store, self.cache, self.config
-        lowest = 0.0 if config.clip_target is None else config.clip_target[0] * config.reward_scale
+        lowest = 0.0 if self.clip_target is None else self.clip_target[0] * config.reward_scale
         returns = store.returns(slots, config.gamma, after_end=lowest) / np.float32(config.reward_scale)
         last = store.n_step(slots, n=config.n_step, gamma=config.gamma).last
 
@@ -235,7 +234,7 @@ class ConRFT(PixelAlgorithm):
         next_actions = self.policy.actor.head.sample(next_observed, self._noise(len(next_observed)))
         q = self.policy.critic_target(next_features, batch.next_states, next_actions)
         target: torch.Tensor = batch.rewards + batch.discounts * q.min(0).values
-        return target if self.config.clip_target is None else target.clamp(*self.config.clip_target)
+        return target if self.clip_target is None else target.clamp(*self.clip_target)
 
     def sampled_actions(self, observed: torch.Tensor, next_observed: torch.Tensor) -> torch.Tensor:
         """Return actions to value low: random ones, the policy's here, and its next ones. Shape (M, 3 N, A)."""

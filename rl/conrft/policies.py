@@ -1,7 +1,9 @@
 """Networks of ConRFT: our encoder, a consistency actor, and critics that value many actions of a state at once."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
@@ -74,7 +76,7 @@ class ConRFTPolicy(PixelPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Dict,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule | None = None,
         config: ConRFTConfig | None = None,
@@ -99,17 +101,16 @@ class ConRFTPolicy(PixelPolicy):
         """Return the networks that act deterministically, each with the one that it is the moving average of."""
         return [*super().averaged(), (self.smooth_actor, self.actor)]
 
-    def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
-        """Return patches, state, and the backbone's features as tensors, and whether the observation was a batch."""
-        tensors, batched = super().obs_to_tensor(observation)
-        assert isinstance(tensors, dict)
+    def tensors(self, seen: Mapping[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
+        """Return patches, state, and the backbone's features of batched observations."""
+        tensors = super().tensors(seen)
         if self.frozen is not None:
-            images = {key: observation[key] if batched else observation[key][None] for key in self.cameras}
+            images = {key: seen[key] for key in self.cameras}
             tensors[EMBEDDINGS] = torch.from_numpy(self.frozen.encode(images)).to(self.device)
-        return tensors, batched
+        return tensors
 
     def actions(self, tensors: dict[str, torch.Tensor], noise: torch.Tensor, *, smooth: bool = False) -> torch.Tensor:
-        """Return the single-step actions of this noise, (B, A), from observations as `obs_to_tensor` gives them.
+        """Return the single-step actions of this noise, (B, A), from observations as `tensors` gives them.
 
         Args:
             tensors: Patches, state, and the backbone's features if there is one.

@@ -35,12 +35,13 @@ def bench_update(
         state_size: Components of the state.
         action_size: Components of the action.
         config: Hyperparameters; None for the preset `tuned`.
-        threads: Torch threads to use; set back afterwards.
+        threads: Torch threads to use, set back afterwards; 0 for as many as now.
         repeats: Measurements of each part.
         device: Where the networks live.
     """
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    if threads > 0:
+        torch.set_num_threads(threads)
     keep_freed_memory()
     try:
         model = _filled(image_size, cameras, state_size, action_size, config or DrQConfig(), device)
@@ -55,13 +56,14 @@ def _time_parts(model: DrQ, repeats: int) -> dict[str, float]:
     features = policy.encode(batch.patches, model.precision).detach()
     next_features = policy.encode(batch.next_patches, model.precision).detach()
     metrics: dict[str, torch.Tensor] = {}
-    observation = {key: np.zeros(space.shape or (), space.dtype) for key, space in policy.observation_space.items()}
+    observation = {key: np.zeros(space.shape or (), space.dtype) for key, space in policy.reading.seen.items()}
     parts: dict[str, Callable[[], Any]] = {
         "sample": lambda: model.sample(batch_size),
         "encode": lambda: policy.encode(batch.patches, model.precision),
         "target": lambda: model.target(batch, next_features),
         "critic": lambda: model.update_critic(batch, metrics),
         "actor": lambda: model.update_actor(features, batch, metrics),
+        "pointer": lambda: model.update_pointer(batch, metrics),
         "polyak": model.update_target,
         "update": lambda: model.train(1, batch_size),
         "act": lambda: model.act(observation),
@@ -98,8 +100,8 @@ def _filled(
             **{f"camera_{i}": rng.integers(0, 256, (steps + 1, *image.shape), np.uint8) for i in range(cameras)},
             STATE: rng.standard_normal((steps + 1, state_size), np.float32),
             "action": rng.uniform(-1.0, 1.0, (steps, action_size)),
-            "reward": np.zeros(steps),
-            "terminated": np.zeros(steps, bool),
+            "reward": np.eye(steps)[-1],  # a success: the pointer learns from it
+            "terminated": np.eye(steps)[-1] > 0,
             "truncated": np.zeros(steps, bool),
         }
         buffer.add(model.store.add_episode(episode))
@@ -107,11 +109,12 @@ def _filled(
 
 
 class _Spaces(gym.Env[Any, Any]):
-    """An environment of which only the spaces are used."""
+    """An environment of which only the spaces and units are used."""
 
     def __init__(self, observation_space: spaces.Dict, action_space: spaces.Box) -> None:
         self.observation_space = observation_space
         self.action_space = action_space
+        self.metadata = {"position_scale_m": 0.1, "rotation_scale_rad": 0.5}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Return zeros."""

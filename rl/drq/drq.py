@@ -13,7 +13,7 @@ from rl.drq.config import DrQConfig
 from rl.drq.policies import DrQPolicy, squashed_sample
 from rl.episodes import STATE
 from rl.finite import check_loss
-from rl.pixels.algorithm import PixelAlgorithm
+from rl.pixels.algorithm import POLICY_NAMES, PixelAlgorithm
 from rl.pixels.batch import Batch
 
 LABEL_KNEE = 0.1
@@ -34,7 +34,7 @@ class DrQ(PixelAlgorithm):
 
     name: ClassVar[str] = "drq"
     config_class = DrQConfig
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MultiInputPolicy": DrQPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = dict.fromkeys(POLICY_NAMES, DrQPolicy)
     policy: DrQPolicy
     config: DrQConfig
     log_ent_coef: torch.Tensor
@@ -62,8 +62,7 @@ class DrQ(PixelAlgorithm):
         policy = self.acting_policy
         assert isinstance(policy, DrQPolicy)
         with torch.inference_mode():
-            tensors, _ = policy.obs_to_tensor(observation)
-            assert isinstance(tensors, dict)
+            tensors = policy.tensors({key: np.asarray(value)[None] for key, value in observation.items()})
             patches, state = tensors["patches"], tensors[STATE]
             means, log_stds, commands = policy.distribution(patches, state, deterministic=deterministic)
             mean, std, command = (part[0].cpu().numpy() for part in (means, log_stds.exp(), commands))
@@ -106,8 +105,8 @@ class DrQ(PixelAlgorithm):
                 members = self.sampling_rng.choice(self.config.critics, self.config.critic_subset, replace=False)
                 q = q[members]
             target: torch.Tensor = batch.rewards + batch.discounts * q.min(0).values
-            if self.config.clip_target is not None:
-                target = target.clamp(*self.config.clip_target)
+            if self.clip_target is not None:
+                target = target.clamp(*self.clip_target)
         return target
 
     def update_critic(self, batch: Batch, metrics: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Networks of DrQ: a squashed Gaussian actor, and critics, on the features of one encoder."""
 
 import math
+from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -54,7 +55,7 @@ class DrQPolicy(PixelPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Dict,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule | None = None,
         config: DrQConfig | None = None,

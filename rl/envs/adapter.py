@@ -11,11 +11,11 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.wrappers import AddRenderObservation, RepeatAction, TimeLimit
 
-from rl.envs.images import Pictures, entries, flat_size, image_layout
 from rl.envs.options import AdapterOptions
 from rl.envs.watchable import Watched, missing, name_of
 from rl.episodes import STATE
 from rl.errors import AgpsError, ConfigError, EnvironmentFailed, words_of
+from rl.images import Pictures, entries, flat_size, image_layout
 from rl.types import Expert, FloatArray, Observation
 
 Obs = dict[str, npt.NDArray[Any]]

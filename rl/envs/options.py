@@ -3,14 +3,13 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 
 from rl.bounds import Count, check_bounds
 from rl.registry import Registry
-
-Channels = Literal["auto", "first", "last"]
+from rl.types import Channels
 
 ENVIRONMENTS: Registry[Callable[..., gymnasium.Env[Any, Any]]] = Registry("agps.environments", "environment")
 """Functions and classes that make an environment, beside the ids that Gymnasium knows."""

@@ -17,6 +17,9 @@ from rl.pixels.gripper import GripperBatch, double_dqn_target, make_gripper_batc
 from rl.pixels.pointer import HUBER, UNIT_M, UNIT_RAD, in_units
 from rl.pixels.policy import PixelPolicy
 
+POLICY_NAMES = ("MultiInputPolicy", "CnnPolicy", "MlpPolicy")
+"""What Stable-Baselines3 calls policies, by the observations that they take: here one takes all."""
+
 
 class PixelAlgorithm(GuidedAlgorithm):
     """Learns an actor, critics and an encoder from shifted pixels; see the subclasses for how."""
@@ -29,6 +32,8 @@ class PixelAlgorithm(GuidedAlgorithm):
     """Of critics, encoder, and a discrete gripper's critic."""
     actor_optimizer: torch.optim.Optimizer
     pointer_optimizer: torch.optim.Optimizer | None
+    clip_target: tuple[float, float] | None
+    """Range to which targets are clamped: that of `config`, until rewards show that a default nobody chose is wrong."""
     _warned_of_returns = False
 
     @property
@@ -41,6 +46,7 @@ class PixelAlgorithm(GuidedAlgorithm):
         # Files of the time before environments said so: seven components were six and a gripper command.
         has_gripper = self.action_space.shape == (7,) if self.has_gripper is None else self.has_gripper
         points = self.state_scales is not None and self.config.points
+        self.clip_target = self.config.clip_target
         return {**super().policy_arguments(), "has_gripper": has_gripper, "points": points}
 
     def look_at(self, slots: IntArray) -> None:
@@ -54,10 +60,15 @@ class PixelAlgorithm(GuidedAlgorithm):
         if lower - rounding <= returns.min() and returns.max() <= upper + rounding:
             return
         self._warned_of_returns = True
+        if config.clip_target == PixelConfig.clip_target:
+            self.clip_target = None
+            then = "they are no longer clamped. To be rid of this warning"
+        else:
+            then = "values beyond cannot be told apart. If this is not meant"
         warn(
             f"Rewards were stored that give returns from {returns.min():.4g} to {returns.max():.4g}, outside of "
-            f"{lower:.4g} to {upper:.4g}, to which clip_target (times reward_scale) clamps what critics learn; set "
-            "clip_target to the range of this task's returns, or to None."
+            f"{lower:.4g} to {upper:.4g}, to which clip_target (times reward_scale) clamps what critics learn: {then}, "
+            "set clip_target to the range of this task's returns, or to None."
         )
 
     def setup_optimizers(self) -> None:
@@ -113,8 +124,8 @@ class PixelAlgorithm(GuidedAlgorithm):
         with torch.no_grad():
             q_next, q_target_next = (net(next_features, batch.next_states) for net in (critic, target_critic))
             target = double_dqn_target(gripper.rewards, batch.discounts, q_next, q_target_next)
-            if config.clip_target is not None and config.gamma < 1.0:
-                lower, upper = config.clip_target
+            if self.clip_target is not None and config.gamma < 1.0:
+                lower, upper = self.clip_target
                 target = target.clamp(lower + config.toggle_penalty / (1.0 - config.gamma), upper)
         return target
 
@@ -176,4 +187,4 @@ class PixelAlgorithm(GuidedAlgorithm):
         return torch.randn((*size, self.policy.actor_size), generator=self.noise_rng, device=self.device)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "precision", "_warned_of_returns"]
+        return [*super()._excluded_save_params(), "precision", "_warned_of_returns", "clip_target"]

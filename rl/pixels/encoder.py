@@ -52,4 +52,5 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     flags = Path("/proc/cpuinfo")
     native = flags.exists() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    native = native and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # not under ONEDNN_MAX_CPU_ISA=AVX2
     return torch.bfloat16 if native else torch.float32

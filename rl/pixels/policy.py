@@ -20,6 +20,7 @@ from rl.pixels.ensemble import Critics
 from rl.pixels.gripper import GripperCritic, best_command
 from rl.pixels.patches import patch_grid, patchify
 from rl.pixels.pointer import SIZE, Pointer, spread
+from rl.reading import Reading
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module | None)
 
@@ -31,7 +32,7 @@ class PixelPolicy(BasePolicy):
     Subclasses add networks, last those of `setup_gripper`, and `_predict`.
     """
 
-    observation_space: spaces.Dict
+    observation_space: spaces.Space[Any]
     action_space: spaces.Box
     actor: nn.Module
     critic: Critics
@@ -39,7 +40,7 @@ class PixelPolicy(BasePolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Dict,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         config: PixelConfig,
         *,
@@ -47,14 +48,15 @@ class PixelPolicy(BasePolicy):
         points: bool = False,
     ) -> None:
         super().__init__(observation_space, action_space, squash_output=True)
-        shapes = image_shapes(observation_space)
+        self.reading = Reading(observation_space, action_space)
+        shapes = image_shapes(self.reading.seen)
         self.config = config
         self.has_gripper = has_gripper
         """Whether the last component of the action commands a gripper."""
         self.cameras = tuple(shapes)
         self.features_size = 0
         if shapes:
-            height, width, channels = _common_shape(shapes)
+            height, width, channels = next(iter(shapes.values()))
             self.patch_size = max(2, height // 16) if config.patch_size is None else config.patch_size
             if config.patch_size is not None:
                 _check_patch_size(config.patch_size, height, width)
@@ -66,9 +68,9 @@ class PixelPolicy(BasePolicy):
         else:
             self.encoder = self.pointer = None
         self.smooth_encoder, self.smooth_pointer = averaged_copy(self.encoder), averaged_copy(self.pointer)
-        self.state_size = int(np.prod(observation_space[STATE].shape or (0,)))
+        self.state_size = int(np.prod(self.reading.seen[STATE].shape or (0,)))
         self.discrete_gripper = has_gripper and config.gripper == "discrete"
-        self.actor_size = action_space.shape[0] - self.discrete_gripper
+        self.actor_size = self.reading.action_size - self.discrete_gripper
         """Action components that actor and critics see: the first ones."""
 
     def setup_gripper(self) -> None:
@@ -133,14 +135,14 @@ class PixelPolicy(BasePolicy):
         return torch.from_numpy(patchify(ordered, self.patch_size)).to(self.device)
 
     def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
-        """Return patches and state as tensors, and whether the observation was a batch."""
-        state = np.asarray(observation[STATE], np.float32)
-        batched = state.ndim > len(self.observation_space[STATE].shape or ())
-        if not batched:
-            observation = {key: np.asarray(value)[None] for key, value in observation.items()}
-            state = state[None]
-        patches = self.patches(observation, len(state))
-        return {"patches": patches, STATE: torch.from_numpy(state).to(self.device)}, batched
+        """Return the environment's observations as `tensors` gives them, and whether they were a batch."""
+        seen, batched = self.reading.batch(observation)
+        return self.tensors(seen), batched
+
+    def tensors(self, seen: Mapping[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
+        """Return patches and state of batched observations, as `reading` gives them."""
+        state = np.asarray(seen[STATE], np.float32)
+        return {"patches": self.patches(seen, len(state)), STATE: torch.from_numpy(state).to(self.device)}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -170,9 +172,3 @@ def _check_patch_size(patch: int, height: int, width: int) -> None:
         f"patch_size is {patch}, which does not divide images of {height} x {width} px; ask for {nearest}, or for "
         "None, which fits any size."
     )
-
-
-def _common_shape(shapes: Mapping[str, tuple[int, int, int]]) -> tuple[int, int, int]:
-    if len(set(shapes.values())) > 1:
-        raise ConfigError(f"The policy's cameras must give equally large images, not {dict(shapes)}.")
-    return next(iter(shapes.values()))

@@ -36,8 +36,8 @@ def python(*arguments: str) -> str:
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def learned(out: Path, **options: int) -> list[dict[str, int]]:
-    told = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+def learned(out: Path, *flags: str, **options: int) -> list[dict[str, int]]:
+    told = [*flags] + [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     python(EXAMPLE, *told, "--out", str(out))
     curve: list[dict[str, int]] = json.loads(out.read_text())["curve"]
     return curve
@@ -53,6 +53,11 @@ def test_example_learns_for_some_steps_and_writes_its_curve(tmp_path: Path) -> N
     curve = learned(tmp_path / "curve.json", steps=30, every=15, episodes=1, final_episodes=2)
     assert [(row["steps"], row["episodes"]) for row in curve] == [(15, 1), (30, 2)]
     assert all(row["mean_return"] < 0 for row in curve)
+
+
+def test_example_takes_the_sparse_reward_and_84_pixels_as_they_are(tmp_path: Path) -> None:
+    curve = learned(tmp_path / "curve.json", "--sparse", steps=30, every=30, final_episodes=1)
+    assert curve[-1]["mean_return"] == round(curve[-1]["mean_return"]) <= 0  # each step has -1 or 0
 
 
 @pytest.mark.slow
@@ -71,3 +76,14 @@ def test_line_of_a_seed_goes_through_its_shares_of_success(tmp_path: Path) -> No
     points = [[list(line.get_xdata()), list(line.get_ydata())] for line in axes.lines]
     assert points == [[[1_000, 2_000], [35.0, 96.0]], [[1_000], [35.0]]]
     assert [line.get_label() for line in axes.lines] == ["seed 0", "seed 1"]
+
+
+def test_line_of_returns_is_drawn_where_no_success_was_counted(tmp_path: Path) -> None:
+    rows = [
+        {"steps": 1_000, "episodes": 10, "mean_return": 454.3},
+        {"steps": 2_000, "episodes": 10, "mean_return": 974.9},
+    ]
+    (tmp_path / "seed_0.json").write_text(json.dumps({"seed": 0, "curve": rows}))
+    (axes,) = draw([tmp_path / "seed_0.json"]).axes
+    assert list(axes.lines[0].get_ydata()) == [454.3, 974.9]
+    assert axes.get_ylabel() == "mean return of the policy alone"

@@ -269,6 +269,28 @@ def test_gripper_that_fails_is_told_without_waiting_for_it(
         mended.fault("clear")
 
 
+def test_lost_connection_to_the_gripper_is_made_anew(mended: Emulator, say: Say):
+    gripper = FrankaGripper(GripperConfig(debounce_s=0.1), ArmConfig(ip=mended.ip), clock=mended.clock)
+
+    def closes() -> bool:
+        gripper.clear()  # as the next reset does
+        try:
+            gripper.command(0.0)
+            gripper.wait(timeout_s=10.0)
+            return gripper.opening() < 0.5
+        except HardwareFault as told:
+            say(f"gripper dropped: {told}")
+            return False
+
+    try:
+        gripper.command(1.0)
+        gripper.wait(timeout_s=60.0)
+        mended.fault("gripper", "drop")
+        until(closes)
+    finally:
+        gripper.close()
+
+
 CONTROLLER = """
 import sys
 import numpy as np

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from rl.checkpoint import MANIFEST, check_checkpoint, latest_checkpoint, load_checkpoint, load_policy, save_checkpoint
+from rl.checkpoint import (
+    MANIFEST,
+    check_about,
+    check_checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    load_policy,
+    recorded_episodes,
+    save_checkpoint,
+)
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError, ConfigError
 from tests.rl.drq.reach import Reach, record
@@ -60,6 +69,36 @@ def test_resumed_run_goes_on(trained: DrQ, tmp_path: Path):
     resumed.learn(20, reset_num_timesteps=False)
     assert resumed.num_timesteps == 90
     assert resumed.n_updates > trained.n_updates
+
+
+def test_run_that_ended_before_its_first_unaided_rollout_goes_on(tmp_path: Path):
+    """What was never counted is not in the file of Stable-Baselines3."""
+    save_checkpoint(tmp_path / "last", make_model(), {})
+    resumed = make_model(demos=0)
+    load_checkpoint(tmp_path / "last", resumed)
+    assert (resumed.success_alone, resumed.num_timesteps) == (0.0, 0)
+
+
+@pytest.mark.parametrize("state", [[1], {"x": 1}, None])
+def test_state_of_something_else_is_refused(state: object, trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {})
+    torch.save(state, tmp_path / "last" / "state.pt")
+    manifest = json.loads((tmp_path / "last" / MANIFEST).read_text())
+    manifest["files"]["state.pt"] = (tmp_path / "last" / "state.pt").stat().st_size
+    (tmp_path / "last" / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="is damaged, or of another version"):
+        load_checkpoint(tmp_path / "last", make_model(demos=0))
+    with pytest.raises(ConfigError, match="is damaged, or of another version"):
+        recorded_episodes(tmp_path / "last")
+
+
+def test_checkpoint_of_another_task_is_refused_and_one_that_says_nothing_is_not(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", trained, {}, about={"task": "ring_on_peg"})
+    check_about(tmp_path / "last", {"task": "ring_on_peg"})
+    with pytest.raises(ConfigError, match="is of task ring_on_peg, not usb_insertion"):
+        check_about(tmp_path / "last", {"task": "usb_insertion"})
+    save_checkpoint(tmp_path / "last", trained, {})
+    check_about(tmp_path / "last", {"task": "usb_insertion"})
 
 
 def test_state_of_others_comes_back(trained: DrQ, tmp_path: Path):

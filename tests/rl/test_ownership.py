@@ -1,11 +1,13 @@
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from rl.ownership import LOCK, InUse, give_up, own
+from rl.ownership import LOCK, InUse, give_up, own, owner_of
 
 OWNER = (
     "import sys, time; from pathlib import Path; from rl.ownership import own; "
@@ -43,3 +45,21 @@ def test_folder_that_was_deleted_and_made_anew_is_left_to_its_new_owner(tmp_path
     with pytest.raises(InUse):
         own(folder)
     give_up(folder, new)
+
+
+def test_owner_is_told_to_who_asks(tmp_path: Path) -> None:
+    assert owner_of(tmp_path / "nowhere") is None and owner_of(tmp_path) is None
+    descriptor = own(tmp_path)
+    assert owner_of(tmp_path) == str(os.getpid())
+    give_up(tmp_path, descriptor)
+    (tmp_path / LOCK).touch()  # as an owner that was killed leaves it
+    assert owner_of(tmp_path) is None
+
+
+def test_folder_that_is_only_looked_at_is_not_in_use(tmp_path: Path) -> None:
+    looking = os.open(tmp_path / LOCK, os.O_CREAT | os.O_RDWR)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as `owner_of` does for an instant
+    end = threading.Timer(0.1, os.close, (looking,))
+    end.start()
+    give_up(tmp_path, own(tmp_path))
+    end.join()

@@ -29,7 +29,7 @@ from tools.answers import Mode
 from tools.errors import MemoryUnavailable
 from tools.memory.index import Entry, VectorIndex
 from tools.memory.log import EventLog
-from tools.memory.record import MemoryRecord, from_json, refined_of, to_json
+from tools.memory.record import MemoryRecord, check_values, from_json, refined_of, to_json
 from tools.memory.server import ServerIndex
 
 __all__ = ["EpisodicMemory", "MemoryRecord", "read_records"]
@@ -330,7 +330,8 @@ def _replay(log: EventLog, events: Iterator[dict[str, Any]]) -> dict[str, Memory
             _apply(event, records)
         except (KeyError, TypeError, ValueError) as error:
             raise MemoryUnavailable(
-                f"The memory {log.path.parent} was written by another version ({error!r}); use another folder."
+                f"The memory {log.path.parent} is damaged, or was written by another version ({error!r}); "
+                "use another folder."
             ) from error
     return records
 
@@ -348,12 +349,13 @@ def _apply(event: Mapping[str, Any], records: dict[str, MemoryRecord]) -> None:
         # Earlier versions knew one target, and said at the top what success refined of it.
         refined = event["refined"] if "refined" in event else {record.felt: event["target_refined"]}
         records[event["id"]] = replace(
-            record.with_refined(refined),
+            record.with_refined(dict(refined)),
             success=event["success"],
             uses=event["uses"],
             failures=event["failures"],
             ended=event.get("ended"),
         )
+        check_values(records[event["id"]])
 
 
 def _own(directory: Path) -> int:

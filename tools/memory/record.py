@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -147,12 +147,37 @@ def from_json(event: Mapping[str, Any]) -> MemoryRecord:
     fields = {key: value for key, value in event.items() if key not in ("event", "waypoints")}
     if "target" in fields:
         fields = _with_targets(fields)
-    fields["targets"] = {label: _target_from_json(target) for label, target in fields["targets"].items()}
+    fields["targets"] = {label: _target_from_json(target) for label, target in dict(fields["targets"]).items()}
     fields["p_tcp_tool"] = _array(fields["p_tcp_tool"])
     fields["embedding"] = _unpacked(fields["embedding"], "<f4")
     if fields["box"] is not None:
-        fields["box"] = Box(lower=np.array(fields["box"]["lower"]), upper=np.array(fields["box"]["upper"]))
-    return MemoryRecord(**fields)
+        lower, upper = (_point(fields["box"][end]) for end in ("lower", "upper"))
+        fields["box"] = Box(lower=lower, upper=upper)
+    record = MemoryRecord(**fields)
+    check_values(record)
+    return record
+
+
+def check_values(record: MemoryRecord) -> None:
+    """Refuse what no memory remembers.
+
+    Raises:
+        ValueError: With the field at fault.
+    """
+    for name in ("id", "task", "calibration_hash", "felt", "plan", "prompt_hash", "model"):
+        if not isinstance(getattr(record, name), str):
+            raise ValueError(f"{name} is {getattr(record, name)!r}")
+    for name in ("episode", "uses", "failures"):
+        if type(getattr(record, name)) is not int:
+            raise ValueError(f"{name} is {getattr(record, name)!r}")
+    known = {"mode": get_args(Mode), "success": (None, True, False), "is_open": (None, True, False)}
+    for name, values in known.items():
+        if getattr(record, name) not in values:
+            raise ValueError(f"{name} is {getattr(record, name)!r}")
+    if record.ended is not None and not isinstance(record.ended, str):
+        raise ValueError(f"ended is {record.ended!r}")
+    if not np.all(np.isfinite(record.embedding)) or not np.any(record.embedding):
+        raise ValueError("embedding has no direction")
 
 
 def _with_targets(fields: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +197,7 @@ def _target_to_json(target: Target) -> dict[str, Any]:
 
 def _target_from_json(value: Mapping[str, Any]) -> Target:
     patch = None if value["patch"] is None else _patch_from_json(value["patch"])
-    return Target(xyz=np.array(value["xyz"], dtype=np.float64), refined=_array(value["refined"]), patch=patch)
+    return Target(xyz=_point(value["xyz"]), refined=_array(value["refined"]), patch=patch)
 
 
 def _patch_to_json(patch: Patch) -> dict[str, Any]:
@@ -210,7 +235,15 @@ def _unpacked(text: str, dtype: str) -> npt.NDArray[Any]:
 
 
 def _array(values: Any) -> FloatArray | None:
-    return None if values is None else np.array(values, dtype=np.float64)
+    return None if values is None else _point(values)
+
+
+def _point(values: Any) -> FloatArray:
+    """Return a point. Shape (3,), [m]."""
+    point = np.array(values, dtype=np.float64).reshape(3)
+    if not np.all(np.isfinite(point)):
+        raise ValueError(f"a point is {values!r}")
+    return point
 
 
 def _listed(array: FloatArray) -> list[float]:

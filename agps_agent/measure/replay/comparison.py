@@ -66,7 +66,9 @@ def write_comparison_page(
     body = [
         html.header("Prompts compared", f"{len(next(iter(results.values())))} recorded questions of {source}"),
         html.section(
-            "Averages", "The same questions were asked once with each variant.", html.wide(html.table(head, rows))
+            "Averages",
+            "The same questions were asked once with each variant. A dash: nothing to measure it by.",
+            html.wide(html.table(head, rows)),
         ),
         *_prompts(versions),
         html.section(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 from PIL import Image
@@ -194,13 +194,30 @@ def _load_query(folder: Path) -> Query:
         return Query(
             id=folder.name,
             scene=load_scene(folder / "scene"),
-            mode=saved.get("mode") or "auto",
-            trigger=saved.get("trigger") or USER_TRIGGER,
+            mode=_mode(saved.get("mode") or "auto"),
+            trigger=_trigger(saved.get("trigger") or USER_TRIGGER),
             truth=load_truth(folder),
             folder=folder,
         )
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"The question in {folder} is damaged ({error}); remove that folder.") from error
+
+
+def _mode(saved: Any) -> ModeRequest:
+    if saved not in get_args(ModeRequest):
+        raise ValueError(f"mode is {saved!r}")
+    mode: ModeRequest = saved
+    return mode
+
+
+def _trigger(saved: Any) -> Trigger:
+    """Return what woke the agent, as far as pages tell of it."""
+    if not isinstance(saved, dict):
+        raise ValueError(f"trigger is {saved!r}")
+    for name in ("index", "threshold"):
+        if not isinstance(saved.get(name, 0.0), int | float):
+            raise ValueError(f"trigger.{name} is {saved[name]!r}")
+    return cast(Trigger, saved)
 
 
 def _keypoint_errors(query: Query, answer: Answer) -> tuple[float | None, float | None]:

@@ -54,6 +54,16 @@ Keypoints = Mapping[str, _Keypoint]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alike:
+    """How much is alike in the references of a keypoint, from 0 to 1."""
+
+    itself: float
+    """Where it was marked."""
+    elsewhere: float | None
+    """At the likest place besides. None: each place that was looked at was at a mark."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReferenceConfig:
     """Settings of the reference model."""
 
@@ -181,19 +191,17 @@ def _learnt(marked: MarkedKeypoints, config: ReferenceConfig) -> Keypoints:
             template = make_template(label, image.frame, uv)
             if template is not None:
                 seen.setdefault(label, {})[number] = template
-    return {
-        label: _Keypoint(
-            templates=tuple(own.values()),
-            least_alike=_limit(label, seen, views, config) if config.least_alike is None else config.least_alike,
-        )
-        for label, own in seen.items()
-    }
+    if config.least_alike is not None:
+        least = dict.fromkeys(seen, config.least_alike)
+    else:
+        least = limits({label: _alike(label, seen, views, config) for label in seen})
+    return {label: _Keypoint(templates=tuple(own.values()), least_alike=least[label]) for label, own in seen.items()}
 
 
-def _limit(
+def _alike(
     label: str, seen: Mapping[str, Mapping[int, Template]], views: Sequence[View], config: ReferenceConfig
-) -> float:
-    """Return how much of a place must be alike for it to be a keypoint, from what else looks like it in its references.
+) -> Alike:
+    """Return how much is alike at a keypoint and elsewhere, in its references.
 
     What looks like it on the thing itself, at another mark, does not count: there the likelier one is taken.
 
@@ -204,7 +212,7 @@ def _limit(
         config: Settings.
     """
     own = seen[label]
-    itself, elsewhere = [], [0.0]
+    itself, elsewhere = [], []
     for number in list(own)[:LOOKED_AT]:
         others = [template for other, template in own.items() if other != number] or list(own.values())
         marks = [templates[number].p_base for templates in seen.values() if number in templates]
@@ -213,6 +221,22 @@ def _limit(
                 itself.append(place.score)
             elif min(np.linalg.norm(place.p_base - mark) for mark in marks) > SAME_M:
                 elsewhere.append(place.score)
-    other = max(elsewhere)
+    return Alike(itself=max(itself, default=1.0), elsewhere=max(elsewhere, default=None))
+
+
+def limits(alike: Mapping[str, Alike]) -> dict[str, float]:
+    """Return how much of a place must be alike for it to be a keypoint, by label.
+
+    That nothing looked like a keypoint elsewhere says nothing about a scene from which it was taken away: shadow and
+    light draw such things where it lay. As much must then be alike as for the keypoint with the likest place elsewhere.
+
+    Args:
+        alike: How much is alike at each keypoint and elsewhere.
+    """
+    likest = max((each.elsewhere for each in alike.values() if each.elsewhere is not None), default=0.0)
     least, largest = LIMITS
-    return float(np.clip(other + max(APART, BETWEEN * (max(itself, default=1.0) - other)), least, largest))
+    found = {}
+    for label, each in alike.items():
+        other = likest if each.elsewhere is None else each.elsewhere
+        found[label] = float(np.clip(other + max(APART, BETWEEN * (each.itself - other)), least, largest))
+    return found

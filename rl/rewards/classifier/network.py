@@ -1,6 +1,5 @@
 """ResNet-10 success classifier in torch (HIL-SERL, arXiv:2410.21845): one trunk for all cameras, a head per camera."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rl.errors import ConfigError
+from rl.files import UNPICKLING
 from rl.widths import check_width
 
 STAGES = (1, 2, 4, 8)
@@ -22,7 +22,7 @@ DROPOUT = 0.1
 STATE_FEATURES = 64
 """Length of the features of `state`, where it is read."""
 
-UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError)
+UNREADABLE = (*UNPICKLING, RuntimeError)
 """What `torch.load` and taking its result apart raise for files that are not what they should be."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)

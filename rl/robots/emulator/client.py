@@ -46,8 +46,9 @@ class EmulatorClient:
 
         `reflex` aborts the motion; recover from errors to go on. `freeze [s]` answers nothing, for ever without a
         time; the arm holds. `die` ends the arm's process, the cameras go on. `slow s` stops time once. `force N` adds
-        a push of the robot on the world, down, to what is measured. `gripper fail|hang|unhomed`; a motion that hangs
-        ends when the gripper is told to stop. `camera_stall NAME [s]` delivers no frames. `clear` ends them all.
+        a push of the robot on the world, down, to what is measured. `gripper fail|hang|unhomed|drop`; a motion that
+        hangs ends when the gripper is told to stop, `drop` loses the client once. `camera_stall NAME [s]` delivers no
+        frames. `clear` ends them all.
 
         Times are the station's clock's.
 

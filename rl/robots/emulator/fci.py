@@ -179,6 +179,12 @@ class EmulatedGripperServer(FrankaGripperServer):  # type: ignore[misc]  # frank
             _answer_gripper(*pending, GripperCommandStatus.kAborted)
         super().stop(command_id, tcp_socket)
 
+    def drop(self) -> None:
+        """Lose the client, as after a pulled cable; it may connect again."""
+        self._pending_command_id = None
+        self._hung.clear()
+        self.reset_state()
+
     def release(self) -> None:
         """Answer what hangs."""
         for command_type, command_id, tcp_socket in self._hung:
@@ -373,6 +379,8 @@ class ArmProcess:
             self.pause_s = float(values[0])
         elif name == "force":
             self.world.added_wrench = np.array([0.0, 0.0, -float(values[0]), 0.0, 0.0, 0.0])
+        elif name == "gripper" and values == ["drop"]:
+            self.server.hand.drop()
         elif name == "gripper":
             self.server.hand.fault = values[0] if values else "fail"
         elif name == "clear":

@@ -21,7 +21,8 @@ _STATE_MAX_AGE_S = 3.0
 class FrankaGripper(Gripper):
     """Opens and closes on a change of the command; a thread of its own talks to the hand.
 
-    Closing is a grasp that accepts any width. A failure is raised by the next call, as `HardwareFault`.
+    Closing is a grasp that accepts any width. A failure is raised by the next call, as `HardwareFault`. A lost
+    connection is made anew; the motion that was under way fails.
     """
 
     config_class: ClassVar[type[Any]] = GripperConfig
@@ -37,7 +38,7 @@ class FrankaGripper(Gripper):
         Raises:
             ConfigError: If there is no franky-control, no hand answers, or the clock is not for this arm.
         """
-        ip = arm.ip
+        self._ip = ip = arm.ip
         check_clock(clock, ip)
         self._config, self._clock = config, clock
         self._fault: HardwareFault | None = None
@@ -53,11 +54,7 @@ class FrankaGripper(Gripper):
         self._franky = import_franky()
         self._errors = errors_of(self._franky)
         try:
-            self._gripper: Any = within(
-                CONNECT_S,
-                lambda: self._franky.Gripper(ip),
-                f"The gripper at {ip} does not answer within {CONNECT_S:.0f} s; close other programs that use it.",
-            )
+            self._gripper: Any = self._connect()
             self._read()
         except (*self._errors, self._franky.IncompatibleVersionException) as error:
             raise ConfigError(
@@ -138,16 +135,32 @@ class FrankaGripper(Gripper):
         logger.error("%s", what)
         self._fault = HardwareFault(what)
 
+    def _connect(self) -> Any:
+        return within(
+            CONNECT_S,
+            lambda: self._franky.Gripper(self._ip),
+            f"The gripper at {self._ip} does not answer within {CONNECT_S:.0f} s; close other programs that use it.",
+        )
+
     def _read(self) -> None:
         self._opening = min(max(float(self._gripper.width) / self._config.max_width_m, 0.0), 1.0)
         self._read_s = self._clock.now()
 
     def _poll(self) -> None:
+        silences: tuple[type[BaseException], ...] = (*self._errors, ConfigError)
+        lost = False
         while not self._clock.wait(self._closing, 0.05):
             try:
+                if lost:
+                    self._gripper = self._connect()
                 self._read()
-            except self._errors as error:
+            except silences as error:
                 logger.warning("The gripper does not answer: %s", error)  # `opening` says so when it stays silent
+                lost = True
+            else:
+                if lost:
+                    logger.warning("The gripper answers again: its connection was lost, and made anew.")
+                lost = False
 
     def _work(self) -> None:
         while True:

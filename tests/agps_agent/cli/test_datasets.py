@@ -38,6 +38,21 @@ def test_export_tells_what_was_written_and_what_video_did_to_it(
     assert reader.info["features"]["action"]["info"]["units"][:1] == ["0.01 m"]
 
 
+@pytest.mark.parametrize("command", ["list", "export"])
+def test_package_of_the_tasks_name_is_no_folder_of_demonstrations(
+    command: str, demos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("usb_insertion").mkdir()  # as agps new-task makes one
+    more = ["--out", "set"] if command == "export" else []
+    told = json.loads(said(["demos", command, "usb_insertion", *more, "--json"], 0, capsys))
+    assert told.get("count", told.get("episodes")) == 2
+
+
+def test_folder_of_the_tasks_name_with_demonstrations_is_meant(demos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder_of([recorded(4)], Path("usb_insertion"))
+    assert json.loads(said(["demos", "list", "usb_insertion", "--json"], 0, capsys))["count"] == 1
+
+
 def test_export_and_import_say_the_same_to_a_program(demos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(said(["demos", "export", str(demos), "--out", "set", "--json"], 0, capsys))
     assert (told["episodes"], told["frames"], told["folder"]) == (2, 10, "set")

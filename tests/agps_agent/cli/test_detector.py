@@ -1,4 +1,4 @@
-"""`agps float`, `agps sweep`, `agps emulate` and `agps report`: what they refuse before anything is built."""
+"""`agps float`, `agps emulate` and `agps report`: what they refuse before anything is built."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from agps_agent.cli.main import main
 from agps_agent.cli.report import find_runs
-from agps_agent.measure import sweep as experiments
 from rl.errors import ConfigError
 from tests.agps_agent.report.synthetic import make_run
 
@@ -34,12 +33,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "runs/float/usb_insertion.npz` makes one.",
         ),
         (["float", "eval", "usb_insertion", "--file", "mine.npz"], "There is no detector mine.npz"),
-        (["sweep"], "TASK"),
-        (["sweep", "knitting"], "There is no task 'knitting'"),
-        (["sweep", "usb_insertion", "--jobs", "-1"], "--jobs is -1; ask for at least 1."),
-        (["sweep", "usb_insertion", "--methods", "ppo"], "There is no method 'ppo'"),
-        (["sweep", "usb_insertion", "--demos", "few"], "--demos"),
-        (["sweep", "usb_insertion", "--methods", "serl", "hil-conrft", "--demos", "5", "0"], "--methods hil-conrft"),
         (["emulate", "usb_insertion", "--image-size", "640"], "--image-size is '640'; write it as WIDTHxHEIGHT"),
         (["emulate", "usb_insertion", "--image-size", "-1x480"], "write it as WIDTHxHEIGHT"),
         (["emulate", "usb_insertion", "--fps", "0"], "--fps is 0; ask for at least 1."),
@@ -54,21 +47,6 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     out, err = capsys.readouterr()
     assert words in err and list(here.iterdir()) == []
     assert not words or (out == "" and err.count("\n") == 1)
-
-
-def test_sweep_whose_runs_are_all_there_writes_its_tables(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(experiments, "TRAIN", ("/nothing/is/started",))
-    for seed in (0, 1):
-        make_run(
-            here / "runs" / "usb_insertion-sweep" / f"serl-demos1-seed{seed}", method="serl", seed=seed, episodes=12
-        )
-    argv = ["sweep", "usb_insertion", "--methods", "serl", "--demos", "1", "--seeds", "0", "1"]
-    assert main(argv) == 0
-    out, err = capsys.readouterr()
-    assert "| SERL | 1 | 0, 1 | 49/50, 49/50 | 98% |" in out and out.endswith("report.html\n")
-    assert err.splitlines().count("    kept  serl-demos1-seed0") == 1
 
 
 def test_runs_are_found_at_a_path_or_right_below_it(here: Path) -> None:

@@ -201,3 +201,7 @@ def test_watcher_that_is_gone_ends_nothing(error: Exception, monkeypatch: pytest
     stream = Forgiving(Gone())
     assert stream.write("Nobody sees this.") == 17
     stream.flush()
+
+
+def test_command_without_arguments_has_no_empty_value():
+    assert parse_options(Options, [], prog="agps nothing") == Options()

@@ -106,17 +106,23 @@ def test_demonstrations_that_are_not_there_are_refused_before_anything_is_made(
     assert not run_dir.exists()
 
 
-@pytest.mark.parametrize("asked", ["3", "0"])
+@pytest.mark.parametrize(
+    ("asked", "there", "words"),
+    [
+        ("3", 2, "2 demonstrations; ask for 1 to 2, or record more"),
+        ("0", 2, "2 demonstrations; ask for 1 to 2, or record more"),
+        ("0", 1, "1 demonstration; ask for 1, or record more"),
+    ],
+)
 def test_more_demonstrations_than_there_are_are_refused_with_their_number(
-    asked: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
+    asked: str, there: int, words: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env = make_env("usb_insertion", robot="fake")
-    save_demos(run_dir.parent / "demos", record_demos(env, n=2, seed=0), env=env, seed=0)
+    save_demos(run_dir.parent / "demos", record_demos(env, n=there, seed=0), env=env, seed=0)
     argv = train_argv(run_dir, "--method", "serl", "--demos-dir", str(run_dir.parent / "demos"), "--demos", asked)
     assert main(argv) == 2
-    assert (
-        f"--demos {asked}: {run_dir.parent / 'demos'} holds 2 demonstrations; ask for 1 to 2" in capsys.readouterr().err
-    )
+    folder = run_dir.parent / "demos"
+    assert f"--demos {asked}: {folder} holds {words}" in capsys.readouterr().err
     assert not run_dir.exists()
 
 

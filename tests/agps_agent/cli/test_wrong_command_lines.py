@@ -3,16 +3,23 @@
 import json
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from agps_agent.cli.main import main
+from agps_agent.tracing.store import TraceStore
+from rl.demonstrations import made_for
+from rl.tasks import get_task
 from tests.agps_agent.report.synthetic import make_run
 
 CONFIG = json.dumps({"config": {"task": "usb_insertion"}})
+MADE = json.dumps(made_for(get_task("usb_insertion"), image_size=64) | {"robot": "sim", "seed": 0, "count": 1})
 STATION = '[arm]\nip = "127.0.0.1"\n[workspace]\nlower = [0.3, -0.2, 0.0]\nupper = [0.7, 0.2, 0.4]\n'
 FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "no_json": {"config.json": "{"},
@@ -26,6 +33,10 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "lost_task": {"config.json": '{"config": {"task": "/nowhere/task.py:Juggling"}}'},
     "no_checkpoint": {"config.json": CONFIG},
     "checkpoint_no_json": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{"},
+    "checkpoint_of_knot": {
+        "config.json": CONFIG,
+        "checkpoints/last/manifest.json": '{"files": {}, "setup": {}, "saved": 1, "about": {"task": "knot_hanging"}}',
+    },
     "checkpoint_empty": {"config.json": CONFIG, "checkpoints/last/manifest.json": "{}"},
     "metrics_lack": {"config.json": CONFIG, "metrics.jsonl": '{"kind": "eval"}\n'},
     "metrics_odd": {"config.json": CONFIG, "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": "x"}\n'},
@@ -33,6 +44,26 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
         "config.json": CONFIG,
         "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": 3, "float_trace": 3}\n',
     },
+    "metrics_rubbish": {"config.json": CONFIG, "metrics.jsonl": b"\x89\xff\n\x00\xfe\n"},
+    "metrics_folder": {"config.json": CONFIG, "metrics.jsonl/x": ""},
+    "metrics_nan": {"config.json": CONFIG, "metrics.jsonl": '{"kind": "eval", "success_rate": NaN, "env_steps": 3}\n'},
+    "metrics_figures": {
+        "config.json": CONFIG,
+        "metrics.jsonl": '{"kind": "eval", "success_rate": 1.0, "env_steps": 3, "figures": {"q_mean": 1.0}}\n',
+    },
+    "metrics_traced": {
+        "config.json": CONFIG,
+        "metrics.jsonl": '{"episode": 1, "success": true, "env_steps": 3, "steps": 3, "float_scores": [0.5]}\n',
+    },
+    "summary_folder": {"config.json": CONFIG, "summary.json/x": ""},
+    "summary_ending": {"config.json": CONFIG, "summary.json": '{"ending": 3}'},
+    "summary_null": {"config.json": CONFIG, "summary.json": '{"env_steps": null}'},
+    "summary_negative": {"config.json": CONFIG, "summary.json": '{"success_rate": -7, "eval_episodes": 50}'},
+    "summary_tokens": {"config.json": CONFIG, "summary.json": '{"agent_tokens": 3, "agent_prompt_tokens": 2}'},
+    "deep": {"config.json": "[" * 100_000},
+    "odd_versions": {"config.json": '{"config": {"task": "usb_insertion"}, "versions": [1]}'},
+    "odd_memory": {"config.json": '{"config": {"task": "usb_insertion", "memory": ["x"]}}'},
+    "memory_lacks": {"config.json": CONFIG, "memory/usb_insertion.jsonl": '{"event": "remember"}\n'},
     "summary_no_json": {"config.json": CONFIG, "summary.json": "{"},
     "summary_odd": {"config.json": CONFIG, "summary.json": '{"success_rate": "much"}'},
     "summary_short": {"config.json": CONFIG, "summary.json": '{"success_rate": 0.5}'},
@@ -42,9 +73,21 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "demos_of_knot": {"demos.json": '{"task": "knot_hanging", "image_size": 64, "count": 1}', "episode_000.npz": b""},
     "demos_larger": {"demos.json": '{"task": "usb_insertion", "image_size": 128, "count": 1}', "episode_000.npz": b""},
     "demos_torn": {"demos.json": '{"task": "usb_insertion", "image_size": 64, "count": 1}', "episode_000.npz": b"PK12"},
+    "demos_task": {"demos.json": '{"task": null, "image_size": 64, "count": 0}'},
+    "demos_keys": {"demos.json": MADE, "episode_000.npz": b""},
     "frames_no_json": {"frames.json": "{"},
     "scene_no_json": {"scene.json": "{"},
     "scene_odd": {"scene.json": "{}"},
+    "marks_no_json": {"keypoints.json": "{"},
+    "marks_list": {"keypoints.json": "[]"},
+    "marks_newer": {"keypoints.json": '{"version": 99, "task": "usb_insertion", "images": []}'},
+    "marks_deep": {"keypoints.json": "[" * 100_000},
+    "marks_task": {"keypoints.json": '{"version": 1, "task": ["x"], "images": []}'},
+    "marks_bytes": {"keypoints.json": b"\xff\xfe\x00"},
+    "marks_lost": {
+        "keypoints.json": '{"version": 1, "task": "usb_insertion", "images": [{"name": "0000", "camera": "side"}]}'
+    },
+    "traces_rubbish": {"traces.db": b"no database, whatever its name says: " * 40},
     "memory/usb_insertion.index": {"x": ""},
     "empty": {},
     ".": {
@@ -67,6 +110,8 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
 ROWS = """
 # names
 trian usb_insertion                                         | did you mean `agps train`?
+help                                                        | did you mean `agps --help`?
+--hlep                                                      | did you mean `agps --help`?
 train                                                       | Missing from agps train: TASK
 train usb                                                   | did you mean usb_insertion?
 train towel                                                 | did you mean towel_folding?
@@ -74,7 +119,7 @@ train usb-insertion                                         | did you mean usb_i
 train USB_Insertion                                         | did you mean usb_insertion?
 ask knitting                                                | There is no task 'knitting'
 eval --agent-alone hook                                     | There is no task 'hook'
-sweep usb                                                   | did you mean usb_insertion?
+reproduce fig4                                              | Did you mean fig4b?
 emulate usb                                                 | did you mean usb_insertion?
 bench grounding usb                                         | did you mean usb_insertion?
 doctor --task usb                                           | did you mean usb_insertion?
@@ -118,6 +163,23 @@ train usb_insertion --conrft.gamma 0.9                      | this run learns wi
 train usb_insertion --task-options.clearance 1              | has no such option; it has horizon
 train usb_insertion --task-options.port-position 1 2        | is '1', '2'; give FLOAT FLOAT FLOAT
 train usb_insertion --task-options.clearance-mm -1          | Input should be greater than 0, got -1.0
+train usb_insertion --run-dir ""                            | --run-dir is empty; give it a value, or leave it out
+train usb_insertion --run-dir=                              | --run-dir is empty
+train usb_insertion --memory ""                             | --memory is empty
+keypoints mark usb_insertion --out ""                       | --out is empty
+eval no_checkpoint --checkpoint ""                          | --checkpoint is empty
+train usb_insertion --config x.toml                         | Did you mean --confirm?
+train usb_insertion --seed 1e3                              | --seed is '1e3'; give a whole number
+train usb_insertion --max-env-steps 1,000                   | --max-env-steps is '1,000'; give a whole number
+train usb_insertion --method serl --agent-demos 3           | record its demonstrations with `agps demos record --by
+train usb_insertion --method serl --vlm reference           | --vlm is for runs that the agent helps, and with --me
+train usb_insertion --method serl --vlm=embedded            | nobody helps; take --method agps, or leave it out
+train usb_insertion --method hil-serl --float.alpha 0.1     | --float.alpha is for runs that the agent helps
+train usb_insertion --method conrft --memory somewhere      | take --method agps-conrft, or leave it out
+train usb_insertion --human.notice 1                        | the agent helps; take --method hil-serl, or leave it o
+train usb_insertion --speed 0.5                             | --speed is for a run on a robot, and this one is simu
+train usb_insertion --no-confirm                            | this one is simulated; add --robot station, or leave
+train usb_insertion --reward-model model.pt                 | is for --reward classifier, not --reward truth
 train usb_insertion --seed                                  | --seed wants a value
 train usb_insertion --seed 1.5                              | --seed is '1.5'; give a whole number
 train usb_insertion --seed -1                               | --seed: Input should be greater than or equal to 0
@@ -133,7 +195,13 @@ train usb_insertion --float.alpha 2                         | alpha = 2.0 is not
 train usb_insertion --agent.wall-budget-s 500               | give a patience of at least 500
 eval no_checkpoint --episodes 0                             | --episodes is 0; ask for at least 1
 eval no_checkpoint --speed nan                              | --speed is nan; give a finite number
-sweep usb_insertion --seeds                                 | --seeds is empty; name at least one
+reproduce fig4b --seeds two                                 | --seeds is 'two'
+reproduce fig4b --cells usb                                 | fig4b has no cell 'usb'; its cells are usb-memory
+reproduce nowhere.toml                                      | There is no file nowhere.toml
+reproduce --dry-run                                         | Name an experiment
+report --experiment fig3                                    | No finished run of fig3 in runs/fig3
+report --experiment fig9                                    | There is no experiment 'fig9'
+report taken --experiment fig3                              | --experiment fig3 knows its runs; leave taken out
 emulate usb_insertion --image-size huge                     | write it as WIDTHxHEIGHT
 traces serve --port 99999                                   | --port is 99999; ask for at most 65535
 calibrate board --columns 1                                 | ask for at least 3x3
@@ -158,6 +226,33 @@ train --env CartPole-v1 --env-arguments {                   | --env-arguments is
 train --env CartPole-v1 --env-arguments [1]                 | write a JSON object such as
 train --env CartPole-v1 --env-options.horizon 0             | horizon is 0; ask for at least 1
 train usb_insertion --env CartPole-v1                       | are two; leave one of them out
+# tasks and keypoints of one's own
+new-task 9lives                                             | use lower-case letters, digits and _, as in ring_on_peg
+new-task Ring-On-Peg                                        | 'Ring-On-Peg' cannot name a task
+new-task ../escape                                          | '../escape' cannot name a task
+new-task class                                              | 'class' cannot name a task
+new-task usb_insertion                                      | There is a task usb_insertion already
+new-task empty                                              | empty exists already; choose another name
+keypoints marc usb_insertion                                | Did you mean mark?
+keypoints mark usb_insertion --images 0                     | --images is 0; ask for at least 1
+keypoints mark usb_insertion --out file.txt --from-truth    | file.txt is a file; name a folder for the marks
+keypoints mark usb_insertion --scene file.txt               | file.txt holds no scene
+keypoints mark usb_insertion --at port_left=side,1,2,3      | write NAME=CAMERA,U,V, as in port_left=side
+keypoints mark usb_insertion --robot station --from-truth   | --from-truth needs the simulator
+keypoints list nowhere                                      | There are no marked keypoints in nowhere
+keypoints list usb_insertion                                | There are no marked keypoints in keypoints/usb_insertion
+keypoints list marks_no_json                                | The marked keypoints in marks_no_json are damaged
+keypoints list marks_list                                   | keypoints.json is no JSON object
+keypoints list marks_newer                                  | it is of version 99, this program reads 1
+keypoints list marks_deep                                   | nested too deeply to be read; it is damaged
+keypoints list marks_task                                   | are damaged (its task is ['x'])
+keypoints show marks_bytes                                  | The marked keypoints in marks_bytes are damaged
+keypoints show marks_lost                                   | 'calibration' is missing
+train usb_insertion --vlm reference,folder=nowhere          | There are no marked keypoints in nowhere
+train usb_insertion --vlm reference,turn-deg=abc            | turn-deg is 'abc': input should be a valid number
+train usb_insertion --vlm reference,least-alike=2           | least_alike is 2.0; ask for at most 1
+bench grounding --scenes 0                                  | --scenes is 0; ask for at least 1
+bench grounding usb_insertion --progressed 2                | --progressed is 2.0; ask for at most 1
 # stations
 train usb_insertion --robot franka --station nowhere.toml   | There is no station file nowhere.toml
 train usb_insertion --robot franka --station typo.toml      | has 'workspce', which a station does not have
@@ -179,6 +274,8 @@ train usb_insertion --resume --run-dir no_json              | no_json/config.jso
 train usb_insertion --resume --run-dir taken --seed 3       | the run was started with seed = 0, not 3
 train --resume --run-dir checkpoint_no_json                 | manifest.json is not readable
 train --resume --run-dir checkpoint_empty                   | is damaged, or of another version
+train --resume --run-dir checkpoint_of_knot                 | last is of task knot_hanging, not usb_insertion
+eval checkpoint_of_knot                                     | last is of task knot_hanging, not usb_insertion
 train knot_hanging --resume --run-dir taken                 | the run was started with task = usb_insertion
 train usb_insertion --reward-model model.pt --reward classifier   | model.pt is damaged or no reward classifier
 train usb_insertion --reward-model nowhere.pt --reward classifier | There is no reward classifier nowhere.pt
@@ -190,9 +287,12 @@ train usb_insertion --demos-dir demos_lost                  | demos_lost has 0 e
 train usb_insertion --demos-dir demos_of_knot               | are of task 'knot_hanging', not 'usb_insertion'
 train usb_insertion --demos-dir demos_larger                | are of image_size 128, not 64
 train usb_insertion --demos-dir demos_torn                  | demos_torn/episode_000.npz is damaged
-train usb_insertion --demos-dir demos_torn --demos 5        | ask for 1 to 1
+train usb_insertion --demos-dir demos_torn --demos 5        | holds 1 demonstration; ask for 1, or record more
+train usb_insertion --demos-dir demos_torn --demos 0        | holds 1 demonstration; ask for 1, or record more
 demos list empty                                            | There are no demonstrations in empty
 demos list demos_no_json                                    | demos_no_json/demos.json is not JSON
+demos list demos_task                                       | demos.json says task is None; record the demonstratio
+demos record usb_insertion --n 2 --resume --out demos_keys  | There is no 'state' in demos_keys/episode_000.npz
 demos show demos_torn                                       | demos_torn/episode_000.npz is damaged
 demos record usb_insertion --out taken                      | taken already exists and is not empty
 demos record usb_insertion --by spacemouse                  | --by spacemouse needs a robot
@@ -225,17 +325,43 @@ report no_json                                              | no_json/config.jso
 report null                                                 | null/config.json has no `config` object
 report odd_demos                                            | demos is 'many', no whole number
 report taken odd_demos                                      | demos is 'many', no whole number
-report metrics_lack                                         | metrics.jsonl: success_rate is None in a line of eval
+report metrics_lack                                         | metrics.jsonl: a line of eval lacks success_rate
 report metrics_odd                                          | metrics.jsonl, line 1: env_steps is 'x', no number
 report metrics_trace                                        | metrics.jsonl, line 1: float_trace is 3, no list
+report metrics_rubbish                                      | metrics.jsonl holds no line of a run; it is damaged
+report metrics_folder                                       | Cannot read metrics_folder/metrics.jsonl: Is a direct
+report metrics_nan                                          | success_rate is nan, no number from 0 to 1
+report metrics_figures                                      | figures: env_steps is None, no number from 0 up
+report metrics_traced                                       | float_scores stands without float_trace
+report summary_folder                                       | Cannot read summary_folder/summary.json: Is a directo
+report summary_ending                                       | ending is 3, no text
+report summary_null                                         | env_steps is None, no number from 0 up
+report summary_negative                                     | success_rate is -7, no number from 0 to 1
+report summary_tokens                                       | agent_prompt_tokens stands without agent_completion_t
+report odd_versions                                         | config.json: versions is [1]
+report deep                                                 | deep/config.json is not JSON
+report no_checkpoint --out page.html                        | that of one is no_checkpoint/report.html
+report no_checkpoint --runs empty                           | --runs empty is for --experiment NAME
+report taken no_checkpoint --out file.txt/page.html         | file.txt is a file, where a folder is needed
+report taken no_checkpoint --out empty                      | Cannot write empty: Is a directory
 report summary_no_json                                      | summary_no_json/summary.json is not JSON
 report summary_odd                                          | success_rate is 'much', no number
 report summary_short                                        | success_rate stands without eval_episodes
 report taken nowhere                                        | There is no run directory nowhere
 view taken                                                  | has no recording.rrd
 memory list empty                                           | empty is neither a run directory nor a memory
+memory list odd_memory                                      | memory is ['x'], no text
+memory list memory_lacks                                    | is damaged, or was written by another version
+memory list no_checkpoint --task knot_hanging               | remembers nothing of knot_hanging; the run is of usb_
+memory forget no_checkpoint 3                               | holds no record '3'; `agps memory list` names all
 memory show nowhere 3                                       | nowhere is neither a run directory nor a memory
 prompts replay no_checkpoint                                | There are no recorded questions in no_checkpoint
+traces report --dir traces_rubbish                          | file is not a database; name another folder
+traces report --dir traces_odd                              | traces_odd/traces.db is damaged, or of another versi
+eval LONG                                                   | is too long for this disk; choose a shorter one
+keypoints list LONG                                         | is too long for this disk; choose a shorter one
+new-task LONG                                               | is too long for this disk; choose a shorter one
+reward eval usb_insertion --file odd.pt                     | odd.pt is damaged or no reward classifier
 traces report --dir file.txt                                | There are no traces in file.txt
 """
 """Command line | words that its one sentence contains."""
@@ -244,7 +370,7 @@ traces report --dir file.txt                                | There are no trace
 def rows() -> list[tuple[str, str]]:
     lines = [line for line in ROWS.splitlines() if line and not line.startswith("#")]
     pairs = [line.rpartition("|") for line in lines]
-    return [(command.strip(), words.strip()) for command, _, words in pairs]
+    return [(command.strip().replace("LONG", "l" * 300), words.strip()) for command, _, words in pairs]
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +383,13 @@ def littered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
     np.save(folder / "array.npy", np.zeros(3))
+    torch.save({"format": 1, "header": 3, "weights": {}, "hash": "x"}, folder / "odd.pt")
+    with closing(TraceStore(folder / "traces_odd")):
+        pass
+    with closing(sqlite3.connect(folder / "traces_odd" / "traces.db")) as traces:
+        traces.execute("INSERT INTO runs (id, name, tags) VALUES ('1', 'ask', '{')")
+        traces.commit()
+    np.savez(folder / "demos_keys" / "episode_000.npz", action=np.zeros(3))
     taken = make_run(folder / "taken", episodes=3)
     shutil.copytree(folder / "checkpoint_empty" / "checkpoints", taken.checkpoints, dirs_exist_ok=True)
     taken.config.write_text(CONFIG)

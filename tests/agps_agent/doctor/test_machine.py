@@ -50,7 +50,7 @@ def test_fault_of_the_program_is_not_taken_for_a_finding() -> None:
 
 
 def test_chat_model_is_checked_only_where_one_is_named(tmp_path: Path) -> None:
-    names = ["python", "packages", "processor", "meshes", "rendering", "disk"]
+    names = ["python", "packages", "processor", "gpu", "meshes", "rendering", "disk"]
     assert list(machine_checks(tmp_path, None)) == names
     assert list(machine_checks(tmp_path, "http://127.0.0.1:1/v1")) == [*names, "chat model"]
 

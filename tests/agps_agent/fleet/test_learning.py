@@ -132,7 +132,7 @@ def test_two_robots_learn_one_policy_though_their_lines_are_cut(during: Callable
     run = RunDirectory(tmp_path / "run")
     assert summary["env_steps"] >= 260 and 0 < summary["learner_steps"] <= 10 + (summary["env_steps"] - 20) // 2
     assert {robot for robot, _, _ in check_that_each_episode_counts_once(run)} == {"r0", "r1"}
-    rows = {row["robot"]: row for row in summary["robots"]}
+    rows = {row["robot_name"]: row for row in summary["robots"]}
     assert all(row["steps"] >= row["taken_steps"] > 0 for row in rows.values())
     assert sum(row["taken_steps"] for row in rows.values()) == summary["env_steps"]
 

@@ -39,7 +39,7 @@ def test_row_of_a_robot_says_how_old_its_weights_are_and_how_long_it_waited():
     row, silent = books().rows(updates=60, env_steps=150)
     assert (row["weights_age_updates"], row["weights_age_steps"], row["oldest_weights_updates"]) == (20, 50, 15)
     assert row["idle_share"] == pytest.approx(0.1)
-    assert silent == {"robot": "r1", "is_here": False}
+    assert silent == {"robot_name": "r1", "is_here": False}
 
 
 def test_supervisor_of_a_fleet_counts_what_all_robots_count():
@@ -77,7 +77,7 @@ def test_status_of_a_fleet_is_read_from_its_run(tmp_path: Path, capsys: pytest.C
     state = {"at": 0.0, "robots": books().rows(updates=60, env_steps=150), "pool": {}}
     (tmp_path / "fleet" / "status.json").write_text(json.dumps(state))
     assert main(["fleet", "status", str(tmp_path), "--json"]) == 0
-    assert [row["robot"] for row in json.loads(capsys.readouterr().out)["robots"]] == ["r0", "r1"]
+    assert [row["robot_name"] for row in json.loads(capsys.readouterr().out)["robots"]] == ["r0", "r1"]
 
 
 def test_status_of_a_run_of_one_robot_says_that_it_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

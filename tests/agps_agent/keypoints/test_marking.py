@@ -1,4 +1,5 @@
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ import pytest
 from agps_agent.keypoints.marking import MarkingServer, serve_marking
 from prompts.loader import load_task_prompt
 from rl.errors import AgpsError
+from scripts.browser import PHONE_PX, Page, open_page
 from tests.agps_agent.keypoints.test_store import without_depth
 from tests.agps_agent.scenes import LEFT, RIGHT, camera, draw, project
-from tests.browser import Page, needs_browser, open_page
+from tests.browser import needs_browser
 
 FRAMES = [without_depth(draw(camera())), draw(camera(0.3, name="view_1"))]
 AT = [[round(float(value)) for value in uv] for uv in project(FRAMES[0], np.array([LEFT, RIGHT]))]
@@ -109,7 +111,7 @@ def test_person_clicks_takes_back_and_is_done(server: MarkingServer, tmp_path: P
 def test_keys_alone_do_it_on_a_narrow_screen(server: MarkingServer, tmp_path: Path) -> None:
     """From the middle of the image, (320, 240): ten pixels a step with Shift, one without."""
     across, down = AT[0][0] - 320, AT[0][1] - 240
-    with open_page(server.url, tmp_path / "profile", size="420,900") as page:
+    with open_page(server.url, tmp_path / "profile", size=(PHONE_PX, 900)) as page:
         page.wait_for("document.getElementById('image')?.naturalWidth === 640")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         for step, keys in ((across, ("ArrowLeft", "ArrowRight")), (down, ("ArrowUp", "ArrowDown"))):
@@ -121,6 +123,37 @@ def test_keys_alone_do_it_on_a_narrow_screen(server: MarkingServer, tmp_path: Pa
         page.wait_for("document.getElementById('said').textContent.includes('Saved 1 image')")
     (image,) = server.wait()
     assert dict(image.marks) == {"port_left": tuple(AT[0])}
+
+
+@needs_browser
+def test_name_of_a_mark_does_not_cover_it(server: MarkingServer, tmp_path: Path) -> None:
+    with open_page(server.url, tmp_path / "profile", size=(PHONE_PX, 900)) as page:
+        page.wait_for("document.getElementById('image')?.naturalWidth === 640")
+        click(page, *AT[0])
+        page.wait_for("!!document.querySelector('#marks text')")
+        edges = [f"document.querySelector('#marks {part}').getBoundingClientRect()" for part in ("text", "circle")]
+        assert page.evaluate(f"{edges[0]}.bottom <= {edges[1]}.top")
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("said", ["good", "bad"])
+def test_what_the_page_says_can_be_read(server: MarkingServer, scheme: Any, said: str, tmp_path: Path) -> None:
+    """A contrast of 4.5 is what WCAG asks for."""
+    with open_page(server.url, tmp_path / "profile") as page:
+        page.prefer(scheme)
+        page.wait_for("document.getElementById('image')?.naturalWidth === 640")
+        page.evaluate(f"say('told', '{said}')")
+        colour = page.evaluate("getComputedStyle(document.getElementById('said')).color")
+        ink, paper = luminance(colour), {"light": 1.0, "dark": luminance("rgb(18, 18, 18)")}[scheme]
+        assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)` as WCAG defines it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @needs_browser

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from agps_agent.measure.grounding import bench_grounding, pairs_of, swapped
+from agps_agent.models.faults import FaultPlan
+from agps_agent.models.offline.embedded import EmbeddedVLM
+from agps_agent.models.server import serve_model
 from prompts.loader import task_names
 from rl.errors import ConfigError
 from tests.agps_agent.scenes import LEFT, PORT, RIGHT, camera, draw
@@ -27,6 +30,22 @@ def test_keypoint_behind_something_counts_as_hidden() -> None:
 
 def test_keypoint_outside_of_the_image_counts_as_hidden() -> None:
     assert not is_shown(draw(camera()), LEFT + [0.0, 1.0, 0.0], 0.006)
+
+
+def test_scene_without_a_useful_answer_is_neither_missed_nor_rejected() -> None:
+    with serve_model(EmbeddedVLM(), faults=FaultPlan(("prose",), share=0.5, seed=1)) as server:
+        numbers = bench_grounding("usb_insertion", scenes=5, absent=3, seed=3, vlm=server.url)
+        server.shutdown()
+    assert numbers["faults"] == {"not_json": numbers["unanswered"]} and 0 < numbers["unanswered"] < 8
+    assert numbers["shown"] + numbers["hidden"] == 2 * (8 - numbers["unanswered"])
+    assert (numbers["missed"], numbers["absent_rejected"]) == (0.0, 1.0)
+
+
+def test_model_that_never_answers_tells_nothing() -> None:
+    with serve_model(EmbeddedVLM(), faults=FaultPlan(("prose",))) as server:
+        with pytest.raises(ConfigError, match="no useful answer in any of 2 scenes; the last time: "):
+            bench_grounding("usb_insertion", scenes=1, absent=1, vlm=server.url)
+        server.shutdown()
 
 
 def test_unknown_task_is_refused() -> None:

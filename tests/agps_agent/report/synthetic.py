@@ -28,15 +28,10 @@ def make_run(
     A learned reward is wrong in each seventh rollout: right after the first, then the other way round.
     """
     run = RunDirectory.create(path)
-    config = {"task": "usb_insertion", "method": method, "demos": demos, "seed": seed, "vlm": "embedded"}
-    config |= {"drq": {"gamma": 0.92, "batch_size": 128}, "float": {"index": "prefix"}}
-    run.config.write_text(json.dumps({"config": config, "versions": {"python": "3.11", "torch": "2.13.0"}}))
+    _begin(run, method=method, demos=demos, seed=seed)
     rng = np.random.default_rng(seed)
     env_steps, calls, hits, pause_s, next_eval = 0, 0, 0, 0.0, 1000
     human = {"human_interventions": 0, "human_s": 0.0}
-    for updates in range(100, 600, 100) if method.endswith("conrft") else ():
-        losses = {"td_loss": 100.0 / updates, "cloning_loss": 1.0 / updates}
-        run.append_metrics({"kind": "pretrain", "env_steps": 0, "updates": updates, "wall_clock_s": 1.0, **losses})
     for episode in range(episodes):
         skill = 1.0 / (1.0 + np.exp(-12.0 * (episode / episodes - 0.55 - 0.05 * (method == "serl"))))
         success = bool(rng.random() < skill)
@@ -75,14 +70,27 @@ def make_run(
                 {"kind": "eval", **clocks, "success_rate": round(20 * skill) / 20, "episodes": 20, "mean_steps": 20.0}
             )
     run.append_metrics({"kind": "final_eval", **clocks, "success_rate": 0.98, "episodes": 50, "mean_steps": 20.0})
-    summary = {"task": "usb_insertion", "method": method, "seed": seed, "demos": demos, "success_rate": 0.98}
-    summary |= {"eval_episodes": 50, "agent_calls": calls, "agent_pause_s": pause_s, "memory_hits": hits, **clocks}
-    summary |= {**human, "pretrain_steps": 0, "pretrain_success_rate": None}
-    if method.endswith("conrft"):
+    asked = {"agent_calls": calls, "agent_pause_s": pause_s, "memory_hits": hits}
+    _end(run, {"method": method, "seed": seed, "demos": demos, **asked, **clocks, **human})
+    return run
+
+
+def _begin(run: RunDirectory, *, method: str, demos: int, seed: int) -> None:
+    config = {"task": "usb_insertion", "method": method, "demos": demos, "seed": seed, "vlm": "embedded"}
+    config |= {"drq": {"gamma": 0.92, "batch_size": 128}, "float": {"index": "prefix"}}
+    run.config.write_text(json.dumps({"config": config, "versions": {"python": "3.11", "torch": "2.13.0"}}))
+    for updates in range(100, 600, 100) if method.endswith("conrft") else ():
+        losses = {"td_loss": 100.0 / updates, "cloning_loss": 1.0 / updates}
+        run.append_metrics({"kind": "pretrain", "env_steps": 0, "updates": updates, "wall_clock_s": 1.0, **losses})
+
+
+def _end(run: RunDirectory, told: dict[str, Any]) -> None:
+    summary = {"task": "usb_insertion", "success_rate": 0.98, "eval_episodes": 50, **told}
+    summary |= {"pretrain_steps": 0, "pretrain_success_rate": None}
+    if told["method"].endswith("conrft"):
         summary |= {"pretrain_steps": 500, "pretrain_success_rate": 0.32}
     summary |= {"triggers_per_10_rollouts": 4.2, "steps_to_80": 3000, "steps_to_100": None}
     run.write_summary(summary)
-    return run
 
 
 def _trace(rng: np.random.Generator, steps: int, *, good: bool) -> list[float]:

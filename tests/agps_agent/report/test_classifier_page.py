@@ -11,6 +11,8 @@ from PIL import Image
 from agps_agent.report.classifier_page import MOST_MISTAKES, mistakes_picture, write_classifier_page
 from rl.rewards.classifier.judging import FrameScore, VerdictScore
 from rl.rewards.classifier.metrics import average_precision, confusion, reliability
+from scripts.browser import PHONE_PX, open_page
+from tests.browser import needs_browser
 from tests.rl.rewards.classifier.synthetic import synthetic_frames
 
 
@@ -54,6 +56,15 @@ def test_page_tells_verdicts_of_the_number_in_a_row_that_training_uses(text: str
     assert "<b>1 of 10</b><span>rollouts ended wrongly, 2 in a row" in text
     assert "<td>2</td><td>10</td><td>6</td><td>1</td><td>2</td>" in text
     assert "180 held-out frames of 30 episodes" in text and "usb_insertion &lt;held out&gt;" in text
+
+
+@needs_browser
+def test_page_fits_a_phone(text: str, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(text)
+    with open_page((tmp_path / "page.html").as_uri(), tmp_path / "profile", size=(PHONE_PX, 900)) as page:
+        page.wait_for("document.readyState === 'complete'")
+        page.load_images()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
 
 
 def test_page_needs_nothing_beside_it(text: str) -> None:

@@ -128,6 +128,23 @@ def test_each_loss_of_stage_1_has_a_panel_of_its_own(losses: int, panels: int) -
     assert sum(text.startswith("loss ") for text in drawn) == panels and "updates" in drawn
 
 
+def test_panels_without_one_below_say_their_steps_too() -> None:
+    """Five losses in four columns: the first column ends in the second row, the others in the first."""
+    losses = {f"loss_{n}": 1.0 for n in range(5)}
+    drawn = words(figures.pretraining([{"updates": u, **losses} for u in (100, 300)]))
+    assert list(drawn).count("200") == 4
+
+
+def test_a_unit_at_the_end_of_a_name_stands_in_brackets() -> None:
+    drawn = words(figures.learned([(n, {"goal_error_mm": 1.0, "q_min": 0.0, "s": 1.0}) for n in (1, 2)]))
+    assert {"goal error [mm]", "q min", "s"} <= set(drawn)
+
+
+def test_rollouts_that_are_counted_in_tens_have_ticks_at_tens() -> None:
+    drawn = words(figures.triggers_per_ten([{"triggered": True}] * 106))
+    assert {"20", "40", "60", "80", "100"} <= set(drawn) and "15" not in drawn
+
+
 def traced(success: bool, scores: list[float], episode: int = 0) -> dict[str, Any]:
     named = {"float_trace": [0.1] * len(scores), "float_thresholds": [0.2] * len(scores), "float_scores": scores}
     return {"episode": episode, "success": success, **named}

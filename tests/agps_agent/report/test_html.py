@@ -14,6 +14,26 @@ NASTY = '<script>alert("1")</script> & <b>'
 ESCAPED = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &lt;b&gt;"
 
 
+def test_options_of_a_command_are_never_broken() -> None:
+    said = html.notice("go on with: agps train --run-dir runs/a --resume")
+    assert re.findall("<span>(.*?)</span>", said) == ["--run-dir", "--resume"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (["float", "stall"], "float, stall"),
+        ([], "-"),
+        ({}, "-"),
+        ({"perceive": 1}, "perceive 1"),
+        (None, "-"),
+        (0, "0"),
+    ],
+)
+def test_settings_are_written_as_a_person_does(value: object, said: str) -> None:
+    assert f"<td>{said}</td>" in html.settings({"run": {"name": value}})
+
+
 @pytest.mark.parametrize(
     "piece",
     [
@@ -33,6 +53,8 @@ ESCAPED = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &lt;b&gt;"
         html.settings({"run": {NASTY: 1}}),
         html.settings({"run": {"note": NASTY}}),
         html.badge(NASTY, "guide"),
+        html.badges([], NASTY),
+        html.notice(f"--run-dir {NASTY}"),
         html.badge("guide", NASTY),
         html.folded(NASTY, "text"),
         html.folded("prompt", NASTY),

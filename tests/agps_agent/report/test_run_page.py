@@ -34,6 +34,12 @@ def test_page_has_every_section(run: RunDirectory, title: str) -> None:
     assert f"<h2>{title}" in run.report.read_text()
 
 
+def test_success_stands_before_the_losses_of_stage_1(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path / "run", method="conrft", episodes=12)).read_text()
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    assert titles.index("Success over environment steps") < titles.index("Stage 1")
+
+
 def test_page_needs_nothing_beside_it(run: RunDirectory) -> None:
     page = run.report.read_text()
     assert all(source.startswith("data:") for source in re.findall(r'(?:src|href)="([^"]*)"', page))

@@ -118,6 +118,20 @@ def test_line_torn_by_a_crash_is_left_out_and_does_not_swallow_the_next(run: Run
     assert [row["episode"] for row in run.read_metrics()] == [0, 2]
 
 
+def test_lines_that_are_left_out_are_told_but_not_the_one_that_is_being_written(
+    run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.metrics.write_bytes(b'{"episode": 0}\n\xff\x00\n[3]\n{"episode": 1}\n{"epi')
+    assert [row["episode"] for row in run.read_metrics()] == [0, 1]
+    (said,) = caplog.messages
+    assert said == f"{run.metrics}: lines that cannot be read are left out: 2, 3."
+
+
+def test_first_line_that_is_being_written_is_none_yet(run: RunDirectory) -> None:
+    run.metrics.write_text('{"epis')
+    assert run.read_metrics() == []
+
+
 def test_what_a_resumed_run_did_over_counts_once(run: RunDirectory) -> None:
     for row in ({"episode": 0, "env_steps": 44}, {"episode": 1, "env_steps": 84}, {"kind": "resume", "env_steps": 60}):
         run.append_metrics(row)

@@ -61,3 +61,11 @@ def test_long_episode_is_shown_in_larger_steps(tmp_path: Path) -> None:
     with Image.open(path) as film:
         film.load()
         assert film.n_frames == LONGEST and film.info["duration"] == 200
+
+
+@pytest.mark.parametrize("name", ["a_b_c.webp", "success_x_3.webp", "success_001_3_4.webp", "holiday_001_3.webp"])
+def test_somebody_elses_picture_is_no_film(name: str, tmp_path: Path) -> None:
+    (tmp_path / "failure_002_7.webp").mkdir()
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "success_001_3.webp").write_bytes(b"x")
+    assert [film.name for film in films_in(tmp_path)] == ["success_001_3.webp"]

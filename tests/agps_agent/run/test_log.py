@@ -36,6 +36,7 @@ class Counted:
 
     num_timesteps: int = 0
     n_updates: int = 0
+    pretrains: bool = False
     pretrain_updates: int = 0
     reading: Reading | None = None
     counts: dict[str, float] = dataclasses.field(default_factory=dict)

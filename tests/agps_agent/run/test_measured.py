@@ -50,7 +50,7 @@ def figures_of(
     measured: Measured, *, env_steps: int = 0, learned: dict[str, float] | None = None, **more: Any
 ) -> Figures:
     config = RunConfig(task="usb_insertion", demos=0)
-    about: dict[str, Any] = {"evaluation": None, "unaided_success": None, "expected": (), **more}
+    about: dict[str, Any] = {"evaluation": None, "unaided_success": None, "expected": (), "clip_target": None, **more}
     return measured.figures(env_steps=env_steps, config=config, learned=learned or {}, **about)
 
 
@@ -129,7 +129,14 @@ def test_figures_of_the_learner_are_taken_over_and_the_first_error_is_kept() -> 
 def test_range_of_returns_by_hand(
     config: DrQConfig, rewards: tuple[float, float] | None, expected: tuple[float | None, float | None]
 ) -> None:
-    assert possible_returns(config, rewards) == pytest.approx(expected)
+    assert possible_returns(config, config.clip_target, rewards) == pytest.approx(expected)
+
+
+def test_range_that_rewards_have_switched_off_judges_no_values() -> None:
+    """Rewards of -1 and 0 with gamma = 0.92: returns from -1 / 0.08 = -12.5 to 0, whatever the settings say."""
+    config = DrQConfig(gamma=0.92)
+    assert possible_returns(config, config.clip_target, (-1.0, 0.0)) == (0.0, 1.0)
+    assert possible_returns(config, None, (-1.0, 0.0)) == pytest.approx((-12.5, 0.0))
 
 
 def test_expected_curve_is_that_of_the_recipe_alone() -> None:

@@ -91,6 +91,15 @@ def test_agent_without_demonstrations_brings_the_first_success(finished: RunDire
     assert any(episode["success"] for episode in episodes)
 
 
+@pytest.mark.parametrize(("demos", "first"), [(0, {"train"}), (1, {"demos"})])
+def test_run_speaks_of_demonstrations_only_where_there_are_some(demos: int, first: set[str], tmp_path: Path):
+    config, run = configure(tmp_path / "run", method="serl", demos=demos, max_env_steps=5)
+    begun, resumed = Listening(), Listening()
+    train(config, run, begun)
+    train(config.model_copy(update={"max_env_steps": 8}), run, resumed, resume=True)
+    assert ({begun.heard[0].phase}, resumed.heard[0].phase) == (first, "demos")
+
+
 def episodes_of(run: RunDirectory) -> list[dict]:
     return [row for row in run.read_metrics() if row["kind"] == "episode"]
 
@@ -150,17 +159,18 @@ def test_demonstrations_of_the_agent_are_learned_from_and_labelled(tmp_path: Pat
 @pytest.mark.parametrize(("jitter_mm", "moves"), [(0.0, False), (30.0, True)])
 def test_supervisor_sees_that_a_port_moves(tmp_path: Path, jitter_mm: float, moves: bool):
     jitter = {"port-jitter-mm": jitter_mm}
-    config, run = configure(tmp_path / "run", agent_demos=4, pretrain_steps=0, task_options=jitter)
+    config, run = configure(tmp_path / "run", agent_demos=4, pretrain_steps=50, task_options=jitter)
     with build_session(config, run) as session:
-        supervisor = session.supervisor
+        supervisor, log = session.supervisor, TrainingLog(config, run, session, Listening())
         assert isinstance(supervisor, AgentSupervisor)
-        supervisor.demonstrate(3)
-        done = RunCallback(
-            TrainingLog(config, run, session, Listening()), until=lambda: not supervisor.is_demonstrating
+        supervisor.demonstrate(4)
+        session.algorithm.collect(
+            200, RunCallback(log, until=lambda: supervisor.state_dict()["shown"]["successes"] == 4)
         )
-        session.algorithm.collect(200, done)
         shown = supervisor.state_dict()["shown"]
-    assert shown["successes"] == 3 and (shown["moved"] >= 2) == moves
+        assert shown["successes"] == 4 and (shown["moved"] >= 3) == moves
+        assert supervisor.is_demonstrating == moves  # 24 where each success tells of another place
+        assert log.max_pretrain_steps == (300 if moves else 50)
 
 
 def test_row_of_an_episode_says_how_each_intervention_ended(finished: RunDirectory):

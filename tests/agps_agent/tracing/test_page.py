@@ -11,8 +11,9 @@ from agps_agent.models.profiles import find_profile
 from agps_agent.state import AgentContext
 from agps_agent.tracing import client
 from agps_agent.tracing.report import write_trace_report
+from scripts.browser import open_page
 from tests.agps_agent import scenes
-from tests.browser import needs_browser, open_page
+from tests.browser import needs_browser
 
 pytestmark = needs_browser
 

@@ -139,3 +139,29 @@ def test_log_of_a_version_that_knew_one_target_is_read(tmp_path) -> None:
         np.testing.assert_array_equal(old.targets["port"].xyz, [0.5, 0.0, 0.05])
         assert old.targets["port"].patch is None
         assert not memory.get("t-000001").targets and memory.get("t-000001").box is not None
+
+
+DAMAGE: dict[str, object] = {
+    "embedding": "!!",
+    "mode": "shout",
+    "id": 3,
+    "calibration_hash": None,
+    "plan": ["x"],
+    "uses": "many",
+    "failures": None,
+    "success": "rubbish",
+    "is_open": 7,
+    "ended": 3,
+    "targets": ["x"],
+    "box": {"lower": [0.0, 0.0], "upper": [1.0, 1.0, 1.0]},
+    "p_tcp_tool": [0.0, float("nan"), 0.0],
+}
+"""Field of a record -> what no record holds there."""
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_record_is_refused_where_it_is_read(name: str) -> None:
+    sound = json.loads(json.dumps(to_json(record(id="t-000000"))))
+    assert from_json(sound).id == "t-000000"
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        from_json({**sound, name: DAMAGE[name]})

@@ -12,7 +12,6 @@ import pytest
 from agps_agent.measure.benchmarks import rate_numbers
 from agps_agent.measure.replay.comparison import MOST_SHOWN, comparison_table, write_comparison_page
 from agps_agent.measure.replay.replay import Query, Score, load_queries, recorded_task, recorded_tools, score, summarise
-from agps_agent.measure.sweep import Cell, cells
 from agps_agent.state import USER_TRIGGER
 from rl.errors import ConfigError
 from rl.types import Box, Cost, Prune
@@ -155,7 +154,9 @@ def test_questions_are_read_oldest_first_from_a_run_or_a_folder(tmp_path: Path) 
         assert [(found.id, found.mode) for found in load_queries(folder)] == [("0001", "prune"), ("0002", "guide")]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null"])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "null", '{"mode": ["x"]}', '{"trigger": "x"}', '{"trigger": {"kind": "float", "index": "x"}}']
+)
 def test_damaged_question_is_named(text: str, tmp_path: Path) -> None:
     record(tmp_path, "0007", text)
     with pytest.raises(ConfigError, match=r"The question in .*0007 is damaged .*; remove that folder"):
@@ -192,10 +193,3 @@ def test_each_period_without_a_command_is_lost(lost: int) -> None:
     numbers = rate_numbers(stamps, 10.0)
     assert (numbers["lost_ticks"], numbers["ticks"]) == (lost, 100 - lost)
     assert numbers["longest_gap_ms"] == pytest.approx(100.0 * (lost + 1))
-
-
-def test_cells_of_a_sweep_have_folders_of_their_own() -> None:
-    made = cells(("agps", "serl", "./mine.py:Mine+agent"), (20, 1), (0, 1, 2))
-    assert len(made) == 18 == len({cell.name for cell in made})
-    assert not [cell.name for cell in made if "/" in cell.name]
-    assert Cell("drq+human", 5, 2).name == "drq+human-demos5-seed2"

@@ -10,7 +10,7 @@ from agps_agent.graph import build_graph
 from agps_agent.keypoints.store import MarkedImage, MarkedKeypoints, save_keypoints
 from agps_agent.models.library import open_model
 from agps_agent.models.offline.matching import Match
-from agps_agent.models.offline.reference import ReferenceConfig, ReferenceVLM, choose
+from agps_agent.models.offline.reference import Alike, ReferenceConfig, ReferenceVLM, choose, limits
 from agps_agent.perceiving import look
 from agps_agent.state import AgentContext, AgentFault
 from prompts.loader import KeypointDistance, load_task_prompt
@@ -121,3 +121,21 @@ def test_places_that_cannot_be_together_are_not_taken_together() -> None:
 
 def test_of_two_that_cannot_be_together_the_likelier_one_stays() -> None:
     assert list(choose({"a": [place(0.0, 0.7)], "b": [place(0.0, 0.8)]}, [PAIR])) == ["b"]
+
+
+def test_a_quarter_of_the_way_from_what_looks_like_a_keypoint_to_itself_is_its_limit() -> None:
+    """0.4 + 0.22 x (1.0 - 0.4), but at least 0.08 above, and never below 0.5 or above 0.9."""
+    alike = {
+        label: Alike(itself=1.0, elsewhere=elsewhere)
+        for label, elsewhere in zip("abcd", (0.4, 0.7, 0.1, 0.85), strict=True)
+    }
+    assert limits(alike) == pytest.approx({"a": 0.532, "b": 0.78, "c": 0.5, "d": 0.9})
+
+
+def test_keypoint_that_nothing_looked_like_must_be_as_much_alike_as_the_strictest_other() -> None:
+    alike = {"a": Alike(itself=1.0, elsewhere=0.774), "b": Alike(itself=1.0, elsewhere=None)}
+    assert limits(alike) == pytest.approx({"a": 0.854, "b": 0.854})
+
+
+def test_keypoints_that_nothing_looked_like_have_the_least_limit() -> None:
+    assert limits({"a": Alike(itself=1.0, elsewhere=None)}) == {"a": 0.5}

@@ -1,5 +1,6 @@
 """Images in an observation that is not ours: where they are, and how they become equally large uint8 (H, W, C)."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from rl.envs.options import Channels
-from rl.episodes import STATE
+from rl.episodes import FLAGS, LABEL, STATE, WAY
 from rl.errors import ConfigError
-from rl.types import ByteArray
+from rl.types import ByteArray, Channels
 
 SMALLEST_SIDE = 8
 """Arrays with a shorter side are no images, [px]."""
+RESERVED = (STATE, "action", "reward", *FLAGS, LABEL, WAY)
+"""Names of what else an episode holds."""
 COLOURS = (1, 3, 4)
 """Channels that a picture may have: grey, RGB, RGBA."""
 
@@ -35,6 +37,8 @@ class ImageLayout:
     """Value of white."""
     channels: int
     """Channels of all frames together."""
+    sides: tuple[int, int]
+    """Rows and columns, [px]."""
 
     @property
     def pictures(self) -> tuple[int, ...]:
@@ -93,22 +97,27 @@ def image_layout(space: spaces.Space[Any], channels: Channels = "auto") -> Image
         flat=flat,
         peak=peak,
         channels=count * (space.shape[0] if stacked else 1),
+        sides=(sides[0], sides[1]),
     )
 
 
 class Pictures:
     """Makes the images of an observation equal: one size, as many channels each, uint8, channels last."""
 
-    def __init__(self, layouts: Mapping[str, ImageLayout], *, size: int, channels: int | None = None) -> None:
+    def __init__(
+        self, layouts: Mapping[str, ImageLayout], *, size: int | None = None, channels: int | None = None
+    ) -> None:
         """Decide what becomes of each entry.
 
         Args:
             layouts: How images lie in each entry, by its name.
-            size: Side of the pictures, [px].
+            size: Side of the pictures, [px]. None: those of the entry with most pixels.
             channels: Channels of each picture. None: as many as the one with most has.
         """
         self._layouts = layouts
-        self.size = size
+        largest = max((layout.sides for layout in layouts.values()), key=math.prod, default=(1, 1))
+        self.sides = largest if size is None else (size, size)
+        """Rows and columns of each picture, [px]."""
         most = max((width for layout in layouts.values() for width in layout.pictures), default=3)
         self.channels = channels or most
         """Channels of each picture."""
@@ -116,11 +125,11 @@ class Pictures:
     @property
     def spaces(self) -> dict[str, spaces.Box]:
         """Space of each picture, by its name: that of its entry, with a number where that holds several."""
-        box = spaces.Box(0, 255, (self.size, self.size, self.channels), np.uint8)
+        box = spaces.Box(0, 255, (*self.sides, self.channels), np.uint8)
         return {name: box for key, layout in self._layouts.items() for name in _names(key, layout)}
 
     def of(self, observed: Mapping[str, Any]) -> dict[str, ByteArray]:
-        """Return the pictures in an observation's values. Each (size, size, channels), uint8."""
+        """Return the pictures in an observation's values. Each (*sides, channels), uint8."""
         made: dict[str, ByteArray] = {}
         for key, layout in self._layouts.items():
             frames = layout.frames(np.asarray(observed[key]))
@@ -132,10 +141,11 @@ class Pictures:
     def _one(self, picture: npt.NDArray[Any], peak: float) -> ByteArray:
         if picture.dtype != np.uint8:
             picture = np.rint(np.clip(picture, 0.0, peak) * (255.0 / peak)).astype(np.uint8)
-        if picture.shape[:2] != (self.size, self.size):
-            shrinks = self.size < min(picture.shape[:2])
+        rows, columns = self.sides
+        if picture.shape[:2] != self.sides:
+            shrinks = rows < picture.shape[0] and columns < picture.shape[1]
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            picture = cv2.resize(picture, (self.size, self.size), interpolation=how).reshape(self.size, self.size, -1)
+            picture = cv2.resize(picture, (columns, rows), interpolation=how).reshape(rows, columns, -1)
         if picture.shape[2] == 1:
             return np.repeat(picture, self.channels, axis=2)
         if picture.shape[2] < self.channels:  # RGB beside RGBA: opaque
@@ -145,7 +155,7 @@ class Pictures:
 
 def _names(key: str, layout: ImageLayout) -> list[str]:
     count = len(layout.pictures)
-    key = f"{key}.image" if key == STATE else key
+    key = f"{key}.image" if key in RESERVED else key
     return [key] if count == 1 else [f"{key}.{number}" for number in range(count)]
 
 

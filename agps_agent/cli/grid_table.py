@@ -1,0 +1,99 @@
+"""How a grid looks while it runs: a table that fills in a terminal, a line per change elsewhere."""
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from agps_agent.cli.terminal import console, live
+from agps_agent.measure.experiments.planning import Glance, PlannedRun, glance
+from agps_agent.measure.experiments.running import Change
+
+SHOWN: dict[Change, tuple[str, str]] = {
+    "queued": ("queued", "dim"),
+    "running": ("running", "bold cyan"),
+    "elsewhere": ("running elsewhere", "cyan"),
+    "finished": ("finished", "green"),
+    "failed": ("failed", "bold red"),
+    "left": ("left for later", "dim"),
+}
+"""Each change in words, and its style."""
+_ALWAYS: tuple[Change, ...] = ("running", "elsewhere", "failed")
+"""What is shown where not all fits the screen."""
+
+
+class GridTable:
+    """Shows what became of each run; use as a context manager."""
+
+    def __init__(self, runs: Sequence[PlannedRun], stream: TextIO | None = None) -> None:
+        self._runs = list(runs)
+        self._changes: dict[str, Change] = {}
+        self._glances: dict[str, Glance] = {}
+        self._console = console(stream or sys.stdout)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        """Take the terminal's last lines, if there is a terminal."""
+        self._live = live(self._console, self.render, per_second=1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the last table on the screen."""
+        if self._live is not None:
+            self._live.stop()
+
+    def changed(self, run: PlannedRun, change: Change) -> None:
+        """Take note of a change."""
+        before = self._changes.get(run.name)
+        self._changes[run.name] = change
+        if change in ("finished", "failed"):
+            self._glances[run.name] = glance(run.path)
+        if self._live is None and change != before and change != "queued":
+            words, _ = SHOWN[change]
+            self._console.print(f"{words:>17}  {run.name}{self._in_words(run)}", soft_wrap=True, markup=False)
+
+    def render(self) -> RenderableType:
+        """Return the table as it is now; what waits or is finished is left out where the screen is too short."""
+        shown = self._fitting()
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for head in ("run", "state", "control steps", "success"):
+            table.add_column(head, justify="right" if head in ("control steps", "success") else "left", no_wrap=True)
+        for run in shown:
+            words, style = SHOWN[self._changes.get(run.name, "queued")]
+            far = self._far(run)
+            steps = f"{far.env_steps:,} / {run.config.max_env_steps:,}" if far.env_steps else ""
+            success = "" if far.success is None else f"{far.success:.0%}"
+            table.add_row(run.name, Text(words, style=style), steps, success)
+        counts = [f"{self._count(change)} {words}" for change, (words, _) in SHOWN.items() if self._count(change)]
+        hidden = len(self._runs) - len(shown)
+        more = [f"{hidden} more runs not shown"] if hidden else []
+        return Group(table, Text(", ".join([*counts, *more]), style="dim"))
+
+    def _fitting(self) -> list[PlannedRun]:
+        room = max(1, self._console.height - 4)
+        if len(self._runs) <= room:
+            return self._runs
+        told = [run for run in self._runs if self._changes.get(run.name) in _ALWAYS]
+        others = [run for run in self._runs if run not in told]
+        chosen = {run.name for run in [*told, *others][:room]}
+        return [run for run in self._runs if run.name in chosen]
+
+    def _count(self, change: Change) -> int:
+        return sum(self._changes.get(run.name, "queued") == change for run in self._runs)
+
+    def _far(self, run: PlannedRun) -> Glance:
+        if self._changes.get(run.name) in ("running", "elsewhere"):
+            return glance(run.path)
+        return self._glances.get(run.name, Glance())
+
+    def _in_words(self, run: PlannedRun) -> str:
+        far = self._far(run)
+        steps = f", {far.env_steps:,} control steps" if far.env_steps else ""
+        return steps + ("" if far.success is None else f", success {far.success:.0%}")

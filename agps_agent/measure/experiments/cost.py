@@ -1,0 +1,118 @@
+"""What a grid will take before it runs: control steps, hours by the last measured rate, questions and their price."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from agps_agent.measure.experiments.planning import PlannedRun, is_finished
+from agps_agent.models.prices import in_dollars, price_lists, price_of
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.estimate import MEASURED, OTHER, QUESTIONS_OF_A_RUN, Usage
+from rl.errors import AgpsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridEstimate:
+    """What runs will take, as far as it is known."""
+
+    runs: int
+    control_steps: int
+    """At most: a run that is solved ends earlier."""
+    hours: float | None
+    """Of one run after the other, at most; None: no run of one of the tasks has been measured here."""
+    asking: int
+    """Runs that ask the agent."""
+    least: Usage
+    """Fewest questions, of all runs together."""
+    most: Usage
+    prices: tuple[tuple[str, float, float], ...]
+    """What that costs at least and at most, [USD], by the name of model and server."""
+
+
+def estimate_grid(runs: Sequence[PlannedRun], measured: Iterable[Path]) -> GridEstimate:
+    """Return what runs will take.
+
+    Args:
+        runs: Those that are still to be done.
+        measured: Directories of runs that may have been made here, by which the rate is told.
+    """
+    steps = {run.name: 0 if run.config.offline else run.config.max_env_steps for run in runs}
+    rates = step_rates(measured)
+    tasks = {run.config.task_name for run in runs if steps[run.name]}
+    known = tasks <= rates.keys() and bool(tasks)
+    seconds = sum(steps[run.name] / rates[run.config.task_name] for run in runs if steps[run.name]) if known else None
+    asking = [run for run in runs if run.config.helper == "agent"]
+    least, most = (_together(asking, questions) for questions in QUESTIONS_OF_A_RUN)
+    return GridEstimate(
+        runs=len(runs),
+        control_steps=sum(steps.values()),
+        hours=None if seconds is None else seconds / 3600.0,
+        asking=len(asking),
+        least=least,
+        most=most,
+        prices=tuple(_prices(asking, least, most)),
+    )
+
+
+def step_rates(measured: Iterable[Path]) -> dict[str, float]:
+    """Return control steps per second of wall-clock by task, evaluations included: the median over finished runs."""
+    rates: dict[str, list[float]] = {}
+    for path in measured:
+        try:
+            summary = RunDirectory(path).read_summary() if is_finished(path) else {}
+        except AgpsError:  # a damaged run measures nothing
+            continue
+        if summary.get("env_steps") and summary.get("wall_clock_s"):
+            rates.setdefault(str(summary.get("task")), []).append(summary["env_steps"] / summary["wall_clock_s"])
+    return {task: median(values) for task, values in rates.items()}
+
+
+def _together(runs: Sequence[PlannedRun], questions: int) -> Usage:
+    each = [MEASURED.get(run.config.task_name, OTHER).times(questions) for run in runs]
+    return Usage(
+        calls=sum(usage.calls for usage in each),
+        prompt_tokens=sum(usage.prompt_tokens for usage in each),
+        completion_tokens=sum(usage.completion_tokens for usage in each),
+    )
+
+
+def _prices(asking: Sequence[PlannedRun], least: Usage, most: Usage) -> Iterable[tuple[str, float, float]]:
+    """Yield what it costs: with the served models that the runs name, or else with each whose price is known."""
+    config = asking[0].config if asking else None
+    if config is None:
+        return
+    given = config.vlm_price_in, config.vlm_price_out
+    own = price_of(config.vlm, config.vlm_model or "", given=given)
+    if own is not None:
+        named = [(config.vlm_model or config.vlm, own.of)]
+    else:
+        named = [
+            (f"{model} ({prices.name})", price.of)
+            for prices in price_lists()
+            for model in prices.models
+            if (price := price_of(f"https://{prices.host}/v1", model)) is not None
+        ]
+    for name, of in named:
+        low, high = (of(usage.prompt_tokens, usage.completion_tokens) for usage in (least, most))
+        yield name, low, high
+
+
+def in_words(estimate: GridEstimate, *, jobs: int) -> list[str]:
+    """Return an estimate line by line."""
+    at_a_time = max(1, min(jobs, estimate.runs))
+    hours = (
+        "hours are not known: no run of each task has been measured here"
+        if estimate.hours is None
+        else f"at most {estimate.hours / at_a_time:.1f} h with {jobs} at a time, by the rate of the runs that are here"
+    )
+    lines = [f"{estimate.runs} runs to do, at most {estimate.control_steps:,} control steps; {hours}."]
+    if estimate.asking:
+        least, most = estimate.least, estimate.most
+        lines.append(
+            f"{estimate.asking} runs ask the agent: {least.calls:,} to {most.calls:,} model calls, "
+            f"{least.prompt_tokens + least.completion_tokens:,} to {most.prompt_tokens + most.completion_tokens:,} "
+            "tokens. The embedded model costs nothing; a served one in its place:"
+        )
+        lines += [f"  {name}: {in_dollars(low)} to {in_dollars(high)}" for name, low, high in estimate.prices]
+    return lines

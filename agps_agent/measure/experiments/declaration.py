@@ -1,0 +1,194 @@
+"""An experiment as it is declared before it runs: a TOML file with its question and its cells.
+
+Those that ship lie beside this file; docs/reproduce.md explains each entry.
+"""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rl.errors import ConfigError
+from rl.nearest import did_you_mean
+
+PACKAGE = "agps_agent.measure.experiments"
+"""Where the experiments lie that ship."""
+SUFFIX = ".toml"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_RUNNERS_OWN = {
+    "--seed": "write seeds = N",
+    "--eval-episodes": "write eval_episodes = N",
+    "--run-dir": "--runs DIR of `agps reproduce` names the folder",
+    "--resume": "a run that was cut off is continued by itself",
+    "--threads": "--jobs of `agps reproduce` shares out the cores",
+    "--dry-run": "nothing here is on a robot",
+    "--json": "the results are in results.json",
+    "--help": "a cell is run, not asked",
+}
+"""Options that a cell must not have, and what to do in their place."""
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} names no folder; use lower-case letters, digits, '-', '_' and '.'")
+    return name
+
+
+def _checked_options(options: str) -> str:
+    try:
+        told = shlex.split(options)
+    except ValueError as error:
+        raise ValueError(f"{options!r} is no command line ({error})") from None
+    for argument in told:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag in _RUNNERS_OWN:
+            raise ValueError(f"{flag} does not belong here: {_RUNNERS_OWN[flag]}")
+    return options
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+Options = Annotated[str, AfterValidator(_checked_options)]
+Seeds = Annotated[int, Field(ge=1, le=1_000)]
+"""How many: 3 are the seeds 0, 1 and 2."""
+Episodes = Annotated[int, Field(ge=1)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cell(_Declared):
+    """One combination of settings, run with several seeds."""
+
+    name: Name
+    """Names its run directories: lower-case letters, digits, `-`, `_` and `.`."""
+    task: str
+    """What is learned."""
+    panel: str = Field(min_length=1)
+    """Title of the axes that it is drawn in, beside what it is compared with."""
+    label: str = Field(min_length=1)
+    """Its name in the legend: the same label has the same colour in every panel."""
+    options: Options = ""
+    """Further options of `agps train`, as on the command line."""
+    seeds: Seeds | None = None
+    """None: as many as the experiment's."""
+    eval_episodes: Episodes | None = None
+    """Episodes of the final evaluation. None: as many as the experiment's."""
+
+
+class Experiment(_Declared):
+    """Cells that answer one question."""
+
+    name: Name
+    """The file's name without suffix."""
+    title: str = Field(min_length=1)
+    question: str = Field(min_length=1)
+    """What its cells are compared for, in one or two sentences."""
+    seeds: Seeds
+    eval_episodes: Episodes = 50
+    options: Options = ""
+    """Options of `agps train` that every cell has; those of a cell come after them."""
+    cells: tuple[Cell, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _tells_its_cells_apart(self) -> Self:
+        names = [cell.name for cell in self.cells]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two cells are called {name!r}; name each otherwise")
+        drawn = [(cell.panel, cell.label) for cell in self.cells]
+        for cell in self.cells:
+            if drawn.count((cell.panel, cell.label)) > 1:
+                raise ValueError(f"the panel {cell.panel!r} has two cells with the label {cell.label!r}")
+        return self
+
+    def seeds_of(self, cell: Cell) -> int:
+        """Return how many seeds a cell is declared with."""
+        return cell.seeds or self.seeds
+
+    def episodes_of(self, cell: Cell) -> int:
+        """Return the episodes of a cell's final evaluation."""
+        return cell.eval_episodes or self.eval_episodes
+
+    def arguments_of(self, cell: Cell) -> tuple[str, ...]:
+        """Return what a cell tells `agps train`, without seed and directory."""
+        told = [*shlex.split(self.options), *shlex.split(cell.options)]
+        return (cell.task, *told, "--eval-episodes", str(self.episodes_of(cell)))
+
+    def chosen(self, names: Sequence[str]) -> tuple[Cell, ...]:
+        """Return cells by name, in the order of the file; all where none is named.
+
+        Raises:
+            ConfigError: If there is none of a name.
+        """
+        known = [cell.name for cell in self.cells]
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, known)
+                raise ConfigError(f"{self.name} has no cell {name!r}; its cells are {', '.join(known)}.{hint}")
+        return tuple(cell for cell in self.cells if not names or cell.name in names)
+
+
+def experiment_names() -> list[str]:
+    """Return the names of the experiments that ship."""
+    return sorted(entry.name.removesuffix(SUFFIX) for entry in files(PACKAGE).iterdir() if entry.name.endswith(SUFFIX))
+
+
+def load_experiment(name: str) -> Experiment:
+    """Return an experiment by its name, or by the path of a TOML file.
+
+    Raises:
+        ConfigError: If there is none, or it is not what an experiment is.
+    """
+    if not name.endswith(SUFFIX):
+        known = experiment_names()
+        if name not in known:
+            raise ConfigError(
+                f"There is no experiment {name!r}; there are {', '.join(known)}, and FILE.toml names one of your own."
+                f"{did_you_mean(name, known)}"
+            )
+        return _parsed(files(PACKAGE).joinpath(name + SUFFIX).read_text(encoding="utf-8"), name, where=name)
+    path = Path(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"There is no file {path}; `agps reproduce` lists the experiments that ship.") from None
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror}; name a TOML file.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8; an experiment is a TOML file.") from error
+    return _parsed(text, path.stem, where=str(path))
+
+
+def _parsed(text: str, name: str, *, where: str) -> Experiment:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where} is not TOML: {error}.") from None
+    if "name" in content:
+        raise ConfigError(f"{where}: name is what the file is called; leave it out.")
+    try:
+        return Experiment.model_validate({**content, "name": name})
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_complaint(error, content)}") from None
+
+
+def _first_complaint(error: ValidationError, content: dict[str, object]) -> str:
+    """Return the first thing that is wrong in one sentence, a cell called by its name."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    cells = content.get("cells")
+    if place[:1] == ["cells"] and len(place) > 1 and isinstance(cells, list):
+        cell = cells[int(place[1])]
+        called = cell.get("name") if isinstance(cell, dict) else None
+        place = [f"cell {called or f'number {int(place[1]) + 1}'}", *place[2:]]
+    said = first["msg"].removeprefix("Value error, ").rstrip(".")
+    said = {"Field required": "is missing", "Extra inputs are not permitted": "is nothing that is known here"}.get(
+        said, said
+    )
+    return f"{': '.join(place)}{': ' if place and not said.startswith('is ') else ' '}{said}.".lstrip()

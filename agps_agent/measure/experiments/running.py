@@ -1,0 +1,179 @@
+"""Runs a grid, each run in a process of its own: what is finished is kept, what was cut off goes on.
+
+The run directories say all: there is no state beside them. So the runner may be killed at any time, or several may work
+on the same folder: who trains in a directory holds its lock (`rl.ownership`), and everybody else waits for that.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from agps_agent.measure.experiments.planning import PlannedRun, standing
+from agps_agent.run.directory import RunDirectory
+from rl.errors import AgpsError
+
+TRAIN = (sys.executable, "-m", "agps_agent.cli", "train")
+"""Starts one training."""
+LOOK_EVERY_S = 0.2
+"""Time between two looks at what runs, [s]."""
+
+Change = Literal["queued", "running", "elsewhere", "finished", "failed", "left"]
+"""`elsewhere`: another process trains there, such as one that a killed runner left behind. `left`: the budget is
+spent."""
+Listener = Callable[[PlannedRun, Change], None]
+"""Hears of each change."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a grid."""
+
+    failed: dict[str, str]
+    """Why, by the run's name."""
+    left: tuple[str, ...]
+    """Runs that the budget left no time for."""
+
+
+@dataclass
+class Grid:
+    """Runs, and the processes that work on them."""
+
+    runs: Sequence[PlannedRun]
+    folder: Path
+    """Holds the run directories and `logs/`."""
+    jobs: int
+    """Runs at a time."""
+    listen: Listener
+    budget_s: float | None = None
+    """No run is started after so many seconds. None: no limit."""
+    train: Sequence[str] = TRAIN
+    """Command that trains, before the arguments of `agps train`."""
+    clock: Callable[[], float] = time.monotonic
+    waiting: list[PlannedRun] = field(default_factory=list, init=False)
+    running: dict[str, tuple[PlannedRun, subprocess.Popen[bytes]]] = field(default_factory=dict, init=False)
+    elsewhere: list[PlannedRun] = field(default_factory=list, init=False)
+    failed: dict[str, str] = field(default_factory=dict, init=False)
+
+    def run(self) -> Outcome:
+        """Run all that is not finished; whatever ends this ends its trainings first, and they save.
+
+        Raises:
+            AgpsError: If the folder cannot be written.
+        """
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AgpsError(f"Cannot make {self.logs}: {error.strerror}; name another --runs.") from error
+        ends_s = None if self.budget_s is None else self.clock() + self.budget_s
+        self.waiting = list(self.runs)
+        self._sort_out()
+        try:
+            while self.waiting or self.running or self.elsewhere:
+                spent = ends_s is not None and self.clock() >= ends_s
+                if spent and not self.running:
+                    break
+                self._look_elsewhere()
+                while not spent and self.waiting and len(self.running) + len(self.elsewhere) < self.jobs:
+                    self._begin(self.waiting.pop(0))
+                self._collect()
+                time.sleep(LOOK_EVERY_S)
+        finally:
+            self._end()
+        left = [*self.elsewhere, *self.waiting]
+        for run in left:
+            self.listen(run, "left")
+        return Outcome(self.failed, tuple(run.name for run in left))
+
+    @property
+    def logs(self) -> Path:
+        """Where the output of each training goes."""
+        return self.folder / "logs"
+
+    def _sort_out(self) -> None:
+        """Take out of the waiting what needs no training, so that it counts before anything is started."""
+        for run in list(self.waiting):
+            now = standing(run)
+            if now.state == "queued":
+                self.listen(run, "queued")
+            else:
+                self.waiting.remove(run)
+                self._settle(run)
+
+    def _settle(self, run: PlannedRun) -> None:
+        """Put a run where it belongs by what is on disk."""
+        now = standing(run)
+        if now.state == "finished":
+            self.listen(run, "finished")
+        elif now.state == "in use":
+            self.elsewhere.append(run)
+            self.listen(run, "elsewhere")
+        elif now.state == "other":
+            self._fail(run, now.why)
+        else:
+            self.waiting.insert(0, run)
+            self.listen(run, "queued")
+
+    def _look_elsewhere(self) -> None:
+        for run in list(self.elsewhere):
+            if standing(run).state != "in use":
+                self.elsewhere.remove(run)
+                self._settle(run)
+
+    def _begin(self, run: PlannedRun) -> None:
+        if standing(run).state != "queued":  # somebody else has worked on it meanwhile
+            self._settle(run)
+            return
+        directory = RunDirectory(run.path)
+        arguments = run.command
+        if directory.has_checkpoint:  # its own settings hold, which are those declared
+            arguments = (run.cell.task, "--run-dir", str(run.path), "--resume")
+        else:
+            directory.clear()
+        # Two trainings with two threads each on two cores take ten times as long as with one each.
+        threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        with (self.logs / f"{run.name}.txt").open("ab") as log:
+            # A session of its own: Ctrl-C reaches the runner alone, which then ends each training once.
+            process = subprocess.Popen(
+                [*self.train, *arguments, "--threads", threads],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": threads},
+                start_new_session=True,
+            )
+        self.running[run.name] = run, process
+        self.listen(run, "running")
+
+    def _collect(self) -> None:
+        """Look at the trainings that ended: what they left on disk says what they were."""
+        for name, (run, process) in list(self.running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self.running[name]
+            if standing(run).state == "queued":
+                self._fail(run, self._last_words(run, code))
+            else:
+                self._settle(run)
+
+    def _fail(self, run: PlannedRun, why: str) -> None:
+        self.failed[run.name] = why
+        self.listen(run, "failed")
+
+    def _last_words(self, run: PlannedRun, code: int) -> str:
+        log = self.logs / f"{run.name}.txt"
+        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        said = next((line for line in reversed(lines) if line), "it said nothing")
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"{said.removeprefix('agps: ')} ({how}; see {log})"
+
+    def _end(self) -> None:
+        for _, process in self.running.values():
+            process.terminate()
+        for _, process in self.running.values():
+            process.wait()

@@ -1,0 +1,1 @@
+"""The results of a declared experiment: gathered from its runs, kept in one small file, drawn and told from that."""

@@ -1,0 +1,98 @@
+"""docs/results/NAME: results.json, one page, the table, and each figure as SVG and PNG."""
+
+import shlex
+from pathlib import Path
+
+from agps_agent.report import html
+from agps_agent.report.experiment.drawing import Drawing, draw
+from agps_agent.report.experiment.results import CellOutcome, Results, RunOutcome, write_results
+from agps_agent.report.experiment.table import markdown, table
+from rl.files import write_atomically
+
+PAGE, TABLE = "index.html", "table.md"
+HOW_TO_READ = (
+    "Policy alone: episodes of the final evaluation that succeeded, all seeds together, deterministic, without agent, "
+    "human or box. Their Wilson interval takes episodes as independent, so it says nothing of how seeds differ. "
+    "Control steps to 80 %: at the first evaluation on the way with at least 80 %, median over seeds, with the "
+    "percentile bootstrap interval of that median; a run that never got there counts as later than all. All other "
+    "columns are medians over seeds. Robot time: control steps at the task's rate, and the agent's pauses. A dash: "
+    "nothing, or not run."
+)
+
+
+def write_experiment(results: Results, folder: Path) -> Path:
+    """Write everything about an experiment, and return the page's path.
+
+    Raises:
+        ConfigError: If results.json there has runs that these results have not.
+        AgpsError: If a file cannot be written.
+    """
+    write_results(results, folder)
+    drawings = draw(results)
+    for drawing in drawings:
+        write_atomically(folder / f"{drawing.name}.svg", drawing.svg)
+        write_atomically(folder / f"{drawing.name}.png", drawing.png)
+    write_atomically(folder / TABLE, _markdown(results))
+    write_atomically(folder / PAGE, _page(results, drawings))
+    return folder / PAGE
+
+
+def _page(results: Results, drawings: list[Drawing]) -> str:
+    state = f"{results.finished} of {results.declared} declared runs, {results.hours:.1f} h one after the other"
+    sections = [html.header(results.title, state), html.notice(results.question)]
+    if results.finished < results.declared:
+        sections.append(html.notice(f"Not all runs are finished. The others: {results.command}", "wrong"))
+    sections += [html.notice(f"Left out: {why}", "wrong") for why in results.left_out]
+    sections.append(html.section("Side by side", HOW_TO_READ, html.wide(html.table(*table(results)))))
+    sections += [
+        html.section(drawing.title, drawing.note, html.figure(drawing.svg, drawing.title)) for drawing in drawings
+    ]
+    sections.append(html.section("Runs", "Each run by its seed.", html.wide(html.table(*_runs(results)))))
+    sections.append(html.section("How to run it", "Whatever is finished is kept.", _how(results)))
+    return html.page(results.title, sections)
+
+
+def _markdown(results: Results) -> str:
+    lines = [
+        f"# {results.title}",
+        results.question,
+        f"{results.finished} of {results.declared} declared runs. {HOW_TO_READ}",
+        markdown(*table(results)).rstrip(),
+        f"```bash\n{results.command}\n{results.command.replace('reproduce', 'report --experiment', 1)}\n```",
+        *[f"- {words}" for words in _origins(results)],
+    ]
+    return "\n\n".join(lines[:5]) + "\n\n" + "\n".join(lines[5:]) + "\n"
+
+
+def _runs(results: Results) -> tuple[list[str], list[list[str]]]:
+    head = ["cell", "seed", "policy alone", "ended by", "control steps", "to 80 %", "wall-clock [min]", "origin"]
+    return head, [_run(cell, run) for cell in results.cells for run in cell.runs]
+
+
+def _run(cell: CellOutcome, run: RunOutcome) -> list[str]:
+    return [
+        cell.name,
+        str(run.seed),
+        f"{run.successes}/{run.episodes}",
+        run.ended_by or "-",
+        f"{run.env_steps:,}",
+        "-" if run.steps_to_80 is None else f"{run.steps_to_80:,}",
+        f"{run.wall_clock_s / 60:.1f}",
+        str(run.origin + 1),
+    ]
+
+
+def _how(results: Results) -> str:
+    commands = [(cell.name, f"agps train {shlex.join(cell.options)}") for cell in results.cells]
+    origins = [words.split(": ", 1) for words in _origins(results)]
+    made = html.wide(html.table(("origin", "commit, machine, versions"), origins))
+    how = html.wide(html.table(("cell", "one run of it, with --seed N"), commands))
+    return html.notice(results.command) + made + html.unfolding("What each cell tells agps train", how)
+
+
+def _origins(results: Results) -> list[str]:
+    return [
+        f"origin {number}: commit {origin.commit or 'not noted'}; {origin.machine or 'machine not noted'}; "
+        + ", ".join(f"{name} {version}" for name, version in origin.versions.items())
+        for number, origin in enumerate(results.origins, start=1)
+    ]

@@ -1,0 +1,251 @@
+"""results.json: what an experiment came to, small enough to commit; page, table and figures are drawn from it alone."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agps_agent.measure.experiments.declaration import Cell, Experiment
+from agps_agent.measure.experiments.planning import PlannedRun, standing
+from agps_agent.report.curves import episodes_of, evaluations_of, per_ten_rollouts
+from agps_agent.run.directory import RunDirectory
+from agps_agent.run.rows import check_reportable
+from rl.errors import AgpsError, ConfigError
+from rl.files import read_json_object, write_atomically
+
+FILE = "results.json"
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Point(_Kept):
+    """One evaluation of the policy alone."""
+
+    env_steps: int
+    robot_time_s: float
+    wall_clock_s: float
+    success: float
+    """Share in [0, 1]."""
+
+
+class Origin(_Kept):
+    """What made runs."""
+
+    commit: str | None
+    """None: it was no checkout, or nobody noted it. A `+` behind it: files differed from it."""
+    machine: str | None
+    versions: dict[str, str]
+
+
+class RunOutcome(_Kept):
+    """One finished run."""
+
+    seed: int
+    origin: int
+    """Number of its origin in the file."""
+    ended_by: str | None
+    successes: int
+    """Of the final evaluation."""
+    episodes: int
+    env_steps: int
+    steps_to_80: int | None
+    """Control steps at the first evaluation with 80 %; None: never."""
+    robot_time_s: float
+    wall_clock_s: float
+    agent_calls: int
+    memory_hits: int
+    agent_tokens: int
+    agent_usd: float | None
+    human_s: float
+    stage_1: float | None
+    """Success of stage 1 alone, for a learner that has one."""
+    triggers: list[float]
+    """Triggers in each ten rollouts."""
+    curve: list[Point]
+
+
+class CellOutcome(_Kept):
+    """One cell, with the runs of it that are finished."""
+
+    name: str
+    task: str
+    panel: str
+    label: str
+    options: list[str]
+    """What `agps train` was told, without seed and directory."""
+    declared: int
+    """Seeds that it is declared with."""
+    budget: int
+    """Most control steps of a run."""
+    runs: list[RunOutcome]
+
+
+class Results(_Kept):
+    """An experiment, as far as it has run."""
+
+    name: str
+    title: str
+    question: str
+    command: str
+    """Runs it, and all that is missing."""
+    origins: list[Origin]
+    cells: list[CellOutcome]
+    left_out: list[str]
+    """Why runs that are there are not counted: they were made with other settings."""
+
+    @property
+    def finished(self) -> int:
+        """Runs that are finished."""
+        return sum(len(cell.runs) for cell in self.cells)
+
+    @property
+    def declared(self) -> int:
+        """Runs that are declared."""
+        return sum(cell.declared for cell in self.cells)
+
+    @property
+    def hours(self) -> float:
+        """Wall-clock time of all runs one after the other, [h]."""
+        return sum(run.wall_clock_s for cell in self.cells for run in cell.runs) / 3600.0
+
+
+def gather(experiment: Experiment, runs: Sequence[PlannedRun], *, called: str) -> Results:
+    """Read every run of an experiment that is finished as declared.
+
+    Args:
+        experiment: What is declared.
+        runs: All that may be there, more seeds than declared among them.
+        called: How the command line names the experiment.
+
+    Raises:
+        AgpsError: If a file of a run is damaged.
+    """
+    origins: list[Origin] = []
+    outcomes: dict[str, list[RunOutcome]] = {cell.name: [] for cell in experiment.cells}
+    budgets: dict[str, int] = {}
+    left_out = []
+    for run in runs:
+        budgets[run.cell.name] = 0 if run.config.offline else run.config.max_env_steps
+        now = standing(run)
+        if now.state == "other":
+            left_out.append(now.why)
+        elif now.state == "finished":
+            outcomes[run.cell.name].append(_outcome(run, origins))
+    return Results(
+        name=experiment.name,
+        title=experiment.title,
+        question=experiment.question,
+        command=f"agps reproduce {shlex.quote(called)}",
+        origins=origins,
+        cells=[_cell(experiment, cell, budgets[cell.name], outcomes[cell.name]) for cell in experiment.cells],
+        left_out=left_out,
+    )
+
+
+def write_results(results: Results, folder: Path) -> Path:
+    """Write results.json, unless that would take runs away that stand there.
+
+    Raises:
+        ConfigError: If the file there has runs that these have not.
+        AgpsError: If it cannot be written.
+    """
+    path = folder / FILE
+    if path.is_file():
+        gone = _runs(read_results(folder)) - _runs(results)
+        if gone:
+            cell, seed = sorted(gone)[0]
+            raise ConfigError(
+                f"{path} has {len(gone)} runs that are not in this folder of runs ({cell}, seed {seed}); copy them "
+                "together, or name another --out."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, results.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def read_results(folder: Path) -> Results:
+    """Return what results.json holds.
+
+    Raises:
+        AgpsError: If it is damaged, or of another version.
+    """
+    path = folder / FILE
+    try:
+        return Results.model_validate(read_json_object(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise AgpsError(f"{path}: {place}: {first['msg']}; it is damaged, or of another version.") from None
+
+
+def _runs(results: Results) -> set[tuple[str, int]]:
+    return {(cell.name, run.seed) for cell in results.cells for run in cell.runs}
+
+
+def _cell(experiment: Experiment, cell: Cell, budget: int, runs: list[RunOutcome]) -> CellOutcome:
+    return CellOutcome(
+        name=cell.name,
+        task=cell.task,
+        panel=cell.panel,
+        label=cell.label,
+        options=list(experiment.arguments_of(cell)),
+        declared=experiment.seeds_of(cell),
+        budget=budget,
+        runs=sorted(runs, key=lambda run: run.seed),
+    )
+
+
+def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
+    directory = RunDirectory(run.path)
+    rows, summary = directory.read_metrics(), directory.read_summary()
+    check_reportable(rows, summary, run.path)
+    origin = _origin(read_json_object(directory.config))
+    if origin not in origins:
+        origins.append(origin)
+    episodes = int(summary["eval_episodes"])
+    usd = summary.get("agent_usd")
+    return RunOutcome(
+        seed=run.seed,
+        origin=origins.index(origin),
+        ended_by=summary.get("ended_by"),
+        successes=round(summary["success_rate"] * episodes),
+        episodes=episodes,
+        env_steps=_whole(summary, "env_steps"),
+        steps_to_80=None if summary.get("steps_to_80") is None else int(summary["steps_to_80"]),
+        robot_time_s=_rounded(summary.get("robot_time_s")),
+        wall_clock_s=_rounded(summary.get("wall_clock_s")),
+        agent_calls=_whole(summary, "agent_calls"),
+        memory_hits=_whole(summary, "memory_hits"),
+        agent_tokens=_whole(summary, "agent_tokens"),
+        agent_usd=None if usd is None else float(usd),
+        human_s=_rounded(summary.get("human_s")),
+        stage_1=summary.get("pretrain_success_rate"),
+        triggers=[round(count, 2) for count in per_ten_rollouts(episodes_of(rows), "triggered")],
+        curve=[_point(row) for row in evaluations_of(rows)],
+    )
+
+
+def _point(row: dict[str, Any]) -> Point:
+    return Point(
+        env_steps=_whole(row, "env_steps"),
+        robot_time_s=_rounded(row.get("robot_time_s")),
+        wall_clock_s=_rounded(row.get("wall_clock_s")),
+        success=round(float(row["success_rate"]), 4),
+    )
+
+
+def _origin(saved: dict[str, Any]) -> Origin:
+    versions = {str(name): str(version) for name, version in (saved.get("versions") or {}).items()}
+    return Origin(commit=saved.get("commit"), machine=saved.get("machine"), versions=versions)
+
+
+def _whole(row: dict[str, Any], name: str) -> int:
+    return int(row.get(name) or 0)
+
+
+def _rounded(seconds: float | None) -> float:
+    return round(float(seconds or 0.0), 1)

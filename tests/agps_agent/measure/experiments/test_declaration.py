@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from agps_agent.measure.experiments.declaration import Experiment, experiment_names, load_experiment
+from rl.errors import ConfigError
+
+HEAD = 'title = "T"\nquestion = "Q?"\nseeds = 2\n'
+CELL = '[[cells]]\nname = "a"\ntask = "usb_insertion"\npanel = "USB"\nlabel = "AGPS"\n'
+
+
+def declared(folder: Path, text: str) -> Experiment:
+    (folder / "mine.toml").write_text(text)
+    return load_experiment(str(folder / "mine.toml"))
+
+
+def test_experiments_that_ship_have_at_least_three_seeds_and_fifty_episodes() -> None:
+    assert experiment_names() == ["fig3", "fig4b", "triggers", "vlm-error", "when-it-helps"]
+    for name in experiment_names():
+        experiment = load_experiment(name)
+        for cell in experiment.cells:
+            assert experiment.seeds_of(cell) >= 3 and experiment.episodes_of(cell) == 50
+
+
+def test_file_names_the_experiment_and_a_cell_may_have_its_own_numbers(tmp_path: Path) -> None:
+    experiment = declared(tmp_path, HEAD + 'options = "--demos 0"\n' + CELL + "seeds = 5\neval_episodes = 7\n")
+    (cell,) = experiment.cells
+    assert (experiment.name, experiment.seeds_of(cell)) == ("mine", 5)
+    assert experiment.arguments_of(cell) == ("usb_insertion", "--demos", "0", "--eval-episodes", "7")
+
+
+def test_options_of_a_cell_come_after_those_of_all(tmp_path: Path) -> None:
+    experiment = declared(tmp_path, HEAD + 'options = "--demos 0"\n' + CELL + "options = \"--vlm 'a b'\"\n")
+    assert experiment.arguments_of(experiment.cells[0])[1:5] == ("--demos", "0", "--vlm", "a b")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seeds = = 2", "mine.toml is not TOML"),
+        (HEAD, "mine.toml: cells is missing."),
+        (HEAD + "cells = []\n", "cells: Tuple should have at least 1 item"),
+        (HEAD + 'color = "red"\n' + CELL, "mine.toml: color is nothing that is known here."),
+        ('name = "x"\n' + HEAD + CELL, "name is what the file is called; leave it out."),
+        (HEAD.replace("2", "0") + CELL, "seeds: Input should be greater than or equal to 1"),
+        (HEAD + CELL + "sedes = 2\n", "cell a: sedes is nothing that is known here."),
+        (HEAD + CELL.replace('label = "AGPS"\n', ""), "cell a: label is missing."),
+        (HEAD + CELL.replace('"a"', '"A b"'), "'A b' names no folder; use lower-case letters"),
+        (HEAD + CELL + CELL, "two cells are called 'a'; name each otherwise."),
+        (HEAD + CELL + CELL.replace('"a"', '"b"'), "the panel 'USB' has two cells with the label 'AGPS'."),
+        (HEAD + CELL + 'options = "--seed 3"\n', "cell a: options: --seed does not belong here: write seeds = N."),
+        (HEAD + CELL + 'options = "--run_dir=x"\n', "--run-dir does not belong here"),
+        (HEAD + CELL + 'options = "--vlm \'open"\n', "is no command line (No closing quotation)"),
+        (HEAD + "cells = [3]\n", "cell number 1: Input should be a valid dictionary"),
+    ],
+)
+def test_wrong_file_is_refused_in_one_sentence(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        declared(tmp_path, text)
+    assert words in str(refusal.value) and str(refusal.value).startswith(str(tmp_path))
+
+
+def test_name_that_nothing_has_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"There is no experiment 'fig4'; there are fig3, fig4b, .*fig4b\?"):
+        load_experiment("fig4")
+    with pytest.raises(ConfigError, match="There is no file nowhere.toml"):
+        load_experiment("nowhere.toml")
+
+
+def test_chosen_cells_keep_the_order_of_the_file() -> None:
+    experiment = load_experiment("fig4b")
+    assert [cell.name for cell in experiment.chosen(("knot-memory", "usb-memory"))] == ["usb-memory", "knot-memory"]
+    with pytest.raises(ConfigError, match="fig4b has no cell 'usb'; its cells are usb-memory"):
+        experiment.chosen(("usb",))

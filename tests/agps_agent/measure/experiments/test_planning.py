@@ -1,0 +1,111 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agps_agent.measure.experiments.cost import estimate_grid, in_words, step_rates
+from agps_agent.measure.experiments.planning import Glance, glance, seeds_found, standing
+from rl.errors import ConfigError
+from rl.ownership import give_up, own
+from tests.agps_agent.measure.experiments.grids import GRID, leave_run, tiny_grid
+
+
+def test_seeds_change_last(tmp_path: Path) -> None:
+    _, runs = tiny_grid(tmp_path)
+    assert [run.name for run in runs] == ["agps-seed0", "serl-seed0", "agps-seed1", "serl-seed1"]
+    assert [run.config.seed for run in runs] == [0, 0, 1, 1]
+    assert runs[2].command[-4:] == ("--seed", "1", "--run-dir", str(runs[2].path))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("--method ppo", "tiny, cell serl: There is no method 'ppo'"),
+        ("--method serl --demos -1", "tiny, cell serl: --demos: Input should be greater than or equal to 0"),
+        ("--methode serl", "tiny, cell serl: Unrecognized"),
+        ("-h", "tiny, cell serl: its options ask for help."),
+    ],
+)
+def test_option_that_training_would_refuse_is_refused_before_anything_runs(
+    wrong: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        tiny_grid(tmp_path, GRID.replace('"--method serl"', f'"{wrong}"'))
+    assert words in str(refusal.value) and not (tmp_path / "runs").exists()
+
+
+def test_run_stands_by_what_is_on_disk(tmp_path: Path) -> None:
+    _, (finished, interrupted, unfinished, absent) = tiny_grid(tmp_path)
+    leave_run(finished)
+    leave_run(interrupted, ended_by="interrupted")
+    leave_run(unfinished, successes=None)
+    states = [standing(run).state for run in (finished, interrupted, unfinished, absent)]
+    assert states == ["finished", "queued", "queued", "queued"]
+
+
+def test_run_that_was_made_with_other_settings_is_not_counted(tmp_path: Path) -> None:
+    _, (run, *_) = tiny_grid(tmp_path)
+    leave_run(run)
+    _, (longer, *_) = tiny_grid(tmp_path, GRID.replace("--max-env-steps 60", "--max-env-steps 90"))
+    now = standing(longer)
+    assert now.state == "other" and "made with max_env_steps = 60, and 90 is declared" in now.why
+
+
+def test_damaged_run_is_told_as_one(tmp_path: Path) -> None:
+    _, (run, *_) = tiny_grid(tmp_path)
+    leave_run(run).summary.write_text("{")
+    assert standing(run).state == "other" and "is damaged; move" in standing(run).why
+
+
+def test_run_that_somebody_trains_is_in_use_even_when_it_looks_finished(tmp_path: Path) -> None:
+    _, (run, *_) = tiny_grid(tmp_path)
+    leave_run(run)
+    descriptor = own(run.path)
+    assert standing(run).state == "in use"
+    give_up(run.path, descriptor)
+    assert standing(run).state == "finished"
+
+
+def test_copies_of_another_machine_are_found(tmp_path: Path) -> None:
+    _, (run, *_) = tiny_grid(tmp_path)
+    leave_run(run)
+    shutil.move(run.path, tmp_path / "elsewhere")
+    assert standing(run).state == "queued"
+    shutil.copytree(tmp_path / "elsewhere", run.path)
+    assert standing(run).state == "finished"
+
+
+def test_glance_takes_the_newest_whole_lines(tmp_path: Path) -> None:
+    assert glance(tmp_path) == Glance(0, None)
+    rows = [{"kind": "eval", "env_steps": 400, "success_rate": 0.25}, {"episode": 3, "env_steps": 431}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"env_steps": 9')
+    assert glance(tmp_path) == Glance(431, 0.25)
+
+
+def test_more_seeds_than_declared_are_found(tmp_path: Path) -> None:
+    experiment, (run, *_) = tiny_grid(tmp_path)
+    assert seeds_found(experiment, run.path.parent) == 0
+    for name in ("agps-seed7", "other-seed9", "agps-seedling"):
+        (run.path.parent / name).mkdir(parents=True)
+    assert seeds_found(experiment, run.path.parent) == 8
+
+
+def test_estimate_is_by_the_rate_of_finished_runs(tmp_path: Path) -> None:
+    _, runs = tiny_grid(tmp_path)
+    leave_run(runs[0])  # 60 steps in 120 s
+    assert step_rates([run.path for run in runs]) == {"usb_insertion": 0.5}
+    estimate = estimate_grid(runs[1:], [runs[0].path])
+    assert (estimate.runs, estimate.control_steps, estimate.asking) == (3, 180, 1)
+    assert estimate.hours == pytest.approx(180 / 0.5 / 3600)
+    assert (estimate.least.calls, estimate.most.calls) == (3, 48)  # 3 calls a question, 1 to 16 questions
+    assert "at most 0.1 h with 2 at a time" in in_words(estimate, jobs=2)[0]
+    prices = {name: (low, high) for name, low, high in estimate.prices}
+    # 4,270 tokens of prompts at 2.50 and 150 of replies at 10.00 USD per million.
+    assert prices["gpt-4o (Vercel AI Gateway)"][0] == pytest.approx(0.012175)
+
+
+def test_hours_are_not_guessed(tmp_path: Path) -> None:
+    _, runs = tiny_grid(tmp_path)
+    assert estimate_grid(runs, []).hours is None
+    assert "hours are not known" in in_words(estimate_grid(runs, []), jobs=2)[0]

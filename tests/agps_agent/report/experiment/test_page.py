@@ -1,0 +1,133 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from agps_agent.report.experiment.page import write_experiment
+from agps_agent.report.experiment.results import FILE, CellOutcome, Results, gather, read_results
+from agps_agent.report.experiment.table import markdown, steps_to_80, table
+from rl.errors import AgpsError, ConfigError
+from scripts.browser import PHONE_PX, open_page
+from tests.agps_agent.measure.experiments.grids import GRID, leave_run, tiny_grid
+from tests.browser import needs_browser
+
+FIGURES = ("success-steps", "success-robot", "success-wall", "final")
+
+
+def results_of(folder: Path, *successes: int | None) -> Results:
+    """A grid whose runs have so many successes of 20: AGPS and SERL with seed 0, then with seed 1."""
+    experiment, runs = tiny_grid(folder)
+    for run, count in zip(runs, successes, strict=False):
+        if count is not None:
+            leave_run(run, successes=count, agent_calls=3 if run.cell.name == "agps" else 0)
+    return gather(experiment, runs, called="tiny.toml")
+
+
+def cell(*steps: int | None, budget: int = 4_000) -> CellOutcome:
+    run = {"origin": 0, "ended_by": "steps", "successes": 45, "episodes": 50, "env_steps": 4_000, "robot_time_s": 1.0}
+    run |= {"wall_clock_s": 1.0, "agent_calls": 0, "memory_hits": 0, "agent_tokens": 0, "agent_usd": None}
+    run |= {"human_s": 0.0, "stage_1": None, "triggers": [], "curve": []}
+    runs = [{**run, "seed": seed, "steps_to_80": count} for seed, count in enumerate(steps)]
+    told = {"name": "a", "task": "t", "panel": "p", "label": "l", "options": [], "declared": 3, "budget": budget}
+    return CellOutcome.model_validate({**told, "runs": runs})
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ((), ("-", "-")),
+        ((1_200,), ("1,200", "-")),
+        ((400, 800, 1_200), ("800", "400 to 1,200")),
+        ((400, 800, None), ("800 (2 of 3 runs)", "400 to never in 4,000")),
+        ((400, None, None), ("never in 4,000 (1 of 3 runs)", "400 to never in 4,000")),
+        ((None, None), ("never in 4,000", "never in 4,000 to never in 4,000")),
+    ],
+)
+def test_steps_to_80_are_told_with_those_that_never_got_there(
+    steps: tuple[int | None, ...], words: tuple[str, str]
+) -> None:
+    assert steps_to_80(cell(*steps)) == words
+
+
+def test_table_pools_seeds_and_leaves_out_what_says_nothing(tmp_path: Path) -> None:
+    head, rows = table(results_of(tmp_path, 18, 4, 20))
+    agps, serl = (dict(zip(head, row, strict=True)) for row in rows)
+    assert (agps["runs"], agps["policy alone"], agps["agent calls"]) == ("2 of 2", "38/40", "3")
+    assert agps["95 % (Wilson)"] == "83% to 99%"  # 38 of 40: centre 0.9106, half width 0.0756
+    assert (serl["runs"], serl["policy alone"]) == ("1 of 2", "4/20")
+    assert not {"cost", "human [s]", "stage 1 alone"} & set(head)
+    assert markdown(head, rows).count("\n") == 4
+
+
+def test_results_tell_how_they_were_made(tmp_path: Path) -> None:
+    results = results_of(tmp_path, 18, 4)
+    assert (results.command, results.finished, results.declared) == ("agps reproduce tiny.toml", 2, 4)
+    assert results.hours == pytest.approx(240 / 3600)
+    (origin,) = results.origins
+    assert origin.machine is not None and "cores" in origin.machine and "torch" in origin.versions
+    told = "usb_insertion --demos 1 --max-env-steps 60 --eval-every 30 --method agps --eval-episodes 20"
+    assert results.cells[0].options == told.split()
+
+
+def test_run_of_other_settings_is_left_out_and_said(tmp_path: Path) -> None:
+    results_of(tmp_path, 18, 4)
+    experiment, runs = tiny_grid(tmp_path, GRID.replace('"--method serl"', '"--method serl --demos 2"'))
+    results = gather(experiment, runs, called="tiny.toml")
+    assert results.finished == 1 and "made with demos = 1, and 2 is declared" in results.left_out[0]
+
+
+def test_everything_is_drawn_again_from_results_json_alone(tmp_path: Path) -> None:
+    write_experiment(results_of(tmp_path, 18, 4, 20), tmp_path / "out")
+    shutil.rmtree(tmp_path / "runs")
+    write_experiment(read_results(tmp_path / "out"), tmp_path / "again")
+    names = {"results.json", "index.html", "table.md"}
+    names |= {f"{figure}.{kind}" for figure in FIGURES for kind in ("svg", "png")}
+    assert {path.name for path in (tmp_path / "again").iterdir()} == names
+    for name in sorted(names):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+
+
+def test_figures_fit_a_page_and_name_their_axes(tmp_path: Path) -> None:
+    write_experiment(results_of(tmp_path, 18, 4), tmp_path)
+    with Image.open(tmp_path / "success-steps.png") as picture:
+        assert picture.width == 1_440  # 7.2 in of a page at 200 dpi
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("data:image/svg+xml") == 4 and "2 of 4 declared runs" in page
+
+
+@needs_browser
+def test_page_fits_a_phone(tmp_path: Path) -> None:
+    written = write_experiment(results_of(tmp_path, 18, 4, 20), tmp_path / "out")
+    with open_page(written.as_uri(), tmp_path / "profile", size=(PHONE_PX, 900)) as page:
+        page.wait_for("document.readyState === 'complete'")
+        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        page.load_images()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
+        assert page.evaluate(BROKEN) == []
+
+
+BROKEN = """[...document.querySelectorAll('td:first-child')].filter((cell) => {
+    const word = document.createRange();
+    word.selectNodeContents(cell);
+    return /^\\w+$/.test(cell.innerText) && word.getClientRects().length > 1;
+}).map((cell) => cell.innerText)"""
+"""JavaScript: words of one part in the first columns that stand on two lines."""
+
+
+def test_results_that_stand_are_not_replaced_by_fewer(tmp_path: Path) -> None:
+    write_experiment(results_of(tmp_path, 18, 4), tmp_path / "out")
+    shutil.rmtree(tmp_path / "runs" / "tiny" / "serl-seed0")
+    with pytest.raises(ConfigError, match=r"has 1 runs that are not in this folder of runs \(serl, seed 0\)"):
+        write_experiment(results_of(tmp_path), tmp_path / "out")
+    assert read_results(tmp_path / "out").finished == 2
+
+
+def test_damaged_results_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    write_experiment(results_of(tmp_path, 18), tmp_path)
+    content = json.loads((tmp_path / FILE).read_text())
+    content["cells"][0]["runs"][0]["successes"] = "many"
+    (tmp_path / FILE).write_text(json.dumps(content))
+    with pytest.raises(AgpsError, match=r"results.json: cells.0.runs.0.successes: .*; it is damaged"):
+        read_results(tmp_path)
