@@ -242,6 +242,11 @@ class ThreadedLearner:
         self._algorithm.published = None
         self._raise_error()
 
+    @property
+    def owed(self) -> float:
+        """Updates that the steps so far allow and that are not made yet."""
+        return max(0.0, self._budget)
+
     def settle(self) -> None:
         """Do nothing: which update sees which transition is left to time."""
 

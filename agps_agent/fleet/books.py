@@ -16,6 +16,8 @@ from rl.loop import Step
 from rl.supervisor import NullSupervisor
 from rl.types import Transition
 
+UNTOLD = ("robot", "run", "is_showing", "places", "counters")
+"""What of a robot's report its row does not have: it is there by another name, or summed over the robots."""
 SILENT_S = 10.0
 """After this without a word a robot counts as away, [s]."""
 
@@ -78,8 +80,7 @@ class FleetSupervisor(NullSupervisor):
         report = self.reports.get(name)
         if report is None:
             return {"robot_name": name, "is_here": False}
-        said = asdict(replace(report, counters={}))
-        del said["robot"], said["counters"], said["run"], said["is_showing"]
+        said = {field: value for field, value in asdict(report).items() if field not in UNTOLD}
         version = report.weights_version
         return {
             "robot_name": name,
@@ -123,6 +124,13 @@ class FleetLog(TrainingLog):
     def wall_clock_s(self) -> float:
         """Training time so far, [s]: robots act while the policy is evaluated."""
         return self.train_s + time.monotonic() - self.started
+
+    @property
+    def max_pretrain_steps(self) -> int:
+        """Updates on demonstrations before the policy acts, more where the robots' scenes move."""
+        if self.session.algorithm.pretrains:
+            return self.config.pretrain_steps
+        return self.config.pretrain_steps * max((report.places for report in self.books.reports.values()), default=1)
 
     @property
     def is_over(self) -> bool:

@@ -165,7 +165,13 @@ class Learning:
 
     def _said(self, weights: Weights | None) -> News:
         algorithm = self._algorithm
-        return News(stage=self._stage, version=algorithm.n_updates, env_steps=algorithm.num_timesteps, weights=weights)
+        return News(
+            stage=self._stage,
+            version=algorithm.n_updates,
+            env_steps=algorithm.num_timesteps,
+            owed=self._threaded.owed,
+            weights=weights,
+        )
 
     def _weights(self) -> Weights | None:
         """Return the newest weights for acting; None before the policy has begun to act."""

@@ -42,6 +42,8 @@ class News:
     """Updates that the learner has made."""
     env_steps: int
     """Control steps that it has taken."""
+    owed: float = 0.0
+    """Updates that these steps allow and that it has not made yet."""
     weights: Weights | None = None
     """Newer ones than the robot has; None where there are none."""
 
@@ -80,6 +82,8 @@ class RobotReport:
     """Control steps of the fleet when they were made."""
     is_showing: bool = False
     """The agent shows how it is done, or is about to."""
+    places: int = 1
+    """How many times as much the agent shows, and is learned from it, because the scene moves."""
     counters: Mapping[str, float] = field(default_factory=dict)
     """Of its supervisor."""
     hardware: Mapping[str, float] = field(default_factory=dict)

@@ -25,7 +25,7 @@ from agps_agent.run.build import build_agent, build_algorithm, build_supervisor,
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.place import place_of
-from agps_agent.supervisor import AgentSupervisor
+from agps_agent.supervisor import JUDGED_AFTER, AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.changes import changed
 from rl.errors import AgpsError
@@ -42,6 +42,10 @@ OWN_CAPACITY, OWN_EPISODES = 2_000, 8
 """Observations that a robot keeps in memory at least, and longest episodes: it needs the running one."""
 SAVE_EVERY_S = 5.0
 """Least time between two saves of what the robot's next process goes on from, [s]."""
+CAUGHT_UP_STEPS = 10
+"""A robot that holds for the learner goes on once it owes the updates of fewer control steps."""
+FIRST_S = 60.0
+"""Longest wait for the first robot's first demonstration, [s]."""
 FLUSH_S = 10.0
 """Time for the last episodes to be acknowledged at the end of a run, [s]."""
 STATE, SPOOL = "state.pt", "spool"
@@ -59,8 +63,18 @@ class Place:
     """The robot's."""
     folder: Path
     """On its own disk: episodes that are not acknowledged, and what its next process goes on from."""
+    number: int
+    """Of the robot, counting from 0."""
     fleet_size: int
     """Robots in the fleet."""
+
+    def shows(self, demos: int) -> int:
+        """Return how many of the agent's demonstrations this robot makes.
+
+        Whether the scene moves is told after `JUDGED_AFTER` of them, so that few robots make several.
+        """
+        among = max(1, min(self.fleet_size, demos // JUDGED_AFTER))
+        return 0 if self.number >= among else demos // among + (self.number < demos % among)
 
 
 def own_config(config: RunConfig, *, fleet_size: int, horizon: int) -> RunConfig:
@@ -117,6 +131,7 @@ class RobotRun:
             weights_version=None if weights is None else weights[0],
             weights_env_steps=0 if weights is None else weights[1],
             is_showing=self._is_showing,
+            places=getattr(self._supervisor, "places", 1),
             counters=self._supervisor.metrics(),
             hardware=self._env.metrics(),
         )
@@ -147,8 +162,8 @@ class RobotRun:
             if not was_here:
                 self._supervisor.calibrate(self._insist(self._line.demonstrations))
             self._figures.begin()
-            follower = self._follower()
-            self._show(follower)
+            self._follower = follower = self._make_follower()
+            self._show()
             self._await_policy(follower)
             algorithm = self._algorithm
             if self._goes_on:
@@ -191,19 +206,25 @@ class RobotRun:
         prefix = f"{self._place.name}-{self._id[-8:]}-"
         return build_agent(config, run, self._env, None, adviser=self._adviser, prefix=prefix)
 
-    def _follower(self) -> Follower:
+    def _make_follower(self) -> Follower:
         kind = LockstepFollower if self._config.learner == "lockstep" else Follower
         return kind(self._algorithm, self._line, self)
 
-    def _show(self, follower: Follower) -> None:
+    def _show(self) -> None:
         """Let the agent show how it is done, as long as the learner waits for that."""
         supervisor, config = self._supervisor, self._config
-        if config.agent_demos == 0 or not isinstance(supervisor, AgentSupervisor):
+        if self._place.shows(config.agent_demos) == 0 or not isinstance(supervisor, AgentSupervisor):
             return
         self._is_showing = True
+        if self._place.number > 0:  # what the first one's success teaches is recalled: the agent is not asked by all
+            until_s = time.monotonic() + FIRST_S
+            self._hold_until(
+                self._follower,
+                lambda news: news.env_steps > 0 or news.stage != "showing" or time.monotonic() > until_s,
+            )
         news = self._insist(lambda: self._line.ask(self.report()).result())
         if news is not None and news.stage == "showing":
-            supervisor.demonstrate(-(-config.agent_demos // self._place.fleet_size))
+            supervisor.demonstrate(self._place.shows(config.agent_demos))
             until = self._callback(None, until=lambda: not supervisor.is_demonstrating)
             fresh = self._algorithm.num_timesteps == 0
             if supervisor.is_demonstrating:
@@ -213,13 +234,25 @@ class RobotRun:
 
     def _await_policy(self, follower: Follower) -> None:
         """Hold still until there are weights to act with."""
+        self._hold_until(follower, lambda news: news.stage == "online" and self._weights is not None)
+
+    def _await_updates(self, follower: Follower) -> None:
+        """Hold still while the learner owes more than a few updates, or does not answer."""
+        began = time.monotonic()
+        self._courier.flush(FLUSH_S)  # what it owes for the rollout that is just over counts
+        self.waited(time.monotonic() - began)
+        most = CAUGHT_UP_STEPS * self._algorithm.updates_per_step
+        self._hold_until(follower, lambda news: news.owed <= most)
+
+    def _hold_until(self, follower: Follower, is_so: Callable[[News], bool]) -> None:
+        """Hold still until the learner's news are as wanted, or the robot is not to go on."""
         self._env.pause()
         while self._goes_on:
             began = time.monotonic()
             news = self._insist(lambda: self._line.ask(self.report()).result())
             if news is not None:
                 follower.take(news)
-                if news.stage == "online" and self._weights is not None:
+                if is_so(news):
                     return
             time.sleep(ASK_EVERY_S)
             self._env.pause()
@@ -255,6 +288,8 @@ class RobotRun:
             self._number += 1
             if time.monotonic() - self._saved_at >= SAVE_EVERY_S:
                 self._save()
+            if self._config.holds_when_behind and streamed is None and not self._is_showing:
+                self._await_updates(self._follower)
         return self._goes_on
 
     def _send(self, key: Key, parcel: Parcel) -> None:

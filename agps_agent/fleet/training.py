@@ -133,7 +133,7 @@ class Fleet:
     def _start_robot(self, number: int, robot: RobotEntry, model: str | None) -> None:
         from agps_agent.fleet import actors
 
-        place = Place(name=robot.name, folder=self._folder_of(robot), fleet_size=len(self._robots))
+        place = Place(name=robot.name, folder=self._folder_of(robot), number=number, fleet_size=len(self._robots))
         kind = _remote(actors.RobotActor, groups={"steer": 1}, methods={"stop": "steer"}, node=robot.node)
         actor = kind.remote(config_of(robot, number, self._config), place, model)
         self._watch_over(robot.name, actor, lambda: actor.run.remote())

@@ -114,6 +114,10 @@ class RunConfig(BaseModel):
     pace: Annotated[float | None, Field(gt=0, le=1_000), MayChange] = None
     """Control steps per second that a simulated robot keeps, [Hz], such as 10 for real time. None: as fast as it
     can."""
+    when_behind: Annotated[Literal["continue", "hold"] | None, MayChange] = None
+    """Fleet: what a robot does before a rollout while the learner owes more updates than a few steps allow, or does not
+    answer. None: hold where simulated robots are as fast as they can, so that each step is learned from; else
+    continue."""
     vlm: Annotated[str, MayChange] = "embedded"
     """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server. The model
     `embedded,point-error-px=3,miss-share=0.05` is as wrong as a VLM; package.module:Name or ./file.py:Name is one of
@@ -301,6 +305,8 @@ class RunConfig(BaseModel):
         if not self.is_fleet:
             if self.ray is not None:
                 raise ValueError("--ray is where a fleet runs; say --robots N or --fleet FILE with it.")
+            if self.when_behind is not None:
+                raise ValueError("--when-behind is for the robots of a fleet; say --robots N or --fleet FILE with it.")
             return self
         refused = (
             (self.robots is not None and self.fleet is not None, "--robots and --fleet are two ways to say who learns"),
@@ -455,6 +461,13 @@ class RunConfig(BaseModel):
     def is_fleet(self) -> bool:
         """Whether the policy is learned by robots in processes of their own."""
         return self.robots is not None or self.fleet is not None
+
+    @property
+    def holds_when_behind(self) -> bool:
+        """Whether a robot of a fleet waits for the learner between rollouts."""
+        if self.when_behind is None:
+            return self.robot == SIMULATION and self.pace is None
+        return self.when_behind == "hold"
 
     @property
     def plan(self) -> Plan:

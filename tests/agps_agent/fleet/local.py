@@ -84,7 +84,7 @@ def run_fleet(
         robots = []
         for n, name in enumerate(names):
             own = config.model_copy(update={"seed": config.seed + 10_000_000 * n})
-            place = Place(name=name, folder=path / "fleet" / name, fleet_size=len(names))
+            place = Place(name=name, folder=path / "fleet" / name, number=n, fleet_size=len(names))
             robots.append(RobotRun(own, place, lines[n], adviser))
         threads = [threading.Thread(target=robot.run, daemon=True) for robot in robots]
         for thread in threads:

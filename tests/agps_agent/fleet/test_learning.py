@@ -130,7 +130,9 @@ def test_two_robots_learn_one_policy_though_their_lines_are_cut(during: Callable
     config = configure(robots=2, max_env_steps=260, task_options={"horizon": 20})
     summary = run_fleet(config, tmp_path / "run", during=during)
     run = RunDirectory(tmp_path / "run")
-    assert summary["env_steps"] >= 260 and 0 < summary["learner_steps"] <= 10 + (summary["env_steps"] - 20) // 2
+    due = 10 + (summary["env_steps"] - 20) // 2
+    # They hold between rollouts while more than ten steps are not learned from: all are but the last rollout of each.
+    assert summary["env_steps"] >= 260 and due - 5 - 20 <= summary["learner_steps"] <= due
     assert {robot for robot, _, _ in check_that_each_episode_counts_once(run)} == {"r0", "r1"}
     rows = {row["robot_name"]: row for row in summary["robots"]}
     assert all(row["steps"] >= row["taken_steps"] > 0 for row in rows.values())

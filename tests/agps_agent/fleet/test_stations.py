@@ -1,11 +1,14 @@
 """A fleet file says who learns, and each robot gets settings of its own."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agps_agent.fleet.robot import Place
 from agps_agent.fleet.stations import config_of, read_fleet, robots_of
 from agps_agent.run.config import RunConfig
+from agps_agent.supervisor import JUDGED_AFTER
 from rl.errors import ConfigError
 
 
@@ -26,6 +29,36 @@ def test_station_of_a_fleet_file_becomes_the_robots_own(tmp_path: Path):
     own = config_of(left, 0, config)
     assert (own.robot, own.station, own.speed, own.pace) == ("station", Path("left.toml"), 0.5, None)
     assert (config_of(twin, 1, config).robot, config_of(twin, 1, config).pace) == ("sim", 10.0)
+
+
+@pytest.mark.parametrize("robots", [1, 2, 3, 4, 16])
+@pytest.mark.parametrize("demos", [0, 1, 3, 8, 10])
+def test_few_robots_show_what_the_agent_is_to_show_and_each_of_them_enough_to_tell_a_moving_scene(
+    robots: int, demos: int
+):
+    shares = [Place(name="", folder=Path(), number=n, fleet_size=robots).shows(demos) for n in range(robots)]
+    assert sum(shares) == demos
+    assert all(share >= min(demos, JUDGED_AFTER) for share in shares if share > 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({}, True),
+        ({"pace": 10.0}, False),
+        ({"pace": 10.0, "when_behind": "hold"}, True),
+        ({"when_behind": "continue"}, False),
+    ],
+)
+def test_simulated_robots_wait_for_updates_where_nothing_keeps_them_to_a_rate(
+    changes: dict[str, Any], holds: bool, tmp_path: Path
+):
+    file = tmp_path / "fleet.toml"
+    file.write_text('[[robots]]\nname = "arm"\nkind = "station"\nstation = "arm.toml"\n[[robots]]\nname = "twin"\n')
+    config = RunConfig(task="usb_insertion", fleet=file, **changes)
+    arm, twin = (config_of(robot, n, config) for n, robot in enumerate(robots_of(config)))
+    assert twin.holds_when_behind is holds
+    assert arm.holds_when_behind is (changes.get("when_behind") == "hold")
 
 
 @pytest.mark.parametrize(
