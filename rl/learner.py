@@ -245,7 +245,10 @@ class ThreadedLearner:
     @property
     def owed(self) -> float:
         """Updates that the steps so far allow and that are not made yet."""
-        return max(0.0, self._budget)
+        steps = self._algorithm.num_timesteps
+        if steps <= self._algorithm.learning_starts:
+            return 0.0
+        return max(0.0, self._budget + max(0, steps - self._seen_steps) * self._max_updates_per_step)
 
     def settle(self) -> None:
         """Do nothing: which update sees which transition is left to time."""

@@ -111,7 +111,7 @@ def run(argv: Sequence[str]) -> int:
         check_fits(config)
     if config.is_fleet:
         from agps_agent.fleet.cluster import require_ray
-        from agps_agent.fleet.stations import robots_of
+        from agps_agent.fleet.fleet_file import robots_of
 
         require_ray()
         robots_of(config)  # refuses a fleet file that is wrong

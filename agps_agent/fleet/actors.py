@@ -16,10 +16,10 @@ from typing import Any
 import ray
 
 from agps_agent.ask import Answer
-from agps_agent.fleet.books import FleetLog
-from agps_agent.fleet.learning import Learning
-from agps_agent.fleet.line import LineDown, News, RobotReport, Streamed, Weights
-from agps_agent.fleet.opening import open_learning
+from agps_agent.fleet.build import open_learner
+from agps_agent.fleet.learner import FleetLearner
+from agps_agent.fleet.link import LinkDown, News, RobotReport, StreamedStep, Weights
+from agps_agent.fleet.log import FleetLog
 from agps_agent.fleet.pool import DistantAdviser, Pool
 from agps_agent.fleet.robot import Place, RobotRun
 from agps_agent.run.build import build_adviser, build_encoder
@@ -57,7 +57,7 @@ class LearnerActor:
     ) -> None:  # noqa: FBT001
         self._config, self._run = config, RunDirectory(path)
         self._robots, self._evaluates, self._model = tuple(robots), evaluates, model
-        self._learning: Learning | None = None
+        self._learning: FleetLearner | None = None
         self._log: FleetLog | None = None
         self._progress: Progress | None = None
         self._put: tuple[int, Any] | None = None
@@ -70,7 +70,7 @@ class LearnerActor:
             resume = self._run.has_checkpoint
             if not resume:  # what it did before is done over: its episodes are in the inbox
                 self._run.append_metrics({"kind": "resume", "env_steps": 0})
-        with open_learning(
+        with open_learner(
             self._config,
             self._run,
             self._robots,
@@ -107,25 +107,25 @@ class LearnerActor:
             self._learning.end()
 
     def demonstrations(self) -> Sequence[Episode]:
-        """As `Line.demonstrations`."""
+        """As `LearnerLink.demonstrations`."""
         return self._ready.demonstrations()
 
     def deliver(self, content: bytes) -> None:
-        """As `Line.deliver`."""
+        """As `LearnerLink.deliver`."""
         self._ready.deliver(content)
 
     def news(self, report: RobotReport) -> tuple[News, Any]:
         """Return the news without weights, and the reference of newer weights: each version is one object."""
         return self._by_reference(self._ready.news(report))
 
-    def take_steps(self, steps: Sequence[Streamed]) -> tuple[News, Any]:
-        """As `Line.take_steps`."""
+    def take_steps(self, steps: Sequence[StreamedStep]) -> tuple[News, Any]:
+        """As `LearnerLink.take_steps`."""
         return self._by_reference(self._ready.take_steps(steps))
 
     @property
-    def _ready(self) -> Learning:
+    def _ready(self) -> FleetLearner:
         if self._learning is None:
-            raise LineDown("The learner is being started.")
+            raise LinkDown("The learner is being started.")
         return self._learning
 
     def _by_reference(self, news: News) -> tuple[News, Any]:
@@ -141,8 +141,8 @@ class RobotActor:
     """A robot's process."""
 
     def __init__(self, config: RunConfig, place: Place, model: str | None) -> None:
-        adviser = None if model is None else DistantAdviser(place.name, RayPoolLine(), model=model)
-        self._robot = RobotRun(config, place, RayLine(), adviser)
+        adviser = None if model is None else DistantAdviser(place.name, RayPoolLink(), model=model)
+        self._robot = RobotRun(config, place, RayLink(), adviser)
 
     def run(self) -> RobotReport:
         """Act until the run is over."""
@@ -202,27 +202,27 @@ class PoolActor:
         return {} if self._opened is None else self._opened.said()
 
 
-class RayLine:
-    """`Line` through Ray."""
+class RayLink:
+    """`LearnerLink` through Ray."""
 
     def __init__(self) -> None:
         self._asking = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="news")
 
     def demonstrations(self) -> Sequence[Episode]:
-        """As `Line.demonstrations`."""
+        """As `LearnerLink.demonstrations`."""
         demos: Sequence[Episode] = carried(self._learner.demonstrations.remote(), CALL_S)
         return demos
 
     def deliver(self, content: bytes) -> None:
-        """As `Line.deliver`."""
+        """As `LearnerLink.deliver`."""
         carried(self._learner.deliver.remote(content), CALL_S)
 
     def ask(self, report: RobotReport) -> "Future[News]":
-        """As `Line.ask`: in a thread, as fetching weights takes a moment."""
+        """As `LearnerLink.ask`: in a thread, as fetching weights takes a moment."""
         return self._asking.submit(lambda: self._fetched(self._learner.news.remote(report), CALL_S))
 
-    def take_steps(self, steps: Sequence[Streamed]) -> News:
-        """As `Line.take_steps`."""
+    def take_steps(self, steps: Sequence[StreamedStep]) -> News:
+        """As `LearnerLink.take_steps`."""
         return self._fetched(self._learner.take_steps.remote(list(steps)), LOCKSTEP_S)
 
     @property
@@ -238,27 +238,27 @@ class RayLine:
         return replace(news, weights=weights)
 
 
-class RayPoolLine:
-    """`PoolLine` through Ray."""
+class RayPoolLink:
+    """`PoolLink` through Ray."""
 
     def __init__(self) -> None:
         self._asking = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="pool")
 
     def ask(self, robot: str, scene: Scene, embedding: FloatArray, trigger: Trigger) -> "Future[Answer]":
-        """As `PoolLine.ask`; the supervisor's own patience ends it."""
+        """As `PoolLink.ask`; the supervisor's own patience ends it."""
         return self._asking.submit(lambda: carried(self._pool.ask.remote(robot, scene, embedding, trigger), None))
 
     def records(self, robot: str) -> Sequence[MemoryRecord]:
-        """As `PoolLine.records`."""
+        """As `PoolLink.records`."""
         records: Sequence[MemoryRecord] = carried(self._pool.records.remote(robot), POOL_S)
         return records
 
     def mark(self, record_id: str, **told: Any) -> None:
-        """As `PoolLine.mark`."""
+        """As `PoolLink.mark`."""
         carried(self._pool.mark.remote(record_id, told), CALL_S)
 
     def save(self, id: str, answer: Answer, scene: Scene, truth: Truth) -> None:
-        """As `PoolLine.save`."""
+        """As `PoolLink.save`."""
         carried(self._pool.save.remote(id, answer, scene, dict(truth)), CALL_S)
 
     @property
@@ -275,12 +275,12 @@ def _found(name: str) -> Any:
     """Return the actor of a name; its handle stays good when its process is started anew.
 
     Raises:
-        LineDown: If there is none.
+        LinkDown: If there is none.
     """
     try:
         return _handle(name)
     except ValueError as error:
-        raise LineDown(f"There is no {name} in this cluster.") from error
+        raise LinkDown(f"There is no {name} in this cluster.") from error
 
 
 def carried(ref: Any, timeout_s: float | None) -> Any:
@@ -288,7 +288,7 @@ def carried(ref: Any, timeout_s: float | None) -> Any:
 
     Raises:
         AgpsError: What the call raised, if it is one of ours.
-        LineDown: If the process is gone, or has not answered in time.
+        LinkDown: If the process is gone, or has not answered in time.
     """
     try:
         return ray.get(ref, timeout=timeout_s)
@@ -297,4 +297,4 @@ def carried(ref: Any, timeout_s: float | None) -> Any:
             raise error.cause from None
         raise
     except ray.exceptions.RayError as error:
-        raise LineDown(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise LinkDown(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error

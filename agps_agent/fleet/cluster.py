@@ -4,6 +4,7 @@ import importlib.util
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,8 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
         AgpsError: If the cluster does not answer.
     """
     require_ray()
+    if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":  # it reads that when it is imported
+        raise AgpsError("Ray was imported before it was told to want tokens: set RAY_AUTH_MODE=token first.")
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from agps_agent.fleet.parcel import Key
+from agps_agent.fleet.message import Key
 
 
 class Ledger:

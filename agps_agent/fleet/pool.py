@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from agps_agent.ask import Answer
-from agps_agent.fleet.line import LineDown
-from agps_agent.fleet.turns import Turns
+from agps_agent.fleet.fair_queue import FairQueue
+from agps_agent.fleet.link import LinkDown
 from agps_agent.models.gate import CallGate
 from agps_agent.run.adviser import Adviser
 from agps_agent.state import Reason, Trigger
@@ -41,7 +41,7 @@ class Pool:
             at_a_time: Questions that are answered at the same time.
         """
         self._adviser, self._budget_s = adviser, wall_budget_s
-        self._turns = Turns(at_a_time)
+        self._turns = FairQueue(at_a_time)
         self._stations: dict[str, frozenset[str]] = {}
         """Calibrations under which each robot's scenes were seen: records hold only there."""
         self._asked: Counter[str] = Counter()
@@ -97,8 +97,8 @@ class Pool:
         }
 
 
-class PoolLine(Protocol):
-    """A robot's connection to the pool. Each call may raise `LineDown`."""
+class PoolLink(Protocol):
+    """A robot's connection to the pool. Each call may raise `LinkDown`."""
 
     def ask(self, robot: str, scene: Scene, embedding: FloatArray, trigger: Trigger) -> "Future[Answer]":
         """Ask a question; returns at once."""
@@ -116,11 +116,11 @@ class PoolLine(Protocol):
 class DistantAdviser:
     """The pool, as a robot's supervisor sees it. Where the pool is gone there is no answer, and the policy goes on."""
 
-    def __init__(self, robot: str, line: PoolLine, *, model: str) -> None:
-        self._robot, self._line, self._model = robot, line, model
+    def __init__(self, robot: str, link: PoolLink, *, model: str) -> None:
+        self._robot, self._link, self._model = robot, link, model
         self.gate = CallGate()
         """Nothing passes it: the pool has the one that counts."""
-        self.memory = DistantMemory(robot, line)
+        self.memory = DistantMemory(robot, link)
 
     @property
     def model(self) -> str:
@@ -130,20 +130,20 @@ class DistantAdviser:
     async def ask(self, scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
         """Return what the agent advises for a scene."""
         try:
-            return await asyncio.wrap_future(self._line.ask(self._robot, scene, embedding, trigger))
-        except LineDown as error:
+            return await asyncio.wrap_future(self._link.ask(self._robot, scene, embedding, trigger))
+        except LinkDown as error:
             return no_answer("server_down", f"The pool of agents does not answer: {error}")
 
     def save(self, id: str, answer: Answer, scene: Scene, truth: Truth) -> None:
         """Keep a question for people, in the run's directory."""
-        self._line.save(id, answer, scene, truth)
+        self._link.save(id, answer, scene, truth)
 
 
 class DistantMemory:
     """The memory that all robots share, as one of them sees it."""
 
-    def __init__(self, robot: str, line: PoolLine) -> None:
-        self._robot, self._line = robot, line
+    def __init__(self, robot: str, link: PoolLink) -> None:
+        self._robot, self._link = robot, link
         self._last: tuple[MemoryRecord, ...] = ()
         self._spared_until = 0.0
 
@@ -151,8 +151,8 @@ class DistantMemory:
         """Return what is remembered that holds here; while the pool is gone, what was known last."""
         if time.monotonic() >= self._spared_until:
             try:
-                self._last = tuple(self._line.records(self._robot))
-            except LineDown as error:
+                self._last = tuple(self._link.records(self._robot))
+            except LinkDown as error:
                 _log.info("%s", error)
                 self._spared_until = time.monotonic() + SPARED_S
         return self._last
@@ -171,8 +171,8 @@ class DistantMemory:
             MemoryUnavailable: If the pool is gone.
         """
         try:
-            self._line.mark(record_id, success=success, T_base_tcp_final=T_base_tcp_final, ended=ended)
-        except LineDown as error:
+            self._link.mark(record_id, success=success, T_base_tcp_final=T_base_tcp_final, ended=ended)
+        except LinkDown as error:
             raise MemoryUnavailable(f"The pool of agents does not answer: {error}") from error
 
     def close(self) -> None:

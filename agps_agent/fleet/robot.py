@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agps_agent.fleet.courier import Courier
-from agps_agent.fleet.figures import Figures
-from agps_agent.fleet.following import ASK_EVERY_S, Follower, LockstepFollower
-from agps_agent.fleet.line import Line, LineDown, News, RobotReport, Streamed
-from agps_agent.fleet.parcel import Key, Parcel, to_bytes
+from agps_agent.fleet.link import LearnerLink, LinkDown, News, RobotReport, StreamedStep
+from agps_agent.fleet.message import EpisodeMessage, Key, to_bytes
+from agps_agent.fleet.robot_metrics import RobotMetrics
 from agps_agent.fleet.spool import Spool
+from agps_agent.fleet.uploader import EpisodeUploader
+from agps_agent.fleet.weights import ASK_EVERY_S, LockstepWeights, NewestWeights
 from agps_agent.run.adviser import Adviser
 from agps_agent.run.build import build_agent, build_algorithm, build_supervisor, rewarded
 from agps_agent.run.config import RunConfig
@@ -90,20 +90,20 @@ def own_config(config: RunConfig, *, fleet_size: int, horizon: int) -> RunConfig
 class RobotRun:
     """Builds a robot's parts and runs its loop until the run is over, it is told to stop, or something breaks."""
 
-    def __init__(self, config: RunConfig, place: Place, line: Line, adviser: Adviser | None = None) -> None:
+    def __init__(self, config: RunConfig, place: Place, link: LearnerLink, adviser: Adviser | None = None) -> None:
         """Prepare; `run` does everything else, in one thread.
 
         Args:
             config: The robot's own settings, with its seed and station.
             place: Where it is in the fleet.
-            line: To the learner.
+            link: To the learner.
             adviser: To the agents; None where nobody of them helps.
         """
-        self._config, self._place, self._line, self._adviser = config, place, line, adviser
+        self._config, self._place, self._link, self._adviser = config, place, link, adviser
         self._id = f"{time.time_ns() // 1_000_000:012x}{os.getpid() % 65_536:04x}"
         """Name of this process among the robot's."""
         self._folder = place.folder.expanduser()
-        self._figures = Figures()
+        self._figures = RobotMetrics()
         self._news: News | None = None
         self._weights: tuple[int, int] | None = None
         """Updates and the fleet's control steps of the weights that it acts with; None before the first ones."""
@@ -127,7 +127,7 @@ class RobotRun:
             run=self._id,
             **self._figures.said(),
             agent_wait_s=self._supervisor.metrics().get("agent_pause_s", 0.0),
-            unsent=self._courier.unsent,
+            unsent=self._uploader.unsent,
             weights_version=None if weights is None else weights[0],
             weights_env_steps=0 if weights is None else weights[1],
             is_showing=self._is_showing,
@@ -160,7 +160,7 @@ class RobotRun:
             opened.callback(self._env.halt)
             was_here = self._restore()
             if not was_here:
-                self._supervisor.calibrate(self._insist(self._line.demonstrations))
+                self._supervisor.calibrate(self._insist(self._link.demonstrations))
             self._figures.begin()
             self._follower = follower = self._make_follower()
             self._show()
@@ -172,7 +172,7 @@ class RobotRun:
                 fresh = algorithm.num_timesteps == 0
                 algorithm.learn(FOR_EVER, self._callback(follower), log_interval=None, reset_num_timesteps=fresh)
             self._env.halt()
-            self._courier.flush(FLUSH_S)
+            self._uploader.flush(FLUSH_S)
             self._save()
             return self._say_goodbye()
 
@@ -185,8 +185,8 @@ class RobotRun:
         self._folder.mkdir(parents=True, exist_ok=True)
         run = RunDirectory(self._folder)
         spool = Spool(self._folder / SPOOL)  # first: nobody else is this robot
-        self._courier = Courier(spool, self._line)
-        opened.callback(self._courier.close)
+        self._uploader = EpisodeUploader(spool, self._link)
+        opened.callback(self._uploader.close)
         self._env = place.open_alone(config, opened)
         self._supervisor: Supervisor = opened.enter_context(closing(self._build_supervisor(run)))
         env = rewarded(config, self._env, opened)
@@ -206,9 +206,9 @@ class RobotRun:
         prefix = f"{self._place.name}-{self._id[-8:]}-"
         return build_agent(config, run, self._env, None, adviser=self._adviser, prefix=prefix)
 
-    def _make_follower(self) -> Follower:
-        kind = LockstepFollower if self._config.learner == "lockstep" else Follower
-        return kind(self._algorithm, self._line, self)
+    def _make_follower(self) -> NewestWeights:
+        kind = LockstepWeights if self._config.learner == "lockstep" else NewestWeights
+        return kind(self._algorithm, self._link, self)
 
     def _show(self) -> None:
         """Let the agent show how it is done, as long as the learner waits for that."""
@@ -222,34 +222,34 @@ class RobotRun:
                 self._follower,
                 lambda news: news.env_steps > 0 or news.stage != "showing" or time.monotonic() > until_s,
             )
-        news = self._insist(lambda: self._line.ask(self.report()).result())
+        news = self._insist(lambda: self._link.ask(self.report()).result())
         if news is not None and news.stage == "showing":
             supervisor.demonstrate(self._place.shows(config.agent_demos))
             until = self._callback(None, until=lambda: not supervisor.is_demonstrating)
             fresh = self._algorithm.num_timesteps == 0
             if supervisor.is_demonstrating:
                 self._algorithm.collect(FOR_EVER, until, reset_num_timesteps=fresh, noise=config.demo_noise)
-            self._courier.flush(FLUSH_S)
+            self._uploader.flush(FLUSH_S)
         self._is_showing = False
 
-    def _await_policy(self, follower: Follower) -> None:
+    def _await_policy(self, follower: NewestWeights) -> None:
         """Hold still until there are weights to act with."""
         self._hold_until(follower, lambda news: news.stage == "online" and self._weights is not None)
 
-    def _await_updates(self, follower: Follower) -> None:
+    def _await_updates(self, follower: NewestWeights) -> None:
         """Hold still while the learner owes more than a few updates, or does not answer."""
         began = time.monotonic()
-        self._courier.flush(FLUSH_S)  # what it owes for the rollout that is just over counts
+        self._uploader.flush(FLUSH_S)  # what it owes for the rollout that is just over counts
         self.waited(time.monotonic() - began)
         most = CAUGHT_UP_STEPS * self._algorithm.updates_per_step
         self._hold_until(follower, lambda news: news.owed <= most)
 
-    def _hold_until(self, follower: Follower, is_so: Callable[[News], bool]) -> None:
+    def _hold_until(self, follower: NewestWeights, is_so: Callable[[News], bool]) -> None:
         """Hold still until the learner's news are as wanted, or the robot is not to go on."""
         self._env.pause()
         while self._goes_on:
             began = time.monotonic()
-            news = self._insist(lambda: self._line.ask(self.report()).result())
+            news = self._insist(lambda: self._link.ask(self.report()).result())
             if news is not None:
                 follower.take(news)
                 if is_so(news):
@@ -263,14 +263,14 @@ class RobotRun:
         while not self._is_told_to_stop:
             try:
                 return ask()
-            except LineDown:
+            except LinkDown:
                 time.sleep(ASK_EVERY_S)
         return None
 
-    def _callback(self, follower: Follower | None, *, until: Callable[[], bool] | None = None) -> "_Watch":
-        return _Watch(self, follower if isinstance(follower, LockstepFollower) else None, until)
+    def _callback(self, follower: NewestWeights | None, *, until: Callable[[], bool] | None = None) -> "_Watch":
+        return _Watch(self, follower if isinstance(follower, LockstepWeights) else None, until)
 
-    def see(self, step: Step, streamed: LockstepFollower | None) -> bool:
+    def see(self, step: Step, streamed: LockstepWeights | None) -> bool:
         """Take note of a control step, send its episode if it ended one, and return whether to go on.
 
         Raises:
@@ -278,10 +278,10 @@ class RobotRun:
         """
         self._figures.see(step)
         key = Key(self._place.name, self._id, self._number)
-        send = None if step.outcome is None else partial(self._send, key, self._parcel(key, step, step.outcome))
+        send = None if step.outcome is None else partial(self._send, key, self._message(key, step, step.outcome))
         if streamed is not None:
             lesson = None if step.outcome is None else self._heard.lesson
-            streamed.note(Streamed(key=key, step=step, lesson=lesson), send)
+            streamed.note(StreamedStep(key=key, step=step, lesson=lesson), send)
         elif send is not None:
             send()
         if step.outcome is not None:
@@ -292,14 +292,14 @@ class RobotRun:
                 self._await_updates(self._follower)
         return self._goes_on
 
-    def _send(self, key: Key, parcel: Parcel) -> None:
-        """Hand an episode over to the courier, which keeps it on disk until it is acknowledged."""
-        self._courier.post(key, to_bytes(parcel))
+    def _send(self, key: Key, message: EpisodeMessage) -> None:
+        """Hand an episode over to the uploader, which keeps it on disk until it is acknowledged."""
+        self._uploader.post(key, to_bytes(message))
 
-    def _parcel(self, key: Key, step: Step, outcome: EpisodeOutcome) -> Parcel:
+    def _message(self, key: Key, step: Step, outcome: EpisodeOutcome) -> EpisodeMessage:
         store = self._algorithm.store
         info = {name: step.info[name] for name in TOLD if name in step.info}
-        return Parcel(
+        return EpisodeMessage(
             key=key,
             episode=store.episode(store.episodes[-1]),
             outcome=replace(outcome, final_robot=None),
@@ -310,8 +310,8 @@ class RobotRun:
     def _say_goodbye(self) -> RobotReport:
         report = self.report()
         try:
-            self._line.ask(report).result(timeout=FLUSH_S)
-        except (LineDown, TimeoutError):
+            self._link.ask(report).result(timeout=FLUSH_S)
+        except (LinkDown, TimeoutError):
             _log.info("The learner is gone already.")
         return report
 
@@ -366,7 +366,7 @@ class Heard:
 class _Watch(BaseCallback):
     """Shows a robot each of its control steps."""
 
-    def __init__(self, robot: RobotRun, streamed: LockstepFollower | None, until: Callable[[], bool] | None) -> None:
+    def __init__(self, robot: RobotRun, streamed: LockstepWeights | None, until: Callable[[], bool] | None) -> None:
         super().__init__()
         self._robot, self._streamed, self._until = robot, streamed, until
 

@@ -8,7 +8,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from agps_agent.fleet.parcel import Key
+from agps_agent.fleet.message import Key
 from rl.errors import AgpsError
 from rl.files import write_atomically
 from rl.ownership import give_up, own

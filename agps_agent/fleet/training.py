@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from agps_agent.fleet.cluster import open_cluster
-from agps_agent.fleet.line import LineDown
+from agps_agent.fleet.fleet_file import RobotEntry, config_of, robots_of
+from agps_agent.fleet.link import LinkDown
 from agps_agent.fleet.robot import Place
-from agps_agent.fleet.stations import RobotEntry, config_of, robots_of
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import Progress, ProgressListener
@@ -211,7 +211,7 @@ class Fleet:
         ref, watched.ref, watched.due_at = watched.ref, None, 0.0
         try:
             result = carried(ref, None)
-        except LineDown as error:
+        except LinkDown as error:
             watched.due_at = time.monotonic() + AGAIN_S
             if watched.is_down and time.monotonic() - watched.called_at < UP_S:
                 return
@@ -236,12 +236,12 @@ class Fleet:
 
         assert self._learner is not None
         pool: Mapping[str, Any] = {}
-        with suppress(LineDown):
+        with suppress(LinkDown):
             if self._pool is not None:
                 pool = carried(self._pool.said.remote(), 1.0)
         try:
             progress, rows = carried(self._learner.actor.status.remote(pool), 2.0)
-        except LineDown:
+        except LinkDown:
             return
         deaths = {watched.name: watched.deaths for watched in self._actors.values()}
         for row in rows:
@@ -338,5 +338,5 @@ def _answer(ref: Any) -> Any:
 
     try:
         return carried(ref, 120.0)
-    except LineDown as error:
+    except LinkDown as error:
         raise ConfigError(f"The pool of agents could not be started: {error}") from error

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from agps_agent.fleet.learning import Learning
-from agps_agent.fleet.line import LineDown, News, RobotReport, Streamed
-from agps_agent.fleet.opening import open_learning
+from agps_agent.fleet.build import open_learner
+from agps_agent.fleet.learner import FleetLearner
+from agps_agent.fleet.link import LinkDown, News, RobotReport, StreamedStep
 from agps_agent.fleet.robot import Place, RobotRun
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
@@ -37,16 +37,16 @@ def configure(**changes: Any) -> RunConfig:
     return RunConfig(**{**values, **changes})
 
 
-class LocalLine:
-    """A line that copies what it carries, as a network does, and can be cut."""
+class LocalLink:
+    """A link that copies what it carries, as a network does, and can be cut."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __init__(self, learning: FleetLearner) -> None:
         self.learning = learning
         self.is_cut = False
 
     def _carry(self, call: Callable[..., Any], *told: Any) -> Any:
         if self.is_cut:
-            raise LineDown("The line is cut.")
+            raise LinkDown("The link is cut.")
         return pickle.loads(pickle.dumps(call(*pickle.loads(pickle.dumps(told)))))
 
     def demonstrations(self) -> Sequence[Episode]:
@@ -63,7 +63,7 @@ class LocalLine:
             future.set_exception(error)
         return future
 
-    def take_steps(self, steps: Sequence[Streamed]) -> News:
+    def take_steps(self, steps: Sequence[StreamedStep]) -> News:
         return self._carry(self.learning.take_steps, steps)
 
 
@@ -75,22 +75,22 @@ def run_fleet(
     adviser: Any = None,
     during: Callable[..., None] | None = None,
 ) -> dict[str, Any]:
-    """Run a fleet to its end and return the summary; `during` is called with learner, lines and robots meanwhile."""
+    """Run a fleet to its end and return the summary; `during` is called with learner, links and robots meanwhile."""
     run = RunDirectory(path) if resume else RunDirectory.create(path)
     names = [f"r{n}" for n in range(config.robots or 1)]
-    with open_learning(config, run, names, SilentProgress(), evaluates=True) as learning:
+    with open_learner(config, run, names, SilentProgress(), evaluates=True) as learning:
         learning.prepare(resume=resume)
-        lines = [LocalLine(learning) for _ in names]
+        links = [LocalLink(learning) for _ in names]
         robots = []
         for n, name in enumerate(names):
             own = config.model_copy(update={"seed": config.seed + 10_000_000 * n})
             place = Place(name=name, folder=path / "fleet" / name, number=n, fleet_size=len(names))
-            robots.append(RobotRun(own, place, lines[n], adviser))
+            robots.append(RobotRun(own, place, links[n], adviser))
         threads = [threading.Thread(target=robot.run, daemon=True) for robot in robots]
         for thread in threads:
             thread.start()
         if during is not None:
-            threading.Thread(target=during, args=(learning, lines, robots), daemon=True).start()
+            threading.Thread(target=during, args=(learning, links, robots), daemon=True).start()
         error = learning.run()
         for thread in threads:
             thread.join(30.0)

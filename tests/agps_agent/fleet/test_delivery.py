@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from agps_agent.fleet.ledger import Ledger
-from agps_agent.fleet.parcel import Key, from_bytes, to_bytes
+from agps_agent.fleet.message import Key, from_bytes, to_bytes
 from agps_agent.fleet.spool import Spool
 from rl.errors import AgpsError
 from rl.ownership import InUse
-from tests.agps_agent.fleet.parcels import parcel
+from tests.agps_agent.fleet.messages import message
 
 
-def test_parcel_comes_back_from_its_bytes_as_it_was():
-    sent = parcel(steps=4)
+def test_message_comes_back_from_its_bytes_as_it_was():
+    sent = message(steps=4)
     got = from_bytes(to_bytes(sent))
     assert (got.key, got.outcome, got.steps) == (sent.key, sent.outcome, 4)
     assert got.noted == {"triggered": True, "float_trace": [0.5]}
@@ -28,9 +28,9 @@ def test_parcel_comes_back_from_its_bytes_as_it_was():
         assert got.episode[name].dtype == array.dtype
 
 
-def test_damaged_parcel_is_refused_in_one_sentence():
+def test_damaged_message_is_refused_in_one_sentence():
     with pytest.raises(AgpsError, match="damaged"):
-        from_bytes(to_bytes(parcel())[:-200])
+        from_bytes(to_bytes(message())[:-200])
 
 
 def test_spool_gives_episodes_oldest_first_until_they_are_let_go(tmp_path: Path):
@@ -57,7 +57,7 @@ def test_spool_of_a_process_that_was_given_up_is_there_for_the_next(tmp_path: Pa
 WRITES_FOR_EVER = """
 import sys
 from pathlib import Path
-from agps_agent.fleet.parcel import Key
+from agps_agent.fleet.message import Key
 from agps_agent.fleet.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 number = 0

@@ -3,6 +3,7 @@
 Everything is killed at random moments, and the far machine is cut off. Run it by hand: `pytest -m slow -s FILE`.
 """
 
+import importlib.util
 import os
 import secrets
 import signal
@@ -21,7 +22,10 @@ import pytest
 from agps_agent.run.directory import RunDirectory
 from tests.agps_agent.fleet.counted import check_that_each_episode_counts_once
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'agps[distributed]'")
+# Not imported here: Ray reads when it is imported whether tokens are wanted.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'agps[distributed]'"
+)
 psutil: Any = pytest.importorskip("psutil", reason="psutil finds the processes to kill")
 
 KILLS = int(os.environ.get("AGPS_FLEET_KILLS", "50"))

@@ -1,5 +1,6 @@
 """A fleet on Ray whose processes are killed: what comes back takes part again, and each episode counts once."""
 
+import importlib.util
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from agps_agent.fleet.cluster import open_cluster
-from agps_agent.fleet.stations import robots_of
+from agps_agent.fleet.fleet_file import robots_of
 from agps_agent.fleet.training import Fleet
 from agps_agent.report import write_report
 from agps_agent.run.directory import RunDirectory
@@ -20,7 +21,10 @@ from agps_agent.run.progress import SilentProgress
 from tests.agps_agent.fleet.counted import check_that_each_episode_counts_once
 from tests.agps_agent.fleet.local import configure
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'agps[distributed]'")
+# Not imported here: Ray reads when it is imported whether tokens are wanted.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'agps[distributed]'"
+)
 psutil: Any = pytest.importorskip("psutil", reason="psutil finds the processes to kill")
 
 
@@ -56,7 +60,6 @@ def kill_at_random(run: RunDirectory, kinds: list[str], *, seed: int) -> list[st
     return killed
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_fleet_whose_processes_are_killed_counts_each_episode_once(ray: Any, tmp_path: Path) -> None:
     config = configure(

@@ -8,8 +8,8 @@ import pytest
 
 from agps_agent.cli.main import main
 from agps_agent.cli.progress_bar import robot_line
-from agps_agent.fleet.books import FleetSupervisor
-from agps_agent.fleet.line import RobotReport
+from agps_agent.fleet.link import RobotReport
+from agps_agent.fleet.log import FleetSupervisor
 from agps_agent.report.fleet_table import fleet_sections
 
 REPORT = RobotReport(
@@ -29,27 +29,27 @@ REPORT = RobotReport(
 )
 
 
-def books() -> FleetSupervisor:
-    books = FleetSupervisor(["r0", "r1"], model=None)
-    books.hear(REPORT, updates=55)
-    return books
+def supervisor() -> FleetSupervisor:
+    supervisor = FleetSupervisor(["r0", "r1"], model=None)
+    supervisor.hear(REPORT, updates=55)
+    return supervisor
 
 
 def test_row_of_a_robot_says_how_old_its_weights_are_and_how_long_it_waited():
-    row, silent = books().rows(updates=60, env_steps=150)
+    row, silent = supervisor().rows(updates=60, env_steps=150)
     assert (row["weights_age_updates"], row["weights_age_steps"], row["oldest_weights_updates"]) == (20, 50, 15)
     assert row["idle_share"] == pytest.approx(0.1)
     assert silent == {"robot_name": "r1", "is_here": False}
 
 
 def test_supervisor_of_a_fleet_counts_what_all_robots_count():
-    both = books()
+    both = supervisor()
     both.hear(RobotReport(robot="r1", counters={"agent_calls": 3.0, "triggers": 1.0}), updates=55)
     assert both.metrics() == {"agent_calls": 5.0, "triggers": 1.0}
 
 
 def test_line_of_a_robot_is_told_in_words():
-    row, silent = books().rows(updates=60, env_steps=150)
+    row, silent = supervisor().rows(updates=60, env_steps=150)
     assert robot_line(row) == (
         "r0: 120 steps, success 50%, idle 10%, agent 1 s, period 100 ms, 99 % below 104 ms, weights 20 updates old"
     )
@@ -57,7 +57,7 @@ def test_line_of_a_robot_is_told_in_words():
 
 
 def test_report_has_a_row_per_robot_and_none_for_a_run_of_one():
-    (section,) = fleet_sections({"robots": books().rows(updates=60, env_steps=150), "pool": {}})
+    (section,) = fleet_sections({"robots": supervisor().rows(updates=60, env_steps=150), "pool": {}})
     assert "<td>r0</td><td>120</td>" in section and "<td>r1</td><td>-</td>" in section
     assert fleet_sections({"success_rate": 1.0}) == []
 
@@ -74,7 +74,7 @@ def test_several_robots_without_ray_say_what_to_install(
 
 def test_status_of_a_fleet_is_read_from_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "fleet").mkdir()
-    state = {"at": 0.0, "robots": books().rows(updates=60, env_steps=150), "pool": {}}
+    state = {"at": 0.0, "robots": supervisor().rows(updates=60, env_steps=150), "pool": {}}
     (tmp_path / "fleet" / "status.json").write_text(json.dumps(state))
     assert main(["fleet", "status", str(tmp_path), "--json"]) == 0
     assert [row["robot_name"] for row in json.loads(capsys.readouterr().out)["robots"]] == ["r0", "r1"]

@@ -16,7 +16,7 @@ from rl.errors import AgpsError
 from rl.types import EpisodeOutcome, InterventionEnd
 
 _ABOUT = "about"
-"""Array of a parcel's file that holds the JSON of everything but the arrays."""
+"""Array of a message's file that holds the JSON of everything but the arrays."""
 _NAME = re.compile(r"([a-z0-9][a-z0-9-]*)__([0-9a-f]+)__(\d+)\.npz")
 
 
@@ -44,7 +44,7 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parcel:
+class EpisodeMessage:
     """One finished episode of one robot, whole."""
 
     key: Key
@@ -63,19 +63,19 @@ class Parcel:
         return len(self.episode["action"])
 
 
-def to_bytes(parcel: Parcel) -> bytes:
-    """Return a parcel as a file's content: NumPy arrays and JSON, no pickle."""
-    outcome = {**asdict(parcel.outcome), "final_robot": None}
-    about = {"key": asdict(parcel.key), "outcome": outcome, "info": parcel.info, "noted": parcel.noted}
+def to_bytes(message: EpisodeMessage) -> bytes:
+    """Return a message as a file's content: NumPy arrays and JSON, no pickle."""
+    outcome = {**asdict(message.outcome), "final_robot": None}
+    about = {"key": asdict(message.key), "outcome": outcome, "info": message.info, "noted": message.noted}
     text = json.dumps(about, default=_plain).encode()
     buffer = io.BytesIO()
-    arrays: dict[str, Any] = {**parcel.episode, _ABOUT: np.frombuffer(text, np.uint8)}
+    arrays: dict[str, Any] = {**message.episode, _ABOUT: np.frombuffer(text, np.uint8)}
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
-def from_bytes(content: bytes) -> Parcel:
-    """Return the parcel that `to_bytes` wrote.
+def from_bytes(content: bytes) -> EpisodeMessage:
+    """Return the message that `to_bytes` wrote.
 
     Raises:
         AgpsError: If it is damaged.
@@ -87,7 +87,7 @@ def from_bytes(content: bytes) -> Parcel:
         told = about["outcome"]
         ends = tuple(InterventionEnd(**end) for end in told["interventions"])
         outcome = EpisodeOutcome(**{**told, "interventions": ends, "intervention_ids": tuple(told["intervention_ids"])})
-        return Parcel(
+        return EpisodeMessage(
             key=Key(**about["key"]), episode=arrays, outcome=outcome, info=about["info"], noted=about["noted"]
         )
     except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class FairQueue:
     """Bounded concurrency, fair between robots: one that asks often does not delay the others. For one event loop."""
 
     def __init__(self, most: int) -> None:

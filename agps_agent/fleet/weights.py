@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from agps_agent.fleet.line import Line, LineDown, News, RobotReport, Streamed, Weights
+from agps_agent.fleet.link import LearnerLink, LinkDown, News, RobotReport, StreamedStep, Weights
 from rl.algorithm import GuidedAlgorithm
 
 ASK_EVERY_S = 0.3
@@ -30,11 +30,11 @@ class Follows(Protocol):
         """Take note of time spent waiting for the learner, [s]."""
 
 
-class Follower:
+class NewestWeights:
     """A robot's `rl.learner.Learner`: acts with the newest weights that it has, and never waits for newer ones."""
 
-    def __init__(self, algorithm: GuidedAlgorithm, line: Line, robot: Follows) -> None:
-        self._algorithm, self._line, self._robot = algorithm, line, robot
+    def __init__(self, algorithm: GuidedAlgorithm, link: LearnerLink, robot: Follows) -> None:
+        self._algorithm, self._link, self._robot = algorithm, link, robot
         self._asked: Future[News] | None = None
         self._asked_at = 0.0
         self._heard_at = time.monotonic()
@@ -51,12 +51,12 @@ class Follower:
             if error is None:
                 self._heard_at = now
                 self.take(asked.result())
-            elif not isinstance(error, LineDown):
+            elif not isinstance(error, LinkDown):
                 raise error
         if self._asked is not None and now - self._asked_at > GIVE_UP_S:
             self._asked = None
         if self._asked is None and now - self._asked_at >= ASK_EVERY_S:
-            self._asked, self._asked_at = self._line.ask(self._robot.report()), now
+            self._asked, self._asked_at = self._link.ask(self._robot.report()), now
 
     def settle(self) -> None:
         """Do nothing: updates are made elsewhere."""
@@ -76,15 +76,15 @@ class Follower:
         return time.monotonic() - self._heard_at
 
 
-class LockstepFollower(Follower):
+class LockstepWeights(NewestWeights):
     """A fleet of one in lockstep: the learner learns from each control step before the next one is made."""
 
-    def __init__(self, algorithm: GuidedAlgorithm, line: Line, robot: Follows) -> None:
-        super().__init__(algorithm, line, robot)
-        self._steps: list[Streamed] = []
+    def __init__(self, algorithm: GuidedAlgorithm, link: LearnerLink, robot: Follows) -> None:
+        super().__init__(algorithm, link, robot)
+        self._steps: list[StreamedStep] = []
         self._after: list[Callable[[], None]] = []
 
-    def note(self, step: Streamed, after: Callable[[], None] | None = None) -> None:
+    def note(self, step: StreamedStep, after: Callable[[], None] | None = None) -> None:
         """Take note of a control step, and of what to do once the learner has it."""
         self._steps.append(step)
         self._after += [] if after is None else [after]
@@ -94,8 +94,8 @@ class LockstepFollower(Follower):
         began, steps, self._steps = time.monotonic(), self._steps, []
         after, self._after = self._after, []
         news = None
-        with contextlib.suppress(LineDown):  # it goes on with the weights that it has
-            news = self._line.take_steps(steps)
+        with contextlib.suppress(LinkDown):  # it goes on with the weights that it has
+            news = self._link.take_steps(steps)
         self._robot.waited(time.monotonic() - began)
         for job in after:
             job()

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from agps_agent.fleet.parcel import Key, Parcel
+from agps_agent.fleet.message import EpisodeMessage, Key
 from rl.types import EpisodeOutcome, InterventionEnd
 
 
-def parcel(robot: str = "r0", run: str = "a", number: int = 0, *, steps: int = 3, success: bool = True) -> Parcel:
+def message(
+    robot: str = "r0", run: str = "a", number: int = 0, *, steps: int = 3, success: bool = True
+) -> EpisodeMessage:
     rng = np.random.default_rng(number)
     last = np.arange(steps) == steps - 1
     episode = {
@@ -32,4 +34,6 @@ def parcel(robot: str = "r0", run: str = "a", number: int = 0, *, steps: int = 3
         interventions=(end,),
     )
     noted = {"triggered": True, "float_trace": [np.float32(0.5)]}
-    return Parcel(key=Key(robot, run, number), episode=episode, outcome=outcome, info={"fault": None}, noted=noted)
+    return EpisodeMessage(
+        key=Key(robot, run, number), episode=episode, outcome=outcome, info={"fault": None}, noted=noted
+    )

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from agps_agent.fleet.ledger import Ledger
-from agps_agent.fleet.line import RobotReport
-from agps_agent.fleet.parcel import Parcel
+from agps_agent.fleet.link import RobotReport
+from agps_agent.fleet.message import EpisodeMessage
 from agps_agent.run.log import TrainingLog
 from rl.episodes import GUIDED, STATE, Episode
 from rl.evaluation import EvaluationResult
@@ -44,9 +44,9 @@ class FleetSupervisor(NullSupervisor):
         """What a robot's supervisor noted of the rollout that was taken last."""
         return self._noted
 
-    def note(self, parcel: Parcel) -> None:
+    def note(self, message: EpisodeMessage) -> None:
         """Take note of the episode whose row is written next."""
-        self._noted = {**parcel.noted, "robot_name": parcel.key.robot}
+        self._noted = {**message.noted, "robot_name": message.key.robot}
 
     def hear(self, report: RobotReport, *, updates: int) -> None:
         """Take note of what a robot says of itself."""
@@ -114,7 +114,7 @@ class FleetLog(TrainingLog):
     """What the pool of agents last said of itself."""
 
     @property
-    def books(self) -> FleetSupervisor:
+    def fleet(self) -> FleetSupervisor:
         """What stands for the robots' supervisors."""
         supervisor = self.session.supervisor
         assert isinstance(supervisor, FleetSupervisor)
@@ -130,7 +130,7 @@ class FleetLog(TrainingLog):
         """Updates on demonstrations before the policy acts, more where the robots' scenes move."""
         if self.session.algorithm.pretrains:
             return self.config.pretrain_steps
-        return self.config.pretrain_steps * max((report.places for report in self.books.reports.values()), default=1)
+        return self.config.pretrain_steps * max((report.places for report in self.fleet.reports.values()), default=1)
 
     @property
     def is_over(self) -> bool:
@@ -138,10 +138,10 @@ class FleetLog(TrainingLog):
         steps = self.session.algorithm.num_timesteps
         return self.is_told_to_end or steps >= self.config.max_env_steps or super().is_over
 
-    def write_episode(self, parcel: Parcel) -> None:
+    def write_episode(self, message: EpisodeMessage) -> None:
         """Write the row of a robot's episode."""
-        self.books.note(parcel)
-        for step in steps_of(replace(parcel, outcome=replace(parcel.outcome, episode=self.episodes))):
+        self.fleet.note(message)
+        for step in steps_of(replace(message, outcome=replace(message.outcome, episode=self.episodes))):
             self.episode_return += step.transition.reward
             self.measured.see(step)
             if step.outcome is not None:
@@ -156,7 +156,7 @@ class FleetLog(TrainingLog):
 
     def robots(self) -> list[dict[str, Any]]:
         """Return what there is to say of each robot now."""
-        return self.books.rows(updates=self.session.algorithm.n_updates, env_steps=self._steps)
+        return self.fleet.rows(updates=self.session.algorithm.n_updates, env_steps=self._steps)
 
     @property
     def _steps(self) -> int:
@@ -167,10 +167,10 @@ class FleetLog(TrainingLog):
         return {**super().summary(final, error), "robots": self.robots(), "pool": dict(self.pool)}
 
 
-def steps_of(parcel: Parcel) -> Iterator[Step]:
+def steps_of(message: EpisodeMessage) -> Iterator[Step]:
     """Yield the control steps of an episode as the loop made them; no supervisor saw them here."""
-    episode, last = parcel.episode, parcel.steps - 1
-    for t in range(parcel.steps):
+    episode, last = message.episode, message.steps - 1
+    for t in range(message.steps):
         action = episode["action"][t]
         transition = Transition(
             observation=_seen(episode, t),
@@ -183,8 +183,8 @@ def steps_of(parcel: Parcel) -> Iterator[Step]:
         )
         yield Step(
             transition=transition,
-            info=dict(parcel.info) if t == last else {},
-            outcome=parcel.outcome if t == last else None,
+            info=dict(message.info) if t == last else {},
+            outcome=message.outcome if t == last else None,
             meant=action,
             begins_episode=t == 0,
         )

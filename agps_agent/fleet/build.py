@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
-from agps_agent.fleet.books import FleetLog, FleetSupervisor
-from agps_agent.fleet.learning import Learning
+from agps_agent.fleet.learner import FleetLearner
+from agps_agent.fleet.log import FleetLog, FleetSupervisor
 from agps_agent.run.build import Session, build_algorithm
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
@@ -17,7 +17,7 @@ from rl.process import prepare_process
 
 
 @contextmanager
-def open_learning(
+def open_learner(
     config: RunConfig,
     run: RunDirectory,
     robots: Sequence[str],
@@ -26,7 +26,7 @@ def open_learning(
     evaluates: bool,
     model: str | None = None,
     on_log: Callable[[FleetLog], None] = lambda log: None,
-) -> Iterator[Learning]:
+) -> Iterator[FleetLearner]:
     """Yield the learner of a fleet; what it opened is released afterwards.
 
     Args:
@@ -61,4 +61,4 @@ def open_learning(
         )
         log = FleetLog(config, run, session, progress)
         on_log(log)
-        yield Learning(session, log, evaluates=evaluates)
+        yield FleetLearner(session, log, evaluates=evaluates)

@@ -4,32 +4,32 @@ import logging
 import threading
 import time
 
-from agps_agent.fleet.line import Line, LineDown
-from agps_agent.fleet.parcel import Key
+from agps_agent.fleet.link import LearnerLink, LinkDown
+from agps_agent.fleet.message import Key
 from agps_agent.fleet.spool import Spool
 from rl.errors import AgpsError
 
 _log = logging.getLogger(__name__)
 
 
-class Courier:
+class EpisodeUploader:
     """A thread beside the control loop, which never waits for the network."""
 
-    def __init__(self, spool: Spool, line: Line, *, retry_s: float = 1.0) -> None:
+    def __init__(self, spool: Spool, link: LearnerLink, *, retry_s: float = 1.0) -> None:
         """Begin with what the spool still holds from earlier processes.
 
         Args:
             spool: The robot's episodes.
-            line: To the learner.
+            link: To the learner.
             retry_s: Pause before an episode is sent again that was not acknowledged, [s].
         """
-        self._spool, self._line, self._retry_s = spool, line, retry_s
+        self._spool, self._link, self._retry_s = spool, link, retry_s
         self._changed = threading.Condition()
         self._ends = False
         self._error: AgpsError | None = None
         self.unsent = len(spool.waiting())
         """Episodes that the learner has not acknowledged."""
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
         self._thread.start()
 
     def post(self, key: Key, content: bytes) -> None:
@@ -70,11 +70,11 @@ class Courier:
                     return
             try:
                 for key in self._spool.waiting():
-                    self._line.deliver(self._spool.read(key))
+                    self._link.deliver(self._spool.read(key))
                     self._spool.let_go(key)
                     if self._ends:
                         return
-            except LineDown as error:
+            except LinkDown as error:
                 _log.info("Episodes wait on this robot's disk: %s", error)
                 self._pause()
             except AgpsError as error:  # it will be refused again, and so will all that follow

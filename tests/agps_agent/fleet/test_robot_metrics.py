@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agps_agent.fleet.figures import Figures
+from agps_agent.fleet.robot_metrics import RobotMetrics
 from rl.loop import Step
 from rl.types import EpisodeOutcome, Transition
 
@@ -37,7 +37,7 @@ def step(*, begins: bool = False, success: bool | None = None) -> Step:
 
 def test_period_is_taken_within_rollouts_alone():
     clock = Clock()
-    figures = Figures(clock=clock)
+    figures = RobotMetrics(clock=clock)
     for at, now in ((0.0, step(begins=True)), (0.1, step()), (0.22, step()), (3.0, step(success=True))):
         clock.now = at
         figures.see(now)
@@ -49,12 +49,12 @@ def test_period_is_taken_within_rollouts_alone():
 
 def test_next_process_of_a_robot_goes_on_counting():
     clock = Clock()
-    first = Figures(clock=clock)
+    first = RobotMetrics(clock=clock)
     first.begin()
     first.see(step(begins=True, success=True))
     first.waited(1.5)
     clock.now = 4.0
-    second = Figures(clock=clock)
+    second = RobotMetrics(clock=clock)
     second.load_state_dict(first.state_dict())
     second.begin()
     clock.now = 5.0

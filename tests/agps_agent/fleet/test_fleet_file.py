@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from agps_agent.fleet.fleet_file import config_of, read_fleet, robots_of
 from agps_agent.fleet.robot import Place
-from agps_agent.fleet.stations import config_of, read_fleet, robots_of
 from agps_agent.run.config import RunConfig
 from agps_agent.supervisor import JUDGED_AFTER
 from rl.errors import ConfigError

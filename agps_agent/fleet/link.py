@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 import numpy.typing as npt
 
-from agps_agent.fleet.parcel import Key
+from agps_agent.fleet.message import Key
 from rl.episodes import Episode
 from rl.errors import AgpsError
 from rl.loop import Step
@@ -17,7 +17,7 @@ Stage = Literal["showing", "pretraining", "online", "over"]
 """The agent shows how it is done; the learner warms up on that; robots act and learn; the run ends."""
 
 
-class LineDown(AgpsError):
+class LinkDown(AgpsError):
     """The learner does not answer now: its process died and is started anew, or the network is gone."""
 
 
@@ -96,7 +96,7 @@ class RobotReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Streamed:
+class StreamedStep:
     """A control step on its way to the learner before its episode is over: a fleet of one in lockstep."""
 
     key: Key
@@ -106,8 +106,8 @@ class Streamed:
     """What the robot's teacher said of the episode, if it is over."""
 
 
-class Line(Protocol):
-    """A robot's connection to the learner. Each call may raise `LineDown`, and may be made again then."""
+class LearnerLink(Protocol):
+    """A robot's connection to the learner. Each call may raise `LinkDown`, and may be made again then."""
 
     def demonstrations(self) -> Sequence[Episode]:
         """Return the run's demonstrations."""
@@ -122,5 +122,5 @@ class Line(Protocol):
     def ask(self, report: RobotReport) -> "Future[News]":
         """Ask for news, and for weights newer than those of the report; returns at once."""
 
-    def take_steps(self, steps: Sequence[Streamed]) -> News:
+    def take_steps(self, steps: Sequence[StreamedStep]) -> News:
         """Learn from control steps as they are made, and return the weights for the next one."""

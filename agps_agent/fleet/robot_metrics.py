@@ -16,7 +16,7 @@ NEWEST_ROLLOUTS = 20
 
 
 @dataclass
-class Figures:
+class RobotMetrics:
     """Counts of one robot, over all of its processes; `state_dict` is what the next one begins with."""
 
     clock: Callable[[], float] = time.monotonic

@@ -9,9 +9,9 @@ from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
 
-from agps_agent.fleet.books import FleetLog
-from agps_agent.fleet.line import LineDown, News, RobotReport, Stage, Streamed, Weights
-from agps_agent.fleet.parcel import Key, Parcel, from_bytes
+from agps_agent.fleet.link import LinkDown, News, RobotReport, Stage, StreamedStep, Weights
+from agps_agent.fleet.log import FleetLog
+from agps_agent.fleet.message import EpisodeMessage, Key, from_bytes
 from agps_agent.fleet.spool import Spool
 from agps_agent.run.build import Session
 from agps_agent.run.directory import RunDirectory
@@ -62,7 +62,7 @@ class Told:
         return self.lesson
 
 
-class Learning:
+class FleetLearner:
     """One learner of many robots. `deliver`, `news` and `take_steps` come from any thread, `run` is its own."""
 
     def __init__(self, session: Session, log: FleetLog, *, evaluates: bool) -> None:
@@ -73,14 +73,14 @@ class Learning:
             log: Of the run.
             evaluates: Whether the policy is evaluated in that simulator: all robots are simulated.
         """
-        self._session, self._book, self._evaluates = session, log, evaluates
+        self._session, self._log, self._evaluates = session, log, evaluates
         self._algorithm = session.algorithm
         self._inbox = Spool(log.run.path / "fleet" / INBOX)
         session.opened.callback(self._inbox.close)
         self._lock = threading.RLock()
         """Held while an episode is taken, and while a checkpoint says which were."""
         self._stage: Stage = "showing"
-        self._rows: deque[Parcel] = deque()
+        self._rows: deque[EpisodeMessage] = deque()
         self._is_lockstep = log.config.learner == "lockstep"
         self._lockstep = LockstepLearner(self._algorithm)
         self._threaded = PublishingLearner(self._algorithm)
@@ -109,45 +109,45 @@ class Learning:
 
         Raises:
             ConfigError: If it does not fit the run.
-            LineDown: If the run is over: the robot keeps it for the next.
+            LinkDown: If the run is over: the robot keeps it for the next.
         """
-        parcel = from_bytes(content)
+        message = from_bytes(content)
         with self._lock:
-            if parcel.key in self._book.books.ledger and parcel.key != self._streamed_whole:
+            if message.key in self._log.fleet.ledger and message.key != self._streamed_whole:
                 return
             if self._stage == "over":
-                raise LineDown("The run is over.")
-            self._algorithm.store.check(parcel.episode, where=f"an episode of robot {parcel.key.robot}")
-            self._inbox.keep(parcel.key, content)
-            self._take(parcel)
+                raise LinkDown("The run is over.")
+            self._algorithm.store.check(message.episode, where=f"an episode of robot {message.key.robot}")
+            self._inbox.keep(message.key, content)
+            self._take(message)
 
     def news(self, report: RobotReport) -> News:
         """Hear what a robot says of itself, and tell it what is new."""
         algorithm = self._algorithm
-        self._book.books.hear(report, updates=algorithm.n_updates)
+        self._log.fleet.hear(report, updates=algorithm.n_updates)
         weights = self._weights()
         if weights is not None and weights.version == report.weights_version:
             weights = None
         return self._said(weights)
 
-    def take_steps(self, steps: Sequence[Streamed]) -> News:
+    def take_steps(self, steps: Sequence[StreamedStep]) -> News:
         """Learn from control steps of the only robot before it makes the next: the learner of a run of one robot."""
         algorithm = self._algorithm
         with self._lock:
-            if self._stage != "online" or algorithm.num_timesteps >= self._book.config.max_env_steps:
+            if self._stage != "online" or algorithm.num_timesteps >= self._log.config.max_env_steps:
                 return self._said(None)
             for streamed in steps:
                 self._take_step(streamed)
                 self._look_if_due()
-                if self._book.is_solved:
+                if self._log.is_solved:
                     self._stage = "over"
                     return self._said(self._weights())
             self._lockstep.advance()
-            if self._book.is_over:
+            if self._log.is_over:
                 self._stage = "over"
             return self._said(self._weights())
 
-    def _take_step(self, streamed: Streamed) -> None:
+    def _take_step(self, streamed: StreamedStep) -> None:
         """Learn from one control step, and enter its episode if that is over."""
         algorithm, step = self._algorithm, streamed.step
         if step.begins_episode:
@@ -159,7 +159,7 @@ class Learning:
         algorithm.remember(step)
         if step.outcome is not None:
             algorithm.note_episode(success=step.outcome.success, helped=bool(step.outcome.intervention_ids))
-            self._book.books.ledger.enter(streamed.key)
+            self._log.fleet.ledger.enter(streamed.key)
             self._streamed_whole = streamed.key
             self._save_if_due()  # only now: between two episodes a checkpoint holds none in part
 
@@ -191,23 +191,23 @@ class Learning:
             self._cached = Weights(version=version, env_steps=env_steps, arrays=arrays)
         return self._cached
 
-    def _take(self, parcel: Parcel) -> None:
+    def _take(self, message: EpisodeMessage) -> None:
         """Learn from an episode that is on disk, unless it was streamed; and enter it."""
-        books, outcome = self._book.books, parcel.outcome
-        if parcel.key == self._streamed_whole:
+        fleet, outcome = self._log.fleet, message.outcome
+        if message.key == self._streamed_whole:
             self._streamed_whole = None
         else:
             helped = bool(outcome.intervention_ids)
-            self._algorithm.take_episode(parcel.episode, success=outcome.success, helped=helped)
-        books.ledger.enter(parcel.key)
-        books.taken[parcel.key.robot] += parcel.steps
-        self._rows.append(parcel)
+            self._algorithm.take_episode(message.episode, success=outcome.success, helped=helped)
+        fleet.ledger.enter(message.key)
+        fleet.taken[message.key.robot] += message.steps
+        self._rows.append(message)
 
     # --- its own run ----------------------------------------------------------------------------------------
 
     def prepare(self, *, resume: bool) -> None:
         """Fill the memory with demonstrations, or go on from the last checkpoint and what came after it."""
-        session, log = self._session, self._book
+        session, log = self._session, self._log
         prepare(session, log, resume=resume)
         self._demos = session.demonstrations()
         algorithm = self._algorithm
@@ -220,7 +220,7 @@ class Learning:
 
     def run(self) -> BaseException | None:
         """Learn until the run is over; return what broke it off, if anything did."""
-        log, algorithm = self._book, self._algorithm
+        log, algorithm = self._log, self._algorithm
         log.start_clock()
         try:
             self._take_inbox()
@@ -234,11 +234,11 @@ class Learning:
 
     def end(self) -> None:
         """Let `run` return soon, as after Ctrl-C; from any thread."""
-        self._book.is_told_to_end = True
+        self._log.is_told_to_end = True
 
     def finish(self, error: BaseException | None, report: Callable[[RunDirectory], object]) -> Mapping[str, Any]:
         """Save, evaluate what the run ends with, write summary and report, and return the summary."""
-        log = self._book
+        log = self._log
         final: EvaluationResult | None = None
         self._checkpoint()
         if error is None and self._evaluates:
@@ -250,12 +250,12 @@ class Learning:
         """Take what was acknowledged after the last checkpoint."""
         with self._lock:
             for key in self._inbox.waiting():
-                if key not in self._book.books.ledger:
+                if key not in self._log.fleet.ledger:
                     self._take(from_bytes(self._inbox.read(key)))
 
     def _pretrain(self) -> None:
         """Wait until the agents have shown enough, and learn from demonstrations alone."""
-        log, algorithm, config = self._book, self._algorithm, self._book.config
+        log, algorithm, config = self._log, self._algorithm, self._log.config
         while config.agent_demos > 0 and not (self._have_shown() or log.is_over):
             self._write_rows()
             log.announce("demonstrate")
@@ -270,22 +270,22 @@ class Learning:
 
     def _have_shown(self) -> bool:
         """Return whether there is nobody left to wait for."""
-        books = self._book.books
-        if self._algorithm.num_timesteps >= self._book.config.max_env_steps:
+        fleet = self._log.fleet
+        if self._algorithm.num_timesteps >= self._log.config.max_env_steps:
             return True
-        reports = [books.reports.get(name) for name in books.robots]
+        reports = [fleet.reports.get(name) for name in fleet.robots]
         done = [report is not None and not report.is_showing for report in reports]
         if all(done):
             return True
-        last = max(books.heard_at.values(), default=None)
+        last = max(fleet.heard_at.values(), default=None)
         waited = last is not None and all(
-            is_done or time.monotonic() - books.heard_at.get(name, self._rows_at) > WAIT_FOR_SHOWS_S
-            for name, is_done in zip(books.robots, done, strict=True)
+            is_done or time.monotonic() - fleet.heard_at.get(name, self._rows_at) > WAIT_FOR_SHOWS_S
+            for name, is_done in zip(fleet.robots, done, strict=True)
         )
         return waited and any(done)
 
     def _learn(self) -> None:
-        log, algorithm = self._book, self._algorithm
+        log, algorithm = self._log, self._algorithm
         algorithm.stage = "online"
         learner = self._lockstep if self._is_lockstep else self._threaded
         learner.start()
@@ -315,15 +315,16 @@ class Learning:
         self._save_if_due()
 
     def _save_if_due(self) -> None:
-        every, steps = self._book.config.checkpoint_every, self._algorithm.num_timesteps
+        every, steps = self._log.config.checkpoint_every, self._algorithm.num_timesteps
         if every and steps // every > self._saved // every:
             self._saved = steps
             self._checkpoint()
 
     def _look_if_due(self) -> None:
-        log, steps, every = self._book, self._algorithm.num_timesteps, self._book.config.eval_every
+        log, every = self._log, self._log.config.eval_every
         if not self._evaluates:
             return
+        steps = self._learned_steps
         log.evaluation_due |= bool(every and steps // every > self._evaluated // every)
         if not log.is_look_due:
             return
@@ -336,13 +337,20 @@ class Learning:
         while not self._look_done.wait(TICK_S) and self._stage == "online":
             pass
 
+    @property
+    def _learned_steps(self) -> int:
+        """Control steps whose updates are made: a policy that has not changed is not evaluated again."""
+        algorithm = self._algorithm
+        owed = 0.0 if self._is_lockstep or algorithm.updates_per_step <= 0 else self._threaded.owed
+        return algorithm.num_timesteps - (int(owed / algorithm.updates_per_step) if owed > 0 else 0)
+
     def _look(self) -> None:
-        self._book.look()
-        self._book.write_robots()
+        self._log.look()
+        self._log.write_robots()
 
     def _write_rows(self) -> None:
         """Write the rows of the episodes that were taken since the last call, and now and then those of the robots."""
-        log = self._book
+        log = self._log
         while self._rows:
             log.write_episode(self._rows.popleft())
             if log.episodes % LOG_EVERY == 0:
@@ -355,7 +363,7 @@ class Learning:
         """Save, with the ledger; what a checkpoint holds need not wait in the inbox."""
         with self._lock:
             self._write_rows()
-            self._book.checkpoint()
+            self._log.checkpoint()
             for key in self._inbox.waiting():
-                if key in self._book.books.ledger:
+                if key in self._log.fleet.ledger:
                     self._inbox.let_go(key)

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from agps_agent.fleet.turns import Turns
+from agps_agent.fleet.fair_queue import FairQueue
 
 
 def test_robot_that_asks_often_does_not_delay_the_others():
     async def run() -> list[str]:
-        turns, order, opened = Turns(1), list[str](), asyncio.Event()
+        turns, order, opened = FairQueue(1), list[str](), asyncio.Event()
 
         async def ask(robot: str) -> None:
             async with turns.turn(robot, deadline_s=60.0):
@@ -29,7 +29,7 @@ def test_robot_that_asks_often_does_not_delay_the_others():
 
 def test_no_more_are_under_way_than_may_be():
     async def run() -> int:
-        turns, most = Turns(3), 0
+        turns, most = FairQueue(3), 0
 
         async def ask(robot: str) -> None:
             nonlocal most
@@ -46,7 +46,7 @@ def test_no_more_are_under_way_than_may_be():
 
 def test_question_whose_turn_does_not_come_in_time_gives_up_its_place():
     async def run() -> None:
-        turns = Turns(1)
+        turns = FairQueue(1)
         async with turns.turn("a", deadline_s=60.0):
             with pytest.raises(TimeoutError):
                 async with turns.turn("b", deadline_s=0.0):
@@ -60,7 +60,7 @@ def test_question_whose_turn_does_not_come_in_time_gives_up_its_place():
 
 def test_failure_inside_a_turn_gives_it_on():
     async def run() -> None:
-        turns = Turns(1)
+        turns = FairQueue(1)
         with pytest.raises(ValueError, match="oh"):
             async with turns.turn("a", deadline_s=60.0):
                 raise ValueError("oh")
