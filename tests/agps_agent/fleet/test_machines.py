@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,10 @@ class Machines:
         self.start("memory", BIN / "chroma", "run", "--path", self.folder / "memory", "--port", "8391")
 
     def kill(self, name: str) -> None:
-        os.killpg(self.started[name].pid, signal.SIGKILL)
-        self.started.pop(name).wait()
+        process = self.started.pop(name)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture
