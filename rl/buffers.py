@@ -45,12 +45,17 @@ class StateScales:
     """Of the next three, the rotation vector, [rad]; None where they are something else."""
 
 
+PADDED_BYTES = 4 * 2**30
+"""Most memory for frames with their padding, [bytes]. To pad what is read costs a tenth of an update."""
+
+
 class FrameStore:
     """Append-only memory of episodes; every frame is kept once, as uint8.
 
-    Images are channels-last and padded with their edge pixels, so that a random shift is a slice (see `crop`). Memory
-    is reserved at once and taken from the machine page by page as frames arrive. When it is full, an old episode makes
-    room (see `keep`).
+    Images are channels-last and padded with their edge pixels, so that a random shift is a slice (see `crop`). Where
+    that takes more than `PADDED_BYTES` they are kept as they are, and padded whenever they are read. Memory is reserved
+    at once and taken from the machine page by page as frames arrive. When it is full, an old episode makes room (see
+    `keep`).
     """
 
     def __init__(self, observation_space: spaces.Dict, action_size: int, *, capacity: int, pad: int = 4) -> None:
@@ -72,9 +77,13 @@ class FrameStore:
         self.pad = pad
         self.lock = threading.RLock()
         """Held by whoever appends or samples: a learner thread may read while the loop writes."""
+        self._kept_pad = pad
+        if self.bytes_reserved > PADDED_BYTES:
+            self._kept_pad = 0
+        edge = 2 * self._kept_pad
         try:
             self._frames = {
-                key: np.empty((capacity, height + 2 * pad, width + 2 * pad, channels), np.uint8)
+                key: np.empty((capacity, height + edge, width + edge, channels), np.uint8)
                 for key, (height, width, channels) in self.image_shapes.items()
             }
         except MemoryError as error:
@@ -215,7 +224,7 @@ class FrameStore:
         if not self._free:
             self._evict()
         slot = self._free.pop()
-        pad = self.pad
+        pad = self._kept_pad
         for key, frames in self._frames.items():
             frames[slot] = np.pad(observation[key], ((pad, pad), (pad, pad), (0, 0)), mode="edge")
         self._state[slot] = observation[STATE]
@@ -267,8 +276,8 @@ class FrameStore:
     @property
     def bytes_reserved(self) -> int:
         """Memory of all frames when the store is full, [bytes]."""
-        pixels = sum((h + 2 * self.pad) * (w + 2 * self.pad) * c for h, w, c in self.image_shapes.values())
-        return self.capacity * pixels
+        edge = 2 * self._kept_pad
+        return self.capacity * sum((h + edge) * (w + edge) * c for h, w, c in self.image_shapes.values())
 
     def crop(self, key: str, slots: IntArray, shifts: IntArray) -> ByteArray:
         """Return images of one camera, shifted.
@@ -284,6 +293,8 @@ class FrameStore:
         """
         height, width, channels = self.image_shapes[key]
         frames = self._frames[key]
+        if self._kept_pad < self.pad:
+            frames, slots = _padded(frames[slots], self.pad), np.arange(len(slots))
         per_frame, per_row, per_pixel, _ = frames.strides
         positions = 2 * self.pad + 1
         # All windows of all frames as one strided view: picking (slot, row, column) copies whole rows of a window.
@@ -555,3 +566,14 @@ def demo_count(
     if online == 0:
         return batch_size
     return round(batch_size * (small_fraction if demo < small_count else fraction))
+
+
+def _padded(images: ByteArray, pad: int) -> ByteArray:
+    """Return images (B, H, W, C) with their edge pixels repeated around them: (B, H + 2 pad, W + 2 pad, C)."""
+    count, height, width, channels = images.shape
+    padded = np.empty((count, height + 2 * pad, width + 2 * pad, channels), np.uint8)
+    inner = padded[:, :, pad : pad + width]
+    inner[:, pad : pad + height] = images
+    inner[:, :pad], inner[:, pad + height :] = images[:, :1], images[:, -1:]
+    padded[:, :, :pad], padded[:, :, pad + width :] = inner[:, :, :1], inner[:, :, -1:]
+    return padded

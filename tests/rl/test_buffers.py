@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from rl import buffers
 from rl.buffers import FrameStore, IndexBuffer, StateScales, demo_count
 from rl.errors import ConfigError
 
@@ -65,14 +66,27 @@ def test_frames_come_back_as_they_were_stored():
     np.testing.assert_allclose(store.actions(slots)[1], [0.4, 0.4], atol=1e-7)
 
 
-def test_shifted_window_is_the_edge_padded_image_moved():
+@pytest.mark.parametrize("most", [0, buffers.PADDED_BYTES])
+def test_shifted_window_is_the_edge_padded_image_moved(most: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(buffers, "PADDED_BYTES", most)
     store = make_store(pad=2)
     image = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     store.start_episode({**observe(0), "left": image})
     slot = store.append(np.zeros(2), 0.0, observe(1), terminated=True, truncated=False)
     padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
-    crop = store.crop("left", np.array([slot]), np.array([[4, 1]]))[0]
+    crop = store.crop("left", np.array([slot - 1, slot]), np.array([[0, 0], [4, 1]]))[1]
     np.testing.assert_array_equal(crop, padded[4:12, 1:9])
+    np.testing.assert_array_equal(store.images("left", np.array([slot]))[0], image)
+
+
+def test_replay_of_100000_observations_of_two_cameras_of_128_px_takes_less_than_9_9_gigabytes():
+    space = spaces.Dict(
+        {name: spaces.Box(0, 255, (128, 128, 3), np.uint8) for name in ("left", "right")}
+        | {"state": spaces.Box(-1, 1, (20,), np.float32)}
+    )
+    store = FrameStore(space, 6, capacity=100_000)  # reserved, not used: no page is taken from the machine
+    small = sum(array.nbytes for array in vars(store).values() if isinstance(array, np.ndarray))
+    assert store.bytes_reserved + small <= 9.9e9
 
 
 def test_next_observation_of_the_last_step_is_the_terminal_one():
