@@ -139,6 +139,8 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         plan = combine(first.method, first.algorithm, first.helper, offline, default=saved.method)
         for name in ("algorithm", "helper", "offline"):
             _refuse_change(name, getattr(plan, name), getattr(saved, name))
+        if not saved.is_fleet:  # robots may come and go, but a run of one keeps other things than a fleet
+            _refuse_change("robots", first.robots or first.fleet, None)
 
     def start(task: str | None) -> TrainOptions:
         return TrainOptions(config=saved or _start(first, task))

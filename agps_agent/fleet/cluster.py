@@ -4,6 +4,7 @@ import importlib.util
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from rl.errors import AgpsError, ConfigError
 
 OBJECT_STORE_MB = 256
 """Shared memory of a cluster of ours: a few versions of the weights, and episodes on their way, [MB]."""
+ANSWER_S = 10.0
+"""Longest wait for a cluster to accept a connection, [s]."""
 TRIES = 4
 """Times a cluster of ours is started: Ray gives up after 30 s, which a busy machine may need the first time."""
 EXTRA = "A fleet needs Ray: install it with `pip install 'agps[distributed]'`, or leave out --robots and --fleet."
@@ -78,6 +81,7 @@ def _connect(ray: Any, address: str | None) -> None:
             if address is None:
                 _start(ray)
             else:
+                _check_answers(address)
                 ray.init(address=address, log_to_driver=False, configure_logging=False)
         except Exception as error:  # Ray raises bare ones
             ray.shutdown()
@@ -91,8 +95,20 @@ def _connect(ray: Any, address: str | None) -> None:
         return
 
 
+def _check_answers(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself tries for minutes.
+
+    Raises:
+        OSError: If nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S):
+        pass
+
+
 def _start(ray: Any) -> None:
     ray.init(
+        address="local",  # not another one that runs on this machine
         num_cpus=1,  # so many workers are started in advance; ours ask for none
         object_store_memory=OBJECT_STORE_MB * 2**20,
         include_dashboard=importlib.util.find_spec("aiohttp_cors") is not None,

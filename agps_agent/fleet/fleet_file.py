@@ -81,6 +81,12 @@ def read_fleet(file: Path) -> tuple[RobotEntry, ...]:
             field = ".".join(str(part) for part in first["loc"])
             said = first["msg"].removeprefix("Value error, ")
             raise ConfigError(f"{file}, robot {number}: {f'{field}: ' if field else ''}{said}.") from None
+    for robot in robots:
+        if robot.station is not None and robot.node is None and not robot.station.is_file():
+            raise ConfigError(
+                f"{file}: there is no station file {robot.station} for robot {robot.name} on this machine; "
+                "`agps emulate` writes one, or name the machine that has it with node."
+            )
     names = [robot.name for robot in robots]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{file} names {', '.join(twice)} twice; give each robot a name of its own.")

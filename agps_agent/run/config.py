@@ -320,6 +320,13 @@ class RunConfig(BaseModel):
             raise ValueError(f"{complaint}; leave one of them out.")
         return self
 
+    @field_validator("ray")
+    @classmethod
+    def _is_an_address(cls, ray: str | None) -> str | None:
+        if ray is not None and not _ADDRESS.fullmatch(ray):
+            raise ValueError("write HOST:PORT, such as 10.0.0.1:6379")
+        return ray
+
     @field_validator("algorithm_options")
     @classmethod
     def _are_the_algorithms(cls, options: GuidedConfig, info: ValidationInfo) -> GuidedConfig:

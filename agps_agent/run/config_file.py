@@ -33,7 +33,9 @@ TESTED_PACKAGES = (
 
 def fixed_changes(saved: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
     """Yield each setting that differs though a resumed run must keep it: its name, its value then and now."""
-    return differing(saved, now, but={n for n, field in RunConfig.model_fields.items() if MayChange in field.metadata})
+    yield from differing(saved, now, but={n for n, f in RunConfig.model_fields.items() if MayChange in f.metadata})
+    if saved.is_fleet != now.is_fleet:  # robots may come and go, but a run of one keeps other things than a fleet
+        yield "robots", saved.robots, now.robots
 
 
 def differing(saved: RunConfig, now: RunConfig, *, but: Collection[str]) -> Iterator[tuple[str, Any, Any]]:

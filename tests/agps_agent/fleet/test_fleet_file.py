@@ -8,6 +8,7 @@ import pytest
 from agps_agent.fleet.fleet_file import config_of, read_fleet, robots_of
 from agps_agent.fleet.robot import Place
 from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import fixed_changes
 from agps_agent.supervisor import JUDGED_AFTER
 from rl.errors import ConfigError
 
@@ -22,7 +23,8 @@ def test_robots_of_a_number_have_names_and_seeds_of_their_own():
 def test_station_of_a_fleet_file_becomes_the_robots_own(tmp_path: Path):
     file = tmp_path / "fleet.toml"
     file.write_text(
-        '[[robots]]\nname = "left"\nkind = "station"\nstation = "left.toml"\nspeed = 0.5\n[[robots]]\nname = "twin"\n'
+        '[[robots]]\nname = "left"\n'
+        'kind = "station"\nstation = "left.toml"\nspeed = 0.5\nnode = "l"\n[[robots]]\nname = "twin"\n'
     )
     left, twin = read_fleet(file)
     config = RunConfig(task="usb_insertion", fleet=file, pace=10.0)
@@ -54,11 +56,12 @@ def test_simulated_robots_wait_for_updates_where_nothing_keeps_them_to_a_rate(
     changes: dict[str, Any], holds: bool, tmp_path: Path
 ):
     file = tmp_path / "fleet.toml"
-    file.write_text('[[robots]]\nname = "arm"\nkind = "station"\nstation = "arm.toml"\n[[robots]]\nname = "twin"\n')
+    arm = '[[robots]]\nname = "arm"\nkind = "station"\nstation = "arm.toml"\nnode = "b"\n'
+    file.write_text(arm + '[[robots]]\nname = "twin"')
     config = RunConfig(task="usb_insertion", fleet=file, **changes)
-    arm, twin = (config_of(robot, n, config) for n, robot in enumerate(robots_of(config)))
+    real, twin = (config_of(robot, n, config) for n, robot in enumerate(robots_of(config)))
     assert twin.holds_when_behind is holds
-    assert arm.holds_when_behind is (changes.get("when_behind") == "hold")
+    assert real.holds_when_behind is (changes.get("when_behind") == "hold")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,7 @@ def test_simulated_robots_wait_for_updates_where_nothing_keeps_them_to_a_rate(
         ("[[robots]]\nname = 'a'\n[[robots]]\nname = 'a'", "names a twice"),
         ("[[robots]]\nname = 'a'\nkind = 'station'", "names its file"),
         ("[[robots]]\nname = 'a'\nwheels = 4", "wheels"),
+        ("[[robots]]\nname = 'a'\nkind = 'station'\nstation = 'no.toml'", "no station file no.toml"),
         ("head = 'b'\n[[robots]]\nname = 'a'", "may have"),
         ("[[robots", "no TOML"),
     ],
@@ -84,6 +88,8 @@ def test_fleet_file_that_is_wrong_is_refused_in_one_sentence(text: str, complain
     ("settings", "complaint"),
     [
         ({"ray": "10.0.0.1:6379"}, "--robots N or --fleet"),
+        ({"robots": 2, "ray": "10.0.0.1"}, "HOST:PORT"),
+        ({"when_behind": "hold"}, "--robots N or --fleet"),
         ({"robots": 2, "fleet": Path("fleet.toml")}, "two ways"),
         ({"robots": 2, "learner": "lockstep"}, "--robots 1"),
         ({"robots": 2, "learner": "overlapped"}, "threaded"),
@@ -98,3 +104,9 @@ def test_settings_that_no_fleet_can_carry_out_are_refused(settings: dict, compla
 def test_fleet_learns_freely_where_nothing_else_is_said():
     assert RunConfig(task="usb_insertion", robots=2).learner == "threaded"
     assert RunConfig(task="usb_insertion").learner == "lockstep"
+
+
+def test_run_of_one_robot_does_not_go_on_as_a_fleet_nor_the_other_way_round():
+    one, two, three = (RunConfig(task="usb_insertion", robots=n, learner="threaded") for n in (None, 2, 3))
+    assert [*fixed_changes(one, two)] == [("robots", None, 2)] and [*fixed_changes(two, one)] == [("robots", 2, None)]
+    assert [*fixed_changes(two, three)] == []
