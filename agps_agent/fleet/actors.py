@@ -6,6 +6,7 @@ one thread that uses it, and goes on from what is on disk.
 
 import concurrent.futures
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -20,7 +21,7 @@ from agps_agent.fleet.build import open_learner
 from agps_agent.fleet.learner import FleetLearner
 from agps_agent.fleet.link import LinkDown, News, RobotReport, StreamedStep, Weights
 from agps_agent.fleet.log import FleetLog
-from agps_agent.fleet.pool import DistantAdviser, Pool
+from agps_agent.fleet.pool import SPARED_S, DistantAdviser, Pool
 from agps_agent.fleet.robot import Place, RobotRun
 from agps_agent.run.build import build_adviser, build_encoder
 from agps_agent.run.config import RunConfig
@@ -160,17 +161,32 @@ class PoolActor:
         self._config, self._run = config, RunDirectory(path)
         self._opened: Pool | None = None
         self._model = ""
+        self._spared_until = 0.0
 
     @property
     def _pool(self) -> Pool:
+        """The pool. In a process that was started anew, its model or its memory's server may be down as well.
+
+        Raises:
+            LinkDown: If it cannot be opened now.
+        """
         if self._opened is None:
-            config = self._config
-            prepare_process(1)
-            encoder = build_encoder(get_task(config.task, **config.task_overrides), config.encoder)
-            adviser = build_adviser(config, self._run, load_task_prompt(config.task), dim=encoder.dim)
-            self._opened = Pool(adviser, wall_budget_s=config.agent.wall_budget_s)
-            self._model = adviser.model
+            if time.monotonic() < self._spared_until:
+                raise LinkDown("The pool of agents is being started.")
+            try:
+                self._opened = self._open()
+            except AgpsError as error:
+                self._spared_until = time.monotonic() + SPARED_S
+                raise LinkDown(str(error)) from error
         return self._opened
+
+    def _open(self) -> Pool:
+        config = self._config
+        prepare_process(1)
+        encoder = build_encoder(get_task(config.task, **config.task_overrides), config.encoder)
+        adviser = build_adviser(config, self._run, load_task_prompt(config.task), dim=encoder.dim)
+        self._model = adviser.model
+        return Pool(adviser, wall_budget_s=config.agent.wall_budget_s)
 
     async def open(self) -> str:
         """Get ready, and return the name of the model.
@@ -178,7 +194,7 @@ class PoolActor:
         Raises:
             ConfigError: If the model does not answer, or the agent has no words for the task.
         """
-        assert self._pool
+        self._opened = self._opened or self._open()
         return self._model
 
     async def ask(self, robot: str, scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:

@@ -152,7 +152,7 @@ class DistantMemory:
         if time.monotonic() >= self._spared_until:
             try:
                 self._last = tuple(self._link.records(self._robot))
-            except LinkDown as error:
+            except (LinkDown, MemoryUnavailable) as error:
                 _log.info("%s", error)
                 self._spared_until = time.monotonic() + SPARED_S
         return self._last

@@ -1,5 +1,6 @@
 """A fleet on Ray whose processes are killed: what comes back takes part again, and each episode counts once."""
 
+import asyncio
 import importlib.util
 import os
 import signal
@@ -14,10 +15,12 @@ import pytest
 
 from agps_agent.fleet.cluster import open_cluster
 from agps_agent.fleet.fleet_file import robots_of
+from agps_agent.fleet.link import LinkDown
 from agps_agent.fleet.training import Fleet
 from agps_agent.report import write_report
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
+from rl.errors import AgpsError
 from tests.agps_agent.fleet.counted import check_that_each_episode_counts_once
 from tests.agps_agent.fleet.local import configure
 
@@ -81,3 +84,16 @@ def test_fleet_whose_processes_are_killed_counts_each_episode_once(ray: Any, tmp
     lives = check_that_each_episode_counts_once(run)
     assert {robot for robot, _, _ in lives} == {"r0", "r1"} and len(lives) > 2  # who was killed came back
     assert "Robots" in run.report.read_text()
+
+
+def test_pool_that_comes_back_while_the_memorys_server_is_down_is_gone_a_while_longer(ray: Any, tmp_path: Path) -> None:
+    from agps_agent.fleet.actors import PoolActor  # imports Ray
+
+    config = configure(robots=2, method="agps", memory="http://127.0.0.1:1")
+    pool = PoolActor(config, RunDirectory.create(tmp_path / "run").path)
+    with pytest.raises(AgpsError, match="No Chroma server") as refused:  # whoever starts a run is told
+        asyncio.run(pool.open())
+    assert not isinstance(refused.value, LinkDown)
+    for _ in range(2):  # a robot goes on without an answer
+        with pytest.raises(LinkDown):
+            asyncio.run(pool.records("r0"))
