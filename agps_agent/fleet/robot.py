@@ -103,7 +103,7 @@ class RobotRun:
         self._id = f"{time.time_ns() // 1_000_000:012x}{os.getpid() % 65_536:04x}"
         """Name of this process among the robot's."""
         self._folder = place.folder.expanduser()
-        self._figures = RobotMetrics()
+        self._metrics = RobotMetrics()
         self._news: News | None = None
         self._weights: tuple[int, int] | None = None
         """Updates and the fleet's control steps of the weights that it acts with; None before the first ones."""
@@ -125,8 +125,8 @@ class RobotRun:
         return RobotReport(
             robot=self._place.name,
             run=self._id,
-            **self._figures.said(),
-            agent_wait_s=self._supervisor.metrics().get("agent_pause_s", 0.0),
+            **self._metrics.said(),
+            agent_wait_s=self._held_s,
             unsent=self._uploader.unsent,
             weights_version=None if weights is None else weights[0],
             weights_env_steps=0 if weights is None else weights[1],
@@ -136,6 +136,11 @@ class RobotRun:
             hardware=self._env.metrics(),
         )
 
+    @property
+    def _held_s(self) -> float:
+        """Time that the arm has held still for the agent, [s]."""
+        return self._supervisor.metrics().get("agent_pause_s", 0.0)
+
     def hear(self, news: News) -> None:
         """Take note of what the learner tells."""
         self._news = news
@@ -144,7 +149,7 @@ class RobotRun:
 
     def waited(self, seconds: float) -> None:
         """Take note of time spent waiting for the learner, [s]."""
-        self._figures.waited(seconds)
+        self._metrics.waited(seconds)
 
     # --- its run --------------------------------------------------------------------------------------------
 
@@ -161,7 +166,7 @@ class RobotRun:
             was_here = self._restore()
             if not was_here:
                 self._supervisor.calibrate(self._insist(self._link.demonstrations))
-            self._figures.begin()
+            self._metrics.begin()
             self._follower = follower = self._make_follower()
             self._show()
             self._await_policy(follower)
@@ -276,7 +281,7 @@ class RobotRun:
         Raises:
             AgpsError: If the episode cannot be kept, or the learner has refused one.
         """
-        self._figures.see(step)
+        self._metrics.see(step, held_s=self._held_s)
         key = Key(self._place.name, self._id, self._number)
         send = None if step.outcome is None else partial(self._send, key, self._message(key, step, step.outcome))
         if streamed is not None:
@@ -322,7 +327,7 @@ class RobotRun:
         self._saved_at = time.monotonic()
         state = {
             "supervisor": self._supervisor.state_dict(),
-            "figures": self._figures.state_dict(),
+            "figures": self._metrics.state_dict(),
             "num_timesteps": self._algorithm.num_timesteps,
             "acting": self._algorithm.acting_rng.bit_generator.state,
         }
@@ -340,7 +345,7 @@ class RobotRun:
             return False
         state: Mapping[str, Any] = torch.load(file, map_location="cpu", weights_only=False)  # this robot's own file
         self._supervisor.load_state_dict(state["supervisor"])
-        self._figures.load_state_dict(state["figures"])
+        self._metrics.load_state_dict(state["figures"])
         algorithm = self._algorithm
         algorithm.num_timesteps = state["num_timesteps"]
         algorithm.acting_rng.bit_generator.state = state["acting"]

@@ -30,8 +30,9 @@ class RobotMetrics:
     lives: int = 1
     newest: deque[bool] = field(default_factory=lambda: deque(maxlen=NEWEST_ROLLOUTS))
     periods: deque[float] = field(default_factory=lambda: deque(maxlen=NEWEST_PERIODS))
-    """From one control step to the next within an episode, [s]."""
+    """From one control step to the next within an episode, without holding still for the agent, [s]."""
     _began: float | None = None
+    _held_s: float = 0.0
     _last: float | None = None
     """When the last control step ended, by the clock, [s]; None where the next one follows a reset or a pause."""
 
@@ -39,12 +40,18 @@ class RobotMetrics:
         """Begin to count time; once is enough."""
         self._began = self.clock() if self._began is None else self._began
 
-    def see(self, step: Step) -> None:
-        """Take note of a control step."""
-        now = self.clock()
+    def see(self, step: Step, *, held_s: float = 0.0) -> None:
+        """Take note of a control step.
+
+        Args:
+            step: What was done.
+            held_s: Time that the arm has held still for the agent so far, which no period counts, [s].
+        """
+        now, held = self.clock(), held_s - self._held_s
+        self._held_s = held_s
         # The first step of an episode follows a reset, and the last one holds the next.
         if self._last is not None and not step.begins_episode and step.outcome is None:
-            self.periods.append(now - self._last)
+            self.periods.append(max(0.0, now - self._last - held))
         self._last = None if step.outcome is not None else now
         self.steps += 1
         if step.outcome is not None:

@@ -37,14 +37,23 @@ def step(*, begins: bool = False, success: bool | None = None) -> Step:
 
 def test_period_is_taken_within_rollouts_alone():
     clock = Clock()
-    figures = RobotMetrics(clock=clock)
+    metrics = RobotMetrics(clock=clock)
     for at, now in ((0.0, step(begins=True)), (0.1, step()), (0.22, step()), (3.0, step(success=True))):
         clock.now = at
-        figures.see(now)
+        metrics.see(now)
     clock.now = 9.0
-    figures.see(step(begins=True))
-    assert list(figures.periods) == pytest.approx([0.1, 0.12])
-    assert figures.said()["period_p50_ms"] == pytest.approx(110.0)
+    metrics.see(step(begins=True))
+    assert list(metrics.periods) == pytest.approx([0.1, 0.12])
+    assert metrics.said()["period_p50_ms"] == pytest.approx(110.0)
+
+
+def test_period_does_not_count_holding_still_for_the_agent():
+    clock = Clock()
+    metrics = RobotMetrics(clock=clock)
+    for at, now, held_s in ((0.0, step(begins=True), 7.0), (5.1, step(), 12.0), (5.2, step(), 12.0)):
+        clock.now = at
+        metrics.see(now, held_s=held_s)
+    assert list(metrics.periods) == pytest.approx([0.1, 0.1])
 
 
 def test_next_process_of_a_robot_goes_on_counting():
