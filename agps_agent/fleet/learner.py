@@ -324,7 +324,7 @@ class FleetLearner:
         log, every = self._log, self._log.config.eval_every
         if not self._evaluates:
             return
-        steps = self._learned_steps
+        steps = self._progress
         log.evaluation_due |= bool(every and steps // every > self._evaluated // every)
         if not log.is_look_due:
             return
@@ -338,11 +338,16 @@ class FleetLearner:
             pass
 
     @property
-    def _learned_steps(self) -> int:
-        """Control steps whose updates are made: a policy that has not changed is not evaluated again."""
-        algorithm = self._algorithm
-        owed = 0.0 if self._is_lockstep or algorithm.updates_per_step <= 0 else self._threaded.owed
-        return algorithm.num_timesteps - (int(owed / algorithm.updates_per_step) if owed > 0 else 0)
+    def _progress(self) -> int:
+        """Control steps by which evaluations are spaced.
+
+        Those whose updates are made, as a policy that has hardly changed is not evaluated again; but each robot's own
+        at least, as updates that lag behind many robots teach more.
+        """
+        algorithm, robots = self._algorithm, len(self._log.fleet.robots)
+        per_step = algorithm.updates_per_step
+        owed = 0.0 if self._is_lockstep or per_step <= 0 else self._threaded.owed / per_step
+        return max(algorithm.num_timesteps - int(owed), algorithm.num_timesteps // robots)
 
     def _look(self) -> None:
         self._log.look()

@@ -293,6 +293,8 @@ class RobotRun:
             self._number += 1
             if time.monotonic() - self._saved_at >= SAVE_EVERY_S:
                 self._save()
+            if self._is_showing:  # nothing else is asked of the learner meanwhile
+                self._link.ask(self.report())
             if self._config.holds_when_behind and streamed is None and not self._is_showing:
                 self._await_updates(self._follower)
         return self._goes_on
