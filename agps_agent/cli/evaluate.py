@@ -35,7 +35,8 @@ class EvalOptions:
     seed: Seed = 20_000
     """Seed of the first start; episode k starts from seed + k. The default repeats the final evaluation of training."""
     station: Path | None = None
-    """Run on a robot: its station file. It is asked for again, as the arm will move."""
+    """Run on a robot: its station file. It is asked for again, as the arm will move. A policy that was trained in
+    simulation acts on the arm."""
     robot_ip: str | None = None
     """Run on a robot: address of the arm in place of the station's."""
     speed: float | None = None
@@ -97,7 +98,7 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     saved = load_config(directory)
     place = place_of(saved.robot)
     config = place.relocated(saved, station=options.station, robot_ip=options.robot_ip, speed=options.speed)
-    episodes = options.episodes or place.eval_episodes
+    episodes = options.episodes or place_of(config.robot).eval_episodes
     prepare_process(options.threads)
     device = choose_device(options.device)
     with json_only_on_stdout(options.json) as show:

@@ -71,8 +71,23 @@ class Simulation:
     def relocated(
         self, config: "RunConfig", *, station: Path | None, robot_ip: str | None, speed: float | None
     ) -> "RunConfig":
-        """Return the configuration as it is."""
-        return config
+        """Return the configuration as it is, or where a station is named, that of its arm.
+
+        Raises:
+            ConfigError: If the arm is not named by its station, or the run is of somebody else's environment.
+        """
+        if station is None:
+            if robot_ip is not None or speed is not None:
+                raise ConfigError("This run is simulated; to run it on an arm, name its file with --station.")
+            return config
+        if config.env is not None:
+            raise ConfigError(f"This run is of the environment {config.env}, which has no --station; leave that out.")
+        from agps_agent.run.robot import STATION, Robot
+
+        arm = {"robot": STATION, "station": station, "robot_ip": robot_ip, "speed": speed or config.speed, "pace": None}
+        if config.reward == "truth":  # an arm that is not emulated has none
+            arm["reward"] = Robot(STATION).start_values(get_task(config.task), station)["reward"]
+        return config.model_copy(update=arm)
 
     def open(self, config: "RunConfig", *, dry: bool = False) -> "ManipulationEnv":
         """Return a simulator of the task."""

@@ -232,6 +232,19 @@ def test_evaluation_asks_for_the_station(station, arm, tmp_path, capsys):
     assert arm["backend"].log[-1] == "stop"
 
 
+def test_policy_of_a_simulated_run_is_evaluated_on_the_arm_whose_station_is_named(station, arm, tmp_path, capsys):
+    run = RunDirectory.create(tmp_path / "run")
+    train(configure(station), run, SilentProgress())
+    saved = json.loads(run.config.read_text())
+    saved["config"]["robot"] = "sim"
+    run.config.write_text(json.dumps(saved))
+    assert main(["eval", str(run.path), "--speed", "0.5"]) == 2
+    assert "name its file with --station" in capsys.readouterr().err
+    assert main(["eval", str(run.path), "--station", str(station), "--episodes", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["eval_episodes"] == 1
+    assert arm["backend"].log[-1] == "stop"
+
+
 def test_dry_run_needs_a_robot(capsys):
     assert main(["train", "usb_insertion", "--dry-run"]) == 2
     assert "--robot station" in capsys.readouterr().err
