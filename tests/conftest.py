@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from agps_agent.fleet.cluster import prepare_environment
+
+prepare_environment(is_ours=True)  # a test imports every module, and so Ray, before another one starts it
 torch.set_num_threads(1)
 # A shell's background job ignores Ctrl-C, and so do the programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

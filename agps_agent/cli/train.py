@@ -48,8 +48,6 @@ COMMON = (
     "resume",
     "json",
     "robots",
-    "fleet",
-    "pace",
     "robot",
     "station",
     "robot_ip",

@@ -48,16 +48,7 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
     require_ray()
     if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":  # it reads that when it is imported
         raise AgpsError("Ray was imported before it was told to want tokens: set RAY_AUTH_MODE=token first.")
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would make a robot late for its tick
-    os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # 30 s are few on a busy machine
-    if address is None:
-        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        # Read when Ray is imported: without it Ray takes the machine's outer address, and listens on all of them.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    prepare_environment(is_ours=address is None)
     import ray
 
     mine = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -68,6 +59,24 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def prepare_environment(*, is_ours: bool) -> None:
+    """Set what Ray reads when it is imported.
+
+    Args:
+        is_ours: A cluster will be started here, not joined.
+    """
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would make a robot late for its tick
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # 30 s are few on a busy machine
+    if is_ours:
+        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # Without it Ray takes the machine's outer address, and listens on all of them.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 def _connect(ray: Any, address: str | None) -> None:
