@@ -105,7 +105,7 @@ class RunConfig(BaseModel):
     teleop: Annotated[Literal["spacemouse", "gamepad", "simulated"], MayChange] = "spacemouse"
     """Robot: device of the human of hil-serl and hil-conrft. simulated needs an emulator, which knows the truth."""
     robots: Annotated[int | None, Field(ge=1, le=64), MayChange] = None
-    """Simulated robots that learn one policy together on this machine (docs/fleet.md). None: one, without Ray."""
+    """Simulated robots that learn one policy (docs/fleet.md). All are on this machine. None: one, without Ray."""
     fleet: Annotated[Path | None, MayChange] = None
     """File with one entry per robot that learns the policy: simulated ones and stations (docs/fleet.md)."""
     ray: Annotated[str | None, MayChange] = None
