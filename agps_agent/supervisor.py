@@ -154,7 +154,7 @@ class AgentSupervisor:
         self._help = Help(share=config.help_share, window=config.fade_window, seed=seed)
         self._save_answer = save_answer
         self._counts: Counter[str] = Counter()
-        self._thinking_s = 0.0
+        self._thinking_s = self._paused_s = 0.0
         self._model_s = 0.0
         self._told: set[str] = set()
         """Reasons for no answer that were said in this process."""
@@ -247,14 +247,14 @@ class AgentSupervisor:
         if rollout.queries >= most or not rollout.may_help or observation.step < rollout.ask_from:
             return None
         rollout.queries += 1
-        if self._hold is not None and self._on_trigger == "hold":
+        if self._hold is not None and self._holds:
             self._hold()
         try:
             self._pending = self._question(embedding, trigger, observation)
         except HardwareFault:  # a camera failed, and the arm was stopped: the next control step says so
             self._counts["declined/hardware_fault"] += 1
             return None
-        if self._on_trigger == "continue":
+        if not self._holds:
             return None
         concurrent.futures.wait([self._pending.answer], timeout=self._config.patience_s)
         return self._collect(observation)
@@ -303,9 +303,17 @@ class AgentSupervisor:
         counts = {key: float(value) for key, value in self._counts.items()}
         return {**counts, **self._gate.counters(), **self._times()}
 
+    @property
+    def _holds(self) -> bool:
+        """Whether the arm holds still while the agent thinks. It does where the agent shows: nothing else acts then."""
+        return self._on_trigger == "hold" or self._rollout.shows
+
+    def _note_thinking(self, seconds: float) -> None:
+        self._thinking_s += seconds
+        self._paused_s += seconds if self._holds else 0.0
+
     def _times(self) -> dict[str, float]:
-        paused_s = self._thinking_s if self._on_trigger == "hold" else 0.0
-        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": paused_s, "model_s": self._model_s}
+        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": self._paused_s, "model_s": self._model_s}
 
     def settle(self) -> None:
         """Wait until all that was to be written is on disk, or has failed and is counted."""
@@ -319,6 +327,7 @@ class AgentSupervisor:
             **self._help.state_dict(),
             "counts": dict(self._counts),
             "thinking_s": self._thinking_s,
+            "paused_s": self._paused_s,
             "model_s": self._model_s,
             "gate": self._gate.state_dict(),
             "shown": dict(self._shown),
@@ -331,6 +340,7 @@ class AgentSupervisor:
         self._help.load_state_dict(state)
         self._counts = Counter(state["counts"])
         self._thinking_s = state["thinking_s"]
+        self._paused_s = state.get("paused_s", self._thinking_s if self._on_trigger == "hold" else 0.0)  # older runs
         self._model_s = state.get("model_s", 0.0)  # older runs did not count it
         self._gate.load_state_dict(state["gate"])
         self._shown = Counter(state.get("shown", {}))  # older runs showed nothing
@@ -391,7 +401,7 @@ class AgentSupervisor:
     def _answer(self, question: Question, observation: Observation, now: float) -> Intervention | None:
         """End the question under way, and return its answer if there is one and it fits."""
         self._pending = None
-        self._thinking_s += now - question.asked_at
+        self._note_thinking(now - question.asked_at)
         if not question.answer.done():
             question.answer.cancel()
             self._counts["declined/timeout"] += 1
@@ -419,7 +429,7 @@ class AgentSupervisor:
     def _abandon_question(self) -> None:
         """Cancel a question whose episode is over."""
         if self._pending is not None:
-            self._thinking_s += time.monotonic() - self._pending.asked_at
+            self._note_thinking(time.monotonic() - self._pending.asked_at)
             self._pending.answer.cancel()
             self._pending = None
             self._counts["stale/episode_over"] += 1
@@ -449,7 +459,7 @@ class AgentSupervisor:
         self, question: Question, intervention: Intervention, observation: Observation, now: float
     ) -> Literal["moved", "late"] | None:
         """Return why waypoints are not for this moment any more; None if they are, and for a box."""
-        if isinstance(intervention, Prune) or self._on_trigger == "hold":
+        if isinstance(intervention, Prune) or self._holds:
             return None
         config = self._config
         return question.stale(observation, now, after_m=config.stale_after_m, after_s=config.stale_after_s)

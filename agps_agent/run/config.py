@@ -164,7 +164,7 @@ class RunConfig(BaseModel):
     """Intervention to ask for: what the agent decides, always a box, or always waypoints."""
     on_trigger: Literal["hold", "continue"] = "hold"
     """What the arm does while the agent thinks: hold still (the paper), or continue with the policy and take the answer
-    when it comes."""
+    when it comes. It holds in any case where the agent shows how it is done: nothing else acts there."""
     store_guided: Literal["online", "both", "success"] = "success"
     """Buffer of guided steps: online (Algorithm 1), both (HIL-SERL), success (the demo buffer too
     if the episode succeeds). From the helper: both where a human helps, else success."""

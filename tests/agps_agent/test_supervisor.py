@@ -353,6 +353,18 @@ def test_policy_goes_on_while_the_agent_thinks_and_the_answer_comes_later(make):
     assert supervisor.metrics()["agent_pause_s"] == 0.0
 
 
+def test_arm_holds_for_the_agent_that_shows_even_where_the_policy_goes_on_otherwise(make):
+    async def ask(scene, embedding, trigger) -> Answer:
+        await asyncio.sleep(0.05)
+        return says(GUIDE)
+
+    supervisor = make(says(GUIDE), ask=ask, on_trigger="continue")
+    supervisor.demonstrate(1)
+    supervisor.start_episode(0, seen(0))
+    assert supervisor.review(seen(0)) == replace(GUIDE, id="0001")
+    assert supervisor.metrics()["agent_pause_s"] >= 0.05
+
+
 @pytest.mark.parametrize(("moved_mm", "used"), [(9.0, True), (11.0, False)])
 def test_waypoints_for_where_the_arm_no_longer_is_are_not_followed(make, moved_mm, used):
     supervisor, agent = ask_and_go_on(make, says(GUIDE), stale_after_m=0.01)
