@@ -154,7 +154,9 @@ class AgentSupervisor:
         self._help = Help(share=config.help_share, window=config.fade_window, seed=seed)
         self._save_answer = save_answer
         self._counts: Counter[str] = Counter()
-        self._thinking_s = self._paused_s = 0.0
+        self._thinking_s = 0.0
+        self.paused_s = 0.0
+        """Time that the arm has held still for the agent, [s]."""
         self._model_s = 0.0
         self._told: set[str] = set()
         """Reasons for no answer that were said in this process."""
@@ -310,10 +312,10 @@ class AgentSupervisor:
 
     def _note_thinking(self, seconds: float) -> None:
         self._thinking_s += seconds
-        self._paused_s += seconds if self._holds else 0.0
+        self.paused_s += seconds if self._holds else 0.0
 
     def _times(self) -> dict[str, float]:
-        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": self._paused_s, "model_s": self._model_s}
+        return {"agent_thinking_s": self._thinking_s, "agent_pause_s": self.paused_s, "model_s": self._model_s}
 
     def settle(self) -> None:
         """Wait until all that was to be written is on disk, or has failed and is counted."""
@@ -327,7 +329,7 @@ class AgentSupervisor:
             **self._help.state_dict(),
             "counts": dict(self._counts),
             "thinking_s": self._thinking_s,
-            "paused_s": self._paused_s,
+            "paused_s": self.paused_s,
             "model_s": self._model_s,
             "gate": self._gate.state_dict(),
             "shown": dict(self._shown),
@@ -340,7 +342,7 @@ class AgentSupervisor:
         self._help.load_state_dict(state)
         self._counts = Counter(state["counts"])
         self._thinking_s = state["thinking_s"]
-        self._paused_s = state.get("paused_s", self._thinking_s if self._on_trigger == "hold" else 0.0)  # older runs
+        self.paused_s = state.get("paused_s", self._thinking_s if self._on_trigger == "hold" else 0.0)  # older runs
         self._model_s = state.get("model_s", 0.0)  # older runs did not count it
         self._gate.load_state_dict(state["gate"])
         self._shown = Counter(state.get("shown", {}))  # older runs showed nothing

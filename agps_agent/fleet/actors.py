@@ -65,8 +65,8 @@ class LearnerActor:
         """Version of the weights that are in the object store, and their reference there."""
         self._is_told_to_end = False
 
-    def run(self, report: Callable[[RunDirectory], object], *, resume: bool) -> tuple[Mapping[str, Any], bool]:
-        """Learn to the end of the run; return the summary, and whether somebody broke it off."""
+    def run(self, report: Callable[[RunDirectory], object], *, resume: bool) -> Mapping[str, Any]:
+        """Learn to the end of the run, and return the summary."""
         if ray.get_runtime_context().was_current_actor_reconstructed:
             resume = self._run.has_checkpoint
             if not resume:  # what it did before is done over: its episodes are in the inbox
@@ -84,8 +84,7 @@ class LearnerActor:
             self._learning = learning
             if self._is_told_to_end:
                 learning.end()
-            error = learning.run()
-            return learning.finish(error, report), error is not None
+            return learning.finish(learning.run(), report)
 
     def _keep_log(self, log: FleetLog) -> None:
         self._log = log

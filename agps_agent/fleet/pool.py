@@ -16,7 +16,7 @@ from agps_agent.models.gate import CallGate
 from agps_agent.run.adviser import Adviser
 from agps_agent.state import Reason, Trigger
 from agps_agent.tracing.truth import Truth
-from rl.types import Cost, Ending, FloatArray
+from rl.types import Cost, FloatArray
 from tools.errors import MemoryUnavailable
 from tools.memory import MemoryRecord
 from tools.scene import Scene, calibration_hash
@@ -157,21 +157,14 @@ class DistantMemory:
                 self._spared_until = time.monotonic() + SPARED_S
         return self._last
 
-    def mark(
-        self,
-        record_id: str,
-        *,
-        success: bool,
-        T_base_tcp_final: FloatArray | None = None,
-        ended: Ending | None = None,
-    ) -> None:
-        """Tell how an episode that used a record ended.
+    def mark(self, record_id: str, **told: Any) -> None:
+        """Tell how an episode that used a record ended, as `agps_agent.supervisor.Remembers.mark`.
 
         Raises:
             MemoryUnavailable: If the pool is gone.
         """
         try:
-            self._link.mark(record_id, success=success, T_base_tcp_final=T_base_tcp_final, ended=ended)
+            self._link.mark(record_id, **told)
         except LinkDown as error:
             raise MemoryUnavailable(f"The pool of agents does not answer: {error}") from error
 

@@ -139,7 +139,7 @@ class RobotRun:
     @property
     def _held_s(self) -> float:
         """Time that the arm has held still for the agent, [s]."""
-        return self._supervisor.metrics().get("agent_pause_s", 0.0)
+        return getattr(self._supervisor, "paused_s", 0.0)
 
     def hear(self, news: News) -> None:
         """Take note of what the learner tells."""
@@ -167,15 +167,15 @@ class RobotRun:
             if not was_here:
                 self._supervisor.calibrate(self._insist(self._link.demonstrations))
             self._metrics.begin()
-            self._follower = follower = self._make_follower()
+            self._follower = self._make_follower()
             self._show()
-            self._await_policy(follower)
+            self._await_policy()
             algorithm = self._algorithm
             if self._goes_on:
-                algorithm.learner = follower
+                algorithm.learner = self._follower
                 # As in a run of one robot: what was shown before counts, and the environment is not reset twice.
                 fresh = algorithm.num_timesteps == 0
-                algorithm.learn(FOR_EVER, self._callback(follower), log_interval=None, reset_num_timesteps=fresh)
+                algorithm.learn(FOR_EVER, self._callback(self._follower), log_interval=None, reset_num_timesteps=fresh)
             self._env.halt()
             self._uploader.flush(FLUSH_S)
             self._save()
@@ -224,7 +224,6 @@ class RobotRun:
         if self._place.number > 0:  # what the first one's success teaches is recalled: the agent is not asked by all
             until_s = time.monotonic() + FIRST_S
             self._hold_until(
-                self._follower,
                 lambda news: news.env_steps > 0 or news.stage != "showing" or time.monotonic() > until_s,
             )
         news = self._insist(lambda: self._link.ask(self.report()).result())
@@ -237,26 +236,26 @@ class RobotRun:
             self._uploader.flush(FLUSH_S)
         self._is_showing = False
 
-    def _await_policy(self, follower: NewestWeights) -> None:
+    def _await_policy(self) -> None:
         """Hold still until there are weights to act with."""
-        self._hold_until(follower, lambda news: news.stage == "online" and self._weights is not None)
+        self._hold_until(lambda news: news.stage == "online" and self._weights is not None)
 
-    def _await_updates(self, follower: NewestWeights) -> None:
+    def _await_updates(self) -> None:
         """Hold still while the learner owes more than a few updates, or does not answer."""
         began = time.monotonic()
         self._uploader.flush(FLUSH_S)  # what it owes for the rollout that is just over counts
         self.waited(time.monotonic() - began)
         most = CAUGHT_UP_STEPS * self._algorithm.updates_per_step
-        self._hold_until(follower, lambda news: news.owed <= most)
+        self._hold_until(lambda news: news.owed <= most)
 
-    def _hold_until(self, follower: NewestWeights, is_so: Callable[[News], bool]) -> None:
+    def _hold_until(self, is_so: Callable[[News], bool]) -> None:
         """Hold still until the learner's news are as wanted, or the robot is not to go on."""
         self._env.pause()
         while self._goes_on:
             began = time.monotonic()
             news = self._insist(lambda: self._link.ask(self.report()).result())
             if news is not None:
-                follower.take(news)
+                self._follower.take(news)
                 if is_so(news):
                     return
             time.sleep(ASK_EVERY_S)
@@ -296,7 +295,7 @@ class RobotRun:
             if self._is_showing:  # nothing else is asked of the learner meanwhile
                 self._link.ask(self.report())
             if self._config.holds_when_behind and streamed is None and not self._is_showing:
-                self._await_updates(self._follower)
+                self._await_updates()
         return self._goes_on
 
     def _send(self, key: Key, message: EpisodeMessage) -> None:

@@ -15,7 +15,7 @@ from agps_agent.fleet.link import LinkDown
 from agps_agent.fleet.robot import Place
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.progress import Progress, ProgressListener
+from agps_agent.run.progress import ProgressListener
 from agps_agent.run.signals import saving, terminated_like_ctrl_c
 from rl.errors import AgpsError, ConfigError
 from rl.files import write_atomically
@@ -101,7 +101,6 @@ class Fleet:
         self._faults: dict[str, AgpsError] = {}
         self._summary: Mapping[str, Any] | None = None
         self._was_interrupted = False
-        self._last: tuple[Progress | None, list[dict[str, Any]]] = (None, [])
 
     # --- starting -------------------------------------------------------------------------------------------
 
@@ -228,7 +227,7 @@ class Fleet:
             self._faults[watched.name] = error
             return
         if watched is self._learner:
-            self._summary, _ = result
+            self._summary = result
 
     def _tell(self) -> None:
         """Pass on how the run goes."""
