@@ -172,6 +172,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Fill:
 
 def short_training(path: Path) -> list[str]:
     argv = ["train", "usb_insertion", "--run-dir", str(path), "--method", "serl", "--demos", "1", "--threads", "1"]
+    argv += ["--drq.batch-size", "16"]
     return [*argv, "--max-env-steps", "44", "--checkpoint-every", "20", "--eval-every", "0", "--eval-episodes", "1"]
 
 

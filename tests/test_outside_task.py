@@ -164,7 +164,7 @@ async def test_studio_offers_its_graph(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 SMALL = ["--algorithm-options.batch-size", "16", "--algorithm-options.learning-starts", "20"]
-SHORT = ["--eval-every", "0", "--eval-episodes", "1", "--threads", "1", "--max-minutes", "30"]
+SHORT = ["--pretrain-steps", "5", "--eval-every", "0", "--eval-episodes", "1", "--threads", "1"]
 
 
 def test_it_is_demonstrated_trained_evaluated_and_reported(capsys: pytest.CaptureFixture[str]) -> None:

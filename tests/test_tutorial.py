@@ -43,7 +43,8 @@ def test_tutorial_edits_the_task_and_its_words() -> None:
 MARK = "agps keypoints mark ring_on_peg --from-truth --out keypoints/ring_on_peg"
 TRAIN = "agps train ring_on_peg --vlm reference --demos 0"
 SMALL = ["--algorithm-options.batch-size", "16", "--algorithm-options.learning-starts", "20", "--eval-every", "0"]
-SHORT = ["--max-env-steps", "60", "--eval-episodes", "1", "--threads", "1", "--agent-demos", "1", "--json"]
+SHORT = ["--max-env-steps", "60", "--pretrain-steps", "5", "--agent-demos", "1", "--eval-episodes", "1"]
+SHORT += ["--threads", "1", "--json"]
 
 
 def test_its_commands_run(edited: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,8 @@ def test_cost_below_nothing_is_refused() -> None:
 
 def test_short_run_learns_with_the_packages_algorithm(tmp_path: Path) -> None:
     small = [word for name, value in SMALL for word in (f"--algorithm-options.{name}", value)]
-    budget = ["--demos", "1", "--max-env-steps", "50", "--eval-every", "0", "--eval-episodes", "1"]
+    budget = ["--demos", "1", "--pretrain-steps", "5", "--max-env-steps", "50", "--eval-every", "0"]
+    budget += ["--eval-episodes", "1"]
     task = [
         "agps_peg_in_hole.task:PegInHole",
         "--algorithm",

@@ -19,7 +19,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reward") / "run"
     argv = ["train", "usb_insertion", "--reward", OURS, "--reward-options.still-steps", "1", "--helper", "human"]
     argv += ["--reward-options.depth-mm", "0.001", "--human.explore-s", "0", "--human.patience-s", "0.3"]
-    argv += ["--demos", "1", "--eval-every", "0", "--max-env-steps", "70", "--eval-episodes", "1"]
+    argv += ["--demos", "1", "--pretrain-steps", "5", "--max-env-steps", "70"]
+    argv += ["--eval-every", "0", "--eval-episodes", "1"]
     assert main([*argv, "--run-dir", str(path), *(f"--algorithm-options.{setting}" for setting in SMALL)]) == 0
     return path
 

@@ -139,8 +139,9 @@ def test_any_method_starts_from_the_agents_demonstrations(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    brief = ["--max-env-steps", "24", "--eval-every", "0", "--eval-episodes", "1", "--record-every", "0"]
+    brief = ["--max-env-steps", "24", "--pretrain-steps", "5", "--eval-every", "0", "--eval-episodes", "1"]
     small = ["--drq.batch-size", "16", "--drq.learning-starts", "10", "--drq.buffer-capacity", "2000"]
+    small += ["--record-every", "0"]
     start = ["train", "usb_insertion", "--method", "serl", "--demos-dir", str(recorded), "--run-dir", str(run)]
     assert main([*start, *brief, *small, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
