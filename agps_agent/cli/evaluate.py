@@ -119,7 +119,7 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
 def _evaluate_agent(argv: Sequence[str]) -> int:
     options = parse_for_task(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}", common=COMMON_ALONE)
     task = check_task(options.task)
-    check_vlm(options.vlm)
+    check_vlm(options.vlm, model=options.vlm_model)
     from agps_agent.measure.agent_alone import run_agent_alone
     from agps_agent.run.config import RunConfig
 
