@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from agps_agent.cli.arm_options import Speed
 from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import say
@@ -39,7 +40,7 @@ class EvalOptions:
     simulation acts on the arm."""
     robot_ip: str | None = None
     """Run on a robot: address of the arm in place of the station's."""
-    speed: float | None = None
+    speed: Speed | None = None
     """Run on a robot: longest control step over the task's. None: as in training."""
     checkpoint: str | None = None
     """Checkpoint of the run, such as `pretrained`: after stage 1. None: the newest."""

@@ -108,7 +108,7 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
         "file.txt": "hello\n",
         "model.pt": b"no tensors",
         "station.toml": STATION,
-        "grid.toml": 'title = "x"\nseeds = -1\n',
+        "grid.toml": 'title = "x"\nquestion = "y"\nseeds = -1\n',
         "grid_bytes.toml": b"\xff\xfe\x00",
         "grid_torn.toml": "[",
         "typo.toml": STATION + "[workspce]\n",
