@@ -373,6 +373,8 @@ def read_episode(path: Path) -> Episode:
     Raises:
         ConfigError: If the file is damaged.
     """
+    if not zipfile.is_zipfile(path):  # NumPy would speak of pickles
+        raise ConfigError(f"{path} is damaged (it is no whole .npz file); record the demonstrations anew.")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             episode: dict[str, npt.NDArray[Any]] = {key: arrays[key] for key in arrays.files}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from agps_agent.cli.arm_options import STATION, refuse_idle_arm
 from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.settings import AgentSettings
@@ -27,7 +28,7 @@ class AskOptions:
     """Folder of a saved scene; None: the start of the episode of --seed, or what a robot's cameras see now."""
     robot: str = "sim"
     """Whose cameras to look through: sim, or station for the arm of --station, which is not moved."""
-    station: Path = Path("station.toml")
+    station: Path = STATION
     """Robot: file that describes arm and cameras."""
     robot_ip: str | None = None
     """Robot: address of the arm in place of the station's."""
@@ -58,12 +59,13 @@ def run(argv: Sequence[str]) -> int:
     """Run `agps ask`."""
     options = parse_options(AskOptions, argv, prog="agps ask", common=COMMON)
     task = check_task(options.task)
-    check_vlm(options.vlm)
+    check_vlm(options.vlm, model=options.vlm_model)
     if options.estimate:
         return _estimate(options, task.name)
     from agps_agent.run.place import check_robot
 
     robot = check_robot(options.robot)
+    _check_source(options)
     seed = _seed(options)
     from agps_agent.ask import describe_answer, save_answer
     from agps_agent.overlay import draw_answer
@@ -127,6 +129,21 @@ def _estimate(options: AskOptions, task: str) -> int:
     if not options.json:
         print(estimated.in_words())
     return 0
+
+
+def _check_source(options: AskOptions) -> None:
+    """Refuse options that nothing listens to: of an arm in simulation, of another scene than --scene, of an estimate.
+
+    Raises:
+        ConfigError: With the first one.
+    """
+    refuse_idle_arm(options.robot, station=options.station, robot_ip=options.robot_ip)
+    for flag, is_given in (("--seed", options.seed is not None), ("--robot", options.robot != "sim")):
+        if options.scene is not None and is_given:
+            raise ConfigError(f"--scene {options.scene} is what the agent sees; leave {flag} out.")
+    for flag, price in (("--vlm-price-in", options.vlm_price_in), ("--vlm-price-out", options.vlm_price_out)):
+        if price is not None:
+            raise ConfigError(f"{flag} {price:g} is for --estimate; add that, or leave it out.")
 
 
 def _seed(options: AskOptions) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import tyro
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 
 from agps_agent.cli.options import (
     check_vlm,
@@ -14,9 +14,12 @@ from agps_agent.cli.options import (
     run_subcommand,
 )
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
-from rl.bounds import Count, NotNegative, Positive, Seed, Share, Threads, Whole
+from rl.bounds import Positive, Seed, Share, Threads
 
 Numbers = dict[str, Any]
+MOST_SCENES = 100_000
+"""Some hours of looking."""
+Scenes = Annotated[int, Interval(ge=1, le=MOST_SCENES)]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class EnvOptions:
     """Task."""
     image_size: Annotated[int, Interval(ge=1, le=1_024)] = 128
     """Edge of the images, [px]."""
-    steps: Count = 300
+    steps: Annotated[int, Interval(ge=1, le=1_000_000)] = 300
     """Control steps to time."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -37,11 +40,11 @@ class EnvOptions:
 class FloatOptions:
     """Time per step of the exact index, against computing Eq. 1 anew each step."""
 
-    demos: Count = 20
+    demos: Annotated[int, Interval(ge=1, le=1_000)] = 20
     """Demonstrations."""
-    frames: Count = 100
+    frames: Annotated[int, Interval(ge=1, le=10_000)] = 100
     """Frames of each demonstration and of the rollout."""
-    dimensions: Count = 768
+    dimensions: Annotated[int, Interval(ge=1, le=10_000)] = 768
     """Length of an embedding."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -57,7 +60,7 @@ class AgentOptions:
     """Chat model: `embedded`, or the base URL of an OpenAI-compatible server."""
     vlm_model: str | None = None
     """Model name at that server."""
-    questions: Count = 10
+    questions: Annotated[int, Interval(ge=1, le=10_000)] = 10
     """Questions, each at another start."""
     json: bool = False
     """Print one JSON object on stdout."""
@@ -69,9 +72,9 @@ class RealtimeOptions:
 
     task: str = "usb_insertion"
     """Task."""
-    agent_s: NotNegative = 5.0
+    agent_s: Annotated[float, Interval(ge=0, le=3_600)] = 5.0
     """Time of each of the model's replies, [s]."""
-    seconds: Annotated[float, Ge(1)] = 20.0
+    seconds: Annotated[float, Interval(ge=1, le=86_400)] = 20.0
     """How long to run, [s]."""
     on_trigger: Literal["hold", "continue"] = "continue"
     """What the arm does while the agent thinks."""
@@ -88,7 +91,7 @@ class MemoryOptions:
 
     task: str = "usb_insertion"
     """Task."""
-    scenes: Count = 100
+    scenes: Scenes = 100
     """Scenes to remember, and as many held out to ask for."""
     tolerance_mm: Positive = 5.0
     """A recalled record fits when the task's points are at most this far from where they were, [mm]."""
@@ -104,9 +107,9 @@ class GroundingOptions:
 
     task: tyro.conf.Positional[str] = "usb_insertion"
     """Task."""
-    scenes: Count = 200
+    scenes: Scenes = 200
     """Scenes with the object."""
-    absent: Whole = 60
+    absent: Annotated[int, Interval(ge=0, le=MOST_SCENES)] = 60
     """Further scenes from which it was taken away."""
     progressed: Share = 0.0
     """Share of the scenes in which a clumsy hand has acted before: lifted, folded, crumpled, half in."""
@@ -173,7 +176,7 @@ def _float(argv: Sequence[str]) -> int:
 def _agent(argv: Sequence[str]) -> int:
     options = parse_options(AgentOptions, argv, prog="agps bench agent")
     check_task(options.task)
-    check_vlm(options.vlm)
+    check_vlm(options.vlm, model=options.vlm_model)
     from agps_agent.measure.benchmarks import bench_agent
 
     return _measure(
@@ -218,7 +221,7 @@ def _memory(argv: Sequence[str]) -> int:
 def _grounding(argv: Sequence[str]) -> int:
     options = parse_options(GroundingOptions, argv, prog="agps bench grounding")
     check_task(options.task)
-    check_vlm(options.vlm)
+    check_vlm(options.vlm, model=options.vlm_model)
     from agps_agent.measure.grounding import bench_grounding
 
     return _measure(

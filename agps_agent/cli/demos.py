@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from agps_agent.cli.arm_options import STATION, Speed, refuse_idle_arm
 from agps_agent.cli.datasets import export, import_
 from agps_agent.cli.folders import default_folder, demonstrations_of
 from agps_agent.cli.options import (
     UsageError,
+    check_served,
     complaints_as_usage_errors,
     json_only_on_stdout,
     parse_options,
@@ -47,11 +49,11 @@ class RecordOptions:
     """Folder to write. None: demos/TASK, or demos/ROBOT-TASK."""
     robot: str = "sim"
     """Where: in simulation (sim), or on the arm of --station (station, or that arm's own name, e.g. franka)."""
-    station: Path = Path("station.toml")
+    station: Path = STATION
     """Robot: file that describes arm, workspace and cameras."""
     robot_ip: str | None = None
     """Robot: address of the arm in place of the station's."""
-    speed: float = 1.0
+    speed: Speed = 1.0
     """Robot: longest control step over the task's."""
     by: Literal["expert", "agent", "spacemouse", "gamepad"] | None = None
     """Who demonstrates: the scripted expert where a simulator or an emulator knows the truth; the agent, whose
@@ -100,6 +102,7 @@ def _record(argv: Sequence[str]) -> int:
     from agps_agent.run.place import check_robot
 
     robot = check_robot(options.robot)
+    refuse_idle_arm(robot, station=options.station, robot_ip=options.robot_ip, speed=options.speed)
     folder = options.out or default_folder(task.name, robot)
     from rl.growing_folder import is_in_use
 
@@ -127,6 +130,7 @@ def _check_agent_options(options: RecordOptions) -> None:
         if value is not None and options.by != "agent":
             raise UsageError(f"{name} is for the agent's demonstrations; add --by agent, or leave it out.")
     if options.by == "agent":
+        check_served(options.vlm_model, [_asked(options).vlm])
         from agps_agent.run.config import RunConfig
 
         with complaints_as_usage_errors(RECORD):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
+from agps_agent.cli.folders import check_file
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
 from agps_agent.detectors import FloatConfig
@@ -80,6 +81,7 @@ def _fit(argv: Sequence[str]) -> int:
     from rl.demonstrations import load_demos, record_demos
 
     file = options.out or _default_file(task.name)
+    check_file(file)
     with json_only_on_stdout(options.json) as show:
         env = build_env(RunConfig(task=options.task))
         try:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from agps_agent.cli.arm_options import Speed
 from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import say
@@ -39,7 +40,7 @@ class EvalOptions:
     simulation acts on the arm."""
     robot_ip: str | None = None
     """Run on a robot: address of the arm in place of the station's."""
-    speed: float | None = None
+    speed: Speed | None = None
     """Run on a robot: longest control step over the task's. None: as in training."""
     checkpoint: str | None = None
     """Checkpoint of the run, such as `pretrained`: after stage 1. None: the newest."""
@@ -119,7 +120,7 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
 def _evaluate_agent(argv: Sequence[str]) -> int:
     options = parse_for_task(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}", common=COMMON_ALONE)
     task = check_task(options.task)
-    check_vlm(options.vlm)
+    check_vlm(options.vlm, model=options.vlm_model)
     from agps_agent.measure.agent_alone import run_agent_alone
     from agps_agent.run.config import RunConfig
 

@@ -1,13 +1,15 @@
 """`agps fleet status RUN_DIR`: how the robots of a fleet are doing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.progress_bar import robot_line
+from rl.errors import AgpsError
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,25 @@ def status(argv: Sequence[str]) -> int:
         said = read_status(options.run_dir)
         show(said)
     if not options.json:
-        print(f"{len(said['robots'])} robots, {said['age_s']:.0f} s ago:")
-        for row in said["robots"]:
-            print(robot_line(row))
-        if said["pool"]:
-            pool = said["pool"]
-            print(
-                f"agents: {pool['questions']} questions, {pool['model_calls']} model calls, {pool['memory_hits']} "
-                f"answered from memory, {pool['late']} too late, at work {pool['use']:.0%} of the time"
-            )
+        try:
+            lines = _in_words(said)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise AgpsError(
+                f"What the fleet in {options.run_dir} says of itself is damaged, or of another version ({error!r}); "
+                "--json shows it as it is."
+            ) from error
+        print("\n".join(lines))
     return 0
+
+
+def _in_words(said: Mapping[str, Any]) -> list[str]:
+    lines = [f"{len(said['robots'])} robots, {said['age_s']:.0f} s ago:", *map(robot_line, said["robots"])]
+    if pool := said["pool"]:
+        lines.append(
+            f"agents: {pool['questions']} questions, {pool['model_calls']} model calls, {pool['memory_hits']} "
+            f"answered from memory, {pool['late']} too late, at work {pool['use']:.0%} of the time"
+        )
+    return lines
 
 
 COMMANDS = {"status": (status, "how the robots are doing")}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agps_agent.cli.tasks import check_task, is_task
+from rl.errors import ConfigError
 
 
 def demonstrations_of(named: Path) -> Path:
@@ -18,6 +19,34 @@ def marks_of(named: Path) -> Path:
     from agps_agent.keypoints import store
 
     return _folder_of(named, (store.FILE,), store.default_folder)
+
+
+def check_folder(folder: Path, *, option: str = "--out") -> None:
+    """Refuse a folder that cannot be made, before the work is done that it is for.
+
+    Args:
+        folder: Where it shall be.
+        option: What named it.
+
+    Raises:
+        ConfigError: If a file is in its way.
+    """
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise ConfigError(f"{place} is a file, where a folder is needed; name another {option}.")
+
+
+def check_file(file: Path) -> None:
+    """Refuse a file that cannot be written, before the work is done that it is for.
+
+    Raises:
+        ConfigError: If it is a folder, or a file is in the way of its folder.
+    """
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder, where a file is needed; name another --out.")
+    check_folder(file.parent)
 
 
 def default_folder(task: str, robot: str = "sim") -> Path:

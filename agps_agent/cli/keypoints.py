@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from annotated_types import Interval
 
+from agps_agent.cli.arm_options import STATION, refuse_idle_arm
 from agps_agent.cli.folders import marks_of
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
-from rl.bounds import Count, Port, Seed
+from rl.bounds import Port, Seed
 from rl.errors import ConfigError
 
 if TYPE_CHECKING:  # `agps keypoints --help` does without
@@ -21,6 +23,8 @@ if TYPE_CHECKING:  # `agps keypoints --help` does without
     from rl.envs.manipulation import ManipulationEnv
     from rl.types import RGBDFrame
 
+PORT = 8770
+"""Of the page, where nobody names one."""
 Marks = list[dict[str, tuple[float, float]]]
 
 
@@ -35,13 +39,13 @@ class MarkOptions:
     """Task."""
     scene: Path | None = None
     """Folder of a saved scene, as agps ask writes; None: the simulator, or what a robot's cameras see now."""
-    seed: Seed = 0
-    """Simulation: seed of the first episode whose start is shown."""
-    images: Count | None = None
+    seed: Seed | None = None
+    """Simulation: seed of the first episode whose start is shown. None: 0."""
+    images: Annotated[int, Interval(ge=1, le=100)] | None = None
     """Simulation: episodes whose start is shown, to all cameras of the agent. None: 3; with --at 1."""
     robot: str = "sim"
     """Whose cameras to look through: sim, or station for the arm of --station, which is not moved."""
-    station: Path = Path("station.toml")
+    station: Path = STATION
     """Robot: file that describes arm and cameras."""
     robot_ip: str | None = None
     """Robot: address of the arm in place of the station's."""
@@ -51,8 +55,8 @@ class MarkOptions:
     """Mark where the simulator has the keypoints: for tests and demonstrations, a real table has nobody who knows."""
     out: Path | None = None
     """Folder to write. None: keypoints/TASK."""
-    port: Port = 8770
-    """Port of the page; 0: any free one."""
+    port: Port | None = None
+    """Port of the page; 0: any free one. None: 8770."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -102,12 +106,34 @@ def _check(options: MarkOptions) -> None:
     from agps_agent.run.place import check_robot, place_of
 
     check_robot(options.robot)
+    refuse_idle_arm(options.robot, station=options.station, robot_ip=options.robot_ip)
+    if options.port is not None and (options.at or options.from_truth):
+        raise UsageError(
+            f"--port {options.port} is for the page, which --at and --from-truth do without; leave it out."
+        )
     if options.from_truth and (options.at or options.scene is not None):
         raise UsageError("--from-truth asks the simulator; leave out --at and --scene.")
     if options.at and (options.images or 1) > 1:
         raise UsageError(f"--at marks one scene, not --images {options.images}; call it once per --seed.")
+    _check_source(options)
     if options.from_truth:
         place_of(options.robot).require_simulation("--from-truth needs the simulator; on a robot a person marks.")
+
+
+def _check_source(options: MarkOptions) -> None:
+    """Refuse what says where images come from, where a saved scene has them.
+
+    Raises:
+        UsageError: With the first one.
+    """
+    others = (
+        ("--seed", options.seed is not None),
+        ("--images", options.images is not None),
+        ("--robot", options.robot != "sim"),
+    )
+    for flag, is_given in others:
+        if options.scene is not None and is_given:
+            raise UsageError(f"--scene {options.scene} has its images already; leave {flag} out.")
 
 
 def _marked(options: MarkOptions, words: "TaskPrompt") -> "tuple[MarkedImage, ...]":
@@ -119,7 +145,7 @@ def _marked(options: MarkOptions, words: "TaskPrompt") -> "tuple[MarkedImage, ..
         return marks_of(frames, words, truth)
     if options.at:
         return marks_of(frames, words, _given(options.at, frames))
-    with serve_marking(frames, words, port=options.port) as server:
+    with serve_marking(frames, words, port=PORT if options.port is None else options.port) as server:
         say(f"Mark the keypoints of {words.task} at {server.url} and press Done there (Ctrl-C: leave without saving).")
         try:
             return server.wait()
@@ -150,7 +176,7 @@ def _look(options: MarkOptions, words: "TaskPrompt") -> "tuple[list[RGBDFrame], 
     truth: Marks = []
     with closing(build_env(config, dry=True)) as env:
         for number in range(place_of(options.robot).choose(episodes, 1)):
-            env.reset(seed=options.seed + number)
+            env.reset(seed=(options.seed or 0) + number)
             shown = list(capture_scene(env).frames.values())
             frames += shown
             truth += [_true_marks(env, frame, words) for frame in shown] if options.from_truth else []
@@ -177,7 +203,7 @@ def _given(at: Sequence[str], frames: "Sequence[RGBDFrame]") -> Marks:
     """Return the marks of a command line, per image.
 
     Raises:
-        UsageError: If one is not NAME=CAMERA,U,V, or there is no such camera.
+        UsageError: If one is not NAME=CAMERA,U,V, there is no such camera, or a keypoint is marked twice in it.
     """
     marks: Marks = [{} for _ in frames]
     cameras = {frame.name: number for number, frame in enumerate(frames)}
@@ -190,6 +216,8 @@ def _given(at: Sequence[str], frames: "Sequence[RGBDFrame]") -> Marks:
             raise UsageError(f"--at {text}: write NAME=CAMERA,U,V, as in port_left=side,305.4,357.1.") from None
         if camera not in cameras:
             raise UsageError(f"--at {text}: there is no camera {camera!r}; the scene has {', '.join(cameras)}.")
+        if label in marks[cameras[camera]]:
+            raise UsageError(f"--at marks {label} in {camera} twice; leave one out.")
         marks[cameras[camera]][label] = (u, v)
     return marks
 

@@ -91,6 +91,7 @@ def parse_options(
     prog: str,
     default: OptionsT | None = None,
     common: Sequence[str] = (),
+    named: Sequence[str] = (),
 ) -> OptionsT:
     """Return the options that the arguments spell out.
 
@@ -100,6 +101,7 @@ def parse_options(
         prog: How the command is called, for the help.
         default: Values to start from; None: those of the class.
         common: Fields that `--help` shows, in their order; `--help-all` shows all. None of them: both do.
+        named: Options with any number of values that want at least one where they are given, such as `--cells`.
 
     Raises:
         UsageError: With one line, if an argument is unknown, missing or out of range.
@@ -112,6 +114,7 @@ def parse_options(
         print(f"These are the common options. All of them: {prog} {ALL}")
         raise SystemExit(0)
     _check_not_empty(argv, prog)
+    _check_named(argv, named)
     given: dict[str, Any] = {} if default is None else {"default": default}
     told = [SHORT[-1] if argument == ALL else argument for argument in argv]
     with complaints_as_usage_errors(prog):
@@ -134,6 +137,17 @@ def _check_not_empty(argv: Sequence[str], prog: str) -> None:
         name, equals, value = argument.partition("=")
         if name.startswith("--") and (following == "" if not equals else not value):
             raise UsageError(f"{name} is empty; give it a value, or leave it out. See `{prog} --help`.")
+
+
+def _check_named(argv: Sequence[str], named: Sequence[str]) -> None:
+    """Refuse options without any of their values: nobody who writes `--cells` means all of them.
+
+    Raises:
+        UsageError: With the first one.
+    """
+    for argument, following in zip(argv, [*argv[1:], "--"], strict=False):  # nothing, where there is no argument
+        if argument in named and following.startswith("--"):
+            raise UsageError(f"{argument} names nothing; name at least one, or leave it out.")
 
 
 def _show(options: type[Any], prog: str) -> None:
@@ -179,19 +193,35 @@ def _words_of_pydantic(error: ValidationError, prog: str) -> str:
     return f"--{option}: {reason}, got {given if given not in ('', ()) else 'nothing'}. See `{prog} --help`."
 
 
-def check_vlm(vlm: str) -> None:
-    """Refuse what can be no chat model.
+def check_vlm(*vlms: str, model: str | None = None) -> None:
+    """Refuse what can be no chat model, and the name of a served one where no server is named.
 
     Raises:
         UsageError: Saying what would be.
     """
     from agps_agent.models.library import check_model
-    from rl.errors import ConfigError
 
     try:
-        check_model(vlm)
+        for vlm in vlms:
+            check_model(vlm)
     except ConfigError as error:
         raise UsageError(f"--vlm: {error}") from None
+    check_served(model, vlms)
+
+
+def check_served(model: str | None, vlms: Sequence[str]) -> None:
+    """Refuse the name of a served model where none of the chat models is behind a URL: nobody would read it.
+
+    Raises:
+        UsageError: Saying what to name.
+    """
+    from agps_agent.models.library import is_url
+
+    if model is not None and not any(map(is_url, vlms)):
+        raise UsageError(
+            f"--vlm-model {model} is the name of a model at a server, and --vlm {' '.join(vlms)} is none; name the "
+            "server with --vlm URL, or leave it out."
+        )
 
 
 def complaint_line(box: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from agps_agent.cli.folders import check_file
 from agps_agent.cli.options import (
     UsageError,
     check_vlm,
@@ -96,6 +97,8 @@ def _show(argv: Sequence[str]) -> int:
 
     options = parse_options(ShowOptions, argv, prog="agps prompts show")
     if is_task(options.name):
+        if options.version is not None:
+            raise UsageError(f"--version {options.version} is of a prompt; a task's words have one, leave it out.")
         words = load_task_prompt(options.name)
         print(f"{words.description}\n\nKeypoints:\n{words.requested_keypoints}")
         for mode, advice in words.heuristics.items():
@@ -107,9 +110,12 @@ def _show(argv: Sequence[str]) -> int:
 
 
 def _replay(argv: Sequence[str]) -> int:
-    options = parse_options(ReplayOptions, argv, prog="agps prompts replay")
-    for vlm in options.vlm:
-        check_vlm(vlm)
+    options = parse_options(ReplayOptions, argv, prog="agps prompts replay", named=("--prompt", "--vlm"))
+    for flag, names in (("--prompt", options.prompt), ("--vlm", options.vlm)):
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{flag} names {name} {names.count(name)} times; name each once.")
+    check_vlm(*options.vlm, model=options.vlm_model)
     from agps_agent.measure.replay.comparison import comparison_table, write_comparison_page
     from agps_agent.measure.replay.experiments import check_account, run_experiment
     from agps_agent.measure.replay.replay import load_queries, replay, summarise
@@ -118,11 +124,12 @@ def _replay(argv: Sequence[str]) -> int:
     if options.langsmith:
         check_account()
     queries = load_queries(options.run_dir)
+    page = options.out or options.run_dir / "replay.html"
+    _check_page(page)
     if options.limit is not None:
         queries = spread(queries, options.limit)
     if options.mode != "recorded":
         queries = [dataclasses.replace(query, mode=options.mode) for query in queries]
-    page = options.out or options.run_dir / "replay.html"
     variants = _variants(options, queries)
     results = {}
     with json_only_on_stdout(options.json) as show:
@@ -143,6 +150,17 @@ def _replay(argv: Sequence[str]) -> int:
         _print_table(*comparison_table(results))
         print(page)
     return 0
+
+
+def _check_page(page: Path) -> None:
+    """Refuse a page that cannot be written, before questions are asked that may cost money.
+
+    Raises:
+        ConfigError: If its folder is missing, or it is a folder.
+    """
+    check_file(page)
+    if not page.parent.is_dir():
+        raise UsageError(f"There is no folder {page.parent} for the page; make it, or name another --out.")
 
 
 def _variants(options: ReplayOptions, queries: "Sequence[Query]") -> "list[Variant]":

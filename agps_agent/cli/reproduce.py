@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from annotated_types import Gt
+from annotated_types import Gt, Interval
 
+from agps_agent.cli.folders import check_folder
 from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
-from rl.bounds import Count
+from agps_agent.measure.experiments.declaration import MOST_SEEDS
 from rl.errors import AgpsError
 
 if TYPE_CHECKING:
     from agps_agent.measure.experiments.planning import PlannedRun
     from agps_agent.run.config import RunConfig
+
+JOBS = 2
+"""Runs at a time, where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,9 @@ class ReproduceOptions:
 
     name: tyro.conf.Positional[str | None] = None
     """Experiment: one of the list, or FILE.toml (docs/reproduce.md)."""
-    seeds: Annotated[int | None, Gt(0)] = None
+    seeds: Annotated[int, Interval(ge=1, le=MOST_SEEDS)] | None = None
     """Seeds of each cell: 3 are the seeds 0, 1 and 2. None: as declared."""
-    jobs: Count = 2
+    jobs: Annotated[int, Interval(ge=1, le=1_024)] = JOBS
     """Runs at a time; the processor's cores are shared out among them."""
     budget_hours: Annotated[float | None, Gt(0)] = None
     """Start no run after so many hours; those that run come to their end. None: no limit."""
@@ -49,9 +53,10 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
         argv: Arguments after the command.
         train: Command that trains in place of `agps train`.
     """
-    options = parse_options(ReproduceOptions, argv, prog="agps reproduce")
+    options = parse_options(ReproduceOptions, argv, prog="agps reproduce", named=("--cells",))
+    check_folder(options.runs, option="--runs")
     if options.name is None:
-        if argv and (options.seeds or options.cells or options.dry_run or options.budget_hours):
+        if options.seeds or options.cells or options.dry_run or options.budget_hours or options.jobs != JOBS:
             raise UsageError("Name an experiment; `agps reproduce` lists them.")
         for line in _listed(options.runs):
             print(line)

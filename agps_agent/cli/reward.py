@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from agps_agent.cli.arm_options import STATION, Speed, refuse_idle_arm
+from agps_agent.cli.folders import check_file, check_folder
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import console, say
@@ -36,11 +38,11 @@ COLLECT_SEED, JUDGE_SEED = 5_000_000, 6_000_000
 class RobotOptions:
     """The arm."""
 
-    station: Path = Path("station.toml")
+    station: Path = STATION
     """Robot: file that describes arm, workspace and cameras."""
     robot_ip: str | None = None
     """Robot: address of the arm in place of the station's."""
-    speed: float = 1.0
+    speed: Speed = 1.0
     """Robot: longest control step over the task's."""
 
 
@@ -152,11 +154,15 @@ def _collect(argv: Sequence[str]) -> int:
     positive = default[0] if options.positive is None else options.positive
     negative = default[1] if options.negative is None else options.negative
     place = place_of(options.robot)
+    refuse_idle_arm(
+        options.robot, station=options.where.station, robot_ip=options.where.robot_ip, speed=options.where.speed
+    )
     if options.by not in (None, "expert"):
         place.require_arm(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
     folder = options.out or default_frames(task.name, options.robot)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
+    check_folder(folder)
     collect = place.choose(_collect_in_simulation, _collect_on_robot)
     with json_only_on_stdout(options.json) as show:
         episodes = collect(options, folder, positive, negative)
@@ -231,13 +237,14 @@ def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, nega
 
 
 def _fit(argv: Sequence[str]) -> int:
-    options = parse_options(FitOptions, argv, prog="agps reward fit")
+    options = parse_options(FitOptions, argv, prog="agps reward fit", named=("--data",))
     options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
     from rl.process import prepare_process
     from rl.rewards.classifier import fit_classifier, load_frames
 
     file = options.out or default_classifier(named_at(options.robot, task.name))
+    check_file(file)
     frames = load_frames(options.data or (default_frames(task.name, options.robot),), task=task.name)
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
@@ -265,6 +272,9 @@ def _eval(argv: Sequence[str]) -> int:
     options = parse_for_task(EvalOptions, argv, prog="agps reward eval")
     options = replace(options, robot=check_robot(options.robot))
     task = check_task(options.task)
+    refuse_idle_arm(
+        options.robot, station=options.where.station, robot_ip=options.where.robot_ip, speed=options.where.speed
+    )
     from agps_agent.report.classifier_page import write_classifier_page
     from rl.process import prepare_process
     from rl.rewards.classifier import RewardClassifier, load_frames
@@ -272,6 +282,7 @@ def _eval(argv: Sequence[str]) -> int:
     from rl.rewards.classifier.judging import score_frames
 
     folder = options.out or reward_folder(named_at(options.robot, task.name)) / "eval"
+    check_folder(folder)
     classifier = RewardClassifier.load(options.file or default_classifier(named_at(options.robot, task.name)))
     data = options.data or (default_frames(task.name, options.robot),)
     frames = load_frames(data, task=task.name)

@@ -8,19 +8,19 @@ from typing import Annotated, Any
 
 import tyro
 
+from agps_agent.cli.idle import refuse_without_effect
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options, peek_options
 from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.detectors.base import load_detector
 from agps_agent.models.library import is_url
-from agps_agent.run.acting import OF_A_ROBOT, OF_THE_AGENT, idle
 from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values
 from agps_agent.run.config_file import fixed_changes, load_config
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.ending import resume_command
 from agps_agent.run.estimate import estimate
 from agps_agent.run.field_options import options_group, options_model
-from agps_agent.run.methods import Plan, combine
+from agps_agent.run.methods import combine
 from agps_agent.run.place import place_of
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.errors import AgpsError, ConfigError
@@ -146,7 +146,9 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
     if first.env is not None or (saved is not None and saved.env is not None):  # what looks like a task is none
         started = start(None)
         told = one_spelling(argv, started.config.algorithm)
-        return parse_options(TrainOptions, told, prog=PROG, default=started, common=COMMON)
+        parsed = parse_options(TrainOptions, told, prog=PROG, default=started, common=COMMON)
+        _check_told(argv, parsed.config, saved)
+        return parsed
     default = None if saved is None else saved.task
     options = parse_for_task(
         TrainOptions,
@@ -169,44 +171,19 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         },
     }
     config = options.config.model_copy(update=changes)
-    if saved is None:  # of a run that goes on, what may not change is named first
-        _refuse_without_effect(argv, config)
+    _check_told(argv, config, saved)
     return replace(options, config=config)
 
 
-def _refuse_without_effect(argv: Sequence[str], config: RunConfig) -> None:
-    """Refuse an option for a helper, a robot or a reward that the run does not have: it would do nothing.
+def _check_told(argv: Sequence[str], config: RunConfig, saved: RunConfig | None) -> None:
+    """Refuse what a run that goes on cannot change, and what does nothing in a run.
 
     Raises:
         UsageError: With the first one.
     """
-    without_effect = idle(config.model_dump(include={"helper", "robot", "reward"}))
-    for flag in (argument.partition("=")[0] for argument in argv if argument.startswith("--")):
-        name = flag.partition(".")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
-        name = {"float": "detector"}.get(name, name)
-        wanted = _wanted_by(name, config) if name in without_effect else None
-        if wanted is not None:
-            raise UsageError(f"{flag} is for {wanted}, or leave it out.")
-
-
-def _wanted_by(name: str, config: RunConfig) -> str | None:
-    """Return what an option that does nothing in a run is for; None where it may stand all the same."""
-    if name in OF_A_ROBOT:
-        return "a run on a robot, and this one is simulated; add --robot station"
-    if name == "reward_model" and not config.is_judged:
-        return f"--reward classifier, not --reward {config.reward}; name that"
-    if name in OF_THE_AGENT and name != "agent_demos" and config.helper in ("nobody", "human"):
-        return _for_runs_with("agent", config)
-    if name == "human" and config.helper in ("nobody", "agent"):
-        return _for_runs_with("human", config)
-    return None
-
-
-def _for_runs_with(helper: str, config: RunConfig) -> str:
-    """Return that an option is for runs with another helper than this one has, and how such a run is called."""
-    has = "nobody helps" if config.helper == "nobody" else f"the {config.helper} helps"
-    other = Plan(algorithm=config.algorithm, helper=helper).method
-    return f"runs that the {helper} helps, and with --method {config.method} {has}; take --method {other}"
+    if saved is not None:  # what may not change is named first
+        _refuse_another_run(config, saved)
+    refuse_without_effect(argv, config)
 
 
 def _peek(argv: Sequence[str]) -> _First:
@@ -329,10 +306,9 @@ def _resumed(config: RunConfig, path: Path) -> RunDirectory:
     """Return the run to go on with.
 
     Raises:
-        ConfigError: If it is another run now, or there is nothing to go on from.
+        ConfigError: If there is nothing to go on from.
     """
     directory = RunDirectory.open(path)
-    _refuse_another_run(config, load_config(directory))
     if not directory.has_checkpoint:
         raise ConfigError(directory.nothing_to_resume)
     from rl.checkpoint import check_about, check_checkpoint, latest_checkpoint

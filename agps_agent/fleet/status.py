@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from agps_agent.fleet.training import STATUS
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object
 
 
@@ -23,4 +23,7 @@ def read_status(path: Path) -> dict[str, Any]:
             "goes once its learner has begun."
         )
     status = read_json_object(file)
-    return {**status, "age_s": max(0.0, time.time() - float(status.get("at", 0.0)))}
+    at = status.get("at", 0.0)
+    if not isinstance(at, int | float):
+        raise AgpsError(f"{file}: at is {at!r}, no time; it is damaged, or of another version.")
+    return {**status, "age_s": max(0.0, time.time() - at)}

@@ -1,9 +1,8 @@
 """How well a chat model finds a task's keypoints: against the simulator's truth, in scenes that vary."""
 
 import asyncio
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agps_agent import perceiving
+from agps_agent.measure.swaps import pairs_of, swapped
 from agps_agent.run.build import build_chat_model, capture_scene
 from agps_agent.settings import AgentSettings
 from agps_agent.state import AgentContext, AgentFault
@@ -24,7 +24,7 @@ from rl.robots.mujoco import MujocoBackend
 from rl.rollout import Act, Moment, last_of, run_episode
 from rl.tasks.base import simulated
 from rl.tasks.registry import get_task
-from rl.types import FloatArray, RGBDFrame
+from rl.types import FloatArray
 from tools.errors import ToolError
 from tools.perception import is_shown, project
 from tools.scene import Scene
@@ -241,41 +241,6 @@ def _count(
     except ToolError:
         return
     tally.errors_m.append(float(np.linalg.norm(found.xyz - truth)))
-
-
-def pairs_of(labels: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the keypoints that differ in nothing but `left` and `right` in their labels."""
-    known = set(labels)
-    couples = ((label, re.sub(r"(?<![a-z])left(?![a-z])", "right", label)) for label in sorted(known))
-    return [(left, right) for left, right in couples if left != right and right in known]
-
-
-def swapped(
-    frame: RGBDFrame,
-    found: Mapping[str, tuple[float, float]],
-    truth: Mapping[str, FloatArray],
-    pairs: Sequence[tuple[str, str]],
-) -> set[str]:
-    """Return the keypoints of pairs whose places the model exchanged: each is nearer to where the other one is.
-
-    Args:
-        frame: What the model was shown.
-        found: Where it pointed, (u, v), [px], by label.
-        truth: Where the keypoints are that can be seen, (3,), [m], by label.
-        pairs: Keypoints that belong together.
-    """
-    exchanged: set[str] = set()
-    for pair in pairs:
-        if not all(label in found and label in truth for label in pair):
-            continue
-        pixels = {label: project(frame, truth[label])[0] for label in pair}
-        if all(_px(found[a], pixels[b]) < _px(found[a], pixels[a]) for a, b in (pair, pair[::-1])):
-            exchanged |= set(pair)
-    return exchanged
-
-
-def _px(one: Sequence[float], other: Sequence[float] | FloatArray) -> float:
-    return float(np.linalg.norm(np.subtract(one, other)))
 
 
 def _numbers(task: str, scenes: int, absent: int, tallies: Mapping[str, _Tally]) -> dict[str, Any]:

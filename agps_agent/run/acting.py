@@ -40,7 +40,8 @@ def _is_foreign(config: Settings) -> bool:
 
 
 OF_THE_AGENT = (
-    *("vlm", "vlm_model", "memory", "agent_demos", "agent", "mode", "on_trigger"),
+    *("vlm", "vlm_model", "vlm_price_in", "vlm_price_out", "memory", "agent_demos", "demo_noise"),
+    *("agent", "mode", "on_trigger"),
     *("detectors", "detector", "detector_options", "encoder", "stall", "supervisor"),
 )
 """Settings of runs that the agent helps."""

@@ -319,6 +319,7 @@ def read_records(directory: Path, task: str) -> tuple[MemoryRecord, ...]:
         MemoryUnavailable: If it cannot be read.
     """
     log = EventLog(directory / f"{task}.jsonl")
+    log.check()
     return tuple(_replay(log, log.peek()).values())
 
 

@@ -37,6 +37,19 @@ class EventLog:
             raise MemoryUnavailable(f"The memory {self.path} cannot be read ({error.strerror}).") from error
         yield from self._events(complete)
 
+    def check(self) -> None:
+        """Refuse a file with lines of which none is an event: it is damaged, or somebody else's.
+
+        Raises:
+            MemoryUnavailable: If it is, or cannot be read.
+        """
+        try:
+            has_lines = self.path.exists() and b"\n" in self.path.read_bytes()
+        except OSError as error:
+            raise MemoryUnavailable(f"The memory {self.path} cannot be read ({error.strerror}).") from error
+        if has_lines and next(self.peek(), None) is None:
+            raise MemoryUnavailable(f"The memory {self.path} holds no line of a memory; it is damaged. Move it away.")
+
     def peek(self) -> Iterator[dict[str, Any]]:
         """Yield every complete event, oldest first, and change nothing: another process may be writing.
 

@@ -53,7 +53,9 @@ def _checked_options(options: str) -> str:
 
 Name = Annotated[str, AfterValidator(_checked_name)]
 Options = Annotated[str, AfterValidator(_checked_options)]
-Seeds = Annotated[int, Field(ge=1, le=1_000)]
+MOST_SEEDS = 1_000
+"""Of a cell: each is a training of minutes to hours."""
+Seeds = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
 """How many: 3 are the seeds 0, 1 and 2."""
 Episodes = Annotated[int, Field(ge=1)]
 

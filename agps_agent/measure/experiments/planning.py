@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agps_agent.measure.experiments.declaration import Cell, Experiment
+from agps_agent.measure.experiments.declaration import MOST_SEEDS, Cell, Experiment
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import differing, load_config
 from agps_agent.run.directory import RunDirectory
@@ -108,11 +108,12 @@ def run_name(cell: str, seed: int) -> str:
 
 
 def seeds_found(experiment: Experiment, folder: Path) -> int:
-    """Return one more than the largest seed of which there is a run directory; 0: there is none."""
+    """Return one more than the largest seed of which there is a run directory; 0: there is none that can be one."""
     names = {entry.name for entry in folder.iterdir() if entry.is_dir()} if folder.is_dir() else set()
     known = {cell.name for cell in experiment.cells}
     parted = (name.rpartition("-seed") for name in names)
-    return max((int(seed) + 1 for cell, _, seed in parted if cell in known and seed.isdecimal()), default=0)
+    seeds = (int(seed) + 1 for cell, _, seed in parted if cell in known and seed.isdecimal())
+    return max((seed for seed in seeds if seed <= MOST_SEEDS), default=0)
 
 
 def standing(run: PlannedRun) -> Standing:

@@ -19,6 +19,7 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("answered", "answered", "share"),
     ("keypoint_px", "keypoint error, median [px]", "number"),
     ("keypoint_mm", "keypoint error, median [mm]", "number"),
+    ("swapped", "keypoints in each other's place", "share"),
     ("box_has_goal", "boxes that contain the goal", "share"),
     ("pruned", "workspace cut off by the box, mean", "share"),
     ("valid_plans", "plans whose tool calls could run", "share"),
@@ -67,14 +68,16 @@ def write_comparison_page(
         html.header("Prompts compared", f"{len(next(iter(results.values())))} recorded questions of {source}"),
         html.section(
             "Averages",
-            "The same questions were asked once with each variant. A dash: nothing to measure it by.",
+            "The same questions were asked once with each variant. A dash: nothing to measure it by. Keypoints of a "
+            "pair that were given each other's place, left for right, are counted apart, and are no errors in pixels.",
             html.wide(html.table(head, rows)),
         ),
         *_prompts(versions),
         html.section(
             "Question by question",
-            "Where the variants differ most comes first: answered or not, then the keypoints' error. The image is what "
-            "the agent was shown when the question was recorded, with what it answered then.",
+            "Where the variants differ most comes first: answered or not, then keypoints in each other's place, then "
+            "their error. The image is what the agent was shown when the question was recorded, with what it answered "
+            "then.",
             f'<div class="gallery">{"".join(_cards(results, {query.id: query for query in queries}, path))}</div>',
         ),
     ]
@@ -123,15 +126,19 @@ def _title(name: str, query: Query | None, page: Path) -> str:
     return f'<b>{html.link(quote(beside) + "/", name)}</b> <span class="muted">{woken}</span>'
 
 
-def _difference(scores: Sequence[Score]) -> tuple[bool, float]:
+def _difference(scores: Sequence[Score]) -> tuple[bool, int, float]:
     errors = [s.keypoint_px for s in scores if s.keypoint_px is not None]
-    return len({s.answered for s in scores}) > 1, max(errors, default=0.0) - min(errors, default=0.0)
+    swaps = [s.swapped for s in scores]
+    spread_px = max(errors, default=0.0) - min(errors, default=0.0)
+    return len({s.answered for s in scores}) > 1, max(swaps) - min(swaps), spread_px
 
 
 def _describe(score: Score) -> str:
     if not score.answered:
         return score.reason
     parts = [] if score.keypoint_px is None else [f"{score.keypoint_px:.1f} px, {score.keypoint_mm:.1f} mm"]
+    if score.swapped:
+        parts.append(f"{score.swapped} of {score.compared} keypoints in each other's place")
     if score.box_has_goal is not None:
         parts.append("box has the goal" if score.box_has_goal else "box misses the goal")
     return "; ".join([*parts, f"{score.latency_s:.2f} s", f"{score.tokens} tokens"])

@@ -18,7 +18,7 @@ from agps_agent.measure.replay.replay import Query, Score, Variant, score
 from agps_agent.tracing.client import open_client
 from rl.errors import ConfigError
 
-MEASURES = ("answered", "keypoint_px", "keypoint_mm", "box_has_goal", "pruned", "latency_s", "tokens")
+MEASURES = ("answered", "keypoint_px", "keypoint_mm", "swapped", "box_has_goal", "pruned", "latency_s", "tokens")
 """Fields of a score that become LangSmith feedback."""
 
 

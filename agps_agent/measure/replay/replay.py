@@ -18,14 +18,16 @@ from PIL import Image
 
 from agps_agent.ask import Answer, ask
 from agps_agent.graph import Graph, build_graph
+from agps_agent.measure.swaps import pairs_of, swapped
 from agps_agent.run.build import build_chat_model
 from agps_agent.settings import AgentSettings
-from agps_agent.state import USER_TRIGGER, AgentContext, ModeRequest, Trigger
+from agps_agent.state import USER_TRIGGER, AgentContext, KeypointState, ModeRequest, Trigger
 from agps_agent.tracing.truth import load_truth
 from prompts.loader import TaskPrompt, load_prompt, load_task_prompt
 from rl.errors import ConfigError
 from rl.files import read_json_object
 from rl.types import FloatArray, Prune
+from tools.perception import project
 from tools.scene import Scene, load_scene
 
 
@@ -75,9 +77,14 @@ class Score:
     reason: str
     """`answered`, or why there was no intervention."""
     keypoint_px: float | None
-    """Mean distance of the keypoints from the true ones in the image, [px]; None where nothing can be compared."""
+    """Mean distance of the keypoints from the true ones in the image, [px]; None where nothing can be compared. Swapped
+    ones count for nothing here, nor in the next field."""
     keypoint_mm: float | None
     """The same in the base frame, [mm]."""
+    compared: int
+    """Keypoints of the answer that the simulator knows too."""
+    swapped: int
+    """Those of them that were given each other's place: `port_left` where the right end is, and the other way round."""
     box_has_goal: bool | None
     """The box contains the TCP where the tool is at the middle of the true keypoints; None for other answers."""
     pruned: float | None
@@ -150,7 +157,9 @@ def replay(queries: Sequence[Query], variant: Variant, progress: Callable[[int],
 
 def score(query: Query, answer: Answer) -> Score:
     """Return how good an answer is, as far as the recorded truth tells."""
-    px, mm = _keypoint_errors(query, answer)
+    compared = _compared(query, answer)
+    exchanged = _exchanged(query, compared)
+    px, mm = _keypoint_errors(query, [point for point in compared if point["label"] not in exchanged])
     box = answer.intervention.box if isinstance(answer.intervention, Prune) else None
     goal = _goal(query, answer)
     plans = [exchange for exchange in answer.transcript if exchange.node == "plan"]
@@ -160,6 +169,8 @@ def score(query: Query, answer: Answer) -> Score:
         reason=answer.reason_key,
         keypoint_px=px,
         keypoint_mm=mm,
+        compared=len(compared),
+        swapped=len(exchanged),
         box_has_goal=None if box is None or goal is None else box.contains(goal),
         pruned=None if box is None else 1.0 - box.volume / query.scene.workspace.volume,
         plans=len(plans),
@@ -172,12 +183,13 @@ def score(query: Query, answer: Answer) -> Score:
 
 def summarise(scores: Sequence[Score]) -> dict[str, Any]:
     """Return the averages of one variant: shares in [0, 1], medians of errors and times; None where nothing counts."""
-    plans = sum(s.plans for s in scores)
+    plans, compared = sum(s.plans for s in scores), sum(s.compared for s in scores)
     return {
         "queries": len(scores),
         "answered": _mean([float(s.answered) for s in scores]),
         "keypoint_px": _median([s.keypoint_px for s in scores]),
         "keypoint_mm": _median([s.keypoint_mm for s in scores]),
+        "swapped": sum(s.swapped for s in scores) / compared if compared else None,
         "box_has_goal": _mean([None if s.box_has_goal is None else float(s.box_has_goal) for s in scores]),
         "pruned": _mean([s.pruned for s in scores]),
         "valid_plans": sum(s.valid_plans for s in scores) / plans if plans else None,
@@ -220,16 +232,27 @@ def _trigger(saved: Any) -> Trigger:
     return cast(Trigger, saved)
 
 
-def _keypoint_errors(query: Query, answer: Answer) -> tuple[float | None, float | None]:
-    """Return the mean errors of the keypoints that the simulator knows too, [px] and [mm]."""
+def _compared(query: Query, answer: Answer) -> list[KeypointState]:
+    """Return the keypoints of an answer that the simulator knows too."""
+    return [point for point in answer.state.get("keypoints", []) if point["camera"] and point["label"] in query.truth]
+
+
+def _exchanged(query: Query, points: Sequence[KeypointState]) -> set[str]:
+    """Return the labels of keypoints that were given each other's place in an image."""
+    exchanged: set[str] = set()
+    for name, frame in query.scene.frames.items():
+        found = {point["label"]: (point["uv"][0], point["uv"][1]) for point in points if point["camera"] == name}
+        exchanged |= swapped(frame, found, query.truth, pairs_of(found))
+    return exchanged
+
+
+def _keypoint_errors(query: Query, points: Sequence[KeypointState]) -> tuple[float | None, float | None]:
+    """Return the mean errors of keypoints, [px] and [mm]."""
     px, mm = [], []
-    for point in answer.state.get("keypoints", []):
-        true = query.truth.get(point["label"])
-        if true is None or not point["camera"]:
-            continue
-        frame = query.scene.frames[point["camera"]]
-        seen = frame.K @ ((true - frame.T_base_cam[:3, 3]) @ frame.T_base_cam[:3, :3])
-        px.append(float(np.linalg.norm(seen[:2] / seen[2] - point["uv"])))
+    for point in points:
+        true = query.truth[point["label"]]
+        seen, _ = project(query.scene.frames[point["camera"]], true)
+        px.append(float(np.linalg.norm(seen - point["uv"])))
         mm.append(1000.0 * float(np.linalg.norm(true - point["xyz"])))
     return _mean(px), _mean(mm)
 

@@ -203,6 +203,38 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--vlm", "reference"], "--vlm is for runs that the agent helps, and with --method serl nobody helps"),
+        (["--float.alpha=0.1"], "--float.alpha is for runs that the agent helps"),
+        (["--guidance.contact-n", "3"], "--guidance.contact-n is for runs that the agent helps"),
+        (["--demo-noise", "0.1"], "take --method agps, or leave it out"),
+        (["--human.notice", "1"], "--human.notice is for AGPS's own tasks, and --env names somebody else's"),
+        (["--no-confirm"], "--no-confirm is for AGPS's own tasks"),
+        (["--speed", "0.5"], "--speed is for AGPS's own tasks"),
+        (["--teleop", "gamepad"], "name a TASK in its place, or leave it out"),
+        (
+            ["--method", "agps", "--vlm-model", "big"],
+            "name the server with --vlm URL",
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused_as_in_runs_of_tasks(
+    more: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--env", f"{MODULE}:Picture", "--run-dir", str(tmp_path / "run"), *more]) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_what_would_do_nothing_is_refused_in_a_run_that_goes_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "config.json").read_bytes()
+    assert main(["train", "--run-dir", str(run), "--resume", "--vlm", "reference"]) == 2
+    assert "--vlm is for runs that the agent helps" in capsys.readouterr().err
+    assert (run / "config.json").read_bytes() == before
+
+
 def test_environment_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv(tmp_path / "run", "nowhere:a/B-v0")) == 2
     assert "Cannot make the environment 'nowhere:a/B-v0' (ModuleNotFoundError" in capsys.readouterr().err

@@ -17,6 +17,8 @@ from agps_agent.tracing.store import TraceStore
 from rl.demonstrations import made_for
 from rl.tasks import get_task
 from tests.agps_agent.report.synthetic import make_run
+from tests.tools.scenes import scene
+from tools.scene import save_scene
 
 CONFIG = json.dumps({"config": {"task": "usb_insertion"}})
 MADE = json.dumps(made_for(get_task("usb_insertion"), image_size=64) | {"robot": "sim", "seed": 0, "count": 1})
@@ -87,6 +89,18 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
     "marks_lost": {
         "keypoints.json": '{"version": 1, "task": "usb_insertion", "images": [{"name": "0000", "camera": "side"}]}'
     },
+    "memory_rubbish": {"usb_insertion.jsonl": b"\xff\x00\n{\n"},
+    "asked/interventions/0001": {"intervention.json": "{}"},
+    "asked_of_what/interventions/0001": {"intervention.json": "{}", "truth.json": '{"port_left": [1, "x"]}'},
+    "fleet_torn": {"fleet/status.json": "{"},
+    "fleet_odd": {"fleet/status.json": '{"robots": [3], "at": 0, "pool": null}'},
+    "fleet_empty": {"fleet/status.json": "{}"},
+    "fleet_when": {"fleet/status.json": '{"robots": [], "at": "noon", "pool": null}'},
+    "dataset_no_json": {"meta/info.json": "{"},
+    "dataset_old": {"meta/info.json": '{"codebase_version": "v2.1"}'},
+    "dataset_fps": {"meta/info.json": '{"codebase_version": "v3.0", "fps": 0, "features": {}, "total_episodes": 1}'},
+    "results_torn": {"results.json": "{"},
+    "results_list": {"results.json": "[]"},
     "traces_rubbish": {"traces.db": b"no database, whatever its name says: " * 40},
     "memory/usb_insertion.index": {"x": ""},
     "empty": {},
@@ -94,6 +108,9 @@ FOLDERS: Mapping[str, Mapping[str, str | bytes]] = {
         "file.txt": "hello\n",
         "model.pt": b"no tensors",
         "station.toml": STATION,
+        "grid.toml": 'title = "x"\nquestion = "y"\nseeds = -1\n',
+        "grid_bytes.toml": b"\xff\xfe\x00",
+        "grid_torn.toml": "[",
         "typo.toml": STATION + "[workspce]\n",
         "broken.toml": "[arm\n",
         "bytes.toml": b"\xff\xfe\x00",
@@ -155,6 +172,9 @@ train usb_insertion --agent.tools hammer                    | Unknown tool 'hamm
 train usb_insertion --agent.camera nose                     | no camera 'nose' for the agent; it has side
 train usb_insertion --agent.prompt-versions perceive 99     | Prompt perceive has no version 99
 prompts show nothing                                        | There is no prompt 'nothing'
+prompts show usb_insertion --version 3                      | is of a prompt; a task's words have one, leave it out
+prompts replay asked --prompt perceive@v1 perceive@v1       | --prompt names perceive@v1 2 times; name each once
+prompts replay asked --prompt                               | --prompt names nothing; name at least one, or leave it
 serve-model --faults typhoon                                | invalid choice 'typhoon' for argument '--faults'
 # options and values
 train usb_insertion --methd serl                            | Did you mean --method?
@@ -205,7 +225,47 @@ report taken --experiment fig3                              | --experiment fig3 
 emulate usb_insertion --image-size huge                     | write it as WIDTHxHEIGHT
 traces serve --port 99999                                   | --port is 99999; ask for at most 65535
 calibrate board --columns 1                                 | ask for at least 3x3
+reproduce fig3 --seeds 99999999999                          | --seeds is 99999999999; ask for at most 1000
+reproduce fig3 --jobs 99999 --dry-run                       | --jobs is 99999; ask for at most 1024
+reproduce fig3 --budget-hours nan                           | --budget-hours is nan; give a finite number
+reproduce --jobs 3                                          | Name an experiment
+reproduce fig3 --cells --dry-run                            | --cells names nothing; name at least one, or leave it
+bench env --steps 99999999999                               | --steps is 99999999999; ask for at most 1000000
+bench env --image-size 99999                                | --image-size is 99999; ask for at most 1024
+bench float --frames 999999                                 | --frames is 999999; ask for at most 10000
+bench float --dimensions -3                                 | --dimensions is -3; ask for at least 1
+bench agent --questions 999999                              | --questions is 999999; ask for at most 10000
+bench grounding --absent -1                                 | --absent is -1; ask for at least 0
+bench grounding --scenes 999999999                          | --scenes is 999999999; ask for at most 100000
+bench memory --scenes 0                                     | --scenes is 0; ask for at least 1
+bench realtime --seconds inf                                | --seconds is inf; give a finite number
+bench realtime --agent-s -1                                 | --agent-s is -1.0; ask for at least 0
+bench update --device cuda:99                               | cuda:99
+reward collect usb_insertion --positive -4                  | --positive is -4; ask for at least 1
+reward collect usb_insertion --speed 0.5                    | --speed is for a robot, and this is simulated; add --
+reward collect usb_insertion --robot station --speed 7      | --speed is 7.0; ask for at most 1
+reward collect usb_insertion --by spacemouse                | needs a robot; in simulation scripted behaviour shows
+reward fit usb_insertion --data                             | --data names nothing; name at least one, or leave it o
+reward eval usb_insertion --robot-ip 10.0.0.1               | --robot-ip is for a robot, and this is simulated; add
+demos record usb_insertion --station other.toml             | --station is for a robot, and this is simulated; add
+demos record usb_insertion --robot station --speed nan      | --speed is nan; give a finite number
+ask usb_insertion --robot-ip 10.0.0.1                       | --robot-ip is for a robot, and this is simulated; add
+ask usb_insertion --vlm-price-in 3                          | --vlm-price-in 3 is for --estimate; add that, or leave
+ask usb_insertion --scene asked --seed 3                    | --scene asked is what the agent sees; leave --seed out
 # models and servers
+train usb_insertion --vlm-model big                         | --vlm-model big is the name of a model at a server
+train usb_insertion --vlm-model=big --vlm reference         | and --vlm reference is none; name the server with --vl
+train usb_insertion --method serl --guidance.contact-n 3    | --guidance.contact-n is for runs that the agent helps
+train usb_insertion --teleop gamepad                        | --teleop is for runs that the human helps
+train usb_insertion --method serl --demo-noise 0.1          | --demo-noise is for runs that the agent helps
+ask usb_insertion --vlm-model big                           | name the server with --vlm URL, or leave it out
+eval --agent-alone usb_insertion --vlm-model big            | name the server with --vlm URL, or leave it out
+demos record usb_insertion --by agent --vlm-model big       | name the server with --vlm URL, or leave it out
+bench agent --vlm-model big                                 | name the server with --vlm URL, or leave it out
+bench grounding --vlm-model big                             | name the server with --vlm URL, or leave it out
+prompts replay asked --vlm-model big                        | name the server with --vlm URL, or leave it out
+prompts replay asked --vlm                                  | --vlm names nothing; name at least one, or leave it ou
+prompts replay asked --vlm embedded embedded                | --vlm names embedded 2 times; name each once
 train usb_insertion --vlm gpt-4                             | There is no model 'gpt-4'; use embedded
 train usb_insertion --vlm localhost:8000                    | There is no model 'localhost:8000'
 train usb_insertion --vlm http://                           | is no URL of a server
@@ -225,6 +285,9 @@ train --env ./plain.py:Plain                                | makes a Plain, not
 train --env CartPole-v1 --env-arguments {                   | --env-arguments is '{', no JSON object
 train --env CartPole-v1 --env-arguments [1]                 | write a JSON object such as
 train --env CartPole-v1 --env-options.horizon 0             | horizon is 0; ask for at least 1
+train --env CartPole-v1 --vlm reference                     | --vlm is for runs that the agent helps, and with --me
+train --env CartPole-v1 --speed 0.5                         | --speed is for AGPS's own tasks, and --env names someb
+train --env CartPole-v1 --human.notice 1                    | name a TASK in its place, or leave it out
 train usb_insertion --env CartPole-v1                       | are two; leave one of them out
 # tasks and keypoints of one's own
 new-task 9lives                                             | use lower-case letters, digits and _, as in ring_on_peg
@@ -235,6 +298,17 @@ new-task usb_insertion                                      | There is a task us
 new-task empty                                              | empty exists already; choose another name
 keypoints marc usb_insertion                                | Did you mean mark?
 keypoints mark usb_insertion --images 0                     | --images is 0; ask for at least 1
+keypoints mark usb_insertion --images 999999                | --images is 999999; ask for at most 100
+keypoints mark usb_insertion --scene asked --seed 3         | --scene asked has its images already; leave --seed out
+keypoints mark usb_insertion --scene asked --robot station  | --scene asked has its images already; leave --robot ou
+keypoints mark usb_insertion --scene asked --images 2       | --scene asked has its images already; leave --images o
+keypoints mark usb_insertion --robot-ip 10.0.0.1            | --robot-ip is for a robot, and this is simulated; add
+keypoints mark usb_insertion --from-truth --port 9000       | --port 9000 is for the page, which --at and --from-tr
+keypoints mark usb_insertion --scene SCENE --at MARK --at MARK       | --at marks port_left in side twice
+keypoints mark usb_insertion --scene SCENE --at port_left=side,nan,2 | is outside of side, 640 x 480 px; mark it inside
+keypoints mark usb_insertion --scene SCENE --at port_left=nose,1,2   | there is no camera 'nose'; the scene has side
+keypoints mark usb_insertion --scene SCENE --at nose=side,1,2        | usb_insertion has no keypoint 'nose'
+keypoints mark knot_hanging --scene SCENE --at hook=side,1,2         | is of task usb_insertion, not knot_hanging
 keypoints mark usb_insertion --out file.txt --from-truth    | file.txt is a file; name a folder for the marks
 keypoints mark usb_insertion --scene file.txt               | file.txt holds no scene
 keypoints mark usb_insertion --at port_left=side,1,2,3      | write NAME=CAMERA,U,V, as in port_left=side
@@ -294,8 +368,19 @@ demos list demos_no_json                                    | demos_no_json/demo
 demos list demos_task                                       | demos.json says task is None; record the demonstratio
 demos record usb_insertion --n 2 --resume --out demos_keys  | There is no 'state' in demos_keys/episode_000.npz
 demos show demos_torn                                       | demos_torn/episode_000.npz is damaged
+demos export nowhere --out new                              | is neither a folder of demonstrations (demos.json) nor
+demos export demos_torn --out new                           | is damaged (it is no whole .npz file); record the demo
+demos export no_checkpoint --out new                        | There is no checkpoint in no_checkpoint/checkpoints
+demos export demos_torn                                     | Missing from agps demos export: --out PATH
+demos import nowhere --task usb_insertion --out new         | There is no folder nowhere; a dataset of the Hugging F
+demos import empty --task usb_insertion --out new           | empty is no LeRobotDataset: it has no meta/info.json
+demos import dataset_no_json --task usb_insertion --out new | dataset_no_json/meta/info.json is not JSON
+demos import dataset_old --task usb_insertion --out new     | is a LeRobotDataset v2.1, and v3.0 is read here
+demos import dataset_fps --task usb_insertion --out new     | says fps is 0; it must be more than 0
+demos import empty --task usb_insertion --out x --camera a  | --camera is 'a'; write CAMERA=KEY
 demos record usb_insertion --out taken                      | taken already exists and is not empty
 demos record usb_insertion --by spacemouse                  | --by spacemouse needs a robot
+float fit usb_insertion --out empty                         | empty is a folder, where a file is needed; name another
 float fit usb_insertion --demos demos_of_knot               | are of task 'knot_hanging'
 float eval usb_insertion --file nowhere.npz                 | There is no detector nowhere.npz
 float eval usb_insertion --file file.txt                    | file.txt holds no saved FLOAT detector; fit one first
@@ -303,6 +388,12 @@ float eval usb_insertion --file demos_torn/episode_000.npz  | holds no saved FLO
 float eval usb_insertion --file array.npy                   | array.npy holds no saved FLOAT detector
 reward fit usb_insertion --data empty                       | There are no labelled frames in empty
 reward fit usb_insertion --data frames_no_json              | Cannot read frames_no_json/frames.json
+reward collect usb_insertion --out file.txt/frames          | file.txt is a file, where a folder is needed; name an
+reward collect usb_insertion --out taken                    | taken already exists and is not empty; name another --
+reward collect usb_insertion --run nowhere                  | There is no run directory nowhere
+reward fit usb_insertion --out empty                        | empty is a folder, where a file is needed; name anothe
+reward eval usb_insertion --out file.txt                    | file.txt is a file, where a folder is needed; name an
+reward eval usb_insertion --file empty                      | There is no reward classifier empty
 reward eval usb_insertion --file model.pt                   | model.pt is damaged or no reward classifier
 eval nowhere                                                | There is no run directory nowhere
 eval file.txt                                               | There is no run directory file.txt
@@ -347,15 +438,34 @@ report taken no_checkpoint --out empty                      | Cannot write empty
 report summary_no_json                                      | summary_no_json/summary.json is not JSON
 report summary_odd                                          | success_rate is 'much', no number
 report summary_short                                        | success_rate stands without eval_episodes
+report --experiment grid_torn.toml                          | grid_torn.toml is not TOML
+report --experiment fig3 --out results_torn                 | results_torn/results.json is not JSON
+report --experiment fig3 --out results_list                 | results_list/results.json holds list, not an object
+reproduce grid.toml                                         | grid.toml: seeds: Input should be greater than or equa
+reproduce grid_bytes.toml                                   | grid_bytes.toml is no text in UTF-8
+reproduce fig3 --runs file.txt --dry-run                    | file.txt is a file, where a folder is needed; name an
 report taken nowhere                                        | There is no run directory nowhere
 view taken                                                  | has no recording.rrd
 memory list empty                                           | empty is neither a run directory nor a memory
+memory list memory_rubbish                                  | holds no line of a memory; it is damaged. Move it away
+memory rebuild memory_rubbish                               | holds no line of a memory; it is damaged. Move it away
+memory list memory_lacks --task nonsense                    | remembers nothing of nonsense; the run is of usb_inse
+fleet start                                                 | `agps fleet` has no command 'start'; use one of status
+fleet status nowhere                                        | There is no fleet in nowhere
+fleet status file.txt                                       | There is no fleet in file.txt
+fleet status fleet_torn                                     | fleet_torn/fleet/status.json is not JSON
+fleet status fleet_odd                                      | says of itself is damaged, or of another version
+fleet status fleet_empty                                    | says of itself is damaged, or of another version
+fleet status fleet_when                                     | at is 'noon', no time; it is damaged
 memory list odd_memory                                      | memory is ['x'], no text
 memory list memory_lacks                                    | is damaged, or was written by another version
 memory list no_checkpoint --task knot_hanging               | remembers nothing of knot_hanging; the run is of usb_
 memory forget no_checkpoint 3                               | holds no record '3'; `agps memory list` names all
 memory show nowhere 3                                       | nowhere is neither a run directory nor a memory
 prompts replay no_checkpoint                                | There are no recorded questions in no_checkpoint
+prompts replay asked --out empty                            | empty is a folder, where a file is needed; name another
+prompts replay asked --out nowhere/page.html                | There is no folder nowhere for the page; make it, or n
+prompts replay asked_of_what                                | 0001 is damaged (could not convert string to float: 'x
 traces report --dir traces_rubbish                          | file is not a database; name another folder
 traces report --dir traces_odd                              | traces_odd/traces.db is damaged, or of another versi
 eval LONG                                                   | is too long for this disk; choose a shorter one
@@ -370,7 +480,10 @@ traces report --dir file.txt                                | There are no trace
 def rows() -> list[tuple[str, str]]:
     lines = [line for line in ROWS.splitlines() if line and not line.startswith("#")]
     pairs = [line.rpartition("|") for line in lines]
-    return [(command.strip().replace("LONG", "l" * 300), words.strip()) for command, _, words in pairs]
+    stands_for = {"LONG": "l" * 300, "SCENE": "asked/interventions/0001/scene", "MARK": "port_left=side,1,2"}
+    for name, spelled in stands_for.items():
+        pairs = [(command.replace(name, spelled), bar, words) for command, bar, words in pairs]
+    return [(command.strip(), words.strip()) for command, _, words in pairs]
 
 
 @pytest.fixture(scope="module")
@@ -382,6 +495,8 @@ def littered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / name / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for asked in ("asked", "asked_of_what"):
+        save_scene(scene(), folder / asked / "interventions" / "0001" / "scene")
     np.save(folder / "array.npy", np.zeros(3))
     torch.save({"format": 1, "header": 3, "weights": {}, "hash": "x"}, folder / "odd.pt")
     with closing(TraceStore(folder / "traces_odd")):

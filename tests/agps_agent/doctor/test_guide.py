@@ -12,7 +12,7 @@ from rl.robots.station import load_station
 from rl.tasks import get_task
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "hardware.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)
+BLOCKS = re.findall(r"```bash\n(.*?)```", re.sub(r"\\\n *", "", GUIDE), re.DOTALL)
 COMMANDS = sorted(
     {line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.startswith("agps ")}
     | set(re.findall(r"`(agps [a-z][^`]*)`", GUIDE))

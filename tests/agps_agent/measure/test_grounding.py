@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from agps_agent.measure.grounding import bench_grounding, pairs_of, swapped
+from agps_agent.measure.grounding import bench_grounding
+from agps_agent.measure.swaps import pairs_of, swapped
 from agps_agent.models.faults import FaultPlan
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.server import serve_model

@@ -26,6 +26,8 @@ def scored(query: str = "0001", **changes: Any) -> Score:
         "reason": "answered",
         "keypoint_px": 2.0,
         "keypoint_mm": 1.0,
+        "compared": 2,
+        "swapped": 0,
         "box_has_goal": None,
         "pruned": None,
         "plans": 1,
@@ -56,10 +58,9 @@ def test_reasons_of_those_that_were_declined_are_counted() -> None:
 
 
 def test_what_no_answer_has_is_unknown_and_not_zero() -> None:
-    summary = summarise([scored(keypoint_px=None, keypoint_mm=None, plans=0, valid_plans=0)])
-    assert [summary[key] for key in ("keypoint_px", "keypoint_mm", "box_has_goal", "pruned", "valid_plans")] == [
-        None
-    ] * 5
+    summary = summarise([scored(keypoint_px=None, keypoint_mm=None, compared=0, plans=0, valid_plans=0)])
+    unknown = ("keypoint_px", "keypoint_mm", "swapped", "box_has_goal", "pruned", "valid_plans")
+    assert [summary[key] for key in unknown] == [None] * 6
 
 
 def query(truth: dict[str, np.ndarray]) -> Query:
@@ -103,6 +104,42 @@ def test_error_of_a_keypoint_is_that_to_the_truth_in_both_measures() -> None:
     truth = {"port": np.array([0.5, 0.02, 0.5])}
     found = score(query(truth), answer(None, "port", "plug"))
     assert (found.keypoint_px, found.keypoint_mm) == (pytest.approx(5.0), pytest.approx(20.0))
+
+
+ENDS = {"port_left": np.array([0.5, 0.02, 0.5]), "port_right": np.array([0.5, -0.02, 0.5])}
+"""Their pixels are 315 and 325 of row 240: image right is base -y, and 20 mm are 5 px."""
+
+
+def pointed(**us: float) -> Any:
+    """An answer whose keypoints are at these columns of row 240, [px]."""
+    seen = answer(None)
+    at = {label: {"uv": [u, 240.0], "xyz": [0.5, (320.0 - u) / 250.0, 0.5]} for label, u in us.items()}
+    seen.state["keypoints"] = [{"label": label, "camera": "side", **where} for label, where in at.items()]
+    return seen
+
+
+def test_ends_in_each_others_place_are_swapped_and_no_error_in_pixels() -> None:
+    truth = {**ENDS, "plug_tip": np.array([0.5, 0.0, 0.5])}
+    found = score(query(truth), pointed(port_left=326.0, port_right=314.0, plug_tip=323.0, unknown=1.0))
+    assert (found.compared, found.swapped) == (3, 2)
+    assert (found.keypoint_px, found.keypoint_mm) == (pytest.approx(3.0), pytest.approx(12.0))
+
+
+@pytest.mark.parametrize("us", [{"port_left": 316.0, "port_right": 323.0}, {"port_left": 324.0, "port_right": 323.0}])
+def test_ends_that_only_err_are_not_swapped(us: dict[str, float]) -> None:
+    found = score(query(ENDS), pointed(**us))
+    assert (found.compared, found.swapped) == (2, 0)
+    assert found.keypoint_px == pytest.approx((abs(us["port_left"] - 315.0) + abs(us["port_right"] - 325.0)) / 2)
+
+
+def test_share_of_swaps_is_of_all_keypoints_that_can_be_compared(tmp_path: Path) -> None:
+    swapped = [scored(compared=3, swapped=2, keypoint_px=3.0), scored(compared=5), scored(compared=0)]
+    assert summarise(swapped)["swapped"] == 0.25
+    _, rows = comparison_table({"a": swapped, "b": [scored(compared=0)]})
+    assert ["keypoints in each other's place", "25 %", "-"] in rows
+    write_comparison_page(tmp_path / "page.html", {"a": swapped}, queries=(), versions={}, source="run")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("2 of 3 keypoints in each other&#x27;s place") == 1
 
 
 def test_plans_calls_and_tokens_are_counted() -> None:
