@@ -117,7 +117,7 @@ def run(argv: Sequence[str]) -> int:
     if options.dry_run:
         return _dry_run(options, path)
     with terminated_like_ctrl_c(), alone_in(path):
-        directory = _resumed(config, path) if options.resume else RunDirectory.create(path)
+        directory = _resumed(argv, config, path) if options.resume else RunDirectory.create(path)
         with json_only_on_stdout(options.json) as show:
             summary = _train(config, directory, resume=options.resume)
             show(summary)
@@ -147,7 +147,8 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         started = start(None)
         told = one_spelling(argv, started.config.algorithm)
         parsed = parse_options(TrainOptions, told, prog=PROG, default=started, common=COMMON)
-        _check_told(argv, parsed.config, saved)
+        if saved is None:
+            refuse_without_effect(argv, parsed.config)
         return parsed
     default = None if saved is None else saved.task
     options = parse_for_task(
@@ -171,19 +172,9 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         },
     }
     config = options.config.model_copy(update=changes)
-    _check_told(argv, config, saved)
+    if saved is None:  # of a run that goes on, `_resumed` names first what may not change
+        refuse_without_effect(argv, config)
     return replace(options, config=config)
-
-
-def _check_told(argv: Sequence[str], config: RunConfig, saved: RunConfig | None) -> None:
-    """Refuse what a run that goes on cannot change, and what does nothing in a run.
-
-    Raises:
-        UsageError: With the first one.
-    """
-    if saved is not None:  # what may not change is named first
-        _refuse_another_run(config, saved)
-    refuse_without_effect(argv, config)
 
 
 def _peek(argv: Sequence[str]) -> _First:
@@ -302,13 +293,15 @@ def _words_of_the_end(interruption: KeyboardInterrupt, config: RunConfig, direct
     return f"Interrupted. The checkpoint and the report so far are in {path}; {go_on}"
 
 
-def _resumed(config: RunConfig, path: Path) -> RunDirectory:
+def _resumed(argv: Sequence[str], config: RunConfig, path: Path) -> RunDirectory:
     """Return the run to go on with.
 
     Raises:
-        ConfigError: If there is nothing to go on from.
+        ConfigError: If it is another run now, an option does nothing in it, or there is nothing to go on from.
     """
     directory = RunDirectory.open(path)
+    _refuse_another_run(config, load_config(directory))
+    refuse_without_effect(argv, config)
     if not directory.has_checkpoint:
         raise ConfigError(directory.nothing_to_resume)
     from rl.checkpoint import check_about, check_checkpoint, latest_checkpoint
