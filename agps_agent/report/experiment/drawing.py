@@ -1,6 +1,7 @@
 """Figures of an experiment: legible at the width of a page, and told apart by the colour-blind."""
 
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,10 @@ PANEL_IN = 2.15
 _COLUMNS = 3
 _POINTS = 160
 _DPI = 200
+_LETTER_IN = 0.066
+"""Width of a letter of labels and titles, on average, [in]."""
+_HANDLE_IN = 0.55
+"""Width of what stands before a label in the legend, and of the gap behind it, [in]."""
 PAGE_STYLE = {
     **STYLE,
     "font.size": 8.5,
@@ -130,7 +135,7 @@ def _panels(
         for axes, (title, lines) in zip(used, panels.items(), strict=True):
             for line in lines:
                 _draw(axes, line, *look(colors[line.label]), keep_last=is_share)
-            _finish(axes, title, is_share=is_share)
+            _finish(axes, wrapped(title, columns), is_share=is_share)
         for axes in places[len(panels) :]:
             axes.set_visible(False)
         for axes in used[-columns:]:  # the lowest of each column
@@ -234,7 +239,21 @@ def legend(figure: Figure, labels: Sequence[str], colors: Mapping[str, int]) -> 
         Line2D([], [], color=color, marker=marker, ms=4, lw=1.9, label=label)
         for label, (color, marker) in ((label, look(colors[label])) for label in labels)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), columnspacing=1.4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(labels), columnspacing=1.4)
+
+
+def legend_columns(labels: Sequence[str]) -> int:
+    """Return the most columns, up to four, in which labels fit the width of the page."""
+    for columns in range(min(4, len(labels)), 1, -1):
+        widest = [max(map(len, column)) for column in np.array_split(labels, columns)]  # as matplotlib shares them out
+        if sum(_HANDLE_IN + _LETTER_IN * letters for letters in widest) <= WIDTH_IN:
+            return columns
+    return 1
+
+
+def wrapped(title: str, columns: int) -> str:
+    """Return the title of a panel in lines that fit its width, where so many stand beside each other."""
+    return textwrap.fill(title, int((WIDTH_IN - 0.6) / columns / _LETTER_IN))
 
 
 def rendered(name: str, title: str, note: str, figure: Figure) -> Drawing:

@@ -12,14 +12,23 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from agps_agent.measure.experiments.measurement import Condition, Landscape
 from agps_agent.report.experiment.alignment import TOP, Plain
-from agps_agent.report.experiment.drawing import PAGE_STYLE, PANEL_IN, WIDTH_IN, Drawing, legend, look, rendered
+from agps_agent.report.experiment.drawing import (
+    PAGE_STYLE,
+    PANEL_IN,
+    WIDTH_IN,
+    Drawing,
+    legend,
+    look,
+    rendered,
+    wrapped,
+)
 from agps_agent.report.experiment.measured import Map, MeasuredCell, MeasuredResults
 from agps_agent.report.figures import INK
 from rl.evaluation import wilson_interval
 from rl.types import FloatArray
 
 AXES: Mapping[str, str] = {
-    "start_scale": "size of the start region, over training",
+    "start_scale": "size of the start region,\nover that of training",
     "push_mm": "push of the TCP [mm]",
     "friction": "friction, over training",
     "mass": "mass, over training",
@@ -28,8 +37,8 @@ AXES: Mapping[str, str] = {
 }
 """Label of the axis of a condition that is a number."""
 _COLUMNS = 3
-_MAP_IN = 1.9
-"""Height of one landscape, [in]."""
+_MAP_IN = 2.4
+"""Largest side of one landscape, [in]."""
 _COLOURS = "cividis"
 """Reads alike to those who tell no red from green, and in grey."""
 
@@ -54,7 +63,7 @@ class Stage:
         if self.at is not None:
             return f"{self.at:,} steps"
         steps = sorted({one.policy_steps for one in self.maps})
-        return f"at the end ({steps[0]:,})" if len(steps) == 1 else f"at the end ({steps[0]:,} to {steps[-1]:,})"
+        return f"end, {steps[0]:,} steps" if len(steps) == 1 else f"end, {steps[0]:,} to {steps[-1]:,} steps"
 
 
 def draw_measured(results: MeasuredResults) -> list[Drawing]:
@@ -109,7 +118,7 @@ def _conditions(results: MeasuredResults) -> Figure:
         grid: Any = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True)
         places: list[Axes] = list(grid.flat)
         for axes, (title, panel) in zip(places, panels.items(), strict=False):
-            axes.set_title(title, loc="left", color=INK, fontsize=7.5 if columns == _COLUMNS else 8.5)
+            axes.set_title(wrapped(title, columns), loc="left", color=INK)
             for place, cell in enumerate(panel):
                 shift = place - (len(panel) - 1) / 2
                 if name:
@@ -191,19 +200,27 @@ def _landscapes(results: MeasuredResults, landscape: Landscape) -> Drawing:
     has_boxes = any(cell.boxes for cell in results.cells)
     least = min(float(stage.mean.min()) for row in rows for stage in row)
     most = max(float(stage.mean.max()) for row in rows for stage in row)
+    by_time = max(len(row) for row in rows) > 1
+    if not by_time:  # one landscape of each cell: beside each other
+        rows = [[row[0] for row in rows[n : n + _COLUMNS]] for n in range(0, len(rows), _COLUMNS)]
     columns = max(len(row) for row in rows)
+    panels = {stage.cell.panel for row in rows for stage in row}
     with rc_context({**PAGE_STYLE, "axes.grid": False}):
-        size = (WIDTH_IN, 0.75 + _MAP_IN * len(rows) * (1.0 if columns > 2 else 1.35))
-        figure = Figure(figsize=size, layout="constrained")
+        side = min(_MAP_IN, (WIDTH_IN - 1.4) / columns)
+        figure = Figure(figsize=(WIDTH_IN, 0.7 + (side + (0.4 if by_time else 0.85)) * len(rows)), layout="constrained")
         grid: Any = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
         for line, row in zip(grid, rows, strict=True):
             for axes in line[len(row) :]:
                 axes.set_visible(False)
             for axes, stage in zip(line, row, strict=False):
                 image = _map(axes, stage, landscape, least, most)
-            line[0].set_ylabel("above the goal, z [mm]")
+                told = [stage.when, f"{len(stage.maps)} run{'s' if len(stage.maps) != 1 else ''}"]
+                whose = [stage.cell.label, *([stage.cell.panel] if len(panels) > 1 else [])]
+                axes.set_title("\n".join(told if by_time else [*whose, *told]), loc="left", color=INK, fontsize=7.5)
+            above = "above the goal, z [mm]"
+            line[0].set_ylabel("\n".join([*whose, above]) if by_time else above)
         for axes in grid[-1]:
-            axes.set_xlabel("beside the goal, y [mm]")
+            axes.set_xlabel("beside the goal,\ny [mm]")
         bar = figure.colorbar(image, ax=grid, shrink=0.9, pad=0.015)
         bar.set_label("value of the policy's action (return)")
         shown = dict(_marks(axes for line in grid for axes in line))
@@ -237,8 +254,7 @@ def _map(axes: Axes, stage: Stage, landscape: Landscape, least: float, most: flo
     half = landscape.step_mm / 2
     axes.set_xlim(drawn.y_mm[0] - half, drawn.y_mm[-1] + half)
     axes.set_ylim(min(0.0, drawn.z_mm[0] - half), drawn.z_mm[-1] + half)
-    runs = f"{len(stage.maps)} run{'s' if len(stage.maps) != 1 else ''}"
-    axes.set_title(f"{stage.cell.label}\n{stage.when}, {runs}", loc="left", color=INK, fontsize=7.5)
+    axes.set_aspect("equal")
     return image
 
 

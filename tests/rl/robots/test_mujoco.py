@@ -145,8 +145,3 @@ def test_scaled_friction_and_mass_change_nothing_else():
     assert (other.body_gravcomp * other.body_mass)[other.body("held").id] == pytest.approx(0.015)
     for name in ("qpos0", "tendon_length0", "tendon_lengthspring", "actuator_gear", "cam_pos"):
         np.testing.assert_allclose(getattr(other, name), getattr(plain, name), atol=1e-12)
-
-
-def test_model_without_scales_is_that_of_before():
-    plain = build_model(UsbInsertion(friction_scale=1.0, mass_scale=1.0))
-    assert plain.body("held").gravcomp[0] == 1.0 and plain.geom("shell").friction[0] == pytest.approx(0.3)

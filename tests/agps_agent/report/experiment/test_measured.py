@@ -139,7 +139,7 @@ def test_landscapes_tell_how_far_their_highest_value_is_from_the_goal(tmp_path: 
     head, rows = map_table(gathered(tmp_path, measurement, runs))
     early, last, none = (dict(zip(head, row, strict=True)) for row in rows)
     assert (early["policy"], early["highest value"]) == ("400 steps", "0.200")
-    assert (last["policy"], last["highest value"]) == ("at the end (60)", "1.000")
+    assert (last["policy"], last["highest value"]) == ("end, 60 steps", "1.000")
     assert last["its distance to the goal [mm]"] == "30.0" and none["policy"] == "-"
 
 

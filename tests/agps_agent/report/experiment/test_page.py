@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from agps_agent.report.experiment.drawing import legend_columns
 from agps_agent.report.experiment.page import write_experiment
 from agps_agent.report.experiment.results import FILE, CellOutcome, Results, gather, read_results
 from agps_agent.report.experiment.table import cost_table, markdown, steps_to_80, table
@@ -153,3 +154,11 @@ def test_table_of_costs_has_calls_tokens_seconds_and_money_by_each_list(tmp_path
 def test_nobody_who_asked_leaves_no_table_of_costs(tmp_path: Path) -> None:
     write_experiment(results_of(tmp_path, None, 4), tmp_path / "out")
     assert "questions cost" not in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns"),
+    [(["AGPS", "SERL"], 2), (["AGPS"] * 9, 4), (["a label of forty letters in all, or more"] * 4, 2), (["x" * 200], 1)],
+)
+def test_legend_has_as_many_columns_as_fit_the_page(labels: list[str], columns: int) -> None:
+    assert legend_columns(labels) == columns
