@@ -7,7 +7,7 @@ import numpy as np
 from agps_agent.report import html
 from agps_agent.report.experiment.alignment import TOP, distances_mm, is_in_top, nested_interval
 from agps_agent.report.experiment.drawing import Drawing
-from agps_agent.report.experiment.measured import MeasuredCell, MeasuredResults, write_measured
+from agps_agent.report.experiment.measured import MeasuredCell, MeasuredResults, Trial, write_measured
 from agps_agent.report.experiment.measured_drawing import Stage, draw_measured, plain, stages
 from agps_agent.report.experiment.page import PAGE, TABLE, origins_in_words
 from agps_agent.report.experiment.table import NOTHING, markdown
@@ -68,19 +68,8 @@ def condition_table(results: MeasuredResults) -> Table:
     for cell in results.cells:
         for condition in results.conditions:
             trials = cell.under(condition.name)
-            wins, episodes = sum(one.successes for one in trials), sum(one.episodes for one in trials)
-            low, high = wilson_interval(wins, episodes) if episodes else (0.0, 1.0)
-            said = condition.in_words() or "as trained"
-            found = [f"{wins}/{episodes}", f"{low:.0%} to {high:.0%}", f"{np.mean([t.mean_steps for t in trials]):.1f}"]
-            rows.append(
-                [
-                    cell.panel,
-                    cell.label,
-                    said,
-                    f"{len(trials)} of {cell.declared}",
-                    *(found if trials else [NOTHING] * 3),
-                ]
-            )
+            told = [cell.panel, cell.label, condition.in_words() or "as trained", f"{len(trials)} of {cell.declared}"]
+            rows.append([*told, *(_pooled(trials) if trials else [NOTHING] * 3)])
     return head, rows
 
 
@@ -127,6 +116,12 @@ def aligned(results: MeasuredResults, cell: MeasuredCell) -> tuple[list[FloatArr
             inside.append(is_in_top(drawn, centres).astype(float))
             distances.append(distances_mm(drawn, centres))
     return inside, distances
+
+
+def _pooled(trials: list[Trial]) -> list[str]:
+    wins, episodes = sum(one.successes for one in trials), sum(one.episodes for one in trials)
+    low, high = wilson_interval(wins, episodes)
+    return [f"{wins}/{episodes}", f"{low:.0%} to {high:.0%}", f"{np.mean([one.mean_steps for one in trials]):.1f}"]
 
 
 def _with_interval(groups: list[FloatArray], form: str) -> tuple[str, str]:
