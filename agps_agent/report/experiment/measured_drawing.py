@@ -207,7 +207,7 @@ def _landscapes(results: MeasuredResults, landscape: Landscape) -> Drawing:
     panels = {stage.cell.panel for row in rows for stage in row}
     with rc_context({**PAGE_STYLE, "axes.grid": False}):
         side = min(_MAP_IN, (WIDTH_IN - 1.4) / columns)
-        figure = Figure(figsize=(WIDTH_IN, 0.7 + (side + (0.4 if by_time else 0.85)) * len(rows)), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 0.7 + (side + (0.4 if by_time else 0.85)) * len(rows)), layout="compressed")
         grid: Any = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
         for line, row in zip(grid, rows, strict=True):
             for axes in line[len(row) :]:
