@@ -78,8 +78,10 @@ class GridTable:
         """Return the table as it is now; what waits or is finished is left out where the screen is too short."""
         shown = self._fitting()
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for head, justify in (("run", "left"), ("state", "left"), (self._unit, "right"), ("success", "right")):
-            table.add_column(head, justify=justify, no_wrap=True)
+        for head in ("run", "state"):
+            table.add_column(head, no_wrap=True)
+        for head in (self._unit, "success"):
+            table.add_column(head, justify="right", no_wrap=True)
         for run in shown:
             words, style = SHOWN[self._changes.get(run.name, "queued")]
             far = self._far(run)
