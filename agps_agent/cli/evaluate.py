@@ -54,8 +54,7 @@ class EvalOptions:
     conditions: Annotated[Conditions, tyro.conf.arg(name="")] = field(default_factory=Conditions)
     """What differs from training."""
     experiment: str | None = None
-    """Measure the run as this experiment declares it, such as fig4a or FILE.toml, in place of all of the above. What is
-    in --out is kept."""
+    """Measure the run as this experiment declares it, such as fig4a or FILE.toml. What is in --out is kept."""
     out: Path | None = None
     """Folder for what --experiment measures. None: measured/NAME in the run directory."""
     json: bool = False

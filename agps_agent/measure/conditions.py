@@ -14,22 +14,22 @@ class Conditions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     start_scale: float = Field(1.0, gt=0, le=10)
-    """Conditions, in simulation: size of the start region over that of training. It grows to the sides and upwards,
+    """In simulation: size of the start region over that of training. It grows to the sides and upwards,
     within the workspace."""
     push_mm: float = Field(0.0, ge=0, le=500)
-    """Conditions: the TCP is pushed so far once in each episode, in a horizontal direction that the seed decides, and
+    """In simulation: the TCP is pushed so far once in each episode, in a horizontal direction that the seed decides, and
     through the guard, [mm]. 0: never."""
     push_step: int = Field(5, ge=0)
-    """Conditions: control steps before the push."""
+    """In simulation: control steps before the push."""
     friction: float = Field(1.0, gt=0, le=100)
-    """Conditions: sliding friction over that of training."""
+    """In simulation: sliding friction over that of training."""
     mass: float = Field(1.0, gt=0, le=100)
-    """Conditions: mass of what is held and of what lies there, over that of training."""
+    """In simulation: mass of what is held and of what lies there, over that of training."""
     camera_mm: float = Field(0.0, ge=0, le=500)
-    """Conditions: each camera is displaced by a normal deviate of this size along each axis, anew in each episode,
+    """In simulation: each camera is displaced by a normal deviate of this size along each axis, anew in each episode,
     [mm]."""
     camera_deg: float = Field(0.0, ge=0, le=90)
-    """Conditions: each camera is turned by a normal deviate of this size about each axis, anew in each episode,
+    """In simulation: each camera is turned by a normal deviate of this size about each axis, anew in each episode,
     [deg]."""
 
     @property
