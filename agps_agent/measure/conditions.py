@@ -14,11 +14,11 @@ class Conditions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     start_scale: float = Field(1.0, gt=0, le=10)
-    """In simulation: size of the start region over that of training. It grows to the sides and upwards,
-    within the workspace."""
+    """In simulation: size of the start region over that of training. It grows to the sides and upwards, within the
+    workspace."""
     push_mm: float = Field(0.0, ge=0, le=500)
-    """In simulation: the TCP is pushed so far once in each episode, in a horizontal direction that the seed decides, and
-    through the guard, [mm]. 0: never."""
+    """In simulation: the TCP is pushed so far once in each episode, in a horizontal direction that the seed decides,
+    and through the guard, [mm]. 0: never."""
     push_step: int = Field(5, ge=0)
     """In simulation: control steps before the push."""
     friction: float = Field(1.0, gt=0, le=100)
