@@ -8,12 +8,14 @@ from typing import Annotated, Any
 import tyro
 
 from agps_agent.cli.arm_options import Speed
-from agps_agent.cli.options import check_vlm, json_only_on_stdout, parse_options
+from agps_agent.cli.options import UsageError, check_vlm, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.cli.terminal import say
+from agps_agent.measure.conditions import Conditions
 from agps_agent.run.directory import RunDirectory
 from agps_agent.settings import AgentSettings
 from rl.bounds import Count, Positive, Seed, Threads
+from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
 
 PROG = "agps eval"
@@ -25,6 +27,8 @@ COMMON_ALONE = ("task", "episodes", "seed", "vlm", "vlm_model", "max_questions",
 @dataclass(frozen=True)
 class EvalOptions:
     """Evaluate the policy of a run alone: deterministic, no agent, no box, starts that training never saw.
+
+    In simulation under other conditions, too: `agps eval RUN --start-scale 1.5 --push-mm 20 --friction 0.5`.
 
     `agps eval --agent-alone TASK` evaluates the agent without a policy; `agps eval --agent-alone --help` says how.
     """
@@ -48,6 +52,12 @@ class EvalOptions:
     """Torch threads; 0: one per physical core."""
     device: str = "auto"
     """Where the policy computes: auto, cpu, cuda or cuda:N, whatever it was trained on."""
+    conditions: Annotated[Conditions, tyro.conf.arg(name="")] = field(default_factory=Conditions)
+    """What differs from training."""
+    experiment: str | None = None
+    """Measure the run as this experiment declares it, such as fig4a or FILE.toml. What is in --out is kept."""
+    out: Path | None = None
+    """Folder for what --experiment measures. None: measured/NAME in the run directory."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -88,8 +98,13 @@ def run(argv: Sequence[str]) -> int:
 
 def _evaluate_policy(argv: Sequence[str]) -> int:
     options = parse_options(EvalOptions, argv, prog=PROG)
+    if options.experiment is not None:
+        return _measure(options, options.experiment)
+    if options.out is not None:
+        raise UsageError(f"--out {options.out} is for --experiment NAME; name one, or leave it out.")
     directory = RunDirectory.open(options.run_dir)
-    from agps_agent.run.build import evaluation_env, load_policy
+    from agps_agent.measure.evaluating import env_under
+    from agps_agent.run.build import load_policy
     from agps_agent.run.config_file import load_config
     from agps_agent.run.place import place_of
     from rl.devices import choose_device, in_words
@@ -106,14 +121,44 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
         policy = load_policy(directory, options.checkpoint, device=options.device)
         if not options.json:
             print(f"Device: {in_words(device)}.")
-        with evaluation_env(config) as env:
+        with env_under(options.conditions, config) as env:
             result = evaluate(policy, env, episodes=episodes, seed=options.seed)
         about = {"run_dir": str(directory.path), "task": config.task_name, "method": config.method}
-        show({**about, "env_steps": policy.num_timesteps, **_numbers(result, options.seed)})
+        numbers = {"conditions": options.conditions.values, **_numbers(result, options.seed)}
+        show({**about, "env_steps": policy.num_timesteps, **numbers})
     if not options.json:
         earned = "" if config.env is None else f", mean return {result.mean_return:.4g}"
         steps = f"{policy.num_timesteps} environment steps of training"
-        print(f"{_in_words(result)}{earned}; {config.task_name}, {steps}.")
+        under = options.conditions.in_words()
+        print(f"{_in_words(result)}{earned}; {config.task_name}{f', {under}' if under else ''}, {steps}.")
+    return 0
+
+
+def _measure(options: EvalOptions, name: str) -> int:
+    """Measure a run as an experiment declares it."""
+    from agps_agent.measure.experiments.library import load_measurement
+    from agps_agent.measure.experiments.measuring import measure
+    from agps_agent.measure.experiments.planning import is_finished
+    from rl.process import prepare_process
+
+    declared = load_measurement(name)
+    directory = RunDirectory.open(options.run_dir)
+    given = [flag for flag in ("episodes", "station", "robot_ip", "speed", "checkpoint") if getattr(options, flag)]
+    if given or options.conditions.values:
+        flag = (given or list(options.conditions.values))[0].replace("_", "-")
+        raise UsageError(f"--{flag} and --experiment {name} both say what is measured; leave one of them out.")
+    if not is_finished(directory.path):
+        raise ConfigError(f"The run in {directory.path} is not finished; `agps train --resume` goes on with it.")
+    prepare_process(options.threads)
+    folder = options.out or directory.path / "measured" / declared.name
+    with json_only_on_stdout(options.json) as show:
+        tell = (
+            (lambda file, words: None) if options.json else (lambda file, words: print(f"{file}: {words}", flush=True))
+        )
+        count = measure(directory, declared, folder, device=options.device, tell=tell)
+        show({"run_dir": str(directory.path), "experiment": declared.name, "measured": count, "folder": str(folder)})
+    if not options.json:
+        print(f"{count} measurements made; all of {declared.name} are in {folder}.")
     return 0
 
 

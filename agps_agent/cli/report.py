@@ -13,6 +13,8 @@ from agps_agent.run.directory import RunDirectory
 from rl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from agps_agent.measure.experiments.measurement import Measurement
+    from agps_agent.report.experiment.measured import MeasuredResults
     from agps_agent.report.experiment.results import Results
 
 
@@ -68,9 +70,14 @@ def run(argv: Sequence[str]) -> int:
 def _report_experiment(options: ReportOptions, name: str) -> int:
     if options.run_dirs:
         raise UsageError(f"--experiment {name} knows its runs; leave {options.run_dirs[0]} out, or name --runs.")
+    from agps_agent.measure.experiments.library import load_declared
+    from agps_agent.measure.experiments.measurement import Measurement
     from agps_agent.report.experiment.page import write_experiment
     from agps_agent.report.experiment.table import table
 
+    declared = load_declared(name)
+    if isinstance(declared, Measurement):
+        return _report_measured(options, declared, name)
     results = _results(options, name)
     page = write_experiment(results, options.out or results_folder(results.name))
     head, rows = table(results)
@@ -89,7 +96,7 @@ def _results(options: ReportOptions, name: str) -> "Results":
         ConfigError: If there is neither.
     """
     from agps_agent.cli.reproduce import parse_cell
-    from agps_agent.measure.experiments.declaration import load_experiment
+    from agps_agent.measure.experiments.library import load_experiment
     from agps_agent.measure.experiments.planning import plan, seeds_found
     from agps_agent.report.experiment.results import FILE, gather, read_results
 
@@ -107,6 +114,51 @@ def _results(options: ReportOptions, name: str) -> "Results":
             f"No finished run of {experiment.name} in {folder}, and no {kept / FILE}; `agps reproduce {name}` runs it."
         )
     return read_results(kept)
+
+
+def _report_measured(options: ReportOptions, measurement: "Measurement", name: str) -> int:
+    from agps_agent.report.experiment.measured_page import tables, write_measured_experiment
+
+    results = _measured(options, measurement, name)
+    page = write_measured_experiment(results, options.out or results_folder(results.name))
+    with json_only_on_stdout(options.json) as show:
+        told = {
+            title: [dict(zip(head, row, strict=True)) for row in rows] for title, _, (head, rows) in tables(results)
+        }
+        show({"report": str(page), "finished": results.finished, "declared": results.declared, "tables": told})
+    if not options.json:
+        print(page)
+    return 0
+
+
+def _measured(options: ReportOptions, measurement: "Measurement", name: str) -> "MeasuredResults":
+    """Return what is measured, from its files, or, where there are none, from the file that was kept of them.
+
+    Raises:
+        ConfigError: If there is neither.
+    """
+    from agps_agent.cli.reproduce import planned
+    from agps_agent.measure.experiments.library import load_experiment
+    from agps_agent.measure.experiments.planning import seeds_found
+    from agps_agent.report.experiment.measured import gather_measured, read_measured
+    from agps_agent.report.experiment.results import FILE
+
+    folder = options.runs or Path("runs")
+    source = load_experiment(measurement.runs_of)
+    seeds = max(seeds_found(source, folder / source.name), max(source.seeds_of(cell) for cell in source.cells))
+    runs = planned(measurement, folder, seeds=seeds)
+    declared = {cell.name: source.seeds_of(cell) for cell in source.cells}
+    runs = tuple(run for run in runs if run.seed < declared[run.cell.name] or run.path.is_dir())
+    results = gather_measured(measurement, runs, folder / measurement.name, called=name)
+    if not results.is_empty:
+        return results
+    kept = options.out or results_folder(measurement.name)
+    if not (kept / FILE).is_file():
+        raise ConfigError(
+            f"Nothing of {measurement.name} is measured in {folder / measurement.name}, and there is no {kept / FILE}; "
+            f"`agps reproduce {name}` measures the finished runs of {measurement.runs_of}."
+        )
+    return read_measured(kept)
 
 
 def results_folder(experiment: str) -> Path:

@@ -15,7 +15,9 @@ from agps_agent.measure.experiments.declaration import MOST_SEEDS
 from rl.errors import AgpsError
 
 if TYPE_CHECKING:
+    from agps_agent.measure.experiments.measurement import Measurement
     from agps_agent.measure.experiments.planning import PlannedRun
+    from agps_agent.measure.experiments.running import Outcome
     from agps_agent.run.config import RunConfig
 
 JOBS = 2
@@ -27,7 +29,8 @@ class ReproduceOptions:
     """Run a declared experiment, each run a process of its own; without NAME: list the experiments.
 
     The same command again keeps what is finished and goes on with what was cut off, whatever ended it. Runs that were
-    made on other machines count once their directories are copied into DIR/NAME.
+    made on other machines count once their directories are copied into DIR/NAME. Some experiments train nothing: they
+    measure the finished runs of another.
     """
 
     name: tyro.conf.Positional[str | None] = None
@@ -45,6 +48,11 @@ class ReproduceOptions:
     dry_run: bool = False
     """Only say what is to be done, and what it will take: runs, control steps, hours, model calls, money."""
 
+    @property
+    def budget_s(self) -> float | None:
+        """The budget, [s]."""
+        return None if self.budget_hours is None else 3600.0 * self.budget_hours
+
 
 def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
     """Run `agps reproduce`.
@@ -61,10 +69,13 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
         for line in _listed(options.runs):
             print(line)
         return 0
-    from agps_agent.measure.experiments.declaration import load_experiment
+    from agps_agent.measure.experiments.library import load_declared
+    from agps_agent.measure.experiments.measurement import Measurement
     from agps_agent.measure.experiments.planning import plan
 
-    experiment = load_experiment(options.name)
+    experiment = load_declared(options.name)
+    if isinstance(experiment, Measurement):
+        return _measure(experiment, options, options.name, train)
     folder = options.runs / experiment.name
     runs = plan(experiment, folder, parse_cell, seeds=options.seeds, cells=options.cells)
     if options.dry_run:
@@ -87,15 +98,42 @@ def parse_cell(arguments: Sequence[str]) -> "RunConfig":
     return config
 
 
+def planned(
+    measurement: "Measurement", runs: Path, *, seeds: int | None = None, cells: Sequence[str] = ()
+) -> "tuple[PlannedRun, ...]":
+    """Return the runs that an experiment measures, finished or not.
+
+    Args:
+        measurement: What is declared.
+        runs: Folder that holds the folder of the experiment whose runs they are.
+        seeds: How many of each cell; None: as that one declares.
+        cells: Names of those that are wanted; empty: all that are measured.
+
+    Raises:
+        ConfigError: If that experiment cannot be found, or has no such cell.
+    """
+    from agps_agent.measure.experiments.library import load_experiment
+    from agps_agent.measure.experiments.planning import plan
+
+    source = load_experiment(measurement.runs_of)
+    if measurement.cells:
+        source = source.model_copy(update={"cells": source.chosen(measurement.cells)})
+    return plan(source, runs / source.name, parse_cell, seeds=seeds, cells=cells)
+
+
 def _listed(folder: Path) -> Iterable[str]:
     """Yield a line per experiment: what it is, and how much of it is finished."""
-    from agps_agent.measure.experiments.declaration import experiment_names, load_experiment
+    from agps_agent.measure.experiments.library import declared_names, load_declared
+    from agps_agent.measure.experiments.measurement import Measurement
     from agps_agent.measure.experiments.planning import is_finished, run_name
 
-    names = experiment_names()
+    names = declared_names()
     width = max(len(name) for name in names)
     for name in names:
-        experiment = load_experiment(name)
+        experiment = load_declared(name)
+        if isinstance(experiment, Measurement):
+            yield f"{name:<{width}}  {f'measures runs of {experiment.runs_of}':<34}  {experiment.title}"
+            continue
         paths = [
             folder / name / run_name(cell.name, seed)
             for cell in experiment.cells
@@ -103,41 +141,85 @@ def _listed(folder: Path) -> Iterable[str]:
         ]
         finished = sum(is_finished(path) for path in paths)
         counted = f"{len(experiment.cells):>3} cells {len(paths):>4} runs {finished:>4} finished"
-        yield f"{name:<{width}}  {counted}  {experiment.title}"
+        yield f"{name:<{width}}  {counted:<34}  {experiment.title}"
 
 
 def _say_what_it_takes(runs: "Sequence[PlannedRun]", options: ReproduceOptions) -> int:
-    from agps_agent.measure.experiments.cost import estimate_grid, in_words
-    from agps_agent.measure.experiments.planning import standing
-
-    standings = {run.name: standing(run) for run in runs}
-    to_do = [run for run in runs if standings[run.name].state in ("queued", "in use")]
     for run in runs:
-        now = standings[run.name]
+        now = run.standing()
         print(f"{now.state:>8}  {run.name}{': ' + now.why if now.why else ''}")
+    _say_what_is_left(runs, options)
+    return 0
+
+
+def _say_what_is_left(runs: "Sequence[PlannedRun]", options: ReproduceOptions) -> None:
+    """Say what those runs will take that are not finished."""
+    from agps_agent.measure.experiments.cost import estimate_grid, in_words
+
+    to_do = [run for run in runs if run.standing().state in ("queued", "in use")]
     measured = (path.parent for path in options.runs.glob("*/*/summary.json"))
     for line in in_words(estimate_grid(to_do, measured), jobs=options.jobs):
         print(line)
-    return 0
 
 
 def _run_grid(
     runs: "Sequence[PlannedRun]", folder: Path, options: ReproduceOptions, train: Sequence[str] | None
 ) -> int:
     from agps_agent.cli.grid_table import GridTable
+    from agps_agent.measure.experiments.cost import spent, spent_in_words
     from agps_agent.measure.experiments.running import TRAIN, Grid
     from agps_agent.run.signals import terminated_like_ctrl_c
 
-    budget_s = None if options.budget_hours is None else 3600.0 * options.budget_hours
+    if any(run.standing().state == "queued" for run in runs):
+        _say_what_is_left(runs, options)
     with terminated_like_ctrl_c(), GridTable(runs) as table:  # its trainings are told to end, and save
-        grid = Grid(runs, folder, options.jobs, table.changed, budget_s=budget_s, train=train or TRAIN)
+        grid = Grid(runs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=train or TRAIN)
         outcome = grid.run()
+    for line in spent_in_words(spent(runs)):
+        print(line)
+    if _is_all_done(outcome, len(runs)):
+        print(f"All {len(runs)} runs are finished. agps report --experiment {options.name} --runs {options.runs}")
+    return 0
+
+
+def _measure(measurement: "Measurement", options: ReproduceOptions, called: str, command: Sequence[str] | None) -> int:
+    """Measure the finished runs of another experiment, and name those that are missing."""
+    from agps_agent.cli.grid_table import GridTable
+    from agps_agent.measure.experiments.measured import to_measure
+    from agps_agent.measure.experiments.running import MEASURE, Grid
+    from agps_agent.run.signals import terminated_like_ctrl_c
+
+    folder = options.runs / measurement.name
+    runs = planned(measurement, options.runs, seeds=options.seeds, cells=options.cells)
+    jobs, missing = to_measure(measurement, runs, folder, called=called)
+    if options.dry_run:
+        for job in jobs:
+            print(f"{job.standing().state:>8}  {job.name}: {job.glance().done} of {job.size} {job.unit}")
+    elif jobs:
+        with terminated_like_ctrl_c(), GridTable(jobs) as table:
+            grid = Grid(jobs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=command or MEASURE)
+            outcome = grid.run()
+        if _is_all_done(outcome, len(jobs)):
+            print(f"{len(jobs)} runs are measured. agps report --experiment {called} --runs {options.runs}")
+    if missing:
+        names = ", ".join(run.name for run in missing)
+        print(
+            f"{len(missing)} of {len(runs)} runs of {measurement.runs_of} are missing in {missing[0].path.parent}: "
+            f"{names}. `agps reproduce {measurement.runs_of}` runs them."
+        )
+    return 0
+
+
+def _is_all_done(outcome: "Outcome", count: int) -> bool:
+    """Say what came of a grid of so many runs; return whether nothing is left.
+
+    Raises:
+        AgpsError: If some have failed.
+    """
     if outcome.left:
         print(f"The budget is spent; {len(outcome.left)} runs are left. The same command goes on.")
     for name, why in outcome.failed.items():
         print(f"{name} failed: {why}")
     if outcome.failed:
-        raise AgpsError(f"{len(outcome.failed)} of {len(runs)} runs failed; the same command tries them again.")
-    if not outcome.left:
-        print(f"All {len(runs)} runs are finished. agps report --experiment {options.name} --runs {options.runs}")
-    return 0
+        raise AgpsError(f"{len(outcome.failed)} of {count} runs failed; the same command tries them again.")
+    return not outcome.left

@@ -14,6 +14,7 @@ from agps_agent.cli.progress_bar import ProgressDisplay
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.detectors.base import load_detector
 from agps_agent.models.library import is_url
+from agps_agent.models.prices import in_dollars
 from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values
 from agps_agent.run.config_file import fixed_changes, load_config
 from agps_agent.run.directory import RunDirectory, alone_in
@@ -330,6 +331,12 @@ def _closing_words(summary: Mapping[str, Any], directory: RunDirectory) -> str:
     rate, episodes = summary.get("success_rate"), summary.get("eval_episodes")
     alone = "" if rate is None else f"The policy alone succeeds in {round(rate * episodes)} of {episodes} episodes. "
     help_got = f"{summary.get('agent_calls', 0)} agent calls, {summary.get('memory_hits', 0)} memory hits"
+    if summary.get("agent_tokens"):
+        help_got += (
+            f", {summary['agent_tokens']:,} tokens, {summary.get('agent_seconds') or 0.0:.0f} s until the replies"
+        )
+    if summary.get("agent_usd") is not None:
+        help_got += f", {in_dollars(summary['agent_usd'])}"
     if summary.get("human_interventions"):
         help_got = f"{summary['human_interventions']} human interventions of {summary['human_s']:.0f} s in all"
     diagnosis = f"\n{summary['diagnosis']}" if summary.get("diagnosis") else ""

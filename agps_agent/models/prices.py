@@ -61,6 +61,17 @@ def price_lists() -> tuple[PriceList, ...]:
     return _PriceLists.model_validate(tomllib.loads(text)).lists
 
 
+def listed_prices() -> tuple[tuple[str, Price], ...]:
+    """Return the price of every model of the lists that ship, by the names of model and list."""
+    found = []
+    for prices in price_lists():
+        for model in prices.models:
+            price = price_of(f"https://{prices.host}/v1", model)
+            assert price is not None  # it stands in the list
+            found.append((f"{model} ({prices.name})", price))
+    return tuple(found)
+
+
 def price_of(url: str, model: str, *, given: tuple[float | None, float | None] = (None, None)) -> Price | None:
     """Return what a model costs; None where nobody knows, as for a server of one's own or a model in this process.
 

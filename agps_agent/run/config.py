@@ -204,6 +204,9 @@ class RunConfig(BaseModel):
     succeed, since each takes the arm's time."""
     checkpoint_every: Annotated[int, Field(ge=0), MayChange] = 1_000
     """Save a checkpoint every so many control steps; 0: only at the end."""
+    keep_at: Annotated[tuple[Annotated[int, Field(ge=1)], ...], MayChange] = ()
+    """Keep the checkpoint of each of these control steps for good, as checkpoints/step-N; the others are replaced by
+    the next."""
 
     record_every: Annotated[int, Field(ge=0), MayChange] = 10
     """Rollouts from one that is recorded with images to the next; those with an intervention always are. 0: none."""
@@ -314,6 +317,7 @@ class RunConfig(BaseModel):
             (self.env is not None, "--env is for one environment; fleets learn AGPS's own tasks"),
             (self.offline, "--offline has no rollouts that several robots could collect"),
             (self.learner == "overlapped", "--learner overlapped is for one robot; a fleet's is threaded"),
+            (bool(self.keep_at), "--keep-at is for one robot; those of a fleet are never at one step"),
             (self.learner == "lockstep" and self.robots != 1, "--learner lockstep is for --robots 1"),
         )
         if complaint := next((text for is_so, text in refused if is_so), None):

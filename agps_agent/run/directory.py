@@ -9,6 +9,7 @@
     checkpoints/         learner and supervisor state
     interventions/NNNN/  prompt, reply, annotated image, intervention of each question to the agent
     memory/              what the agent remembers
+    measured/NAME/       what `agps eval --experiment NAME` measured of it
     recording.rrd        Rerun recording
     films/               the policy alone in the final evaluation: a success, and failures
     report.html          the report
@@ -75,6 +76,7 @@ _WRITTEN = {
     "demos",
     "films",
     "interventions",
+    "measured",
     "memory",
     "metrics",
     "owner",
@@ -367,6 +369,11 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def kept_at(steps: int) -> str:
+    """Return the name of the checkpoint that is kept of a control step."""
+    return f"step-{steps:06d}"
 
 
 def reward_folder(task: str) -> Path:

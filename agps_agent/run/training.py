@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agps_agent.run.build import Session, build_session
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import save_config
-from agps_agent.run.directory import RunDirectory
+from agps_agent.run.directory import RunDirectory, kept_at
 from agps_agent.run.log import FINAL_SEED, TrainingLog
 from agps_agent.run.progress import ProgressListener
 from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
@@ -256,6 +256,8 @@ class RunCallback(BaseCallback):
                 self._begin_again()
         if config.checkpoint_every and self.num_timesteps % config.checkpoint_every == 0:
             log.checkpoint()
+        if self.num_timesteps in config.keep_at:
+            log.checkpoint(kept_at(self.num_timesteps))
         log.announce("train" if self._until is None else "demonstrate")
         has_shown = self._until is not None and step.outcome is not None and self._until()
         return not (log.is_over or has_shown)

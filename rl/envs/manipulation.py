@@ -174,7 +174,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
     ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Start an episode at a random pose of the task's start region."""
         super().reset(seed=seed)
-        T_base_start = self.task.sample_start(self.np_random)
+        T_base_start = self.task.start(self.np_random)
         self._robot = self._backend.reset(T_base_start, self.np_random)
         self._has_begun = True
         self._T_base_start = self._robot.T_base_tcp

@@ -134,6 +134,22 @@ class PixelPolicy(BasePolicy):
         ordered = {key: images[key] for key in self.cameras}
         return torch.from_numpy(patchify(ordered, self.patch_size)).to(self.device)
 
+    def value(self, observation: Any) -> npt.NDArray[np.float32]:
+        """Return what the critics expect of the policy's deterministic action: their mean, as a return. Shape (B,).
+
+        V(s) = mean_i Q_i(s, pi(s)) / reward_scale.
+
+        Args:
+            observation: The environment's, batched.
+        """
+        tensors, _ = self.obs_to_tensor(observation)
+        assert isinstance(tensors, dict)
+        with torch.inference_mode():
+            action = self._predict(tensors, deterministic=True)[:, : self.actor_size]
+            q = self.critic(self.encode(tensors["patches"]), tensors[STATE], action)
+            mean: npt.NDArray[np.float32] = (q.mean(0) / self.config.reward_scale).cpu().numpy()
+        return mean
+
     def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
         """Return the environment's observations as `tensors` gives them, and whether they were a batch."""
         seen, batched = self.reading.batch(observation)

@@ -77,10 +77,27 @@ def build_model(
         <sensor><force name="force" site="tcp"/><torque name="torque" site="tcp"/>{scene.sensor}</sensor>
         </mujoco>"""
     try:
-        return mujoco.MjModel.from_xml_string(text, {f"{n}.png": _png(image) for n, image in scene.textures.items()})
+        model = mujoco.MjModel.from_xml_string(text, {f"{n}.png": _png(image) for n, image in scene.textures.items()})
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"MuJoCo cannot build the scene of {task.name}: {reason}.") from error
+    _rescale(model, friction=task.friction_scale, mass=task.mass_scale)
+    return model
+
+
+def _rescale(model: Any, *, friction: float, mass: float) -> None:
+    """Multiply the sliding friction of all that touches, and the mass of all that is not the arm."""
+    if friction != 1.0:
+        model.geom_friction[:, 0] *= friction
+        model.flex_friction[:, 0] *= friction
+        model.pair_friction[:, :2] *= friction
+    if mass != 1.0:
+        arm = {model.body(name).id for name in panda.BODY_NAMES}
+        others = [body for body in range(1, model.nbody) if body not in arm]
+        model.body_mass[others] *= mass
+        model.body_inertia[others] *= mass
+        model.body_gravcomp[others] /= mass  # what the arm lifts of them stays as it was
+        mujoco.mj_setConst(model, mujoco.MjData(model))
 
 
 def _png(image: ByteArray) -> bytes:

@@ -25,6 +25,8 @@ FINGER_TRAVEL_M = 0.04
 
 JOINT_NAMES = (*(f"joint{i}" for i in range(1, 8)), "left_finger", "right_finger")
 """Joints of arm and gripper, base first."""
+BODY_NAMES = (*(f"link{i}" for i in range(8)), "hand", "left_finger", "right_finger")
+"""Bodies of arm and gripper, base first; what the gripper holds is `held`."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from rl.errors import ConfigError
 from rl.guard import MAX_TILT_RAD, GuardLimits
 from rl.registry import file_reference, load_reference
 from rl.transforms import TOOL_DOWN as TOOL_DOWN
+from rl.transforms import apply_delta, pose_difference
 from rl.types import POSE_ACTIONS, Box, ByteArray, Expert, FloatArray, RobotState
 
 TABLE_MJCF = (
@@ -140,6 +141,9 @@ class Task(ABC):
     """Largest rotation away from gripper-down, [rad]."""
     gripper_opening: Annotated[float, Interval(ge=0, le=1)] = 1.0
     """Opening at reset, and throughout where the action has no gripper command: 0 closed, 1 open."""
+    start_scale: Positive = 1.0
+    """Size of the start region over the task's own. It grows to the sides and upwards, within the workspace: below it
+    may be what the arm must not start in."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of bounds.
@@ -218,6 +222,21 @@ class Task(ABC):
     def sample_start(self, rng: np.random.Generator) -> FloatArray:
         """Return the TCP pose at the start of an episode. Shape (4, 4), [m]."""
 
+    def start(self, rng: np.random.Generator) -> FloatArray:
+        """Return the TCP pose at the start of an episode, from the region as `start_scale` makes it. Shape (4, 4), [m].
+
+        The way from the pose of `home` to what `sample_start` draws is made longer or shorter.
+        """
+        T_base_start = self.sample_start(rng)
+        if self.start_scale == 1.0:
+            return T_base_start
+        way = pose_difference(self.home, T_base_start)
+        scaled = apply_delta(self.home, way * self.start_scale)
+        if self.start_scale > 1.0 and way[2] < 0.0:
+            scaled[2, 3] = T_base_start[2, 3]
+        scaled[:3, 3] = self.workspace.project(scaled[:3, 3])
+        return scaled
+
     def retreat(self, T_base_tcp: FloatArray) -> tuple[FloatArray, ...]:
         """Return the poses through which the tool leaves what it may be in, before it rises: back along its axis.
 
@@ -272,6 +291,11 @@ class SimulatedTask(Task):
     """Each camera moves by a normal deviate of this size each episode, [m]; `capture` reports where it really is."""
     camera_jitter_rad: NotNegative = 0.0
     """Each camera turns by a normal deviate of this size each episode, [rad]."""
+    friction_scale: Positive = 1.0
+    """Sliding friction of all that touches, over the scene's own."""
+    mass_scale: Positive = 1.0
+    """Mass of all that is held or lies there, over the scene's own. The arm does not know: what it holds weighs on it
+    by what is more, or lifts it by what is less."""
 
     @abstractmethod
     def scene_mjcf(self) -> "SceneMjcf":

@@ -1,4 +1,7 @@
-"""What a grid will take before it runs: control steps, hours by the last measured rate, questions and their price."""
+"""What a grid will take before it runs, and what its questions have cost afterwards.
+
+Control steps, hours by the last measured rate, questions and their price.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from agps_agent.measure.experiments.planning import PlannedRun, is_finished
-from agps_agent.models.prices import in_dollars, price_lists, price_of
+from agps_agent.models.prices import in_dollars, listed_prices, price_of
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.estimate import MEASURED, OTHER, QUESTIONS_OF_A_RUN, Usage
 from rl.errors import AgpsError
@@ -84,17 +87,9 @@ def _prices(asking: Sequence[PlannedRun], least: Usage, most: Usage) -> Iterable
         return
     given = config.vlm_price_in, config.vlm_price_out
     own = price_of(config.vlm, config.vlm_model or "", given=given)
-    if own is not None:
-        named = [(config.vlm_model or config.vlm, own.of)]
-    else:
-        named = [
-            (f"{model} ({prices.name})", price.of)
-            for prices in price_lists()
-            for model in prices.models
-            if (price := price_of(f"https://{prices.host}/v1", model)) is not None
-        ]
-    for name, of in named:
-        low, high = (of(usage.prompt_tokens, usage.completion_tokens) for usage in (least, most))
+    named = listed_prices() if own is None else ((config.vlm_model or config.vlm, own),)
+    for name, price in named:
+        low, high = (price.of(usage.prompt_tokens, usage.completion_tokens) for usage in (least, most))
         yield name, low, high
 
 
@@ -116,3 +111,51 @@ def in_words(estimate: GridEstimate, *, jobs: int) -> list[str]:
         )
         lines += [f"  {name}: {in_dollars(low)} to {in_dollars(high)}" for name, low, high in estimate.prices]
     return lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What the questions of finished runs have cost."""
+
+    runs: int
+    """Runs that asked."""
+    usage: Usage
+    seconds: float
+    """Until the replies, [s]."""
+    usd: float
+    """What is known to have been paid, [USD]: nothing for a model in the process."""
+
+
+def spent(runs: Iterable[PlannedRun]) -> Spent:
+    """Return what the questions of those runs have cost that are finished.
+
+    Raises:
+        AgpsError: If a summary is damaged.
+    """
+    summaries = [RunDirectory(run.path).read_summary() for run in runs if run.standing().state == "finished"]
+    asked = [summary for summary in summaries if summary.get("agent_calls")]
+
+    def total(name: str) -> float:
+        return float(sum(summary.get(name) or 0 for summary in asked))
+
+    usage = Usage(
+        calls=int(total("agent_calls")),
+        prompt_tokens=int(total("agent_prompt_tokens")),
+        completion_tokens=int(total("agent_completion_tokens")),
+    )
+    return Spent(runs=len(asked), usage=usage, seconds=total("agent_seconds"), usd=total("agent_usd"))
+
+
+def spent_in_words(cost: Spent) -> list[str]:
+    """Return what questions have cost line by line; nothing where nobody asked."""
+    usage = cost.usage
+    if not cost.runs:
+        return []
+    paid = f"{in_dollars(cost.usd)} by the prices of its servers" if cost.usd else "nothing where the model is embedded"
+    lines = [
+        f"{cost.runs} finished runs asked the agent: {usage.calls:,} model calls, {usage.prompt_tokens:,} tokens of "
+        f"prompts and {usage.completion_tokens:,} of replies, {cost.seconds:,.0f} s until these. They cost {paid}; the "
+        "same tokens would cost of a served one:"
+    ]
+    usd = ((name, price.of(usage.prompt_tokens, usage.completion_tokens)) for name, price in listed_prices())
+    return lines + [f"  {name}: {in_dollars(amount)}" for name, amount in usd]

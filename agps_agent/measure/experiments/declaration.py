@@ -5,20 +5,14 @@ Those that ship lie beside this file; docs/reproduce.md explains each entry.
 
 import re
 import shlex
-import tomllib
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from rl.errors import ConfigError
 from rl.nearest import did_you_mean
 
-PACKAGE = "agps_agent.measure.experiments"
-"""Where the experiments lie that ship."""
-SUFFIX = ".toml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _RUNNERS_OWN = {
     "--seed": "write seeds = N",
@@ -60,11 +54,13 @@ Seeds = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
 Episodes = Annotated[int, Field(ge=1)]
 
 
-class _Declared(BaseModel):
+class Declared(BaseModel):
+    """Part of a file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Cell(_Declared):
+class Cell(Declared):
     """One combination of settings, run with several seeds."""
 
     name: Name
@@ -83,7 +79,7 @@ class Cell(_Declared):
     """Episodes of the final evaluation. None: as many as the experiment's."""
 
 
-class Experiment(_Declared):
+class Experiment(Declared):
     """Cells that answer one question."""
 
     name: Name
@@ -134,63 +130,3 @@ class Experiment(_Declared):
                 hint = did_you_mean(name, known)
                 raise ConfigError(f"{self.name} has no cell {name!r}; its cells are {', '.join(known)}.{hint}")
         return tuple(cell for cell in self.cells if not names or cell.name in names)
-
-
-def experiment_names() -> list[str]:
-    """Return the names of the experiments that ship."""
-    return sorted(entry.name.removesuffix(SUFFIX) for entry in files(PACKAGE).iterdir() if entry.name.endswith(SUFFIX))
-
-
-def load_experiment(name: str) -> Experiment:
-    """Return an experiment by its name, or by the path of a TOML file.
-
-    Raises:
-        ConfigError: If there is none, or it is not what an experiment is.
-    """
-    if not name.endswith(SUFFIX):
-        known = experiment_names()
-        if name not in known:
-            raise ConfigError(
-                f"There is no experiment {name!r}; there are {', '.join(known)}, and FILE.toml names one of your own."
-                f"{did_you_mean(name, known)}"
-            )
-        return _parsed(files(PACKAGE).joinpath(name + SUFFIX).read_text(encoding="utf-8"), name, where=name)
-    path = Path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"There is no file {path}; `agps reproduce` lists the experiments that ship.") from None
-    except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {error.strerror}; name a TOML file.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no text in UTF-8; an experiment is a TOML file.") from error
-    return _parsed(text, path.stem, where=str(path))
-
-
-def _parsed(text: str, name: str, *, where: str) -> Experiment:
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not TOML: {error}.") from None
-    if "name" in content:
-        raise ConfigError(f"{where}: name is what the file is called; leave it out.")
-    try:
-        return Experiment.model_validate({**content, "name": name})
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_first_complaint(error, content)}") from None
-
-
-def _first_complaint(error: ValidationError, content: dict[str, object]) -> str:
-    """Return the first thing that is wrong in one sentence, a cell called by its name."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    cells = content.get("cells")
-    if place[:1] == ["cells"] and len(place) > 1 and isinstance(cells, list):
-        cell = cells[int(place[1])]
-        called = cell.get("name") if isinstance(cell, dict) else None
-        place = [f"cell {called or f'number {int(place[1]) + 1}'}", *place[2:]]
-    said = first["msg"].removeprefix("Value error, ").rstrip(".")
-    said = {"Field required": "is missing", "Extra inputs are not permitted": "is nothing that is known here"}.get(
-        said, said
-    )
-    return f"{': '.join(place)}{': ' if place and not said.startswith('is ') else ' '}{said}.".lstrip()

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from agps_agent.measure.experiments.declaration import MOST_SEEDS, Cell, Experiment
 from agps_agent.run.config import RunConfig
@@ -20,7 +20,7 @@ State = Literal["queued", "in use", "finished", "other"]
 """Nothing or only a part is there; a process trains there; finished as declared; something else lies in its place."""
 
 BESIDE_THE_POINT = frozenset(
-    {"run_dir", "threads", "max_minutes", "checkpoint_every", "record_every", "wandb", "station"}
+    {"run_dir", "threads", "max_minutes", "checkpoint_every", "keep_at", "record_every", "wandb", "station"}
 )
 """Settings that no result depends on: where and how fast a run went, and what it kept."""
 CUT_OFF = ("interrupted", "fault")
@@ -30,8 +30,30 @@ _TAIL_BYTES = 1 << 17
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How a run stands on disk."""
+
+    state: State
+    why: str = ""
+    """Who uses it, or what differs."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """How far a run has come."""
+
+    done: int = 0
+    """Control steps, or what else its `unit` says."""
+    success: float | None = None
+    """Of the policy alone, at the newest evaluation."""
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """One seed of one cell."""
+
+    unit: ClassVar[str] = "control steps"
+    """What is counted to tell how far it is."""
 
     cell: Cell
     seed: int
@@ -48,27 +70,25 @@ class PlannedRun:
         return self.path.name
 
     @property
-    def command(self) -> tuple[str, ...]:
-        """What `agps train` is told to begin it."""
+    def size(self) -> int:
+        """Most control steps."""
+        return self.config.max_env_steps
+
+    def standing(self) -> Standing:
+        """Return how it stands."""
+        return standing(self)
+
+    def glance(self) -> Glance:
+        """Return how far it has come."""
+        return glance(self.path)
+
+    def begin(self) -> tuple[str, ...]:
+        """Return what `agps train` is told to begin it, or to go on; what died before its first checkpoint goes."""
+        directory = RunDirectory(self.path)
+        if directory.has_checkpoint:  # its own settings hold, which are those declared
+            return self.cell.task, "--run-dir", str(self.path), "--resume"
+        directory.clear()
         return (*self.arguments, "--run-dir", str(self.path))
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How a run stands on disk."""
-
-    state: State
-    why: str = ""
-    """Who uses it, or what differs."""
-
-
-@dataclass(frozen=True)
-class Glance:
-    """How far a run has come."""
-
-    env_steps: int = 0
-    success: float | None = None
-    """Of the policy alone, at the newest evaluation."""
 
 
 def plan(

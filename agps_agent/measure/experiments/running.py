@@ -1,7 +1,7 @@
 """Runs a grid, each run in a process of its own: what is finished is kept, what was cut off goes on.
 
-The run directories say all: there is no state beside them. So the runner may be killed at any time, or several may work
-on the same folder: who trains in a directory holds its lock (`rl.ownership`), and everybody else waits for that.
+The directories say all: there is no state beside them. So the runner may be killed at any time, or several may work on
+the same folder: who works in a directory holds its lock (`rl.ownership`), and everybody else waits for that.
 """
 
 import os
@@ -11,22 +11,38 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar
 
-from agps_agent.measure.experiments.planning import PlannedRun, standing
-from agps_agent.run.directory import RunDirectory
+from agps_agent.measure.experiments.planning import Standing
 from rl.errors import AgpsError
 
 TRAIN = (sys.executable, "-m", "agps_agent.cli", "train")
 """Starts one training."""
+MEASURE = (sys.executable, "-m", "agps_agent.cli", "eval")
+"""Starts the measurement of one finished run."""
 LOOK_EVERY_S = 0.2
 """Time between two looks at what runs, [s]."""
 
 Change = Literal["queued", "running", "elsewhere", "finished", "failed", "left"]
 """`elsewhere`: another process trains there, such as one that a killed runner left behind. `left`: the budget is
 spent."""
-Listener = Callable[[PlannedRun, Change], None]
-"""Hears of each change."""
+
+
+class Job(Protocol):
+    """What one process does, and leaves in a directory of its own."""
+
+    @property
+    def name(self) -> str:
+        """Name of its directory."""
+
+    def standing(self) -> Standing:
+        """Return how it stands on disk."""
+
+    def begin(self) -> tuple[str, ...]:
+        """Make its directory ready to begin, or to go on, and return the arguments of the command that does it."""
+
+
+JobT = TypeVar("JobT", bound=Job)
 
 
 @dataclass(frozen=True)
@@ -40,23 +56,24 @@ class Outcome:
 
 
 @dataclass
-class Grid:
+class Grid(Generic[JobT]):
     """Runs, and the processes that work on them."""
 
-    runs: Sequence[PlannedRun]
+    runs: Sequence[JobT]
     folder: Path
-    """Holds the run directories and `logs/`."""
+    """Holds the directories and `logs/`."""
     jobs: int
     """Runs at a time."""
-    listen: Listener
+    listen: Callable[[JobT, Change], None]
+    """Hears of each change."""
     budget_s: float | None = None
     """No run is started after so many seconds. None: no limit."""
     train: Sequence[str] = TRAIN
-    """Command that trains, before the arguments of `agps train`."""
+    """Command that does one, before its arguments: `agps train`, or what stands in for it."""
     clock: Callable[[], float] = time.monotonic
-    waiting: list[PlannedRun] = field(default_factory=list, init=False)
-    running: dict[str, tuple[PlannedRun, subprocess.Popen[bytes]]] = field(default_factory=dict, init=False)
-    elsewhere: list[PlannedRun] = field(default_factory=list, init=False)
+    waiting: list[JobT] = field(default_factory=list, init=False)
+    running: dict[str, tuple[JobT, subprocess.Popen[bytes]]] = field(default_factory=dict, init=False)
+    elsewhere: list[JobT] = field(default_factory=list, init=False)
     failed: dict[str, str] = field(default_factory=dict, init=False)
 
     def run(self) -> Outcome:
@@ -97,16 +114,16 @@ class Grid:
     def _sort_out(self) -> None:
         """Take out of the waiting what needs no training, so that it counts before anything is started."""
         for run in list(self.waiting):
-            now = standing(run)
+            now = run.standing()
             if now.state == "queued":
                 self.listen(run, "queued")
             else:
                 self.waiting.remove(run)
                 self._settle(run)
 
-    def _settle(self, run: PlannedRun) -> None:
+    def _settle(self, run: JobT) -> None:
         """Put a run where it belongs by what is on disk."""
-        now = standing(run)
+        now = run.standing()
         if now.state == "finished":
             self.listen(run, "finished")
         elif now.state == "in use":
@@ -120,20 +137,15 @@ class Grid:
 
     def _look_elsewhere(self) -> None:
         for run in list(self.elsewhere):
-            if standing(run).state != "in use":
+            if run.standing().state != "in use":
                 self.elsewhere.remove(run)
                 self._settle(run)
 
-    def _begin(self, run: PlannedRun) -> None:
-        if standing(run).state != "queued":  # somebody else has worked on it meanwhile
+    def _begin(self, run: JobT) -> None:
+        if run.standing().state != "queued":  # somebody else has worked on it meanwhile
             self._settle(run)
             return
-        directory = RunDirectory(run.path)
-        arguments = run.command
-        if directory.has_checkpoint:  # its own settings hold, which are those declared
-            arguments = (run.cell.task, "--run-dir", str(run.path), "--resume")
-        else:
-            directory.clear()
+        arguments = run.begin()
         # Two trainings with two threads each on two cores take ten times as long as with one each.
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
         with (self.logs / f"{run.name}.txt").open("ab") as log:
@@ -156,16 +168,16 @@ class Grid:
             if code is None:
                 continue
             del self.running[name]
-            if standing(run).state == "queued":
+            if run.standing().state == "queued":
                 self._fail(run, self._last_words(run, code))
             else:
                 self._settle(run)
 
-    def _fail(self, run: PlannedRun, why: str) -> None:
+    def _fail(self, run: JobT, why: str) -> None:
         self.failed[run.name] = why
         self.listen(run, "failed")
 
-    def _last_words(self, run: PlannedRun, code: int) -> str:
+    def _last_words(self, run: JobT, code: int) -> str:
         log = self.logs / f"{run.name}.txt"
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
         said = next((line for line in reversed(lines) if line), "it said nothing")

@@ -1,6 +1,7 @@
 """Figures of an experiment: legible at the width of a page, and told apart by the colour-blind."""
 
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +26,15 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Say the same as the colours: for a print in grey."""
 WIDTH_IN = 7.2
 """Width of a page's text, [in]."""
-_PANEL_IN = 2.15
+PANEL_IN = 2.15
 _COLUMNS = 3
 _POINTS = 160
 _DPI = 200
-_PAGE_STYLE = {
+_LETTER_IN = 0.066
+"""Width of a letter of labels and titles, on average, [in]."""
+_HANDLE_IN = 0.55
+"""Width of what stands before a label in the legend, and of the gap behind it, [in]."""
+PAGE_STYLE = {
     **STYLE,
     "font.size": 8.5,
     "axes.titlesize": 8.5,
@@ -80,16 +85,16 @@ def draw(results: Results) -> list[Drawing]:
         "value. Shaded: 95 % bootstrap interval of the mean over seeds. Dashed level: learned without a control step."
     )
     drawings = [
-        _drawing(name, title, read, _panels(_by_panel(began, _successes(along)), colors, x_label, is_share=True))
+        rendered(name, title, read, _panels(_by_panel(began, _successes(along)), colors, x_label, is_share=True))
         for name, title, x_label, along in clocks
     ]
     watched = [cell for cell in began if any(any(run.triggers) for run in cell.runs)]
     if watched:
         figure = _panels(_by_panel(watched, _triggers), colors, "training rollouts", is_share=False)
         note = "Triggers in each ten rollouts. Thin: one seed. Thick: mean over the seeds that got so far."
-        drawings.append(_drawing("triggers", "Triggers per ten rollouts", note, figure))
+        drawings.append(rendered("triggers", "Triggers per ten rollouts", note, figure))
     note = "Final evaluation of the policy alone, seeds pooled, with its 95 % Wilson interval. Small: one seed."
-    drawings.append(_drawing("final", "Final success", note, _finals(began, colors)))
+    drawings.append(rendered("final", "Final success", note, _finals(began, colors)))
     return drawings
 
 
@@ -120,17 +125,17 @@ def _by_panel(cells: Sequence[CellOutcome], lines: Callable[[CellOutcome], _Line
 def _panels(
     panels: Mapping[str, Sequence[_Lines]], colors: Mapping[str, int], x_label: str, *, is_share: bool
 ) -> Figure:
-    with rc_context(_PAGE_STYLE):
+    with rc_context(PAGE_STYLE):
         columns = min(_COLUMNS, len(panels))
         rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(WIDTH_IN, 0.55 + _PANEL_IN * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 0.55 + PANEL_IN * rows), layout="constrained")
         grid: Any = figure.subplots(rows, columns, squeeze=False, sharey=True)
         places: list[Axes] = list(grid.flat)
         used = places[: len(panels)]
         for axes, (title, lines) in zip(used, panels.items(), strict=True):
             for line in lines:
-                _draw(axes, line, *_look(colors[line.label]), keep_last=is_share)
-            _finish(axes, title, is_share=is_share)
+                _draw(axes, line, *look(colors[line.label]), keep_last=is_share)
+            _finish(axes, wrapped(title, columns), is_share=is_share)
         for axes in places[len(panels) :]:
             axes.set_visible(False)
         for axes in used[-columns:]:  # the lowest of each column
@@ -138,7 +143,7 @@ def _panels(
         for axes in places[::columns]:
             axes.set_ylabel("success" if is_share else "triggers per 10 rollouts")
         shown = [label for label in colors if any(line.label == label for lines in panels.values() for line in lines)]
-        _legend(figure, shown, colors)
+        legend(figure, shown, colors)
         return figure
 
 
@@ -190,7 +195,7 @@ def _finish(axes: Axes, title: str, *, is_share: bool) -> None:
 def _finals(cells: Sequence[CellOutcome], colors: Mapping[str, int]) -> Figure:
     """Draw the pooled final success of each cell, below the title of its panel."""
     titles = list(dict.fromkeys(cell.panel for cell in cells))
-    with rc_context(_PAGE_STYLE):
+    with rc_context(PAGE_STYLE):
         figure = Figure(figsize=(WIDTH_IN, 0.7 + 0.21 * (len(cells) + len(titles))), layout="constrained")
         axes = figure.subplots()
         ticks: list[tuple[int, str, bool]] = []
@@ -199,7 +204,7 @@ def _finals(cells: Sequence[CellOutcome], colors: Mapping[str, int]) -> Figure:
             ticks.append((row, title, True))
             row += 1
             for cell in (cell for cell in cells if cell.panel == title):
-                _draw_final(axes, cell, row, *_look(colors[cell.label]))
+                _draw_final(axes, cell, row, *look(colors[cell.label]))
                 ticks.append((row, cell.label, False))
                 row += 1
         axes.set_yticks([at for at, _, _ in ticks], [text for _, text, _ in ticks])
@@ -222,23 +227,39 @@ def _draw_final(axes: Axes, cell: CellOutcome, row: int, color: str, marker: str
     axes.plot(each, [row + 0.26] * len(each), ".", color=color, ms=3, alpha=0.7)
 
 
-def _look(number: int) -> tuple[str, str]:
+def look(number: int) -> tuple[str, str]:
     """Return colour and marker; past seven labels the markers shift, so that a pair still says which."""
     around, at = divmod(number, len(OKABE_ITO))
     return OKABE_ITO[at], MARKERS[(at + around) % len(MARKERS)]
 
 
-def _legend(figure: Figure, labels: Sequence[str], colors: Mapping[str, int]) -> None:
+def legend(figure: Figure, labels: Sequence[str], colors: Mapping[str, int]) -> None:
+    """Name each label with its look, below the figure."""
     handles = [
         Line2D([], [], color=color, marker=marker, ms=4, lw=1.9, label=label)
-        for label, (color, marker) in ((label, _look(colors[label])) for label in labels)
+        for label, (color, marker) in ((label, look(colors[label])) for label in labels)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), columnspacing=1.4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(labels), columnspacing=1.4)
 
 
-def _drawing(name: str, title: str, note: str, figure: Figure) -> Drawing:
+def legend_columns(labels: Sequence[str]) -> int:
+    """Return the most columns, up to four, in which labels fit the width of the page."""
+    for columns in range(min(4, len(labels)), 1, -1):
+        widest = [max(map(len, column)) for column in np.array_split(labels, columns)]  # as matplotlib shares them out
+        if sum(_HANDLE_IN + _LETTER_IN * letters for letters in widest) <= WIDTH_IN:
+            return columns
+    return 1
+
+
+def wrapped(title: str, columns: int) -> str:
+    """Return the title of a panel in lines that fit its width, where so many stand beside each other."""
+    return textwrap.fill(title, int((WIDTH_IN - 0.6) / columns / _LETTER_IN))
+
+
+def rendered(name: str, title: str, note: str, figure: Figure) -> Drawing:
+    """Return a figure as SVG and PNG, with what it shows."""
     text, picture = io.StringIO(), io.BytesIO()
-    with rc_context(_PAGE_STYLE):
+    with rc_context(PAGE_STYLE):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})
     return Drawing(name, title, note, text.getvalue(), picture.getvalue())

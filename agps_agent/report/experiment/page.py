@@ -1,12 +1,13 @@
 """docs/results/NAME: results.json, one page, the table, and each figure as SVG and PNG."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from agps_agent.report import html
 from agps_agent.report.experiment.drawing import Drawing, draw
-from agps_agent.report.experiment.results import CellOutcome, Results, RunOutcome, write_results
-from agps_agent.report.experiment.table import markdown, table
+from agps_agent.report.experiment.results import CellOutcome, Origin, Results, RunOutcome, write_results
+from agps_agent.report.experiment.table import cost_table, markdown, table
 from rl.files import write_atomically
 
 PAGE, TABLE = "index.html", "table.md"
@@ -17,6 +18,12 @@ HOW_TO_READ = (
     "percentile bootstrap interval of that median; a run that never got there counts as later than all. All other "
     "columns are medians over seeds. Robot time: control steps at the task's rate, and the agent's pauses. A dash: "
     "nothing, or not run."
+)
+
+COSTS = (
+    "Medians over seeds. Money: what the tokens of a run cost by the price lists that ship (agps_agent/models/"
+    "prices.toml), whichever model was asked; the embedded one costs nothing, and counts its tokens as a served one "
+    "does. Memory answers without a call."
 )
 
 
@@ -47,6 +54,9 @@ def _page(results: Results, drawings: list[Drawing]) -> str:
     sections += [
         html.section(drawing.title, drawing.note, html.figure(drawing.svg, drawing.title)) for drawing in drawings
     ]
+    costs = cost_table(results)
+    if costs[1]:
+        sections.append(html.section("What a run's questions cost", COSTS, html.wide(html.table(*costs))))
     sections.append(html.section("Runs", "Each run by its seed.", html.wide(html.table(*_runs(results)))))
     sections.append(html.section("How to run it", "Whatever is finished is kept.", _how(results)))
     return html.page(results.title, sections)
@@ -57,11 +67,17 @@ def _markdown(results: Results) -> str:
         f"# {results.title}",
         results.question,
         f"{results.finished} of {results.declared} declared runs. {HOW_TO_READ}",
-        markdown(*table(results)).rstrip(),
+        "\n\n".join([markdown(*table(results)).rstrip(), *_costs(results)]),
         f"```bash\n{results.command}\n{results.command.replace('reproduce', 'report --experiment', 1)}\n```",
-        *[f"- {words}" for words in _origins(results)],
+        *[f"- {words}" for words in origins_in_words(results.origins)],
     ]
     return "\n\n".join(lines[:5]) + "\n\n" + "\n".join(lines[5:]) + "\n"
+
+
+def _costs(results: Results) -> list[str]:
+    """Return the table of costs with its heading; nothing where nobody asked a model."""
+    head, rows = cost_table(results)
+    return [f"## What a run's questions cost\n\n{COSTS}", markdown(head, rows).rstrip()] if rows else []
 
 
 def _runs(results: Results) -> tuple[list[str], list[list[str]]]:
@@ -84,15 +100,16 @@ def _run(cell: CellOutcome, run: RunOutcome) -> list[str]:
 
 def _how(results: Results) -> str:
     commands = [(cell.name, f"agps train {shlex.join(cell.options)}") for cell in results.cells]
-    origins = [words.split(": ", 1) for words in _origins(results)]
+    origins = [words.split(": ", 1) for words in origins_in_words(results.origins)]
     made = html.wide(html.table(("origin", "commit, machine, versions"), origins))
     how = html.wide(html.table(("cell", "one run of it, with --seed N"), commands))
     return html.notice(results.command) + made + html.unfolding("What each cell tells agps train", how)
 
 
-def _origins(results: Results) -> list[str]:
+def origins_in_words(origins: Sequence[Origin]) -> list[str]:
+    """Return what made runs, an origin a line."""
     return [
         f"origin {number}: commit {origin.commit or 'not noted'}; {origin.machine or 'machine not noted'}; "
         + ", ".join(f"{name} {version}" for name, version in origin.versions.items())
-        for number, origin in enumerate(results.origins, start=1)
+        for number, origin in enumerate(origins, start=1)
     ]

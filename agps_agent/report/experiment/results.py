@@ -18,11 +18,13 @@ from rl.files import read_json_object, write_atomically
 FILE = "results.json"
 
 
-class _Kept(BaseModel):
+class Kept(BaseModel):
+    """Part of the file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Point(_Kept):
+class Point(Kept):
     """One evaluation of the policy alone."""
 
     env_steps: int
@@ -32,7 +34,7 @@ class Point(_Kept):
     """Share in [0, 1]."""
 
 
-class Origin(_Kept):
+class Origin(Kept):
     """What made runs."""
 
     commit: str | None
@@ -41,7 +43,7 @@ class Origin(_Kept):
     versions: dict[str, str]
 
 
-class RunOutcome(_Kept):
+class RunOutcome(Kept):
     """One finished run."""
 
     seed: int
@@ -59,6 +61,11 @@ class RunOutcome(_Kept):
     agent_calls: int
     memory_hits: int
     agent_tokens: int
+    agent_prompt_tokens: int = 0
+    """Of those tokens, as far as they were counted apart."""
+    agent_completion_tokens: int = 0
+    agent_seconds: float = 0.0
+    """Until the model's replies, [s]."""
     agent_usd: float | None
     human_s: float
     stage_1: float | None
@@ -68,7 +75,7 @@ class RunOutcome(_Kept):
     curve: list[Point]
 
 
-class CellOutcome(_Kept):
+class CellOutcome(Kept):
     """One cell, with the runs of it that are finished."""
 
     name: str
@@ -84,7 +91,7 @@ class CellOutcome(_Kept):
     runs: list[RunOutcome]
 
 
-class Results(_Kept):
+class Results(Kept):
     """An experiment, as far as it has run."""
 
     name: str
@@ -221,6 +228,9 @@ def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
         agent_calls=_whole(summary, "agent_calls"),
         memory_hits=_whole(summary, "memory_hits"),
         agent_tokens=_whole(summary, "agent_tokens"),
+        agent_prompt_tokens=_whole(summary, "agent_prompt_tokens"),
+        agent_completion_tokens=_whole(summary, "agent_completion_tokens"),
+        agent_seconds=_rounded(summary.get("agent_seconds")),
         agent_usd=None if usd is None else float(usd),
         human_s=_rounded(summary.get("human_s")),
         stage_1=summary.get("pretrain_success_rate"),

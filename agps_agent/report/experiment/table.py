@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from agps_agent.models.prices import in_dollars
+from agps_agent.models.prices import in_dollars, listed_prices
 from agps_agent.report.experiment.intervals import NEVER, median_interval
 from agps_agent.report.experiment.results import CellOutcome, Results
 from rl.evaluation import wilson_interval
@@ -38,6 +38,27 @@ def table(results: Results) -> tuple[list[str], list[list[str]]]:
     told = [n < ALWAYS or any(row[n] not in (NOTHING, "0") for row in rows) for n in range(len(HEAD))]
     kept = [n for n, says in enumerate(told) if says]
     return [HEAD[n] for n in kept], [[row[n] for n in kept] for row in rows]
+
+
+def cost_table(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows, one per cell that asked a model: what a run's questions took, and cost by each price list.
+
+    Medians over seeds. The money is that of the tokens that were counted, whichever model was asked.
+    """
+    prices = listed_prices()
+    head = ["regime", "method", "model calls", "prompt tokens", "reply tokens", "seconds to the replies"]
+    rows = []
+    for cell in results.cells:
+        asked = [run for run in cell.runs if run.agent_calls]
+        if asked:
+            counts = ("agent_calls", "agent_prompt_tokens", "agent_completion_tokens", "agent_seconds")
+            told = [f"{median(getattr(run, count) for run in cell.runs):,.0f}" for count in counts]
+            costs = [
+                in_dollars(median(price.of(run.agent_prompt_tokens, run.agent_completion_tokens) for run in cell.runs))
+                for _, price in prices
+            ]
+            rows.append([cell.panel, cell.label, *told, *costs])
+    return [*head, *(name for name, _ in prices)], rows
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from rich.console import Console
 from agps_agent.cli.grid_table import GridTable
 from agps_agent.cli.main import main
 from agps_agent.cli.reproduce import parse_cell
-from agps_agent.measure.experiments.declaration import experiment_names, load_experiment
+from agps_agent.cli.reproduce import run as reproduce
+from agps_agent.measure.experiments.library import experiment_names, load_experiment
 from agps_agent.measure.experiments.planning import plan
 from tests.agps_agent.measure.experiments.grids import GRID, leave_run, tiny_grid
 
@@ -36,6 +38,7 @@ def test_experiments_are_listed_with_what_is_finished(capsys: pytest.CaptureFixt
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
     assert lines["fig4b"][1:7] == ["4", "cells", "20", "runs", "0", "finished"]
     assert lines["triggers"][1:7] == ["3", "cells", "9", "runs", "1", "finished"]
+    assert lines["fig4a"][1:5] == ["measures", "runs", "of", "fig3"]
 
 
 def test_dry_run_says_what_is_left_and_starts_nothing(capsys: pytest.CaptureFixture[str], here: Path) -> None:
@@ -91,3 +94,52 @@ def test_without_a_terminal_each_change_is_a_line(here: Path) -> None:
     assert [line.split("  ")[-1] for line in stream.getvalue().splitlines()] == [
         "agps-seed0, 60 control steps, success 85%"
     ] * 2
+
+
+FAR = """
+title = "Further out"
+question = "How far?"
+runs_of = "tiny.toml"
+eval_episodes = 20
+
+[[conditions]]
+name = "start-2"
+label = "2x"
+start_scale = 2
+"""
+STANDIN_EVAL = (sys.executable, "-m", "tests.agps_agent.measure.experiments.standin_eval")
+
+
+def test_finished_runs_are_measured_once_and_the_missing_are_named(
+    capsys: pytest.CaptureFixture[str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
+    runs = tiny_grid(here)[1]
+    leave_run(runs[0])
+    (here / "far.toml").write_text(FAR)
+    for _ in range(2):  # the second time nothing is left to do
+        assert reproduce(["far.toml"], train=STANDIN_EVAL) == 0
+    out = capsys.readouterr().out
+    assert "1 runs are measured. agps report --experiment far.toml --runs runs" in out
+    assert "3 of 4 runs of tiny.toml are missing in runs/tiny: serl-seed0, agps-seed1, serl-seed1." in out
+    assert (here / "runs" / "far" / "begun.txt").read_text() == "agps-seed0\n"
+    assert main(["report", "--experiment", "far.toml", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["finished"], told["declared"]) == (1, 4)
+    assert told["tables"]["Under each condition"][0]["policy alone"] == "19/20"
+
+
+def test_dry_run_of_a_measurement_says_what_is_there(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    runs = tiny_grid(here)[1]
+    leave_run(runs[0])
+    (here / "far.toml").write_text(FAR)
+    assert main(["reproduce", "far.toml", "--cells", "agps", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "queued  agps-seed0: 0 of 1 measurements" in out and "1 of 2 runs of tiny.toml are missing" in out
+    assert not (here / "runs" / "far").exists()
+
+
+def test_report_of_what_is_not_measured_says_what_measures_it(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    assert main(["report", "--experiment", "fig4a"]) == 2
+    err = capsys.readouterr().err
+    assert "Nothing of fig4a is measured in runs/fig4a" in err and "measures the finished runs of fig3" in err

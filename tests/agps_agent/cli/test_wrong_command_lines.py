@@ -289,6 +289,9 @@ train --env CartPole-v1 --vlm reference                     | --vlm is for runs 
 train --env CartPole-v1 --speed 0.5                         | --speed is for AGPS's own tasks, and --env names someb
 train --env CartPole-v1 --human.notice 1                    | name a TASK in its place, or leave it out
 train usb_insertion --env CartPole-v1                       | are two; leave one of them out
+train usb_insertion --robots 2 --keep-at 400                | --keep-at is for one robot
+train usb_insertion --keep-at 0                             | --keep-at
+reproduce fig5 --cells knot-agps-0                          | its cells are usb-agps-0, usb-hil-serl-0
 # tasks and keypoints of one's own
 new-task 9lives                                             | use lower-case letters, digits and _, as in ring_on_peg
 new-task Ring-On-Peg                                        | 'Ring-On-Peg' cannot name a task

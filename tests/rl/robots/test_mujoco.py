@@ -3,7 +3,7 @@ import pytest
 
 from rl.errors import ConfigError
 from rl.robots import panda
-from rl.robots.mujoco import MujocoBackend
+from rl.robots.mujoco import MujocoBackend, build_model
 from rl.tasks import UsbInsertion
 from rl.transforms import apply_delta
 
@@ -132,3 +132,16 @@ def test_mounting_of_a_camera_is_the_same_in_every_episode():
     first, second = captured
     assert np.abs(first.T_base_cam - second.T_base_cam).max() > 0.001
     np.testing.assert_array_equal(first.T_mount_cam, second.T_mount_cam)
+
+
+def test_scaled_friction_and_mass_change_nothing_else():
+    plain, other = build_model(TASK), build_model(UsbInsertion(friction_scale=0.5, mass_scale=4.0))
+    np.testing.assert_allclose(other.geom_friction[:, 0], 0.5 * plain.geom_friction[:, 0])
+    np.testing.assert_array_equal(other.geom_friction[:, 1:], plain.geom_friction[:, 1:])
+    assert other.body("held").mass[0] == pytest.approx(4 * 0.015)
+    arm = [plain.body(name).id for name in panda.BODY_NAMES]
+    np.testing.assert_array_equal(other.body_mass[arm], plain.body_mass[arm])
+    # What the arm lifts of the load stays 15 g: the other 45 g weigh on it.
+    assert (other.body_gravcomp * other.body_mass)[other.body("held").id] == pytest.approx(0.015)
+    for name in ("qpos0", "tendon_length0", "tendon_lengthspring", "actuator_gear", "cam_pos"):
+        np.testing.assert_allclose(getattr(other, name), getattr(plain, name), atol=1e-12)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from agps_agent.cli.reproduce import parse_cell
-from agps_agent.measure.experiments.declaration import Experiment, load_experiment
+from agps_agent.measure.experiments.declaration import Experiment
+from agps_agent.measure.experiments.library import load_experiment
 from agps_agent.measure.experiments.planning import PlannedRun, plan
 from agps_agent.run.config_file import save_config
 from agps_agent.run.directory import RunDirectory

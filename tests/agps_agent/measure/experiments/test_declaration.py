@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from agps_agent.measure.experiments.declaration import Experiment, experiment_names, load_experiment
+from agps_agent.measure.experiments.declaration import Experiment
+from agps_agent.measure.experiments.library import (
+    experiment_names,
+    load_experiment,
+    load_measurement,
+    measurement_names,
+)
 from rl.errors import ConfigError
 
 HEAD = 'title = "T"\nquestion = "Q?"\nseeds = 2\n'
@@ -61,7 +67,7 @@ def test_wrong_file_is_refused_in_one_sentence(text: str, words: str, tmp_path: 
 
 
 def test_name_that_nothing_has_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"There is no experiment 'fig4'; there are fig3, fig4b, .*fig4b\?"):
+    with pytest.raises(ConfigError, match=r"There is no experiment 'fig4'; there are fig3, fig4a, fig4b, .*fig4b\?"):
         load_experiment("fig4")
     with pytest.raises(ConfigError, match="There is no file nowhere.toml"):
         load_experiment("nowhere.toml")
@@ -72,3 +78,64 @@ def test_chosen_cells_keep_the_order_of_the_file() -> None:
     assert [cell.name for cell in experiment.chosen(("knot-memory", "usb-memory"))] == ["usb-memory", "knot-memory"]
     with pytest.raises(ConfigError, match="fig4b has no cell 'usb'; its cells are usb-memory"):
         experiment.chosen(("usb",))
+
+
+MEASURED = 'title = "T"\nquestion = "Q?"\nruns_of = "fig3"\n'
+CONDITION = '[[conditions]]\nname = "far"\nlabel = "far"\nstart_scale = 1.5\n'
+LANDSCAPE = '[landscape]\ngoal = "port"\ny_mm = [-10, 10]\nz_mm = [0, 15]\nstep_mm = 5\n'
+
+
+def test_measurements_that_ship_measure_cells_that_there_are() -> None:
+    assert measurement_names() == ["fig4a", "fig5", "fig6", "robustness"]
+    for name in measurement_names():
+        measurement = load_measurement(name)
+        assert load_experiment(measurement.runs_of).chosen(measurement.cells)
+        assert measurement.eval_episodes == 50
+
+
+def test_steps_that_a_landscape_draws_are_kept_by_the_runs_that_it_draws() -> None:
+    fig5 = load_measurement("fig5")
+    assert fig5.landscape is not None and fig5.landscape.at == (400, 800, 1600)
+    source = load_experiment(fig5.runs_of)
+    for cell in source.chosen(fig5.cells):
+        assert "--keep-at 400 800 1600" in " ".join(source.arguments_of(cell))
+
+
+def test_conditions_that_ship_compare_with_training() -> None:
+    for name in ("fig4a", "robustness"):
+        first, *others = load_measurement(name).conditions
+        assert first.values == {} and all(condition.values for condition in others)
+
+
+def test_grid_of_a_landscape_has_both_ends(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(MEASURED + LANDSCAPE)
+    landscape = load_measurement(str(tmp_path / "mine.toml")).landscape
+    assert landscape is not None
+    assert (landscape.ys_mm.tolist(), landscape.zs_mm.tolist()) == ([-10, -5, 0, 5, 10], [0, 5, 10, 15])
+    assert landscape.checkpoints == (None,)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MEASURED, "mine.toml: it measures nothing; declare [[conditions]] or a [landscape]."),
+        (MEASURED + CONDITION + CONDITION, "two conditions have the name 'far'; call each otherwise."),
+        (MEASURED + CONDITION.replace("1.5", "0"), "condition far: start_scale: Input should be greater than 0."),
+        (MEASURED + CONDITION + "speed = 2\n", "condition far: speed is nothing that is known here."),
+        (MEASURED + LANDSCAPE.replace("[0, 15]", "[15, 0]"), "z_mm goes from 15 to 0; write the smaller number first."),
+        (MEASURED + LANDSCAPE.replace("= 5", "= 0.01"), "step_mm = 0.01 makes 3,003,501 points"),
+        (MEASURED + "seeds = 3\n" + CONDITION, "mine.toml: seeds is nothing that is known here."),
+    ],
+)
+def test_wrong_measurement_is_refused_in_one_sentence(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError) as refusal:
+        load_measurement(str(tmp_path / "mine.toml"))
+    assert words in str(refusal.value)
+
+
+def test_what_trains_is_not_taken_for_what_measures() -> None:
+    with pytest.raises(ConfigError, match="fig4a trains nothing: it measures runs of fig3; name that one"):
+        load_experiment("fig4a")
+    with pytest.raises(ConfigError, match="fig3 trains, and measures no runs of another"):
+        load_measurement("fig3")

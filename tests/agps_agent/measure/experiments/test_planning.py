@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agps_agent.measure.experiments.cost import estimate_grid, in_words, step_rates
+from agps_agent.measure.experiments.cost import estimate_grid, in_words, spent, spent_in_words, step_rates
 from agps_agent.measure.experiments.planning import Glance, glance, seeds_found, standing
 from rl.errors import ConfigError
 from rl.ownership import give_up, own
@@ -15,7 +15,7 @@ def test_seeds_change_last(tmp_path: Path) -> None:
     _, runs = tiny_grid(tmp_path)
     assert [run.name for run in runs] == ["agps-seed0", "serl-seed0", "agps-seed1", "serl-seed1"]
     assert [run.config.seed for run in runs] == [0, 0, 1, 1]
-    assert runs[2].command[-4:] == ("--seed", "1", "--run-dir", str(runs[2].path))
+    assert runs[2].begin()[-4:] == ("--seed", "1", "--run-dir", str(runs[2].path))
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,18 @@ def test_hours_are_not_guessed(tmp_path: Path) -> None:
     _, runs = tiny_grid(tmp_path)
     assert estimate_grid(runs, []).hours is None
     assert "hours are not known" in in_words(estimate_grid(runs, []), jobs=2)[0]
+
+
+def test_what_questions_have_cost_is_summed_over_finished_runs_and_told_by_each_price_list(tmp_path: Path) -> None:
+    _, runs = tiny_grid(tmp_path)
+    asked = {"agent_prompt_tokens": 1_000_000, "agent_completion_tokens": 100_000, "agent_seconds": 12.4}
+    leave_run(runs[0], agent_calls=300, **asked)
+    leave_run(runs[1])
+    leave_run(runs[2], agent_calls=100, **asked, agent_usd=0.5)
+    cost = spent(runs)
+    assert (cost.runs, cost.usage.calls, cost.usage.prompt_tokens, cost.seconds) == (2, 400, 2_000_000, 24.8)
+    head, *lines = spent_in_words(cost)
+    assert "400 model calls, 2,000,000 tokens of prompts and 200,000 of replies, 25 s" in head and "$0.50 by" in head
+    # 2 million at $0.25 and 0.2 million at $2.00; three lists have six models.
+    assert "  gpt-5-mini (OpenAI): $0.90" in lines and len(lines) == 6
+    assert spent_in_words(spent(runs[1:2])) == []

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from agps_agent.report.experiment.drawing import legend_columns
 from agps_agent.report.experiment.page import write_experiment
 from agps_agent.report.experiment.results import FILE, CellOutcome, Results, gather, read_results
-from agps_agent.report.experiment.table import markdown, steps_to_80, table
+from agps_agent.report.experiment.table import cost_table, markdown, steps_to_80, table
 from rl.errors import AgpsError, ConfigError
 from scripts.browser import PHONE_PX, open_page
 from tests.agps_agent.measure.experiments.grids import GRID, leave_run, tiny_grid
@@ -131,3 +132,33 @@ def test_damaged_results_are_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(AgpsError, match=r"results.json: cells.0.runs.0.successes: .*; it is damaged"):
         read_results(tmp_path)
+
+
+def test_table_of_costs_has_calls_tokens_seconds_and_money_by_each_list(tmp_path: Path) -> None:
+    experiment, runs = tiny_grid(tmp_path)
+    asked = {"agent_prompt_tokens": 40_000, "agent_completion_tokens": 2_000, "agent_seconds": 3.0}
+    leave_run(runs[0], agent_calls=9, **asked)
+    leave_run(runs[1])
+    results = gather(experiment, runs, called="tiny.toml")
+    head, (row,) = cost_table(results)
+    told = dict(zip(head, row, strict=True))
+    assert (told["method"], told["model calls"], told["prompt tokens"]) == ("AGPS", "9", "40,000")
+    assert told["seconds to the replies"] == "3"
+    assert told["gpt-5-mini (OpenAI)"] == "$0.01"  # 40,000 at $0.25 and 2,000 at $2.00 a million: 1.4 cents
+    assert told["gpt-4o (Vercel AI Gateway)"] == "$0.12"  # 10 cents and 2
+    write_experiment(results, tmp_path / "out")
+    assert "## What a run's questions cost" in (tmp_path / "out" / "table.md").read_text()
+    assert "What a run&#x27;s questions cost" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_nobody_who_asked_leaves_no_table_of_costs(tmp_path: Path) -> None:
+    write_experiment(results_of(tmp_path, None, 4), tmp_path / "out")
+    assert "questions cost" not in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns"),
+    [(["AGPS", "SERL"], 2), (["AGPS"] * 9, 4), (["a label of forty letters in all, or more"] * 4, 2), (["x" * 200], 1)],
+)
+def test_legend_has_as_many_columns_as_fit_the_page(labels: list[str], columns: int) -> None:
+    assert legend_columns(labels) == columns

@@ -1,0 +1,225 @@
+"""results.json of an experiment that measures runs of another: page, table and figures are drawn from it alone."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from agps_agent.measure.experiments.measured import (
+    BOXES,
+    Measured,
+    MeasuredRun,
+    read_boxes,
+    read_evaluated,
+    read_map,
+    to_measure,
+)
+from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
+from agps_agent.measure.experiments.planning import PlannedRun
+from agps_agent.report.experiment.results import FILE, Kept, Origin
+from rl.errors import AgpsError, ConfigError
+from rl.files import read_json_object, write_atomically
+
+
+class Trial(Kept):
+    """One policy under one condition."""
+
+    condition: str
+    seed: int
+    """Of the run."""
+    origin: int
+    successes: int
+    episodes: int
+    mean_steps: float
+    policy_steps: int
+
+
+class Map(Kept):
+    """One policy's landscape."""
+
+    at: int | None
+    """Control steps that were asked for; None: the policy that the run ended with."""
+    seed: int
+    origin: int
+    policy_steps: int
+    values: tuple[tuple[float, ...], ...]
+    """Rows by height, the lowest first."""
+
+
+class BoxesOf(Kept):
+    """The agent's boxes in the scenes of one run."""
+
+    seed: int
+    origin: int
+    scenes: int
+    centres_mm: tuple[tuple[float, float, float], ...]
+
+
+class MeasuredCell(Kept):
+    """A cell of the other experiment, with what was measured of its runs."""
+
+    name: str
+    panel: str
+    label: str
+    declared: int
+    """Runs of it that are declared."""
+    trials: list[Trial]
+    maps: list[Map]
+    boxes: list[BoxesOf]
+
+    def under(self, condition: str) -> list[Trial]:
+        """Return what was measured under one condition."""
+        return [trial for trial in self.trials if trial.condition == condition]
+
+
+class MeasuredResults(Kept):
+    """What an experiment measures, as far as it is done."""
+
+    name: str
+    title: str
+    question: str
+    command: str
+    runs_of: str
+    conditions: list[Condition]
+    landscape: Landscape | None
+    origins: list[Origin]
+    cells: list[MeasuredCell]
+    missing: list[str]
+    """Runs that are not finished, or not measured completely."""
+
+    @property
+    def declared(self) -> int:
+        """Runs that are declared."""
+        return sum(cell.declared for cell in self.cells)
+
+    @property
+    def finished(self) -> int:
+        """Runs that are measured completely."""
+        return self.declared - len(self.missing)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is measured."""
+        return not any(cell.trials or cell.maps or cell.boxes for cell in self.cells)
+
+
+def gather_measured(
+    measurement: Measurement, runs: Sequence[PlannedRun], folder: Path, *, called: str
+) -> MeasuredResults:
+    """Read everything that is measured of the finished runs.
+
+    Args:
+        measurement: What is declared.
+        runs: Those of the experiment that it measures.
+        folder: Where its measurements lie.
+        called: How the command line names it.
+
+    Raises:
+        AgpsError: If a file is damaged.
+    """
+    measured, unfinished = to_measure(measurement, runs, folder, called=called)
+    missing = [run.name for run in unfinished]
+    origins: list[Origin] = []
+    cells: dict[str, MeasuredCell] = {}
+    for run in runs:
+        cell = run.cell
+        told = {"name": cell.name, "panel": cell.panel, "label": cell.label, "trials": [], "maps": [], "boxes": []}
+        before = cells.get(cell.name) or MeasuredCell.model_validate({**told, "declared": 0})
+        cells[cell.name] = before.model_copy(update={"declared": before.declared + 1})
+    for one in measured:
+        if _read_into(cells[one.run.cell.name], one, origins) < one.size:
+            missing.append(one.name)
+    return MeasuredResults(
+        name=measurement.name,
+        title=measurement.title,
+        question=measurement.question,
+        command=f"agps reproduce {shlex.quote(called)}",
+        runs_of=measurement.runs_of,
+        conditions=list(measurement.conditions),
+        landscape=measurement.landscape,
+        origins=origins,
+        cells=list(cells.values()),
+        missing=missing,
+    )
+
+
+def write_measured(results: MeasuredResults, folder: Path) -> Path:
+    """Write results.json, unless that would take measurements away that stand there.
+
+    Raises:
+        ConfigError: If the file there has some that these have not.
+        AgpsError: If it cannot be written.
+    """
+    path = folder / FILE
+    if path.is_file():
+        gone = _measurements(read_measured(folder)) - _measurements(results)
+        if gone:
+            cell, seed, what = sorted(gone)[0]
+            raise ConfigError(
+                f"{path} has {len(gone)} measurements that are not in this folder of runs ({cell}, seed {seed}, "
+                f"{what}); copy them together, or name another --out."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, results.model_dump_json(indent=None) + "\n")
+    return path
+
+
+def read_measured(folder: Path) -> MeasuredResults:
+    """Return what results.json holds.
+
+    Raises:
+        AgpsError: If it is damaged, or of another version.
+    """
+    path = folder / FILE
+    try:
+        return MeasuredResults.model_validate(read_json_object(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise AgpsError(f"{path}: {place}: {first['msg']}; it is damaged, or of another version.") from None
+
+
+def _measurements(results: MeasuredResults) -> set[tuple[str, int, str]]:
+    found = set()
+    for cell in results.cells:
+        found |= {(cell.name, trial.seed, trial.condition) for trial in cell.trials}
+        found |= {(cell.name, one.seed, f"values at {one.at or 'the end'}") for one in cell.maps}
+        found |= {(cell.name, one.seed, "boxes") for one in cell.boxes}
+    return found
+
+
+def _read_into(cell: MeasuredCell, run: MeasuredRun, origins: list[Origin]) -> int:
+    """Add what is measured of a run to its cell; return how many measurements that were."""
+    there = [point for point in run.points() if point.is_there]
+    for point in there:
+        if isinstance(point.what, Condition):
+            evaluated = read_evaluated(point.path)
+            trial = Trial(
+                condition=point.what.name,
+                seed=run.run.seed,
+                origin=_origin(evaluated, origins),
+                successes=evaluated.successes,
+                episodes=evaluated.episodes,
+                mean_steps=evaluated.mean_steps,
+                policy_steps=evaluated.policy_steps,
+            )
+            cell.trials.append(trial)
+        elif point.what == BOXES:
+            boxes = read_boxes(point.path)
+            of = _origin(boxes, origins)
+            cell.boxes.append(BoxesOf(seed=run.run.seed, origin=of, scenes=boxes.scenes, centres_mm=boxes.centres_mm))
+        else:
+            drawn = read_map(point.path)
+            at = None if point.what is None else int(point.what.rpartition("-")[2])
+            of = _origin(drawn, origins)
+            steps = drawn.policy_steps
+            cell.maps.append(Map(at=at, seed=run.run.seed, origin=of, policy_steps=steps, values=drawn.values))
+    return len(there)
+
+
+def _origin(measured: Measured, origins: list[Origin]) -> int:
+    origin = Origin(commit=measured.commit, machine=measured.machine, versions=measured.versions)
+    if origin not in origins:
+        origins.append(origin)
+    return origins.index(origin)
