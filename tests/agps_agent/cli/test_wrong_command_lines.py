@@ -148,7 +148,7 @@ train usb_insertion --reward keys                           | a simulation has n
 train usb_insertion --detectors flot                        | Did you mean float?
 train usb_insertion --detectors                             | --detectors: name at least one
 train usb_insertion --detectors float float                 | name each detector once
-train usb_insertion --encoder vgg                           | Unknown encoder 'vgg'; known: dinov2, thumbnail
+train usb_insertion --encoder vgg                           | Unknown encoder 'vgg'; known: dinov2,
 train usb_insertion --preset fast                           | no preset 'fast'; choose from tuned, hil-serl
 train usb_insertion --robot panda                           | There is no robot 'panda'
 train usb_insertion --agent.tools hammer                    | Unknown tool 'hammer'
