@@ -96,7 +96,7 @@ def in_words(result: Mapping[str, Any]) -> list[str]:
     head = ["", "encoder", "detector", "threshold", "AUROC", "good flagged", "light flagged", "caught", "in 10 steps"]
     head += [*(kind.replace("_", " ") for kind in kinds), "before onset", "t <= 3", "delay", "ms/step"]
     best, shipped = result["best"], result["shipped"]
-    marks = ["".join(mark for mark, marked in (("*", shipped), (">", best)) if row is marked) for row in rows]
+    marks = ["".join(mark for mark, marked in (("*", shipped), (">", best)) if row == marked) for row in rows]
     table = [head, *([mark, *_cells(row, kinds)] for mark, row in zip(marks, rows, strict=True))]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

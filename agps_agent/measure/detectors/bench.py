@@ -43,7 +43,7 @@ class Candidate:
     """In the table."""
     detector: str = "float"
     """By which it is made."""
-    config: FloatConfig | None = None
+    config: object | None = None
     """Its settings; None: the defaults."""
     warm_up: int = 3
     """Frames in which it never fires."""
@@ -96,7 +96,7 @@ def bench_detectors(
     made = simulated(get_task(task))
     cameras = [camera.name for camera in made.policy_cameras]
     seeing = {name: make_encoder(name, cameras) for name in encoders}
-    candidates = (*CANDIDATES, *(Candidate(name=name, detector=name, warm_up=0) for name in detectors))
+    candidates = (*CANDIDATES, *_further(detectors))
     _check_fit(candidates, made, demos)
     pilots = [_pilot(Path(run), made, image_size) for run in policies]
     rollouts = make_rollouts(
@@ -121,6 +121,18 @@ def bench_detectors(
         "rows": rows,
         **_verdict(rows),
     }
+
+
+def _further(names: Sequence[str]) -> Iterator[Candidate]:
+    """Yield somebody's own detectors.
+
+    Raises:
+        ConfigError: If one is measured anyway.
+    """
+    for number, name in enumerate(names):
+        if name in (*(each.detector for each in CANDIDATES), *names[:number]):
+            raise ConfigError(f"The detector {name} is measured anyway; name others.")
+        yield Candidate(name=name, detector=name, warm_up=0, with_stall=True)
 
 
 def _check_fit(candidates: Sequence[Candidate], task: SimulatedTask, demos: int) -> None:

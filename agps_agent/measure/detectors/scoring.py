@@ -92,9 +92,10 @@ def figures(rollouts: Sequence[Rollout], traces: Sequence[Trace], *, warm_up: in
         warm_up: Frames in which it never fires.
 
     Returns:
-        `auroc` of the highest scores, good against bad; shares of good rollouts that were flagged, of those under
-        another light, of bad ones that were caught at or after the onset, within ten steps of it, and by kind; flagged
-        before the onset, and of good and bad ones in the first three frames; the median `delay_steps` of those caught.
+        `auroc` of the highest scores, good against bad; shares of good rollouts that were flagged, in all and by who
+        acted, of those under another light, of bad ones that were caught at or after the onset, within ten steps of it,
+        and by kind; flagged before the onset, and of good and bad ones in the first three frames; the median
+        `delay_steps` of those caught.
     """
     pairs = list(zip(rollouts, traces, strict=True))
     good = [t for r, t in pairs if r.kind == "good"]
@@ -106,6 +107,9 @@ def figures(rollouts: Sequence[Rollout], traces: Sequence[Trace], *, warm_up: in
     return {
         "auroc": auroc([t.highest(warm_up) for t in good], [t.highest(warm_up) for _, _, t in bad]),
         "good_flagged": _flagged(good),
+        "good_flagged_by": {
+            by: _flagged([t for r, t in pairs if (r.kind, r.by) == ("good", by)]) for by in _who(rollouts)
+        },
         "light_flagged": _flagged(light),
         "caught": share(len(caught), len(bad)),
         "caught_in_time": share(sum(d <= IN_TIME_STEPS for d in caught), len(bad)),
@@ -115,6 +119,10 @@ def figures(rollouts: Sequence[Rollout], traces: Sequence[Trace], *, warm_up: in
         "delay_steps": float(np.median(caught)) if caught else None,
         "ms_per_step": float(np.median([t.ms for t in traces])),
     }
+
+
+def _who(rollouts: Sequence[Rollout]) -> list[str]:
+    return sorted({rollout.by for rollout in rollouts if rollout.kind == "good"})
 
 
 def _flagged(traces: Sequence[Trace]) -> Numbers:

@@ -64,6 +64,15 @@ def test_task_that_nobody_can_do_is_refused() -> None:
         maker.demonstrations(1)
 
 
+@pytest.mark.parametrize("kind", ["missed_grasp", "dropped"])
+def test_towel_that_is_not_held_is_not_folded_and_the_arm_goes_on(kind: str) -> None:
+    with RolloutMaker(simulated(get_task("towel_folding")), image_size=16) as maker:
+        bad = maker.make(kind, "choosing", 1)[0]
+    openings = np.array([seen.robot.gripper_opening for seen in bad.observations])
+    places = np.array([seen.robot.T_base_tcp[:3, 3] for seen in bad.observations])
+    assert openings[bad.onset + 2] > 0.5 and np.ptp(places[bad.onset :, :2], axis=0).max() > 0.03
+
+
 def carried() -> list[Moment]:
     """A good rollout of ten steps that closes at 2, has lifted at 5 and opens at 8."""
     commands = [1, 1, -1, -1, -1, -1, -1, -1, 1, 1]

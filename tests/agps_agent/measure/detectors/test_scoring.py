@@ -86,7 +86,7 @@ def test_figures_by_hand() -> None:
         "first_frames": (1, 6),
     }
     assert {kind: value["count"] for kind, value in numbers["caught_by_kind"].items()} == {"drift": 1, "stall": 2}
-    assert numbers["delay_steps"] == 2.0
+    assert numbers["good_flagged_by"] == {"nobody": numbers["good_flagged"]} and numbers["delay_steps"] == 2.0
 
 
 def worth(flagged: int, in_time: int, caught: int = 19, auroc: float = 0.9) -> dict[str, object]:
