@@ -1,4 +1,4 @@
-"""`agps bench env|float|agent|grounding|realtime|memory|update`: what each part costs on this machine."""
+"""`agps bench env|float|detectors|agent|grounding|realtime|memory|update`: what each part costs and is worth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Interval
 
+from agps_agent.cli import bench_detectors
 from agps_agent.cli.options import (
     check_vlm,
     json_only_on_stdout,
@@ -144,6 +145,7 @@ def run(argv: Sequence[str]) -> int:
     commands = {
         "env": (_env, "control steps per second"),
         "float": (_float, "time per step of the failure detector"),
+        "detectors": (bench_detectors.run, "which failure detector finds bad rollouts, and how soon"),
         "agent": (_agent, "time of a question to the agent"),
         "grounding": (_grounding, "error of the keypoints that the agent finds"),
         "realtime": (_realtime, "control rate while the agent thinks"),

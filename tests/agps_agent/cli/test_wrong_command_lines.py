@@ -152,7 +152,7 @@ train nopackage.nomodule:Name                               | No module named 'n
 tasks ./plain.py:Plain                                      | not a class derived from rl.tasks.base.Task
 demos recrd                                                 | Did you mean record?
 float ft                                                    | Did you mean fit?
-bench bread                                                 | use one of env, float, agent, grounding
+bench bread                                                 | use one of env, float, detectors, agent, grounding
 train usb_insertion --method agp                            | Did you mean agps?
 train usb_insertion --method drq+robot                      | Unknown helper 'robot'; known: agent, human, nobody
 train usb_insertion --method agps --algorithm conrft        | name the method, or the other two
@@ -165,7 +165,7 @@ train usb_insertion --reward keys                           | a simulation has n
 train usb_insertion --detectors flot                        | Did you mean float?
 train usb_insertion --detectors                             | --detectors: name at least one
 train usb_insertion --detectors float float                 | name each detector once
-train usb_insertion --encoder vgg                           | Unknown encoder 'vgg'; known: dinov2, thumbnail
+train usb_insertion --encoder vgg                           | Unknown encoder 'vgg'; known: dinov2,
 train usb_insertion --preset fast                           | no preset 'fast'; choose from tuned, hil-serl
 train usb_insertion --robot panda                           | There is no robot 'panda'
 train usb_insertion --agent.tools hammer                    | Unknown tool 'hammer'
