@@ -1,4 +1,4 @@
-"""`agps bench env|float|detectors|agent|grounding|realtime|memory|update`: what each part costs and is worth."""
+"""`agps bench env|float|agent|grounding|realtime|memory|update|detectors`: what each part costs and is worth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -145,12 +145,12 @@ def run(argv: Sequence[str]) -> int:
     commands = {
         "env": (_env, "control steps per second"),
         "float": (_float, "time per step of the failure detector"),
-        "detectors": (bench_detectors.run, "which failure detector finds bad rollouts, and how soon"),
         "agent": (_agent, "time of a question to the agent"),
         "grounding": (_grounding, "error of the keypoints that the agent finds"),
         "realtime": (_realtime, "control rate while the agent thinks"),
         "memory": (_memory, "precision of recall on held-out scenes"),
         "update": (_update, "time of an update of the learner"),
+        "detectors": (bench_detectors.run, "which failure detector finds bad rollouts, and how soon"),
     }
     return run_subcommand("agps bench", "What each part costs on this machine.", commands, argv)
 

@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "memory": ("memory", "list, show, rebuild or forget what the agent remembers"),
     "prompts": ("prompts", "list or show the prompts, or replay a run's questions with others"),
     "traces": ("traces", "collect LangSmith traces on this machine and look at them"),
-    "bench": ("bench", "measure env, float, agent, grounding, realtime, memory or update"),
+    "bench": ("bench", "measure env, float, agent, grounding, realtime, memory, update or detectors"),
     "doctor": ("doctor", "check that this machine can run everything, and that a robot station is fit for a run"),
     "completion": ("completion", "print what lets bash or zsh complete commands, options, tasks and other names"),
     "serve-model": ("serve_model", "serve the embedded model behind an OpenAI-compatible URL"),

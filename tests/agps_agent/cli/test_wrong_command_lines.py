@@ -152,7 +152,7 @@ train nopackage.nomodule:Name                               | No module named 'n
 tasks ./plain.py:Plain                                      | not a class derived from rl.tasks.base.Task
 demos recrd                                                 | Did you mean record?
 float ft                                                    | Did you mean fit?
-bench bread                                                 | use one of env, float, detectors, agent, grounding
+bench bread                                                 | use one of env, float, agent, grounding
 train usb_insertion --method agp                            | Did you mean agps?
 train usb_insertion --method drq+robot                      | Unknown helper 'robot'; known: agent, human, nobody
 train usb_insertion --method agps --algorithm conrft        | name the method, or the other two
