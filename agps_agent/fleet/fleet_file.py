@@ -30,7 +30,7 @@ class RobotEntry(BaseModel):
     speed: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Longest control step over the task's."""
     node: str | None = None
-    """Ray resource that only this robot's machine has; None: any machine."""
+    """Ray resource that only this robot's machine has; None: the machine of the command."""
     folder: Path | None = None
     """Where its machine keeps episodes until they are acknowledged. None: in the run's directory, or with `node` in
     ~/.cache/agps/fleet."""
@@ -52,7 +52,14 @@ def robots_of(config: RunConfig) -> tuple[RobotEntry, ...]:
     """
     if config.fleet is None:
         return tuple(RobotEntry(name=f"r{number}") for number in range(config.robots or 1))
-    return read_fleet(config.fleet)
+    robots = read_fleet(config.fleet)
+    away = next((robot for robot in robots if robot.node is not None), None)
+    if away is not None and config.ray is None:
+        raise ConfigError(
+            f"{config.fleet}: robot {away.name} is on a machine that offers {away.node}, and no cluster is named; add "
+            "--ray HOST:PORT, or leave out node for a robot of this machine."
+        )
+    return robots
 
 
 def read_fleet(file: Path) -> tuple[RobotEntry, ...]:

@@ -58,7 +58,7 @@ def test_simulated_robots_wait_for_updates_where_nothing_keeps_them_to_a_rate(
     file = tmp_path / "fleet.toml"
     arm = '[[robots]]\nname = "arm"\nkind = "station"\nstation = "arm.toml"\nnode = "b"\n'
     file.write_text(arm + '[[robots]]\nname = "twin"')
-    config = RunConfig(task="usb_insertion", fleet=file, **changes)
+    config = RunConfig(task="usb_insertion", fleet=file, ray="10.0.0.1:6379", **changes)
     real, twin = (config_of(robot, n, config) for n, robot in enumerate(robots_of(config)))
     assert twin.holds_when_behind is holds
     assert real.holds_when_behind is (changes.get("when_behind") == "hold")
@@ -82,6 +82,14 @@ def test_fleet_file_that_is_wrong_is_refused_in_one_sentence(text: str, complain
     file.write_text(text)
     with pytest.raises(ConfigError, match=complaint):
         read_fleet(file)
+
+
+def test_robot_of_another_machine_without_a_cluster_is_refused(tmp_path: Path):
+    file = tmp_path / "fleet.toml"
+    file.write_text('[[robots]]\nname = "left"\nnode = "left"\n')
+    with pytest.raises(ConfigError, match="--ray HOST:PORT"):
+        robots_of(RunConfig(task="usb_insertion", fleet=file))
+    assert robots_of(RunConfig(task="usb_insertion", fleet=file, ray="10.0.0.1:6379"))[0].node == "left"
 
 
 @pytest.mark.parametrize(
