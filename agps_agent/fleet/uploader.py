@@ -51,7 +51,8 @@ class EpisodeUploader:
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is acknowledged; return whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.unsent == 0 or self._error is not None, timeout_s)
+            self._changed.wait_for(lambda: self.unsent == 0 or self._error is not None, timeout_s)
+            return self.unsent == 0
 
     def close(self) -> None:
         """End the thread; what is not acknowledged stays on disk."""

@@ -75,6 +75,18 @@ def test_simulated_robots_wait_for_updates_where_nothing_keeps_them_to_a_rate(
         ("[[robots]]\nname = 'a'\nkind = 'station'\nstation = 'no.toml'", "no station file no.toml"),
         ("head = 'b'\n[[robots]]\nname = 'a'", "may have"),
         ("[[robots", "no TOML"),
+        ("robots = ['a', 'b']", "robot 1 is 'a'; write one"),
+        ("[[robots]]\nname = 'learner'", "another part of a fleet"),
+        ("[[robots]]\nname = 'a'\nnode = ''", "a name of your own"),
+        ("[[robots]]\nname = 'a'\nnode = 'CPU'", "a name of your own"),
+        ("[[robots]]\nname = 'a'\nspeed = 0.2", "speed is for a station"),
+        ("".join(f"[[robots]]\nname = 'r{n}'\n" for n in range(65)), "65 robots; one learner takes up to 64"),
+        (
+            "".join(
+                f"[[robots]]\nname = '{name}'\nkind = 'station'\nstation = 'fr3.toml'\nnode = 'b'\n" for name in "ab"
+            ),
+            "a and b are on fr3.toml",
+        ),
     ],
 )
 def test_fleet_file_that_is_wrong_is_refused_in_one_sentence(text: str, complaint: str, tmp_path: Path):
