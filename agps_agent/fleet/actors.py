@@ -50,6 +50,10 @@ POOL_S = 2.0
 _log = logging.getLogger(__name__)
 
 
+class CannotStart(AgpsError):
+    """An actor's process ends before it has begun, as it will each time."""
+
+
 class LearnerActor:
     """The learner's process."""
 
@@ -61,8 +65,7 @@ class LearnerActor:
         self._learning: FleetLearner | None = None
         self._log: FleetLog | None = None
         self._progress: Progress | None = None
-        self._put: tuple[int, Any] | None = None
-        """Version of the weights that are in the object store, and their reference there."""
+        self._shared = Shared(ray.put)
         self._is_told_to_end = False
 
     def run(self, report: Callable[[RunDirectory], object], *, resume: bool) -> Mapping[str, Any]:
@@ -132,9 +135,23 @@ class LearnerActor:
         weights = news.weights
         if weights is None:
             return news, None
-        if self._put is None or self._put[0] != weights.version:
-            self._put = (weights.version, ray.put(weights))
-        return replace(news, weights=None), [self._put[1]]  # in a list it goes as a reference
+        return replace(news, weights=None), [self._shared.reference(weights)]  # in a list it goes as a reference
+
+
+class Shared:
+    """The newest weights in shared memory: one object per version, which is freed once nobody reads it any more."""
+
+    def __init__(self, put: Callable[[Weights], Any]) -> None:
+        self._put = put
+        self._newest: tuple[int, Any] | None = None
+        """Version and reference; of the versions before nothing is held here."""
+
+    def reference(self, weights: Weights) -> Any:
+        """Return the reference of weights; from any thread."""
+        newest = self._newest
+        if newest is None or newest[0] != weights.version:
+            self._newest = newest = (weights.version, self._put(weights))
+        return newest[1]
 
 
 class RobotActor:
@@ -143,10 +160,12 @@ class RobotActor:
     def __init__(self, config: RunConfig, place: Place, model: str | None) -> None:
         adviser = None if model is None else DistantAdviser(place.name, RayPoolLink(), model=model)
         self._robot = RobotRun(config, place, RayLink(), adviser)
+        self._said: RobotReport | None = None
 
     def run(self) -> RobotReport:
-        """Act until the run is over."""
-        return self._robot.run()
+        """Act until the run is over; a second call, by who had lost sight of the first, comes to the same."""
+        self._said = self._said or self._robot.run()
+        return self._said
 
     def stop(self) -> None:
         """Let it end after the running control step."""
@@ -303,6 +322,7 @@ def carried(ref: Any, timeout_s: float | None) -> Any:
 
     Raises:
         AgpsError: What the call raised, if it is one of ours.
+        CannotStart: If the process of an actor ends before it has begun, as it will each time.
         LinkDown: If the process is gone, or has not answered in time.
     """
     try:
@@ -311,5 +331,12 @@ def carried(ref: Any, timeout_s: float | None) -> Any:
         if isinstance(error.cause, AgpsError):
             raise error.cause from None
         raise
+    except ray.exceptions.RayActorError as error:
+        words = " ".join(str(error).split())
+        if error.actor_init_failed:
+            raise CannotStart(
+                f"Its process cannot begin ({words[-300:]}); is the same AGPS installed on its machine?"
+            ) from error
+        raise LinkDown(f"{type(error).__name__}: {words[:200]}") from error
     except ray.exceptions.RayError as error:
         raise LinkDown(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error

@@ -51,11 +51,18 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
     prepare_environment(is_ours=address is None)
     import ray
 
-    mine = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    _connect(ray, address)
+    mine = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
+        # What is started now keeps that: a closed terminal tells all processes, and the run is to be saved first.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _connect(ray, address)
+    except BaseException:
+        ray.shutdown()
+        raise
+    finally:
         for number, handler in mine.items():  # Ray's own would end this program before the run is saved
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    try:
         yield ray
     finally:
         ray.shutdown()

@@ -13,7 +13,13 @@ from rl.errors import ConfigError
 
 SEED_STRIDE = 10_000_000
 """From one robot's seed to the next: farther apart than the offsets of the parts of one run."""
+MOST = 64
+"""Robots of one fleet, as of `--robots`."""
+TAKEN = ("learner", "pool", "inbox", "identity")
+"""Names of other parts of a fleet, and of what lies beside the robots' folders."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+_RAYS = ("CPU", "GPU", "memory", "object_store_memory")
+"""Resources that Ray counts by itself."""
 
 
 class RobotEntry(BaseModel):
@@ -30,7 +36,7 @@ class RobotEntry(BaseModel):
     speed: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Longest control step over the task's."""
     node: str | None = None
-    """Ray resource that only this robot's machine has; None: any machine."""
+    """Ray resource that only this robot's machine has; None: the machine of the command."""
     folder: Path | None = None
     """Where its machine keeps episodes until they are acknowledged. None: in the run's directory, or with `node` in
     ~/.cache/agps/fleet."""
@@ -39,6 +45,14 @@ class RobotEntry(BaseModel):
     def _is_whole(self) -> Self:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name is {self.name!r}; use up to 31 lower-case letters, digits and dashes")
+        if self.name in TAKEN:
+            raise ValueError(f"name is {self.name!r}, which another part of a fleet has; take another one")
+        if self.node is not None and (not self.node.strip() or self.node in _RAYS):
+            raise ValueError(
+                f"node is {self.node!r}; use a name of your own, as in `ray start --resources='{{\"left\": 1}}'`"
+            )
+        if self.kind == "simulated" and "speed" in self.model_fields_set:
+            raise ValueError("speed is for a station; a simulated robot moves as the task says, leave it out")
         if (self.kind == "station") != (self.station is not None):
             raise ValueError('a robot of kind "station" names its file as station = "...", and no other one does')
         return self
@@ -52,7 +66,14 @@ def robots_of(config: RunConfig) -> tuple[RobotEntry, ...]:
     """
     if config.fleet is None:
         return tuple(RobotEntry(name=f"r{number}") for number in range(config.robots or 1))
-    return read_fleet(config.fleet)
+    robots = read_fleet(config.fleet)
+    away = next((robot for robot in robots if robot.node is not None), None)
+    if away is not None and config.ray is None:
+        raise ConfigError(
+            f"{config.fleet}: robot {away.name} is on a machine that offers {away.node}, and no cluster is named; add "
+            "--ray HOST:PORT, or leave out node for a robot of this machine."
+        )
+    return robots
 
 
 def read_fleet(file: Path) -> tuple[RobotEntry, ...]:
@@ -72,8 +93,12 @@ def read_fleet(file: Path) -> tuple[RobotEntry, ...]:
     entries = content.get("robots")
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{file} names no robot; write one [[robots]] with a name for each.")
+    if len(entries) > MOST:
+        raise ConfigError(f"{file} names {len(entries)} robots; one learner takes up to {MOST}.")
     robots = []
     for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{file}, robot {number} is {entry!r}; write one [[robots]] with a name for each.")
         try:
             robots.append(RobotEntry.model_validate(entry))
         except ValidationError as error:
@@ -87,6 +112,11 @@ def read_fleet(file: Path) -> tuple[RobotEntry, ...]:
                 f"{file}: there is no station file {robot.station} for robot {robot.name} on this machine; "
                 "`agps emulate` writes one, or name the machine that has it with node."
             )
+    arms: dict[tuple[Path | None, str | None], str] = {}
+    for robot in robots:
+        first = arms.setdefault((robot.station, robot.node), robot.name)
+        if robot.station is not None and first != robot.name:
+            raise ConfigError(f"{file}: {first} and {robot.name} are on {robot.station}, which is one arm.")
     names = [robot.name for robot in robots]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{file} names {', '.join(twice)} twice; give each robot a name of its own.")

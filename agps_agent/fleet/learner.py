@@ -4,7 +4,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
@@ -12,13 +13,14 @@ from stable_baselines3.common.policies import BasePolicy
 from agps_agent.fleet.link import LinkDown, News, RobotReport, Stage, StreamedStep, Weights
 from agps_agent.fleet.log import FleetLog
 from agps_agent.fleet.message import EpisodeMessage, Key, from_bytes
-from agps_agent.fleet.spool import Spool
+from agps_agent.fleet.spool import PATIENCE_S, Spool
 from agps_agent.run.build import Session
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.log import FINAL_SEED
 from agps_agent.run.training import NOTHING_SHOWN, prepare, pretrain, write_results
 from rl.algorithm import GuidedAlgorithm
 from rl.episodes import Episode
+from rl.errors import AgpsError
 from rl.evaluation import EvaluationResult
 from rl.learner import LockstepLearner, ThreadedLearner
 from rl.teacher import Lesson
@@ -75,13 +77,19 @@ class FleetLearner:
         """
         self._session, self._log, self._evaluates = session, log, evaluates
         self._algorithm = session.algorithm
-        self._inbox = Spool(log.run.path / "fleet" / INBOX)
+        self._inbox = Spool(log.run.path / "fleet" / INBOX, patience_s=PATIENCE_S)
         session.opened.callback(self._inbox.close)
         self._lock = threading.RLock()
         """Held while an episode is taken, and while a checkpoint says which were."""
         self._stage: Stage = "showing"
+        self._writing = threading.RLock()
+        """Held while rows are written: in lockstep two threads do."""
         self._rows: deque[EpisodeMessage] = deque()
+        self._disk_error: AgpsError | None = None
+        """Why an episode could not be kept; the run ends by it."""
         self._is_lockstep = log.config.learner == "lockstep"
+        if not self._is_lockstep:  # there the only robot waits while its learner evaluates and saves
+            log.at_one_moment = self._at_one_moment
         self._lockstep = LockstepLearner(self._algorithm)
         self._threaded = PublishingLearner(self._algorithm)
         self._told = Told()
@@ -109,16 +117,20 @@ class FleetLearner:
 
         Raises:
             ConfigError: If it does not fit the run.
-            LinkDown: If the run is over: the robot keeps it for the next.
+            LinkDown: If the run is over, or its steps are made, or the disk is full: the robot keeps it.
         """
         message = from_bytes(content)
         with self._lock:
             if message.key in self._log.fleet.ledger and message.key != self._streamed_whole:
                 return
-            if self._stage == "over":
+            if self._stage == "over" or (self._has_all_steps and message.key != self._streamed_whole):
                 raise LinkDown("The run is over.")
             self._algorithm.store.check(message.episode, where=f"an episode of robot {message.key.robot}")
-            self._inbox.keep(message.key, content)
+            try:
+                self._inbox.keep(message.key, content)
+            except AgpsError as error:  # the learner's trouble, and no fault of this episode
+                self._disk_error = AgpsError(f"{error} Make room, and resume: its robot keeps the episode.")
+                raise LinkDown(str(error)) from error
             self._take(message)
 
     def news(self, report: RobotReport) -> News:
@@ -166,12 +178,17 @@ class FleetLearner:
     def _said(self, weights: Weights | None) -> News:
         algorithm = self._algorithm
         return News(
-            stage=self._stage,
+            stage="over" if self._has_all_steps else self._stage,
             version=algorithm.n_updates,
             env_steps=algorithm.num_timesteps,
             owed=self._threaded.owed,
             weights=weights,
         )
+
+    @property
+    def _has_all_steps(self) -> bool:
+        """Whether the run's control steps are made: during an evaluation the robots would go on else."""
+        return self._algorithm.num_timesteps >= self._log.config.max_env_steps
 
     def _weights(self) -> Weights | None:
         """Return the newest weights for acting; None before the policy has begun to act."""
@@ -250,19 +267,25 @@ class FleetLearner:
         """Take what was acknowledged after the last checkpoint."""
         with self._lock:
             for key in self._inbox.waiting():
-                if key not in self._log.fleet.ledger:
-                    self._take(from_bytes(self._inbox.read(key)))
+                if key in self._log.fleet.ledger:
+                    continue
+                try:
+                    message = from_bytes(self._inbox.read(key))
+                except AgpsError as error:  # a disk that lost it must not lose the run too
+                    _log.error("%s: %s", self._inbox.folder / key.file, error)
+                    continue
+                self._take(message)
 
     def _pretrain(self) -> None:
         """Wait until the agents have shown enough, and learn from demonstrations alone."""
         log, algorithm, config = self._log, self._algorithm, self._log.config
         while config.agent_demos > 0 and not (self._have_shown() or log.is_over):
+            self._raise_disk_error()
             self._write_rows()
             log.announce("demonstrate")
             time.sleep(TICK_S)
         self._stage = "pretraining"
-        self._write_rows()
-        with self._lock:
+        with self._at_one_moment():
             if config.agent_demos > 0 and len(algorithm.demo) == 0:
                 _log.warning(NOTHING_SHOWN)
             elif config.pretrain_steps > 0 and len(algorithm.demo) > 0:
@@ -271,10 +294,10 @@ class FleetLearner:
     def _have_shown(self) -> bool:
         """Return whether there is nobody left to wait for."""
         fleet = self._log.fleet
-        if self._algorithm.num_timesteps >= self._log.config.max_env_steps:
+        if self._has_all_steps:
             return True
-        reports = [fleet.reports.get(name) for name in fleet.robots]
-        done = [report is not None and not report.is_showing for report in reports]
+        # What a robot said before the run was resumed does not count: it had been told to end.
+        done = [name in fleet.heard_at and not fleet.reports[name].is_showing for name in fleet.robots]
         if all(done):
             return True
         last = max(fleet.heard_at.values(), default=None)
@@ -292,6 +315,7 @@ class FleetLearner:
         self._stage = "online"
         try:
             while not log.is_over:
+                self._raise_disk_error()
                 if self._is_lockstep:
                     self._write_rows()
                 else:
@@ -356,18 +380,30 @@ class FleetLearner:
     def _write_rows(self) -> None:
         """Write the rows of the episodes that were taken since the last call, and now and then those of the robots."""
         log = self._log
-        while self._rows:
-            log.write_episode(self._rows.popleft())
-            if log.episodes % LOG_EVERY == 0:
-                self._algorithm.dump_logs()
-        if time.monotonic() - self._rows_at >= ROWS_EVERY_S:
-            self._rows_at = time.monotonic()
-            log.write_robots()
+        with self._writing:
+            while self._rows:
+                log.write_episode(self._rows.popleft())
+                if log.episodes % LOG_EVERY == 0:
+                    self._algorithm.dump_logs()
+            if time.monotonic() - self._rows_at >= ROWS_EVERY_S:
+                self._rows_at = time.monotonic()
+                log.write_robots()
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Let no episode be taken inside, and those that were have their rows: else one would count twice, or never."""
+        with self._lock:
+            self._write_rows()
+            yield
+
+    def _raise_disk_error(self) -> None:
+        """Raise why an episode could not be kept, if one could not."""
+        if self._disk_error is not None:
+            raise self._disk_error
 
     def _checkpoint(self) -> None:
         """Save, with the ledger; what a checkpoint holds need not wait in the inbox."""
-        with self._lock:
-            self._write_rows()
+        with self._at_one_moment():
             self._log.checkpoint()
             for key in self._inbox.waiting():
                 if key in self._log.fleet.ledger:

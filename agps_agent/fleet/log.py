@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -95,7 +96,7 @@ class FleetSupervisor(NullSupervisor):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the ledger, and the robots' counts as they were said last."""
-        reports = {name: asdict(report) for name, report in self.reports.items()}
+        reports = {name: asdict(report) for name, report in self.reports.copy().items()}  # others hear meanwhile
         return {"ledger": self.ledger.state_dict(), "reports": reports, "taken": dict(self.taken)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -112,6 +113,13 @@ class FleetLog(TrainingLog):
     is_told_to_end: bool = False
     pool: Mapping[str, Any] = field(default_factory=dict)
     """What the pool of agents last said of itself."""
+    at_one_moment: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Inside it no episode is taken: memory, ledger and rows are of one moment."""
+
+    def checkpoint(self, name: str = "last") -> None:
+        """Save everything that a resumed run needs; robots that deliver an episode wait meanwhile."""
+        with self.at_one_moment():
+            super().checkpoint(name)
 
     @property
     def fleet(self) -> FleetSupervisor:
@@ -130,7 +138,9 @@ class FleetLog(TrainingLog):
         """Updates on demonstrations before the policy acts, more where the robots' scenes move."""
         if self.session.algorithm.pretrains:
             return self.config.pretrain_steps
-        return self.config.pretrain_steps * max((report.places for report in self.fleet.reports.values()), default=1)
+        return self.config.pretrain_steps * max(
+            (report.places for report in self.fleet.reports.copy().values()), default=1
+        )
 
     @property
     def is_over(self) -> bool:

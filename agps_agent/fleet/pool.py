@@ -58,9 +58,11 @@ class Pool:
             async with self._turns.turn(robot, deadline_s=self._budget_s):
                 began = time.monotonic()
                 self._waited_s += began - came
-                async with asyncio.timeout(max(0.0, self._budget_s - (began - came))):
-                    answer = await self._adviser.ask(scene, embedding, trigger)
-                self._busy_s += time.monotonic() - began
+                try:
+                    async with asyncio.timeout(max(0.0, self._budget_s - (began - came))):
+                        answer = await self._adviser.ask(scene, embedding, trigger)
+                finally:  # one that comes to nothing takes as much time
+                    self._busy_s += time.monotonic() - began
         except TimeoutError:
             self._counts["late"] += 1
             return no_answer("timeout", f"The pool of agents had no answer within {self._budget_s:g} s.")

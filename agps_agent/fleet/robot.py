@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agps_agent.fleet.link import LearnerLink, LinkDown, News, RobotReport, StreamedStep
 from agps_agent.fleet.message import EpisodeMessage, Key, to_bytes
 from agps_agent.fleet.robot_metrics import RobotMetrics
-from agps_agent.fleet.spool import Spool
+from agps_agent.fleet.spool import PATIENCE_S, Spool
 from agps_agent.fleet.uploader import EpisodeUploader
 from agps_agent.fleet.weights import ASK_EVERY_S, LockstepWeights, NewestWeights
 from agps_agent.run.adviser import Adviser
@@ -28,7 +28,8 @@ from agps_agent.run.place import place_of
 from agps_agent.supervisor import JUDGED_AFTER, AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.changes import changed
-from rl.errors import AgpsError
+from rl.checkpoint import DAMAGE
+from rl.errors import AgpsError, ConfigError
 from rl.files import write_atomically
 from rl.loop import Step
 from rl.process import prepare_process
@@ -143,7 +144,7 @@ class RobotRun:
 
     def hear(self, news: News) -> None:
         """Take note of what the learner tells."""
-        self._news = news
+        self._news = replace(news, weights=None)  # they are in shared memory as long as somebody has them
         if news.weights is not None:
             self._weights = (news.weights.version, news.weights.env_steps)
 
@@ -189,7 +190,7 @@ class RobotRun:
         config, place = self._config, place_of(self._config.robot)
         self._folder.mkdir(parents=True, exist_ok=True)
         run = RunDirectory(self._folder)
-        spool = Spool(self._folder / SPOOL)  # first: nobody else is this robot
+        spool = Spool(self._folder / SPOOL, patience_s=PATIENCE_S)  # first: nobody else is this robot
         self._uploader = EpisodeUploader(spool, self._link)
         opened.callback(self._uploader.close)
         self._env = place.open_alone(config, opened)
@@ -233,6 +234,7 @@ class RobotRun:
             fresh = self._algorithm.num_timesteps == 0
             if supervisor.is_demonstrating:
                 self._algorithm.collect(FOR_EVER, until, reset_num_timesteps=fresh, noise=config.demo_noise)
+            self._env.pause()
             self._uploader.flush(FLUSH_S)
         self._is_showing = False
 
@@ -243,6 +245,7 @@ class RobotRun:
     def _await_updates(self) -> None:
         """Hold still while the learner owes more than a few updates, or does not answer."""
         began = time.monotonic()
+        self._env.pause()  # an arm's watchdog does not wait for the network
         self._uploader.flush(FLUSH_S)  # what it owes for the rollout that is just over counts
         self.waited(time.monotonic() - began)
         most = CAUGHT_UP_STEPS * self._algorithm.updates_per_step
@@ -340,11 +343,24 @@ class RobotRun:
             _log.warning("%s", error)
 
     def _restore(self) -> bool:
-        """Go on from what an earlier process kept, if there was one; return whether there was."""
+        """Go on from what an earlier process kept, if there was one; return whether there was.
+
+        Raises:
+            ConfigError: If it is damaged, or of another version.
+        """
         file = self._folder / STATE
         if not file.is_file():
             return False
-        state: Mapping[str, Any] = torch.load(file, map_location="cpu", weights_only=False)  # this robot's own file
+        try:
+            self._take_over(torch.load(file, map_location="cpu", weights_only=False))  # this robot's own file
+        except DAMAGE as error:
+            raise ConfigError(
+                f"{file} is damaged, or of another version ({error!r}); delete it: the robot begins anew, and what it "
+                "has not delivered stays."
+            ) from error
+        return True
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
         self._supervisor.load_state_dict(state["supervisor"])
         self._metrics.load_state_dict(state["figures"])
         algorithm = self._algorithm
@@ -352,7 +368,6 @@ class RobotRun:
         algorithm.acting_rng.bit_generator.state = state["acting"]
         if algorithm.env is not None and algorithm.seed is not None:  # not the start states of its beginning again
             algorithm.env.seed((algorithm.seed + algorithm.num_timesteps) % 2**32)
-        return True
 
 
 class Heard:

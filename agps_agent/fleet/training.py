@@ -17,7 +17,7 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import ProgressListener
 from agps_agent.run.signals import saving, terminated_like_ctrl_c
-from rl.errors import AgpsError, ConfigError
+from rl.errors import AgpsError, ConfigError, words_of
 from rl.files import write_atomically
 
 POLL_S = 0.5
@@ -128,12 +128,28 @@ class Fleet:
         self._learner = self._watch_over("learner", learner, lambda: learner.run.remote(report, resume=resume))
         for number, robot in enumerate(self._robots):
             self._start_robot(number, robot, model)
+        self._warn_of_missing_machines()
+
+    def _warn_of_missing_machines(self) -> None:
+        """Say which robots wait for a machine that is not there: it may come, or its name is misspelt."""
+        import ray
+
+        offered = ray.cluster_resources()
+        for robot in self._robots:
+            if robot.node is not None and robot.node not in offered:
+                _log.warning(
+                    "Robot %s waits for a machine of this cluster that offers %r; start Ray there with "
+                    "--resources='{\"%s\": 1}'.",
+                    *(robot.name, robot.node, robot.node),
+                )
 
     def _start_robot(self, number: int, robot: RobotEntry, model: str | None) -> None:
         from agps_agent.fleet import actors
 
         place = Place(name=robot.name, folder=self._folder_of(robot), number=number, fleet_size=len(self._robots))
-        kind = _remote(actors.RobotActor, groups={"steer": 1}, methods={"stop": "steer"}, node=robot.node)
+        kind = _remote(
+            actors.RobotActor, here=robot.node is None, groups={"steer": 1}, methods={"stop": "steer"}, node=robot.node
+        )
         actor = kind.remote(config_of(robot, number, self._config), place, model)
         self._watch_over(robot.name, actor, lambda: actor.run.remote())
 
@@ -173,8 +189,8 @@ class Fleet:
             self._was_interrupted = True
         if self._was_interrupted and self._summary is None:
             with saving():
-                self._tell_to_end()
                 while self._summary is None:
+                    self._tell_to_end()  # each time: a learner that was started anew meanwhile has not heard it
                     self._look()
         if self._was_interrupted:
             raise KeyboardInterrupt
@@ -194,7 +210,8 @@ class Fleet:
         refs = {watched.ref: watched for watched in self._actors.values() if watched.ref is not None}
         done, _ = ray.wait(list(refs), timeout=POLL_S)
         for ref in done:
-            self._ended(refs[ref])
+            with saving():  # Ctrl-C between a result and its note would lose it
+                self._ended(refs[ref])
         if self._summary is None:
             self._tell()
             if self._all_robots_are_out:
@@ -216,18 +233,30 @@ class Fleet:
                 return
             watched.is_down = True
             watched.deaths += 1
-            if watched.deaths > MOST_DEATHS:
-                raise AgpsError(f"{watched.name} has died {watched.deaths} times: {error}") from error
-            _log.warning("%s died and is started again: %s", watched.name, error)
+            if watched.deaths <= MOST_DEATHS:
+                _log.warning("%s died and is started again: %s", watched.name, error)
+                return
+            self._give_up(watched, AgpsError(f"{watched.name} has died {watched.deaths} times: {error}"))
             return
         except AgpsError as error:
+            self._give_up(watched, error)
+            return
+        except Exception as error:  # one of ours; it takes one robot out, not the others' learner
             if watched is self._learner:
                 raise
-            _log.error("Robot %s is out: %s", watched.name, error)
-            self._faults[watched.name] = error
+            told = words_of(getattr(error, "cause", None) or error)
+            self._give_up(watched, AgpsError(f"Robot {watched.name} failed: {told}"))
             return
         if watched is self._learner:
             self._summary = result
+
+    def _give_up(self, watched: _Watched, error: AgpsError) -> None:
+        """Take note of a robot that will not go on; without the learner there is no run."""
+        if watched is self._learner:
+            raise error
+        _log.error("Robot %s is out: %s", watched.name, error)
+        watched.due_at = 0.0
+        self._faults[watched.name] = error
 
     def _tell(self) -> None:
         """Pass on how the run goes."""
@@ -235,7 +264,7 @@ class Fleet:
 
         assert self._learner is not None
         pool: Mapping[str, Any] = {}
-        with suppress(LinkDown):
+        with suppress(AgpsError):
             if self._pool is not None:
                 pool = carried(self._pool.said.remote(), 1.0)
         try:

@@ -7,7 +7,6 @@ import time
 from agps_agent.fleet.link import LearnerLink, LinkDown
 from agps_agent.fleet.message import Key
 from agps_agent.fleet.spool import Spool
-from rl.errors import AgpsError
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ class EpisodeUploader:
         self._spool, self._link, self._retry_s = spool, link, retry_s
         self._changed = threading.Condition()
         self._ends = False
-        self._error: AgpsError | None = None
+        self._error: Exception | None = None
         self.unsent = len(spool.waiting())
         """Episodes that the learner has not acknowledged."""
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
@@ -52,7 +51,8 @@ class EpisodeUploader:
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is acknowledged; return whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.unsent == 0 or self._error is not None, timeout_s)
+            self._changed.wait_for(lambda: self.unsent == 0 or self._error is not None, timeout_s)
+            return self.unsent == 0
 
     def close(self) -> None:
         """End the thread; what is not acknowledged stays on disk."""
@@ -77,7 +77,7 @@ class EpisodeUploader:
             except LinkDown as error:
                 _log.info("Episodes wait on this robot's disk: %s", error)
                 self._pause()
-            except AgpsError as error:  # it will be refused again, and so will all that follow
+            except Exception as error:  # it will be refused again, and so will all that follow: the robot is told
                 with self._changed:
                     self._error = error
                     self._changed.notify_all()

@@ -12,6 +12,7 @@
     measured/NAME/       what `agps eval --experiment NAME` measured of it
     recording.rrd        Rerun recording
     films/               the policy alone in the final evaluation: a success, and failures
+    fleet/               of several robots: episodes on their way, what each one's next process goes on from, status
     report.html          the report
 
 Metrics are appended and survive a crash; everything else is replaced in one step.
@@ -75,6 +76,7 @@ _WRITTEN = {
     "config",
     "demos",
     "films",
+    "fleet",
     "interventions",
     "measured",
     "memory",
@@ -189,7 +191,8 @@ class RunDirectory:
     def is_unused(self) -> bool:
         """There is nothing in it that took time to make: no demonstration, question, episode or checkpoint."""
         folders = (self.demos, self.interventions, self.checkpoints)
-        return not self.metrics.is_file() and not any(_has_entries(folder) for folder in folders)
+        kept = any((self.path / "fleet").rglob("*.npz"))  # episodes that no learner has yet
+        return not self.metrics.is_file() and not kept and not any(_has_entries(folder) for folder in folders)
 
     def discard(self) -> None:
         """Delete a run that could not start, so that its name is free again; one that holds data is kept."""

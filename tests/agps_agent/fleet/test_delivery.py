@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from agps_agent.fleet.ledger import Ledger
 from agps_agent.fleet.message import Key, from_bytes, to_bytes
 from agps_agent.fleet.spool import Spool
+from agps_agent.fleet.uploader import EpisodeUploader
 from rl.errors import AgpsError
 from rl.ownership import InUse
 from tests.agps_agent.fleet.messages import message
@@ -54,11 +57,47 @@ def test_spool_of_a_process_that_was_given_up_is_there_for_the_next(tmp_path: Pa
     assert Spool(tmp_path).waiting() == [Key("r0", "a", 0)]
 
 
+def test_spool_of_a_process_that_was_just_killed_is_waited_for(tmp_path: Path):
+    first = Spool(tmp_path)
+    first.keep(Key("r0", "a", 0), b"episode")
+    ends = threading.Timer(0.5, first.close)
+    ends.start()
+    second = Spool(tmp_path, patience_s=60.0)
+    assert second.waiting() == [Key("r0", "a", 0)]
+    ends.join()
+
+
+def test_spool_whose_folder_is_gone_refuses_in_one_sentence(tmp_path: Path):
+    spool = Spool(tmp_path / "spool")
+    (tmp_path / "spool").rename(tmp_path / "elsewhere")
+    with pytest.raises(AgpsError, match="Cannot write"):
+        spool.keep(Key("r0", "a", 0), b"episode")
+
+
+class BrokenLink:
+    """The learner's process raises what nobody thought of."""
+
+    def deliver(self, content: bytes) -> None:
+        raise IndexError("pop from an empty deque")
+
+
+def test_robot_hears_of_an_error_in_the_thread_that_sends_its_episodes(tmp_path: Path):
+    link: Any = BrokenLink()
+    uploader = EpisodeUploader(Spool(tmp_path), link)
+    uploader.post(Key("r0", "a", 0), b"episode")
+    assert not uploader.flush(60.0)
+    with pytest.raises(IndexError, match="empty deque"):
+        uploader.raise_error()
+    assert Spool(tmp_path / "other").waiting() == [] and len(list(tmp_path.glob("r0__*.npz"))) == 1
+    uploader.close()
+
+
 WRITES_FOR_EVER = """
 import sys
 from pathlib import Path
 from agps_agent.fleet.message import Key
 from agps_agent.fleet.spool import Spool
+from agps_agent.fleet.uploader import EpisodeUploader
 spool = Spool(Path(sys.argv[1]))
 number = 0
 while True:

@@ -58,7 +58,7 @@ def test_simulated_robots_wait_for_updates_where_nothing_keeps_them_to_a_rate(
     file = tmp_path / "fleet.toml"
     arm = '[[robots]]\nname = "arm"\nkind = "station"\nstation = "arm.toml"\nnode = "b"\n'
     file.write_text(arm + '[[robots]]\nname = "twin"')
-    config = RunConfig(task="usb_insertion", fleet=file, **changes)
+    config = RunConfig(task="usb_insertion", fleet=file, ray="10.0.0.1:6379", **changes)
     real, twin = (config_of(robot, n, config) for n, robot in enumerate(robots_of(config)))
     assert twin.holds_when_behind is holds
     assert real.holds_when_behind is (changes.get("when_behind") == "hold")
@@ -75,6 +75,18 @@ def test_simulated_robots_wait_for_updates_where_nothing_keeps_them_to_a_rate(
         ("[[robots]]\nname = 'a'\nkind = 'station'\nstation = 'no.toml'", "no station file no.toml"),
         ("head = 'b'\n[[robots]]\nname = 'a'", "may have"),
         ("[[robots", "no TOML"),
+        ("robots = ['a', 'b']", "robot 1 is 'a'; write one"),
+        ("[[robots]]\nname = 'learner'", "another part of a fleet"),
+        ("[[robots]]\nname = 'a'\nnode = ''", "a name of your own"),
+        ("[[robots]]\nname = 'a'\nnode = 'CPU'", "a name of your own"),
+        ("[[robots]]\nname = 'a'\nspeed = 0.2", "speed is for a station"),
+        ("".join(f"[[robots]]\nname = 'r{n}'\n" for n in range(65)), "65 robots; one learner takes up to 64"),
+        (
+            "".join(
+                f"[[robots]]\nname = '{name}'\nkind = 'station'\nstation = 'fr3.toml'\nnode = 'b'\n" for name in "ab"
+            ),
+            "a and b are on fr3.toml",
+        ),
     ],
 )
 def test_fleet_file_that_is_wrong_is_refused_in_one_sentence(text: str, complaint: str, tmp_path: Path):
@@ -82,6 +94,14 @@ def test_fleet_file_that_is_wrong_is_refused_in_one_sentence(text: str, complain
     file.write_text(text)
     with pytest.raises(ConfigError, match=complaint):
         read_fleet(file)
+
+
+def test_robot_of_another_machine_without_a_cluster_is_refused(tmp_path: Path):
+    file = tmp_path / "fleet.toml"
+    file.write_text('[[robots]]\nname = "left"\nnode = "left"\n')
+    with pytest.raises(ConfigError, match="--ray HOST:PORT"):
+        robots_of(RunConfig(task="usb_insertion", fleet=file))
+    assert robots_of(RunConfig(task="usb_insertion", fleet=file, ray="10.0.0.1:6379"))[0].node == "left"
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,27 @@
 """One learner of several robots, without Ray: who is cut off goes on, and each episode counts once."""
 
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from agps_agent.fleet.build import open_learner
 from agps_agent.fleet.learner import FleetLearner
-from agps_agent.fleet.link import LinkDown
+from agps_agent.fleet.link import LinkDown, RobotReport, Weights
 from agps_agent.fleet.message import EpisodeMessage, Key, to_bytes
-from agps_agent.fleet.robot import RobotRun
+from agps_agent.fleet.robot import STATE, Place, RobotRun
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
 from agps_agent.run.simulation import Simulation
 from rl.buffers import NStep
 from rl.envs.factory import make_env
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 from rl.types import EpisodeOutcome
 from tests.agps_agent.fleet.counted import check_that_each_episode_counts_once
 from tests.agps_agent.fleet.local import LocalLink, configure, run_fleet
@@ -106,6 +110,101 @@ def test_what_was_acknowledged_after_the_last_checkpoint_is_there_after_a_kill(t
         after._checkpoint()
         assert after._inbox.waiting() == []
     assert check_that_each_episode_counts_once(run) == [("r0", "a", 4)]
+
+
+def test_run_that_goes_on_from_the_best_policy_counts_each_episode_once(tmp_path: Path):
+    config, run = configure(robots=1, demos=0, pretrain_steps=0), RunDirectory.create(tmp_path / "run")
+    with open_learner(config, run, ["r0"], SilentProgress(), evaluates=True) as before:
+        before.prepare(resume=False)
+        for number in range(3):
+            before.deliver(message_of(before, "r0", number))
+            if number == 0:
+                before._checkpoint()
+        before._log.checkpoint("best")  # as an evaluation does; then it is killed
+    with open_learner(config, run, ["r0"], SilentProgress(), evaluates=True) as after:
+        after.prepare(resume=True)
+        after._take_inbox()
+        assert after._algorithm.num_timesteps == 15
+        after._checkpoint()
+    assert check_that_each_episode_counts_once(run) == [("r0", "a", 3)]
+
+
+def test_episode_that_the_disk_has_lost_does_not_keep_a_run_from_going_on(tmp_path: Path):
+    config, run = configure(robots=1, demos=0, pretrain_steps=0), RunDirectory.create(tmp_path / "run")
+    with open_learner(config, run, ["r0"], SilentProgress(), evaluates=True) as before:
+        before.prepare(resume=False)
+        before._checkpoint()
+        for number in range(3):
+            before.deliver(message_of(before, "r0", number))
+        lost = before._inbox.folder / Key("r0", "a", 1).file
+        lost.write_bytes(lost.read_bytes()[:-200])
+    with open_learner(config, run, ["r0"], SilentProgress(), evaluates=True) as after:
+        after.prepare(resume=True)
+        after._take_inbox()
+        assert after._algorithm.num_timesteps == 10
+
+
+def test_learner_whose_disk_refuses_ends_and_leaves_episodes_with_their_robots(learning: FleetLearner):
+    shutil.rmtree(learning._inbox.folder)
+    with pytest.raises(LinkDown):  # not the robot's fault: it tries again, and is not out
+        learning.deliver(message_of(learning, "r0", 0))
+    learning._inbox.folder.mkdir()
+    with pytest.raises(AgpsError, match=r"Make room, and resume"):
+        learning.run()
+    assert learning._algorithm.num_timesteps == 0
+
+
+def test_robots_make_no_more_steps_than_the_run_has_while_its_policy_is_evaluated(learning: FleetLearner):
+    assert learning.news(RobotReport(robot="r0")).stage != "over"
+    for number in range(2):
+        learning.deliver(message_of(learning, "r0", number, steps=60))
+    assert learning.news(RobotReport(robot="r0")).stage == "over"
+    with pytest.raises(LinkDown):
+        learning.deliver(message_of(learning, "r0", 2, steps=60))
+    assert learning._algorithm.num_timesteps == 120
+
+
+def test_what_robots_said_of_showing_before_a_resume_does_not_count(learning: FleetLearner):
+    fleet = learning._log.fleet
+    said = [RobotReport(robot=name) for name in ("r0", "r1")]
+    before = type(fleet)(["r0", "r1"], model=None)
+    for report in said:
+        before.hear(report, updates=0)
+    fleet.load_state_dict(before.state_dict())
+    assert not learning._have_shown()
+    for report in said:
+        learning.news(report)
+    assert learning._have_shown()
+
+
+def robot_in(folder: Path) -> RobotRun:
+    place = Place(name="r0", folder=folder, number=0, fleet_size=1)
+    link: Any = None
+    return RobotRun(configure(robots=1), place, link)
+
+
+def test_arm_is_held_before_its_robot_waits_for_the_learner(tmp_path: Path):
+    robot, happened = robot_in(tmp_path), list[str]()
+    parts: Any = robot
+    parts._env = SimpleNamespace(pause=lambda: happened.append("pause"))
+    parts._uploader = SimpleNamespace(flush=lambda timeout_s: happened.append("flush"))
+    parts._algorithm = SimpleNamespace(updates_per_step=1.0)
+    robot.stop()
+    robot._await_updates()
+    assert happened[:2] == ["pause", "flush"]
+
+
+def test_robot_keeps_no_weights_beside_those_that_it_acts_with(tmp_path: Path, learning: FleetLearner):
+    robot = robot_in(tmp_path)
+    weights = Weights(version=7, env_steps=3, arrays={})
+    robot.hear(replace(learning.news(RobotReport(robot="r0")), weights=weights))
+    assert robot._news is not None and robot._news.weights is None and robot._weights == (7, 3)
+
+
+def test_damaged_state_of_a_robot_is_told_in_one_sentence(tmp_path: Path):
+    (tmp_path / STATE).write_bytes(b"PK\x03\x04 half of it")
+    with pytest.raises(ConfigError, match=r"state\.pt is damaged.*delete it"):
+        robot_in(tmp_path)._restore()
 
 
 def test_learner_that_is_over_leaves_episodes_with_their_robots(learning: FleetLearner):

@@ -6,23 +6,27 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from agps_agent.fleet.cluster import open_cluster
 from agps_agent.fleet.fleet_file import robots_of
-from agps_agent.fleet.link import LinkDown
-from agps_agent.fleet.training import Fleet
+from agps_agent.fleet.link import LinkDown, Weights
+from agps_agent.fleet.training import Fleet, _remote, _Watched
 from agps_agent.report import write_report
+from agps_agent.run.build import load_policy
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
 from rl.errors import AgpsError
 from tests.agps_agent.fleet.counted import check_that_each_episode_counts_once
 from tests.agps_agent.fleet.local import configure
+from tests.agps_agent.trained import train
 
 # Not imported here: Ray reads when it is imported whether tokens are wanted.
 pytestmark = pytest.mark.skipif(
@@ -97,3 +101,81 @@ def test_pool_that_comes_back_while_the_memorys_server_is_down_is_gone_a_while_l
     for _ in range(2):  # a robot goes on without an answer
         with pytest.raises(LinkDown):
             asyncio.run(pool.records("r0"))
+
+
+def test_fleet_of_one_in_lockstep_over_ray_gives_the_weights_of_the_plain_run(ray: Any, tmp_path: Path) -> None:
+    short = {"max_env_steps": 40, "task_options": {"horizon": 15}}
+    train(configure(**short), RunDirectory.create(tmp_path / "plain"), SilentProgress())
+    config = configure(robots=1, learner="lockstep", **short)
+    fleet = Fleet(config, RunDirectory.create(tmp_path / "fleet"), robots_of(config), SilentProgress())
+    try:
+        fleet.start(resume=False, report=write_report)
+        fleet.watch()
+    finally:
+        fleet.close()
+    plain, one = (load_policy(RunDirectory(tmp_path / name)) for name in ("plain", "fleet"))
+    assert plain.n_updates == one.n_updates > 10
+    for name, weights in plain.policy.state_dict().items():
+        assert torch.equal(weights, one.policy.state_dict()[name]), name
+
+
+def test_closed_terminal_does_not_end_the_cluster_before_the_run_is_saved(ray: Any) -> None:
+    names = ("raylet", "gcs_server")
+    parts = [process for process in psutil.Process().children(recursive=True) if process.name() in names]
+    assert {process.name() for process in parts} == set(names)
+    for process in parts:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        ignored = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn")), 16)
+        assert ignored >> (signal.SIGHUP - 1) & 1, process.name()
+
+
+class Unfit:
+    """An actor whose machine lacks something."""
+
+    def __init__(self) -> None:
+        raise ImportError("No module named 'agps_agent'")
+
+    def run(self) -> None:
+        """Never reached."""
+
+
+def test_robot_whose_process_cannot_begin_is_out_with_the_reason(ray: Any, tmp_path: Path) -> None:
+    config = configure(robots=2)
+    fleet = Fleet(config, RunDirectory(tmp_path), robots_of(config), SilentProgress())
+    actor = _remote(Unfit).remote()
+    fleet._ended(_Watched(name="r1", actor=actor, again=actor.run.remote, ref=actor.run.remote()))
+    assert "cannot begin" in str(fleet._faults["r1"]) and "No module named" in str(fleet._faults["r1"])
+
+
+def test_robot_that_fails_in_a_way_nobody_thought_of_is_out_and_the_others_go_on(ray: Any, tmp_path: Path) -> None:
+    @ray.remote(num_cpus=0)
+    def fails() -> None:
+        raise ZeroDivisionError("period of 0 s")
+
+    config = configure(robots=2)
+    fleet = Fleet(config, RunDirectory(tmp_path), robots_of(config), SilentProgress())
+    fleet._ended(_Watched(name="r0", actor=None, again=fails.remote, ref=fails.remote()))
+    assert "ZeroDivisionError: period of 0 s" in str(fleet._faults["r0"])
+    assert not fleet._all_robots_are_out
+
+
+class Stored:
+    """What stands for an object in shared memory."""
+
+
+def test_learner_holds_one_version_of_its_weights_in_shared_memory(ray: Any) -> None:
+    from agps_agent.fleet.actors import Shared  # imports Ray
+
+    made: list[weakref.ref[Stored]] = []
+
+    def put(weights: Weights) -> Stored:
+        stored = Stored()
+        made.append(weakref.ref(stored))
+        return stored
+
+    shared = Shared(put)
+    for version in range(50):
+        for _ in range(3):  # each robot asks
+            shared.reference(Weights(version=version, env_steps=0, arrays={}))
+        assert sum(stored() is not None for stored in made) == 1
+    assert len(made) == 50

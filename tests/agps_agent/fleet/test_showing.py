@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,25 @@ def test_supervisor_of_a_fleet_counts_what_all_robots_count():
     both = supervisor()
     both.hear(RobotReport(robot="r1", counters={"agent_calls": 3.0, "triggers": 1.0}), updates=55)
     assert both.metrics() == {"agent_calls": 5.0, "triggers": 1.0}
+
+
+class Hearing(dict[str, float]):
+    """Counters of a report during whose reading another robot is heard of."""
+
+    def __init__(self, supervisor: FleetSupervisor) -> None:
+        super().__init__()
+        self._supervisor = supervisor
+
+    def items(self) -> Any:
+        self._supervisor.hear(RobotReport(robot="r1"), updates=0)
+        return super().items()
+
+
+def test_robot_that_is_first_heard_of_while_a_checkpoint_is_written_does_not_break_it():
+    supervisor = FleetSupervisor(["r0", "r1"], model=None)
+    supervisor.reports["r0"] = replace(REPORT, counters=Hearing(supervisor))
+    assert [*supervisor.state_dict()["reports"]] == ["r0"]
+    assert [*supervisor.reports] == ["r0", "r1"]
 
 
 def test_line_of_a_robot_is_told_in_words():

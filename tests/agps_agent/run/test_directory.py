@@ -42,6 +42,16 @@ def test_run_that_died_before_it_made_anything_is_begun_anew(run: RunDirectory) 
     assert RunDirectory.create(run.path) == run
 
 
+def test_fleet_that_died_before_it_made_anything_is_begun_anew_but_never_over_an_episode(run: RunDirectory) -> None:
+    spool = run.path / "fleet" / "r0" / "spool"
+    spool.mkdir(parents=True)
+    (run.path / "fleet" / "identity").write_text("run-1\n")
+    assert RunDirectory.create(run.path) == run
+    (spool / "r0__a__00000000.npz").write_bytes(b"an episode that no learner has yet")
+    with pytest.raises(ConfigError):
+        RunDirectory.create(run.path)
+
+
 def test_run_that_died_before_its_first_checkpoint_says_what_to_do_in_one_way(run: RunDirectory) -> None:
     run.config.write_text("{}")
     run.append_metrics({"episode": 0})
