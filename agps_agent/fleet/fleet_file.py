@@ -114,9 +114,9 @@ def read_fleet(file: Path) -> tuple[RobotEntry, ...]:
             )
     arms: dict[tuple[Path | None, str | None], str] = {}
     for robot in robots:
-        other = arms.setdefault((robot.station, robot.node), robot.name)
-        if robot.station is not None and other != robot.name:
-            raise ConfigError(f"{file}: {other} and {robot.name} are on {robot.station}, which is one arm.")
+        holder = arms.setdefault((robot.station, robot.node), robot.name)
+        if robot.station is not None and holder != robot.name:
+            raise ConfigError(f"{file}: {holder} and {robot.name} are on {robot.station}, which is one arm.")
     names = [robot.name for robot in robots]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{file} names {', '.join(twice)} twice; give each robot a name of its own.")
