@@ -1,0 +1,136 @@
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agps_agent.ask import Answer
+from agps_agent.fleet import pool as pools
+from agps_agent.fleet.link import LinkDown
+from agps_agent.fleet.pool import DistantAdviser, DistantMemory, Pool, no_answer
+from agps_agent.models.gate import CallGate
+from agps_agent.state import Trigger
+from rl.types import Cost
+from tests.tools.scenes import scene
+from tools.errors import MemoryUnavailable
+from tools.memory import MemoryRecord
+from tools.scene import Scene, calibration_hash
+
+EMBEDDING = np.ones(4, np.float32)
+TRIGGER: Trigger = {"kind": "float", "index": 1.0, "threshold": 0.5, "step": 3}
+
+
+def record(id: str, station: str) -> MemoryRecord:
+    return MemoryRecord(task="t", mode="guide", embedding=EMBEDDING, calibration_hash=station, id=id)
+
+
+class Sage:
+    """An adviser that takes its time, and remembers what it is given."""
+
+    model = "sage"
+
+    def __init__(self, *, takes_s: float = 0.0, records: Sequence[MemoryRecord] = ()) -> None:
+        self.gate, self.takes_s, self.at_once, self.most_at_once = CallGate(), takes_s, 0, 0
+        self.marked: list[tuple[str, dict[str, Any]]] = []
+        self.memory: Any = SimpleNamespace(
+            records=lambda: list(records), mark=lambda id, **told: self.marked.append((id, told))
+        )
+
+    async def ask(self, scene: Scene, embedding: object, trigger: Trigger) -> Answer:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(self.takes_s)
+        self.at_once -= 1
+        return replace(no_answer("refused", "as asked for"), cost=Cost(model_calls=3))
+
+    def save(self, *told: object) -> None: ...
+
+
+async def test_only_so_many_questions_are_answered_at_a_time_and_all_are_counted() -> None:
+    sage = Sage(takes_s=0.01)
+    pool = Pool(sage, wall_budget_s=60.0, at_a_time=2)
+    asked = (pool.ask(f"robot{i % 3}", scene(), EMBEDDING, TRIGGER) for i in range(6))
+    answers = await asyncio.gather(*asked)
+    said = pool.said()
+    assert sage.most_at_once == 2 and {answer.reason_key for answer in answers} == {"refused"}
+    assert (said["questions"], said["model_calls"], said["late"]) == (6, 18, 0)
+    assert said["by_robot"] == {"robot0": 2, "robot1": 2, "robot2": 2} and said["busy_s"] >= 0.06
+
+
+async def test_answer_that_comes_too_late_is_none_and_took_the_pool_its_time() -> None:
+    pool = Pool(Sage(takes_s=600.0), wall_budget_s=0.05)
+    answer = await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
+    assert (answer.intervention, answer.reason_key) == (None, "timeout") and "0.05 s" in answer.reason
+    assert pool.said()["late"] == 1 and pool.said()["busy_s"] >= 0.05
+
+
+async def test_robot_is_told_of_records_of_its_station_alone() -> None:
+    here = calibration_hash(scene(), next(iter(scene().frames)))
+    pool = Pool(Sage(records=[record("mine", here), record("theirs", "cafe")]), wall_budget_s=60.0)
+    assert [known.id for known in pool.records("robot0")] == ["mine", "theirs"]  # it has not said where it is
+    await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
+    assert [known.id for known in pool.records("robot0")] == ["mine"]
+
+
+def test_what_came_of_a_record_reaches_the_memory() -> None:
+    sage = Sage()
+    Pool(sage, wall_budget_s=60.0).mark("r1", success=True)
+    assert sage.marked == [("r1", {"success": True})]
+
+
+class CutLink:
+    """A link whose other side may be gone; counts what is tried."""
+
+    def __init__(self, *records: MemoryRecord) -> None:
+        self.is_cut, self.tried, self._records = False, 0, records
+
+    def _try(self) -> None:
+        self.tried += 1
+        if self.is_cut:
+            raise LinkDown("nobody there")
+
+    def ask(self, *told: object) -> "Future[Answer]":
+        self._try()
+        future: Future[Answer] = Future()
+        future.set_result(no_answer("refused", "over there"))
+        return future
+
+    def records(self, robot: str) -> Sequence[MemoryRecord]:
+        self._try()
+        return self._records
+
+    def mark(self, record_id: str, **told: Any) -> None:
+        self._try()
+
+    def save(self, *told: object) -> None: ...
+
+
+async def test_robot_without_a_pool_gets_no_answer_and_goes_on() -> None:
+    link = CutLink()
+    adviser = DistantAdviser("robot0", link, model="sage")
+    assert (await adviser.ask(scene(), EMBEDDING, TRIGGER)).reason == "over there"
+    link.is_cut = True
+    answer = await adviser.ask(scene(), EMBEDDING, TRIGGER)
+    assert answer.reason_key == "server_down" and "nobody there" in answer.reason
+
+
+def test_memory_that_is_gone_is_what_was_known_last_and_is_left_alone_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(pools, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    link = CutLink(record("r1", "cafe"))
+    memory = DistantMemory("robot0", link)
+    assert [known.id for known in memory.records()] == ["r1"]
+    link.is_cut = True
+    assert [known.id for known in memory.records()] == ["r1"] and link.tried == 2
+    assert [known.id for known in memory.records()] == ["r1"] and link.tried == 2  # spared
+    now[0] += pools.SPARED_S
+    memory.records()
+    assert link.tried == 3
+    with pytest.raises(MemoryUnavailable, match="nobody there"):
+        memory.mark("r1", success=False)
