@@ -17,6 +17,7 @@ from torch import nn
 import agps_agent
 import rl
 import tools
+from agps_agent.detectors.float.efficientnet import EfficientNetLite0
 from agps_agent.run.config import RunConfig
 from rl.conrft.config import ConRFTConfig
 from rl.conrft.policies import ConRFTPolicy
@@ -63,6 +64,10 @@ def classifiers() -> Iterator[nn.Module]:
             yield RewardNetwork(cameras=cameras, image_size=32, width=width, state_size=2)
 
 
+def encoders() -> Iterator[nn.Module]:
+    yield EfficientNetLite0()
+
+
 def float_encoder() -> nn.Module:
     transformers = pytest.importorskip("transformers", reason="needs the extra float")
     small = transformers.Dinov2Config(hidden_size=48, num_hidden_layers=1, num_attention_heads=3, image_size=56)
@@ -80,7 +85,7 @@ def unlawful(network: nn.Module) -> list[str]:
 
 
 def test_no_network_has_a_1x1_convolution_of_channels_that_are_no_multiple_of_8() -> None:
-    for network in (*policies(), *classifiers(), float_encoder()):
+    for network in (*policies(), *classifiers(), *encoders(), float_encoder()):
         assert unlawful(network) == []
 
 
@@ -95,7 +100,7 @@ def test_walk_passes_every_class_of_ours_that_convolves() -> None:
             if not module.name.endswith("__main__"):
                 with contextlib.suppress(ModuleNotFoundError):  # a driver whose extra is not installed: no network
                     importlib.import_module(module.name)
-    walked = {type(layer) for network in (*policies(), *classifiers()) for layer in network.modules()}
+    walked = {type(layer) for network in (*policies(), *classifiers(), *encoders()) for layer in network.modules()}
     ours = {kind for kind in subclasses(nn.Module) if kind.__module__.split(".")[0] in ("agps_agent", "rl", "tools")}
     assert {kind for kind in ours if "nn.Conv" in inspect.getsource(kind)} - walked == set()
 
