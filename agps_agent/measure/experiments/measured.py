@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from pydantic import ValidationError
-
 from agps_agent.measure.experiments.declaration import Declared
 from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
 from agps_agent.measure.experiments.planning import Glance, PlannedRun, Standing
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.model_file import read_model
 from rl.errors import AgpsError
-from rl.files import read_json_object
 from rl.ownership import owner_of
 
 BOXES = "boxes.json"
@@ -213,12 +211,7 @@ def read_boxes(path: Path) -> Boxes:
 
 
 def _read(path: Path, kind: type[MeasuredT]) -> MeasuredT:
-    try:
-        return kind.model_validate(read_json_object(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise AgpsError(f"{path}: {place}: {first['msg']}; delete it, and it is measured again.") from None
+    return read_model(path, kind, then="delete it, and it is measured again")
 
 
 def _is_evaluated(path: Path, of_run: str, condition: Condition, measurement: Measurement) -> bool:

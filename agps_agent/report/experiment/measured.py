@@ -4,8 +4,6 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from agps_agent.measure.experiments.measured import (
     BOXES,
     Measured,
@@ -17,9 +15,7 @@ from agps_agent.measure.experiments.measured import (
 )
 from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
 from agps_agent.measure.experiments.planning import PlannedRun
-from agps_agent.report.experiment.results import FILE, Kept, Origin
-from rl.errors import AgpsError, ConfigError
-from rl.files import read_json_object, write_atomically
+from agps_agent.report.experiment.results import Kept, Origin, number_of, read_kept, write_kept
 
 
 class Trial(Kept):
@@ -151,18 +147,7 @@ def write_measured(results: MeasuredResults, folder: Path) -> Path:
         ConfigError: If the file there has some that these have not.
         AgpsError: If it cannot be written.
     """
-    path = folder / FILE
-    if path.is_file():
-        gone = _measurements(read_measured(folder)) - _measurements(results)
-        if gone:
-            cell, seed, what = sorted(gone)[0]
-            raise ConfigError(
-                f"{path} has {len(gone)} measurements that are not in this folder of runs ({cell}, seed {seed}, "
-                f"{what}); copy them together, or name another --out."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, results.model_dump_json(indent=None) + "\n")
-    return path
+    return write_kept(results, folder, holds=_measurements, what="measurements", indent=None)
 
 
 def read_measured(folder: Path) -> MeasuredResults:
@@ -171,13 +156,7 @@ def read_measured(folder: Path) -> MeasuredResults:
     Raises:
         AgpsError: If it is damaged, or of another version.
     """
-    path = folder / FILE
-    try:
-        return MeasuredResults.model_validate(read_json_object(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise AgpsError(f"{path}: {place}: {first['msg']}; it is damaged, or of another version.") from None
+    return read_kept(folder, MeasuredResults)
 
 
 def _measurements(results: MeasuredResults) -> set[tuple[str, int, str]]:
@@ -219,7 +198,4 @@ def _read_into(cell: MeasuredCell, run: MeasuredRun, origins: list[Origin]) -> i
 
 
 def _origin(measured: Measured, origins: list[Origin]) -> int:
-    origin = Origin(commit=measured.commit, machine=measured.machine, versions=measured.versions)
-    if origin not in origins:
-        origins.append(origin)
-    return origins.index(origin)
+    return number_of(Origin(commit=measured.commit, machine=measured.machine, versions=measured.versions), origins)

@@ -9,10 +9,9 @@ from agps_agent.report.experiment.alignment import TOP, distances_mm, is_in_top,
 from agps_agent.report.experiment.drawing import Drawing
 from agps_agent.report.experiment.measured import MeasuredCell, MeasuredResults, Trial, write_measured
 from agps_agent.report.experiment.measured_drawing import Stage, draw_measured, plain, stages
-from agps_agent.report.experiment.page import PAGE, TABLE, origins_in_words
+from agps_agent.report.experiment.page import origins_in_words, write_page
 from agps_agent.report.experiment.table import NOTHING, markdown
 from rl.evaluation import wilson_interval
-from rl.files import write_atomically
 from rl.types import FloatArray
 
 Table = tuple[list[str], list[list[str]]]
@@ -41,12 +40,7 @@ def write_measured_experiment(results: MeasuredResults, folder: Path) -> Path:
     """
     write_measured(results, folder)
     drawings = draw_measured(results)
-    for drawing in drawings:
-        write_atomically(folder / f"{drawing.name}.svg", drawing.svg)
-        write_atomically(folder / f"{drawing.name}.png", drawing.png)
-    write_atomically(folder / TABLE, _markdown(results))
-    write_atomically(folder / PAGE, _page(results, drawings))
-    return folder / PAGE
+    return write_page(folder, drawings, markdown=_markdown(results), page=_page(results, drawings))
 
 
 def tables(results: MeasuredResults) -> list[tuple[str, str, Table]]:

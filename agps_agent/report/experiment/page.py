@@ -36,11 +36,20 @@ def write_experiment(results: Results, folder: Path) -> Path:
     """
     write_results(results, folder)
     drawings = draw(results)
+    return write_page(folder, drawings, markdown=_markdown(results), page=_page(results, drawings))
+
+
+def write_page(folder: Path, drawings: Sequence[Drawing], *, markdown: str, page: str) -> Path:
+    """Write figures, tables and page beside results.json, and return the page's path.
+
+    Raises:
+        AgpsError: If a file cannot be written.
+    """
     for drawing in drawings:
         write_atomically(folder / f"{drawing.name}.svg", drawing.svg)
         write_atomically(folder / f"{drawing.name}.png", drawing.png)
-    write_atomically(folder / TABLE, _markdown(results))
-    write_atomically(folder / PAGE, _page(results, drawings))
+    write_atomically(folder / TABLE, markdown)
+    write_atomically(folder / PAGE, page)
     return folder / PAGE
 
 

@@ -1,18 +1,19 @@
 """results.json: what an experiment came to, small enough to commit; page, table and figures are drawn from it alone."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from agps_agent.measure.experiments.declaration import Cell, Experiment
 from agps_agent.measure.experiments.planning import PlannedRun, standing
 from agps_agent.report.curves import episodes_of, evaluations_of, per_ten_rollouts
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.model_file import read_model
 from agps_agent.run.rows import check_reportable
-from rl.errors import AgpsError, ConfigError
+from rl.errors import ConfigError
 from rl.files import read_json_object, write_atomically
 
 FILE = "results.json"
@@ -22,6 +23,9 @@ class Kept(BaseModel):
     """Part of the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+KeptT = TypeVar("KeptT", bound=Kept)
 
 
 class Point(Kept):
@@ -160,18 +164,7 @@ def write_results(results: Results, folder: Path) -> Path:
         ConfigError: If the file there has runs that these have not.
         AgpsError: If it cannot be written.
     """
-    path = folder / FILE
-    if path.is_file():
-        gone = _runs(read_results(folder)) - _runs(results)
-        if gone:
-            cell, seed = sorted(gone)[0]
-            raise ConfigError(
-                f"{path} has {len(gone)} runs that are not in this folder of runs ({cell}, seed {seed}); copy them "
-                "together, or name another --out."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, results.model_dump_json(indent=1) + "\n")
-    return path
+    return write_kept(results, folder, holds=_runs, what="runs", indent=1)
 
 
 def read_results(folder: Path) -> Results:
@@ -180,13 +173,53 @@ def read_results(folder: Path) -> Results:
     Raises:
         AgpsError: If it is damaged, or of another version.
     """
+    return read_kept(folder, Results)
+
+
+def write_kept(
+    results: KeptT, folder: Path, *, holds: Callable[[KeptT], Set[tuple[Any, ...]]], what: str, indent: int | None
+) -> Path:
+    """Write results.json, unless that would take something away that stands there.
+
+    Args:
+        results: What to write.
+        folder: Where.
+        holds: What results hold: cell, seed, and whatever else tells one from another.
+        what: What they hold, in words.
+        indent: Of the JSON; None: one line.
+
+    Raises:
+        ConfigError: If the file there holds something that these do not.
+        AgpsError: If it cannot be written.
+    """
     path = folder / FILE
-    try:
-        return Results.model_validate(read_json_object(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise AgpsError(f"{path}: {place}: {first['msg']}; it is damaged, or of another version.") from None
+    if path.is_file():
+        gone = sorted(holds(read_kept(folder, type(results))) - holds(results))
+        if gone:
+            cell, seed, *rest = gone[0]
+            raise ConfigError(
+                f"{path} has {len(gone)} {what} that are not in this folder of runs "
+                f"({', '.join([cell, f'seed {seed}', *rest])}); copy them together, or name another --out."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, results.model_dump_json(indent=indent) + "\n")
+    return path
+
+
+def read_kept(folder: Path, kind: type[KeptT]) -> KeptT:
+    """Return what results.json holds.
+
+    Raises:
+        AgpsError: If it is damaged, or of another version.
+    """
+    return read_model(folder / FILE, kind, then="it is damaged, or of another version")
+
+
+def number_of(origin: Origin, origins: list[Origin]) -> int:
+    """Return the place of an origin among those that are known, which it joins if it is new."""
+    if origin not in origins:
+        origins.append(origin)
+    return origins.index(origin)
 
 
 def _runs(results: Results) -> set[tuple[str, int]]:
@@ -210,14 +243,11 @@ def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
     directory = RunDirectory(run.path)
     rows, summary = directory.read_metrics(), directory.read_summary()
     check_reportable(rows, summary, run.path)
-    origin = _origin(read_json_object(directory.config))
-    if origin not in origins:
-        origins.append(origin)
     episodes = int(summary["eval_episodes"])
     usd = summary.get("agent_usd")
     return RunOutcome(
         seed=run.seed,
-        origin=origins.index(origin),
+        origin=number_of(_origin(read_json_object(directory.config)), origins),
         ended_by=summary.get("ended_by"),
         successes=round(summary["success_rate"] * episodes),
         episodes=episodes,

@@ -10,7 +10,7 @@ from agps_agent.measure.experiments.library import load_measurement
 from agps_agent.measure.experiments.measured import Boxes, Evaluated, ValueMap, digest, map_name
 from agps_agent.measure.experiments.measurement import Measurement
 from agps_agent.measure.experiments.planning import PlannedRun, plan
-from agps_agent.report.experiment.measured import FILE, MeasuredResults, gather_measured, read_measured
+from agps_agent.report.experiment.measured import MeasuredResults, gather_measured, read_measured
 from agps_agent.report.experiment.measured_drawing import varied
 from agps_agent.report.experiment.measured_page import (
     alignment_table,
@@ -18,6 +18,7 @@ from agps_agent.report.experiment.measured_page import (
     map_table,
     write_measured_experiment,
 )
+from agps_agent.report.experiment.results import FILE
 from rl.errors import AgpsError, ConfigError
 from tests.agps_agent.measure.experiments.grids import leave_run, tiny_grid
 
