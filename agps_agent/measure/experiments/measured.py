@@ -7,7 +7,7 @@ names the run that it is of, and what was asked for: where either has changed it
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -214,26 +214,24 @@ def _read(path: Path, kind: type[MeasuredT]) -> MeasuredT:
     return read_model(path, kind, then="delete it, and it is measured again")
 
 
-def _is_evaluated(path: Path, of_run: str, condition: Condition, measurement: Measurement) -> bool:
+def _fits(path: Path, kind: type[MeasuredT], of_run: str, is_as_declared: Callable[[MeasuredT], bool]) -> bool:
+    """Return whether a file is of this run, and of what is declared; one that is missing or damaged is neither."""
     try:
-        there = read_evaluated(path)
-    except AgpsError:  # none, or damaged: measured again
+        there = _read(path, kind)
+    except AgpsError:
         return False
-    same = there.condition.values == condition.values and there.episodes == measurement.eval_episodes
-    return same and there.of_run == of_run
+    return there.of_run == of_run and is_as_declared(there)
+
+
+def _is_evaluated(path: Path, of_run: str, condition: Condition, measurement: Measurement) -> bool:
+    wanted = (condition.values, measurement.eval_episodes)
+    return _fits(path, Evaluated, of_run, lambda there: (there.condition.values, there.episodes) == wanted)
 
 
 def _is_mapped(path: Path, of_run: str, landscape: Landscape) -> bool:
-    try:
-        there = read_map(path)
-    except AgpsError:
-        return False
-    return there.of_run == of_run and there.landscape == landscape.plane
+    return _fits(path, ValueMap, of_run, lambda there: there.landscape == landscape.plane)
 
 
 def _is_boxed(path: Path, of_run: str, landscape: Landscape) -> bool:
-    try:
-        there = read_boxes(path)
-    except AgpsError:
-        return False
-    return there.of_run == of_run and (there.landscape.goal, there.scenes) == (landscape.goal, landscape.boxes)
+    wanted = (landscape.goal, landscape.boxes)
+    return _fits(path, Boxes, of_run, lambda there: (there.landscape.goal, there.scenes) == wanted)
