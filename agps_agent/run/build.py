@@ -1,7 +1,6 @@
 """The only file that builds and wires objects from a configuration. Everybody else is handed what they need."""
 
 import asyncio
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -83,6 +82,7 @@ class Session:
     rate_hz: float = CONTROL_RATE_HZ
     opened: ExitStack = field(default_factory=ExitStack)
     """What to release at the end, the last first."""
+    _apart: ExitStack = field(default_factory=ExitStack)
 
     @property
     def shares_env(self) -> bool:
@@ -130,7 +130,7 @@ class Session:
 
     def __enter__(self) -> Self:
         """Return the session; what was made so far is not searched for garbage any more."""
-        set_apart()
+        self._apart.enter_context(set_apart())
         return self
 
     def __exit__(
@@ -138,10 +138,8 @@ class Session:
     ) -> None:
         """Release threads, files and simulators; a real arm is stopped before anything else."""
         self.halt()
-        try:
+        with self._apart:
             self.opened.close()
-        finally:
-            gc.unfreeze()
 
 
 def build_session(config: RunConfig, run: RunDirectory) -> Session:
@@ -456,6 +454,7 @@ class Asker:
     words: TaskPrompt
     tools: Toolbox
     _env: ManipulationEnv | None = None
+    _apart: ExitStack = field(default_factory=ExitStack)
 
     def scene_at(self, seed: int) -> Scene:
         """Return what the agent's cameras see at the start of the episode of a seed; on a robot, as it stands now."""
@@ -479,16 +478,16 @@ class Asker:
 
     def __enter__(self) -> Self:
         """Return the asker; what was made so far is not searched for garbage any more."""
-        set_apart()
+        self._apart.enter_context(set_apart())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the simulator, if one was opened."""
-        if self._env is not None:
-            self._env.close()
-        gc.unfreeze()
+        with self._apart:
+            if self._env is not None:
+                self._env.close()
 
 
 def build_asker(config: RunConfig) -> Asker:
