@@ -16,7 +16,7 @@ demo: setup
 
 test: lint
 	@scripts/setup.sh --browser
-	$(TEST_ENV) .venv/bin/python -m pytest -q -n auto --dist loadfile
+	$(TEST_ENV) .venv/bin/python -m pytest -q -n auto --dist worksteal
 	@$(MAKE) --no-print-directory hardware
 
 # The drivers of arm, cameras and teleoperation against emulators: the core above is tested without them. The emulated
@@ -24,7 +24,7 @@ test: lint
 # measured stops an arm, as it should: what failed is run once more, alone, on a clock that hardly any load disturbs.
 hardware:
 	@scripts/setup.sh --hardware
-	$(TEST_ENV) .venv/bin/python -m pytest -q -m emulated -n 2 --dist loadfile tests/hardware \
+	$(TEST_ENV) .venv/bin/python -m pytest -q -m emulated -n 4 --dist worksteal tests/hardware \
 		|| $(TEST_ENV) .venv/bin/python -m pytest -q -m emulated --last-failed --slowdown 10 tests/hardware
 
 lint: setup

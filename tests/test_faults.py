@@ -21,10 +21,11 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import Progress
 from agps_agent.run.recording import Recorder
+from agps_agent.run.training import train
 from rl.errors import AgpsError
 from tests.agps_agent.report.synthetic import make_run
 from tests.agps_agent.run.test_training import Listening, configure
-from tests.agps_agent.trained import train
+from tests.agps_agent.trained import train_with_report
 from tools.errors import MemoryUnavailable
 from tools.memory import EpisodicMemory, MemoryRecord
 from tools.memory.index import VectorIndex
@@ -63,7 +64,7 @@ def test_answer_that_cannot_be_saved_is_one_line(capsys: pytest.CaptureFixture[s
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A run of a few steps, with demonstrations, checkpoint and recording."""
     config, run = configure(tmp_path_factory.mktemp("faults") / "run", demos=1, max_env_steps=30)
-    train(config, run, Listening())
+    train_with_report(config, run, Listening())
     return run
 
 

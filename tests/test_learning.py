@@ -8,7 +8,7 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import save_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
-from tests.agps_agent.trained import train
+from agps_agent.run.training import train
 
 
 @pytest.mark.slow

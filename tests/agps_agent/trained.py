@@ -5,4 +5,4 @@ from functools import partial
 from agps_agent.report import write_report
 from agps_agent.run import training
 
-train = partial(training.train, report=write_report)
+train_with_report = partial(training.train, report=write_report)

@@ -17,7 +17,7 @@ from rl.checkpoint import latest_checkpoint
 from rl.drq import DrQConfig
 from rl.errors import HardwareFault
 from rl.robots.station import load_station
-from tests.agps_agent.trained import train
+from tests.agps_agent.trained import train_with_report
 from tests.clocks import until
 
 pytest.importorskip("franky", reason="needs the extra robot")
@@ -51,7 +51,7 @@ def test_hundred_steps_with_a_reflex_leave_what_a_simulated_run_leaves(fresh_emu
     run = RunDirectory.create(tmp_path / "run")
     plant = threading.Thread(target=fresh_emulator.fault, args=("reflex",))  # its answer must not hold up the loop
     saboteur = Saboteur(at=60, action=plant.start)
-    summary = train(configure(fresh_emulator.station, max_env_steps=100), run, saboteur)
+    summary = train_with_report(configure(fresh_emulator.station, max_env_steps=100), run, saboteur)
     robot = summary["robot"]
     print({name: robot[name] for name in ("tick_p50_ms", "tick_p99_ms", "watchdog_freezes", "watchdog_stops")})
     assert summary["env_steps"] == 100
@@ -76,7 +76,7 @@ def test_control_box_that_dies_leaves_every_step_that_was_taken(fresh_emulator, 
 
     saboteur = Saboteur(at=30, action=threading.Thread(target=kill).start)
     with pytest.raises(HardwareFault, match="does not come back"):
-        train(configure(fresh_emulator.station, max_env_steps=100), run, saboteur)
+        train_with_report(configure(fresh_emulator.station, max_env_steps=100), run, saboteur)
     taken = run.read_summary()["env_steps"]
     assert 30 <= taken < 100
     assert saved_steps(run) == taken

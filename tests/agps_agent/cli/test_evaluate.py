@@ -9,10 +9,10 @@ from agps_agent.measure import agent_alone
 from agps_agent.measure.agent_alone import AgentAloneResult
 from agps_agent.run.config import RunConfig
 from agps_agent.run.simulation import Simulation
+from agps_agent.run.training import train
 from rl.drq import DrQConfig
 from rl.envs.factory import make_env
 from tests.agps_agent.run.test_training import SMALL_CONRFT, Listening, configure
-from tests.agps_agent.trained import train
 
 
 @pytest.fixture

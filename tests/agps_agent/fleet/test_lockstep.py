@@ -9,9 +9,9 @@ from agps_agent.run.build import load_policy
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
 from agps_agent.run.simulation import Simulation
+from agps_agent.run.training import train
 from rl.envs.factory import make_env
 from tests.agps_agent.fleet.local import configure, run_fleet
-from tests.agps_agent.trained import train
 
 
 @pytest.fixture(autouse=True)

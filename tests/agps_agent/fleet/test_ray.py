@@ -23,10 +23,10 @@ from agps_agent.report import write_report
 from agps_agent.run.build import load_policy
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
+from agps_agent.run.training import train
 from rl.errors import AgpsError
 from tests.agps_agent.fleet.counted import check_that_each_episode_counts_once
 from tests.agps_agent.fleet.local import configure
-from tests.agps_agent.trained import train
 
 # Not imported here: Ray reads when it is imported whether tokens are wanted.
 pytestmark = pytest.mark.skipif(

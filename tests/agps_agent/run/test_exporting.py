@@ -10,12 +10,12 @@ import pytest
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.exporting import recorded_in
+from agps_agent.run.training import train
 from rl.checkpoint import latest_checkpoint, recorded_episodes
 from rl.demonstrations import read_episode
 from rl.drq import DrQConfig
 from rl.errors import ConfigError
 from rl.lerobot import export_dataset
-from tests.agps_agent.trained import train
 from tests.rl.lerobot.reader import Reader
 from tests.rl.lerobot.recordings import folder_of, recorded
 

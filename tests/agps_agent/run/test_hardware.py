@@ -13,6 +13,7 @@ from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import load_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
+from agps_agent.run.training import train
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.drq import DrQConfig
 from rl.envs.judged import JudgedEnv
@@ -21,7 +22,7 @@ from rl.errors import ConfigError, HardwareFault
 from rl.supervisor import Hand
 from tests.agps_agent.run.test_training import Listening
 from tests.agps_agent.stations import STATION
-from tests.agps_agent.trained import train
+from tests.agps_agent.trained import train_with_report
 from tests.rl.envs.robots import FailingBackend, SimulatedArm
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
@@ -90,7 +91,7 @@ def test_command_line_takes_the_robots_defaults(station):
 
 def test_run_on_a_robot_is_reported_like_one_in_simulation(station, arm, tmp_path):
     run = RunDirectory.create(tmp_path / "run")
-    summary = train(configure(station), run, SilentProgress())
+    summary = train_with_report(configure(station), run, SilentProgress())
     assert summary["env_steps"] == 44
     assert summary["robot"]["faults"] == 0
     assert summary["robot"]["ticks"] > 40
@@ -130,7 +131,7 @@ def test_arm_that_stays_broken_ends_the_run_with_everything_saved(station, arm, 
     arm |= {"fail_at": [30], "unrecoverable": True}
     config, run = configure(station), RunDirectory.create(tmp_path / "run")
     with pytest.raises(HardwareFault, match="3 times"):
-        train(config, run, SilentProgress())
+        train_with_report(config, run, SilentProgress())
     assert arm["backend"].log[-1] == "stop"
     assert run.report.is_file() and run.read_summary()["env_steps"] == 30
     assert run.read_summary()["ended_by"] == "fault" and "Ended by a fault after 30 of 44" in run.report.read_text()

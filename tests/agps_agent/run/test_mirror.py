@@ -9,9 +9,9 @@ import pytest
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.mirror import WandbWriter, open_mirror
+from agps_agent.run.training import train
 from rl.drq import DrQConfig
 from rl.errors import ConfigError
-from tests.agps_agent.trained import train
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
 

@@ -17,7 +17,7 @@ from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import Progress
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from agps_agent.run.simulation import Simulation
-from agps_agent.run.training import NOTHING_SHOWN, RunCallback
+from agps_agent.run.training import NOTHING_SHOWN, RunCallback, train
 from agps_agent.supervisor import AgentSupervisor
 from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
@@ -26,7 +26,7 @@ from rl.errors import ConfigError
 from rl.rewards.classifier import RewardClassifier
 from rl.rewards.classifier.classifier import Setup
 from rl.rewards.classifier.network import RewardNetwork
-from tests.agps_agent.trained import train
+from tests.agps_agent.trained import train_with_report
 from tools.memory import EpisodicMemory
 
 SMALL = DrQConfig(batch_size=16, learning_starts=20, hidden_size=32, channels=8, feature_size=16, buffer_capacity=2_000)
@@ -80,7 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """One short run without demonstrations: the stall rule wakes the embedded agent, its waypoints insert the plug."""
     looks = {"eval_every": 60, "curve_episodes": 1, "stop_when_solved": False}
     config, run = configure(tmp_path_factory.mktemp("runs") / "run", supervisor={"help_share": 1.0}, **looks)
-    train(config, run, Listening())
+    train_with_report(config, run, Listening())
     return run
 
 
@@ -253,10 +253,10 @@ def test_same_seed_gives_the_same_run(tmp_path: Path):
 def test_interrupted_run_leaves_checkpoint_and_report_and_goes_on(tmp_path: Path):
     config, run = configure(tmp_path / "run", method="serl", demos=1)
     with pytest.raises(KeyboardInterrupt):
-        train(config, run, Listening(interrupt_at=60))
+        train_with_report(config, run, Listening(interrupt_at=60))
     assert run.read_summary()["ended_by"] == "interrupted" and "Interrupted after 60 of 120" in run.report.read_text()
     listening = Listening()
-    summary = train(config, run, listening, resume=True)
+    summary = train_with_report(config, run, listening, resume=True)
     steps = [progress.env_steps for progress in listening.heard if progress.phase == "train"]
     assert steps[0] == 61
     assert (summary["env_steps"], summary["ended_by"]) == (120, "steps")
@@ -277,7 +277,7 @@ def small_run(path: Path, method: str, **changes) -> tuple[RunConfig, RunDirecto
 @pytest.mark.parametrize("method", ["agps", "serl", "hil-serl", "agps-conrft", "hil-conrft"])
 def test_every_method_trains_to_a_policy_and_a_summary(method: str, tmp_path: Path):
     config, run = small_run(tmp_path / "run", method)
-    summary = train(config, run, Listening())
+    summary = train_with_report(config, run, Listening())
     has_stage_1 = method.endswith("conrft")
     assert set(SUMMARY_KEYS) <= set(summary)
     assert (summary["method"], summary["env_steps"]) == (method, 110)
@@ -362,7 +362,7 @@ def test_run_that_is_told_to_end_is_saved_though_ctrl_c_comes_again(
     config, run = small_run(tmp_path / "run", "serl")
     press_while_saving(run, 20)
     with pytest.raises(KeyboardInterrupt):
-        train(config, run, Pressing(number, at=30))
+        train_with_report(config, run, Pressing(number, at=30))
     assert saved_steps(run) == run.read_summary()["env_steps"] == 30
     assert run.report.is_file()
 
@@ -374,7 +374,7 @@ def test_ctrl_c_while_a_checkpoint_is_saved_on_the_way_ends_the_run_after_it(
     config, run = small_run(tmp_path / "run", "serl", demos=0, checkpoint_every=25)
     press_while_saving(run, 1)
     with pytest.raises(KeyboardInterrupt):
-        train(config, run, Listening())
+        train_with_report(config, run, Listening())
     assert saved_steps(run) == run.read_summary()["env_steps"] == 25
     assert run.report.is_file()
 
@@ -402,7 +402,7 @@ def test_ctrl_c_in_the_last_evaluation_leaves_checkpoint_and_report(tmp_path: Pa
 
     config, run = small_run(tmp_path / "run", "serl", demos=0)
     with pytest.raises(KeyboardInterrupt):
-        train(config, run, Impatient())
+        train_with_report(config, run, Impatient())
     assert saved_steps(run) == 110 and run.report.is_file()
 
 

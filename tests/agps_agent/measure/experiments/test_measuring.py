@@ -14,7 +14,7 @@ from agps_agent.measure.experiments.measuring import measure
 from agps_agent.run.directory import RunDirectory
 from rl.ownership import InUse, give_up, own
 from tests.agps_agent.run.test_training import Listening, configure
-from tests.agps_agent.trained import train
+from tests.agps_agent.trained import train_with_report
 
 ROOT = Path(__file__).resolve().parents[4]
 DECLARED = """
@@ -60,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A run of 40 control steps that has kept its policy of the 20th."""
     folder = tmp_path_factory.mktemp("runs") / "usb-seed0"
     config, run = configure(folder, method="serl", max_env_steps=40, record_every=0, keep_at=(20,))
-    train(config, run, Listening())
+    train_with_report(config, run, Listening())
     return run
 
 
