@@ -31,6 +31,8 @@ SETTINGS |= {"train_freq": 1, "random_steps": 500, "target_entropy_per_action": 
 SPARSE: dict[str, Any] = {"clip_target": (-10.0, 0.0), "gamma": 0.9, "n_step": 1}
 SPARSE |= {"train_freq": 1, "random_steps": 1_000, "target_entropy_per_action": 0.2}
 """Only exploring tells where a reward is: the policy stays almost as random as it can be, at 0.69 nat per action."""
+SPARSE |= {"demo_reward": -0.5, "demo_fraction": 0.25, "bc_weight": 0.0}
+"""One random step in sixty is rewarded: a quarter of each batch is of episodes with such a step. None is imitated."""
 
 
 class TwoCameras(gymnasium.ObservationWrapper):  # type: ignore[type-arg]

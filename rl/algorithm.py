@@ -492,6 +492,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 self.demo.add(slot, give_way=True)
             elif self.store_guided == "success" and step.outcome is not None and step.outcome.success:
                 self._keep_guided(self._episode_of(slot))
+            if step.outcome is not None:
+                self._keep_rewarded(self._episode_of(slot))
 
     def take_episode(self, episode: Episode, *, success: bool, helped: bool) -> None:
         """Store a whole episode that somebody else has collected, and count it as one of our own.
@@ -515,6 +517,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 self.demo.add(slots[self.store.guided(slots)], give_way=True)
             elif self.store_guided == "success" and success:
                 self._keep_guided(slots)
+            self._keep_rewarded(slots)
             self.note_episode(success=success, helped=helped)
 
     def note_episode(self, *, success: bool, helped: bool) -> None:
@@ -528,6 +531,12 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         guided = np.flatnonzero(self.store.guided(slots))
         if len(guided) > 0:
             self.demo.add(slots[guided[0] :], give_way=True)
+
+    def _keep_rewarded(self, slots: IntArray) -> None:
+        """Put an episode into the demo buffer too that was rewarded enough."""
+        least = self.config.demo_reward
+        if least is not None and self.store.rewards(slots).max() >= least:
+            self.demo.add(slots, give_way=True)
 
     def _learn_labels(self, step: Step, slot: int) -> None:
         """Keep what was seen, and when the rollout is over, what it teaches."""

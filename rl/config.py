@@ -25,6 +25,9 @@ class GuidedConfig:
     """Demo buffers below this many transitions are small: half a batch would repeat each too often. Measured."""
     small_demo_fraction: float = 0.25
     """Share of a batch from a small demo buffer. Measured."""
+    demo_reward: float | None = None
+    """Episodes with a reward of at least this are drawn from as demonstrations are, whoever acted (the good experiences
+    of self-imitation learning, arXiv:1806.05635): for rewards that exploring hardly meets. None: no such episodes."""
     buffer_capacity: Annotated[int, Le(100_000_000)] = 50_000
     """Observations kept, demonstrations included. HIL-SERL: 200k + 200k."""
 

@@ -1,7 +1,7 @@
 """What holds for every algorithm that learns beside a supervisor."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import MANIFEST, STATE, load_checkpoint, save_checkpoint
@@ -131,6 +132,44 @@ def test_what_the_policy_did_itself_is_not_crowded_out_by_guided_episodes(kind: 
     assert {number % 2 for number in guided} == {0} and {number % 2 for number in alone} == {1}
     assert min(len(guided), len(alone)) >= 4
     assert max(guided | alone) == newest - 1
+
+
+# --- episodes that were rewarded ----------------------------------------------------------------------------
+
+
+class Sparse(Counting):
+    """Rewarded with 1 at the third step of every fourth episode."""
+
+    def reward(self) -> float:
+        return float(self.episode % 4 == 0 and self.t == 3)
+
+
+@each_algorithm
+@pytest.mark.parametrize(("least", "drawn"), [(None, []), (0.5, [4, 8]), (1.0, [4, 8]), (1.1, []), (0.0, range(1, 9))])
+def test_whole_episodes_are_drawn_from_as_demonstrations_whose_reward_was_high_enough(
+    kind: type[GuidedAlgorithm], least: float | None, drawn: Sequence[int]
+):
+    model = make_model(kind, Sparse(horizon=5), demo_reward=least).learn(44)  # the ninth episode is not over
+    assert episodes_of(model, "demo") == list(drawn)
+    assert len(model.demo) == 5 * len(drawn) and len(model.online) == 44
+
+
+@each_algorithm
+def test_rewarded_episodes_of_several_environments_are_kept_apart(kind: type[GuidedAlgorithm]):
+    model = make_model(kind, DummyVecEnv([lambda: Sparse(horizon=5), lambda: Counting(horizon=5)]), demo_reward=0.5)
+    model.learn(40)
+    assert episodes_of(model, "demo") == [4]
+    assert len(model.demo) == 5  # of the first one alone
+
+
+@each_algorithm
+@pytest.mark.parametrize(("rewards", "kept"), [((0, 1, 0), 3), ((0, 0, 0), 0)])
+def test_rewarded_episode_that_somebody_else_collected_is_kept_too(
+    kind: type[GuidedAlgorithm], rewards: Sequence[float], kept: int
+):
+    model = make_model(kind, Sparse(), demo_reward=0.5)
+    model.take_episode(demonstration(3, reward=np.array(rewards, np.float32)), success=False, helped=False)
+    assert (len(model.demo), len(model.online)) == (kept, 3)
 
 
 @each_algorithm
