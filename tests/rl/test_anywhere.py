@@ -1,5 +1,7 @@
 """The algorithms in environments as Stable-Baselines3's own take them: any names, images, limits and rewards."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +196,9 @@ def test_supervisor_of_several_environments_is_refused_in_one_sentence():
     model = make_model(DrQ, make_vec_env(Counting, 2), supervisor=Helper())
     with pytest.raises(ConfigError, match="A supervisor watches one robot, and there are 2 environments; pass one"):
         model.learn(10)
+
+
+def test_what_an_optimizer_loads_is_loaded_before_an_environment_can_render() -> None:
+    """Triton 3.8 crashed where Mesa's renderer had come first."""
+    told = "import sys, rl.drq; print('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "True\n"
