@@ -200,5 +200,5 @@ def test_supervisor_of_several_environments_is_refused_in_one_sentence():
 
 def test_what_an_optimizer_loads_is_loaded_before_an_environment_can_render() -> None:
     """Triton 3.8 crashed where Mesa's renderer had come first."""
-    told = "import sys, rl.drq; print('torch._dynamo' in sys.modules)"
+    told = "import sys; from rl.drq import DrQ; print('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "True\n"
