@@ -1,6 +1,7 @@
 """Draw how good a policy is over control steps: a line for each file that an example wrote (success, or mean return).
 
 python scripts/draw_curves.py docs/extend/fetch_reach/seed_*.json --out docs/extend/fetch_reach/curve.png
+python scripts/draw_curves.py docs/extend/fetch_reach/sparse_*.json --out docs/extend/fetch_reach/sparse_curve.png
 python scripts/draw_curves.py docs/extend/cartpole_balance/seed_*.json --out docs/extend/cartpole_balance/curve.png
 """
 
