@@ -30,6 +30,7 @@ NEEDED: dict[Kind, dict[str, Any]] = {
 SIGNED = {"target_entropy_per_action", "operator_yaw_deg", "toggle_penalty", "recall_similarity"}
 """Numbers that may be below 0."""
 SIGNED |= {
+    "demo_reward",
     "clip_target",
     "home_q",
     "load_com_m",
