@@ -50,9 +50,11 @@ class BackendContract:
             target = apply_delta(target, np.array([0.003, -0.003, 0.003, 0.0, 0.0, 0.01]))
             moving = started.command(target, TASK.gripper_opening)
         assert np.all(moving.twist[:3] * [1, -1, 1] > 0.0) or not self.moves
-        for _ in range(8):
+        for _ in range(30):  # an arm that lags on a busy computer still arrives
             state = started.command(target, TASK.gripper_opening)
-        error = pose_difference(state.T_base_tcp, target)
+            error = pose_difference(state.T_base_tcp, target)
+            if np.linalg.norm(error[:3]) < 0.004 and np.linalg.norm(error[3:]) < 0.03:
+                break
         assert np.linalg.norm(error[:3]) < 0.004
         assert np.linalg.norm(error[3:]) < 0.03
 
