@@ -102,6 +102,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"this machine has no network namespaces: {error}")
     env = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "OMP_NUM_THREADS": "1"}
+    env.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)  # tests keep clusters to this machine; this one has two
     env |= {"RAY_worker_niceness": "0", "RAY_agent_register_timeout_ms": "120000", "RAY_USAGE_STATS_ENABLED": "0"}
     made = Machines(tmp_path, env)
     try:
