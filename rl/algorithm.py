@@ -488,13 +488,12 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             self.online.add(slot)
             if self.n_envs == 1:  # nobody teaches several
                 self._learn_labels(step, slot)
-            self.look_at(np.array([slot]) if step.outcome is None else self._episode_of(slot))
+            episode = None if step.outcome is None else self._episode_of(slot)
+            self.look_at(np.array([slot]) if episode is None else episode)
             if self.store_guided == "both" and transition.guided:
                 self.demo.add(slot, give_way=True)
-            elif self.store_guided == "success" and step.outcome is not None and step.outcome.success:
-                self._keep_guided(self._episode_of(slot))
-            if step.outcome is not None:
-                self._keep_rewarded(self._episode_of(slot))
+            if step.outcome is not None and episode is not None:
+                self._keep_ended(episode, success=step.outcome.success)
 
     def take_episode(self, episode: Episode, *, success: bool, helped: bool) -> None:
         """Store a whole episode that somebody else has collected, and count it as one of our own.
@@ -516,9 +515,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             self.look_at(slots)
             if self.store_guided == "both":
                 self.demo.add(slots[self.store.guided(slots)], give_way=True)
-            elif self.store_guided == "success" and success:
-                self._keep_guided(slots)
-            self._keep_rewarded(slots)
+            self._keep_ended(slots, success=success)
             self.note_episode(success=success, helped=helped)
 
     def note_episode(self, *, success: bool, helped: bool) -> None:
@@ -527,14 +524,12 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         if not helped:
             self.success_alone += (success - self.success_alone) / ROLLOUTS
 
-    def _keep_guided(self, slots: IntArray) -> None:
-        """Put a success into the demo buffer too, from its first guided step on."""
-        guided = np.flatnonzero(self.store.guided(slots))
-        if len(guided) > 0:
-            self.demo.add(slots[guided[0] :], give_way=True)
-
-    def _keep_rewarded(self, slots: IntArray) -> None:
-        """Put an episode into the demo buffer too that was rewarded enough."""
+    def _keep_ended(self, slots: IntArray, *, success: bool) -> None:
+        """Put an episode into the demo buffer too: a success from where it was guided on, one rewarded enough whole."""
+        if self.store_guided == "success" and success:
+            guided = np.flatnonzero(self.store.guided(slots))
+            if len(guided) > 0:
+                self.demo.add(slots[guided[0] :], give_way=True)
         least = self.config.demo_reward
         if least is not None and self.store.rewards(slots).max() >= least:
             self.demo.add(slots, give_way=True)

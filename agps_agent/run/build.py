@@ -82,7 +82,6 @@ class Session:
     rate_hz: float = CONTROL_RATE_HZ
     opened: ExitStack = field(default_factory=ExitStack)
     """What to release at the end, the last first."""
-    _apart: ExitStack = field(default_factory=ExitStack)
 
     @property
     def shares_env(self) -> bool:
@@ -130,7 +129,7 @@ class Session:
 
     def __enter__(self) -> Self:
         """Return the session; what was made so far is not searched for garbage any more."""
-        self._apart.enter_context(set_apart())
+        self.opened.enter_context(set_apart())
         return self
 
     def __exit__(
@@ -138,8 +137,7 @@ class Session:
     ) -> None:
         """Release threads, files and simulators; a real arm is stopped before anything else."""
         self.halt()
-        with self._apart:
-            self.opened.close()
+        self.opened.close()
 
 
 def build_session(config: RunConfig, run: RunDirectory) -> Session:
