@@ -59,6 +59,12 @@ def recalled_keypoints(record: MemoryRecord) -> list[KeypointState]:
     ]
 
 
+def cameras_of(records: Iterable[MemoryRecord]) -> frozenset[str]:
+    """Return the names of the cameras that saw the records' targets."""
+    targets = (target for record in records for target in record.targets.values())
+    return frozenset(target.patch.camera for target in targets if target.patch is not None)
+
+
 def unmoved(records: Iterable[MemoryRecord], scene: Scene) -> tuple[str, ...]:
     """Return the records, by id, whose targets are all seen where they were."""
     return tuple(record.id for record in records if _look(record, scene).verdict == "unmoved")

@@ -4,7 +4,7 @@ import concurrent.futures
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, Protocol, get_args
@@ -18,7 +18,7 @@ from agps_agent.detectors import Encoder, FailureDetector, Reading, Watch
 from agps_agent.help import Help
 from agps_agent.models.gate import CallGate, CallReason
 from agps_agent.question import Question
-from agps_agent.recalling import unmoved
+from agps_agent.recalling import cameras_of, unmoved
 from agps_agent.settings import SupervisorConfig
 from agps_agent.state import DEMONSTRATION, Trigger
 from agps_agent.teaching import PlanTeacher
@@ -122,6 +122,7 @@ class AgentSupervisor:
         self,
         *,
         capture: Callable[[], Scene],
+        look: Callable[[Collection[str]], Scene] | None = None,
         ask: Ask,
         encoder: Encoder,
         detectors: Sequence[FailureDetector],
@@ -142,6 +143,8 @@ class AgentSupervisor:
         self._prefix = prefix
         """Begins the id of each question."""
         self._capture = capture
+        self._look = look or (lambda _: capture())
+        """Shows some cameras alone, by name: each costs a simulator time."""
         self._ask = ask
         self._encoder = encoder
         self._watch = Watch(
@@ -223,8 +226,9 @@ class AgentSupervisor:
         """
         self.settle()  # what the last rollout came to is known first
         worked = [record for record in self._memory.records() if record.success and record.targets]
+        newest = worked[-LOOKS:]
         try:
-            there = unmoved(worked[-LOOKS:], self._capture()) if worked else ()
+            there = unmoved(newest, self._look(cameras_of(newest))) if worked else ()
         except HardwareFault:  # a camera failed, and the arm was stopped: the next control step says so
             return (), False
         return there, bool(worked) and not there

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from rl.errors import ConfigError
 from rl.rollout import Moment, run_episode
+from rl.types import Observation
 
 Watch = Callable[[int, Moment], None]
 """Sees each moment of an evaluation, with the number of its episode."""
@@ -36,6 +37,8 @@ class EvaluationResult:
     """Control steps of each episode."""
     returns: tuple[float, ...] = ()
     """Sum of the rewards of each episode, not discounted."""
+    contact_force_peaks_N: tuple[float, ...] = ()
+    """Largest contact force of each episode, [N]; none of an environment that does not measure it."""
 
     @property
     def episodes(self) -> int:
@@ -67,6 +70,11 @@ class EvaluationResult:
         """Mean over episodes of the sum of their rewards."""
         return float(np.mean(self.returns))
 
+    @property
+    def contact_force_peak_N(self) -> float | None:
+        """Mean over episodes of the largest contact force in each, [N]; None where it is not measured."""
+        return float(np.mean(self.contact_force_peaks_N)) if self.contact_force_peaks_N else None
+
 
 def evaluate(
     policy: Predictor,
@@ -87,14 +95,18 @@ def evaluate(
     """
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}; ask for at least 1.")
-    outcomes: list[tuple[bool, int, float]] = []
+    outcomes: list[_Ended] = []
     for i in range(episodes):
         outcomes.append(_run_episode(policy, env, seed + i, None if watch is None else partial(watch, i)))
-        failures = sum(not success for success, _, _ in outcomes)
+        failures = sum(not one.success for one in outcomes)
         if allowed_failures is not None and failures > allowed_failures:
             break
-    successes, steps, returns = zip(*outcomes, strict=True)
-    return EvaluationResult(successes=successes, steps=steps, returns=returns)
+    return EvaluationResult(
+        successes=tuple(one.success for one in outcomes),
+        steps=tuple(one.steps for one in outcomes),
+        returns=tuple(one.rewards for one in outcomes),
+        contact_force_peaks_N=tuple(one.force_N for one in outcomes if one.force_N is not None),
+    )
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -105,15 +117,28 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """What came of one episode."""
+
+    success: bool
+    steps: int
+    rewards: float
+    force_N: float | None
+
+
 def _run_episode(
     policy: Predictor, env: gym.Env[Any, Any], seed: int, watch: Callable[[Moment], None] | None
-) -> tuple[bool, int, float]:
-    rewards = 0.0
+) -> _Ended:
+    rewards, force_N = 0.0, None
     for moment in run_episode(env, lambda now: policy.predict(now.obs, deterministic=True)[0], seed=seed):
         rewards += moment.reward
+        seen = moment.info.get("observation")
+        if isinstance(seen, Observation):
+            force_N = max(force_N or 0.0, seen.robot.contact_force_N)
         if watch is not None:
             watch(moment)
-    return _is_success(moment.info), moment.step, rewards
+    return _Ended(_is_success(moment.info), moment.step, rewards, force_N)
 
 
 def _is_success(info: Mapping[str, Any]) -> bool:

@@ -77,6 +77,11 @@ class RobotState(ComparesByValue):
     gripper_opening: float
     """0 closed, 1 open."""
 
+    @property
+    def contact_force_N(self) -> float:
+        """Size of the force on the TCP, tared at reset, [N]."""
+        return float(np.linalg.norm(self.wrench[:3]))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observation(ComparesByValue):

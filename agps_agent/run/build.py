@@ -1,7 +1,7 @@
 """The only file that builds and wires objects from a configuration. Everybody else is handed what they need."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -319,12 +319,13 @@ def build_agent(
     detectors = build_detectors(config, env.horizon)
     if adviser is None:  # the last that can fail: its memory owns a folder from here on
         adviser = build_adviser(config, run, load_task_prompt(file or config.task), dim=encoder.dim)
-    capture, save = _noted(env, watched, adviser)
+    capture, look, save = _noted(env, watched, adviser)
     actions = (env.action_space.shape or (0,))[0]
     teacher = PlanTeacher(action_scale=watched.action_scale, actions=actions)
     return AgentSupervisor(
         teacher=teacher,
         capture=capture,
+        look=look,
         ask=adviser.ask,
         encoder=encoder,
         detectors=detectors,
@@ -362,8 +363,11 @@ def build_adviser(config: RunConfig, run: RunDirectory, words: TaskPrompt, *, di
 
 def _noted(
     env: TrainingEnv, watched: Watched, adviser: Adviser
-) -> tuple[Callable[[], Scene], Callable[[str, Answer, Scene], None]]:
-    """Return what captures a scene, and what writes an answer down with the truth beside it, which no question sees."""
+) -> tuple[Callable[[], Scene], Callable[[Collection[str]], Scene], Callable[[str, Answer, Scene], None]]:
+    """Return what captures a scene, what captures some cameras of it, and what writes an answer down.
+
+    Beside an answer stands the truth, which no question sees.
+    """
     truths = Truths()
 
     def capture() -> Scene:
@@ -371,10 +375,16 @@ def _noted(
         truths.note(scene, watched.truth())
         return scene
 
+    def look(cameras: Collection[str]) -> Scene:
+        try:
+            return capture_scene(env, cameras)
+        except ConfigError:  # a station without a camera that it had: whoever looks is told by what is missing
+            return capture_scene(env)
+
     def save(answer_id: str, answer: Answer, scene: Scene) -> None:
         adviser.save(answer_id, answer, scene, truths.of(scene))
 
-    return capture, save
+    return capture, look, save
 
 
 def _prompt_file(config: RunConfig, env: TrainingEnv) -> Path | None:
@@ -428,13 +438,13 @@ def _check_camera(settings: AgentSettings, env: TrainingEnv) -> None:
         raise ConfigError(f"The task has no camera {settings.camera!r} for the agent; it has {', '.join(names)}.")
 
 
-def capture_scene(env: TrainingEnv) -> Scene:
-    """Return a snapshot of cameras and arm for the agent."""
+def capture_scene(env: TrainingEnv, cameras: Collection[str] | None = None) -> Scene:
+    """Return a snapshot of the named cameras, of all if None, and of the arm, for the agent."""
     watched = Watched(env)
     robot = watched.robot
     return Scene(
         task=env.task.name,
-        frames={frame.name: frame for frame in watched.capture()},
+        frames={frame.name: frame for frame in watched.capture(cameras)},
         T_base_tcp=robot.T_base_tcp,
         gripper_opening=robot.gripper_opening,
         workspace=watched.workspace,

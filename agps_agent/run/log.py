@@ -174,6 +174,7 @@ class TrainingLog:
                 "return": episode_return,
                 "guided_steps": outcome.guided_steps,
                 "pruned_steps": outcome.pruned_steps,
+                "contact_force_peak_N": self.measured.contact_force_peak_N,
                 "intervention_ids": list(outcome.intervention_ids),
                 "interventions": [asdict(end) for end in outcome.interventions],
                 **self._help(),
@@ -331,6 +332,7 @@ class TrainingLog:
                 "episodes": result.episodes,
                 "mean_steps": result.mean_steps,
                 "mean_return": result.mean_return,
+                "contact_force_peak_N": result.contact_force_peak_N,
                 **more,
             }
         )

@@ -15,6 +15,7 @@ from rl.config import GuidedConfig
 from rl.loop import Step
 from rl.pixels.config import PixelConfig
 from rl.tasks.registry import load_task
+from rl.types import Observation
 
 NEWEST = 20
 """Rollouts that shares are taken over."""
@@ -48,6 +49,9 @@ class Measured:
     """Smallest and largest reward of a step so far."""
     first_goal_error: tuple[float, int] | None = None
     """The first localisation error, [mm], and the control steps at which it was measured."""
+    contact_force_peak_N: float | None = None
+    """Largest contact force of the rollout so far, of the last one once it is over, [N]; None where none is
+    measured."""
     _in_rollout: list[float] = field(default_factory=list)
     """Smallest and largest reward of the running rollout; empty before its first step."""
     _first_images: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
@@ -56,12 +60,15 @@ class Measured:
         """Take note of a control step."""
         reward = step.transition.reward
         if step.begins_episode:
-            self._in_rollout = []
+            self._in_rollout, self.contact_force_peak_N = [], None
             self._first_images = {name: image.copy() for name, image in _images(step.transition.observation).items()}
         seen = [*self._in_rollout, reward]
         self._in_rollout = [min(seen), max(seen)]
         extremes = [*(self.rewards or ()), reward]
         self.rewards = (min(extremes), max(extremes))
+        seen_now = step.info.get("observation")
+        if isinstance(seen_now, Observation):
+            self.contact_force_peak_N = max(self.contact_force_peak_N or 0.0, seen_now.robot.contact_force_N)
 
     def finish(self, step: Step, *, triggered: bool | None) -> None:
         """Take note of the rollout that ended with a step."""

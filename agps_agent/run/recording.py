@@ -88,7 +88,7 @@ class Recorder:
         if drift is not None:
             self._stream.log("float/index", rr.Scalars(drift.index))
             self._stream.log("float/threshold", rr.Scalars(drift.threshold))
-        self._stream.log("rollout/contact_force", rr.Scalars(float(np.linalg.norm(observation.robot.wrench[:3]))))
+        self._stream.log("rollout/contact_force", rr.Scalars(observation.robot.contact_force_N))
         self._log_intervention(active)
         if isinstance(active, Takeover):
             self._stream.log("rollout/human", rr.Scalars(1.0))

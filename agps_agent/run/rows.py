@@ -56,7 +56,7 @@ _KINDS: Mapping[str, _Kind] = {
     **dict.fromkeys(("guided_steps", "pruned_steps", "human_interventions", "human_s"), _AMOUNT),
     **dict.fromkeys(("pretrain_steps", "robot_time_s", "updates", "wall_clock_s"), _AMOUNT),
     **dict.fromkeys(("agent_completion_tokens", "agent_prompt_tokens", "agent_seconds", "agent_usd"), _COST),
-    **dict.fromkeys(("steps_to_80", "steps_to_100"), _COST),
+    **dict.fromkeys(("contact_force_peak_N", "steps_to_80", "steps_to_100"), _COST),
     **dict.fromkeys(("success_rate", "pretrain_success_rate"), _RATE),
     **dict.fromkeys(("mean_return", "mean_steps", "return", "seed"), _NUMBER),
     **dict.fromkeys(("diagnosis", "ended_by", "ending", "kind", "method", "model", "task", "trigger_kind"), _TEXT),

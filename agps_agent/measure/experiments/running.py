@@ -23,6 +23,13 @@ MEASURE = (sys.executable, "-m", "agps_agent.cli", "eval")
 LOOK_EVERY_S = 0.2
 """Time between two looks at what runs, [s]."""
 
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux: `taskset` and containers leave fewer than there are
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
 Change = Literal["queued", "running", "elsewhere", "finished", "failed", "left"]
 """`elsewhere`: another process trains there, such as one that a killed runner left behind. `left`: the budget is
 spent."""
@@ -147,7 +154,7 @@ class Grid(Generic[JobT]):
             return
         arguments = run.begin()
         # Two trainings with two threads each on two cores take ten times as long as with one each.
-        threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        threads = str(max(1, cores() // self.jobs))
         with (self.logs / f"{run.name}.txt").open("ab") as log:
             # A session of its own: Ctrl-C reaches the runner alone, which then ends each training once.
             process = subprocess.Popen(

@@ -1,8 +1,9 @@
 """results.json: what an experiment came to, small enough to commit; page, table and figures are drawn from it alone."""
 
 import shlex
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -76,6 +77,10 @@ class RunOutcome(Kept):
     """Success of stage 1 alone, for a learner that has one."""
     triggers: list[float]
     """Triggers in each ten rollouts."""
+    training_force_N: float | None = None
+    """Median over the training's rollouts of the largest contact force in each, [N]."""
+    policy_force_N: float | None = None
+    """Mean over the final evaluation's episodes of the largest contact force in each, [N]."""
     curve: list[Point]
 
 
@@ -265,6 +270,8 @@ def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
         human_s=_rounded(summary.get("human_s")),
         stage_1=summary.get("pretrain_success_rate"),
         triggers=[round(count, 2) for count in per_ten_rollouts(episodes_of(rows), "triggered")],
+        training_force_N=_median(episodes_of(rows), "contact_force_peak_N"),
+        policy_force_N=_median([row for row in rows if row["kind"] == "final_eval"][-1:], "contact_force_peak_N"),
         curve=[_point(row) for row in evaluations_of(rows)],
     )
 
@@ -285,6 +292,11 @@ def _origin(saved: dict[str, Any]) -> Origin:
 
 def _whole(row: dict[str, Any], name: str) -> int:
     return int(row.get(name) or 0)
+
+
+def _median(rows: Iterable[dict[str, Any]], name: str) -> float | None:
+    known = [row[name] for row in rows if row.get(name) is not None]
+    return round(median(known), 2) if known else None
 
 
 def _rounded(seconds: float | None) -> float:

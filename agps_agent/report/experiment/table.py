@@ -26,6 +26,8 @@ HEAD = (
     "triggers per 10, peak",
     "at the end",
     "stage 1 alone",
+    "contact force peak, training [N]",
+    "policy alone [N]",
 )
 ALWAYS = 7
 """Columns that stand in every table; others that say nothing are left out."""
@@ -107,6 +109,8 @@ def _row(cell: CellOutcome) -> list[str]:
         _middle(peaks, "{:.1f}"),
         _middle((run.triggers[-1] for run in runs if run.triggers), "{:.1f}"),
         _middle(stage_1, "{:.0%}"),
+        _middle((run.training_force_N for run in runs if run.training_force_N is not None), "{:.1f}"),
+        _middle((run.policy_force_N for run in runs if run.policy_force_N is not None), "{:.1f}"),
     ]
 
 
