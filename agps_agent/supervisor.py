@@ -140,11 +140,9 @@ class AgentSupervisor:
     ) -> None:
         self.model = model
         """Name of the model that is asked, for the run's log."""
-        self._prefix = prefix
-        """Begins the id of each question."""
+        self._prefix = prefix  # begins the id of each question
         self._capture = capture
-        self._look = look or (lambda _: capture())
-        """Shows some cameras alone, by name: each costs a simulator time."""
+        self._look = look or (lambda _: capture())  # some cameras alone: each costs a simulator time
         self._ask = ask
         self._encoder = encoder
         self._watch = Watch(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -17,6 +17,9 @@ from agps_agent.settings import AgentSettings
 from rl.bounds import Count, Positive, Seed, Threads
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
+
+if TYPE_CHECKING:
+    from agps_agent.run.config import RunConfig
 
 PROG = "agps eval"
 AGENT_ALONE = "--agent-alone"
@@ -83,16 +86,36 @@ class AgentAloneOptions:
     """Time for an episode, over the task's own."""
     json: bool = False
     """Print one JSON object on stdout."""
+    out: Path | None = None
+    """Write what came of it into this folder, as a run's directory has it: config.json and summary.json."""
+    threads: Threads = 1
+    """Torch threads; 0: one per physical core."""
     agent: Annotated[AgentSettings, tyro.conf.arg(name="agent")] = field(default_factory=AgentSettings)
     """Limits of a question."""
     task_options: TaskOptions = field(default_factory=dict)
     """What to change about the task."""
 
+    @property
+    def config(self) -> "RunConfig":
+        """The same as settings of a run that learns nothing."""
+        from agps_agent.run.config import RunConfig
+
+        return RunConfig(
+            task=self.task,
+            seed=self.seed,
+            demos=0,
+            eval_episodes=self.episodes,
+            vlm=self.vlm,
+            vlm_model=self.vlm_model,
+            agent=self.agent,
+            task_options=self.task_options,
+        )
+
 
 def run(argv: Sequence[str]) -> int:
     """Run `agps eval`."""
     if AGENT_ALONE in argv:
-        return _evaluate_agent([argument for argument in argv if argument != AGENT_ALONE])
+        return _evaluate_agent(argv)
     return _evaluate_policy(argv)
 
 
@@ -162,21 +185,36 @@ def _measure(options: EvalOptions, name: str) -> int:
     return 0
 
 
-def _evaluate_agent(argv: Sequence[str]) -> int:
-    options = parse_for_task(AgentAloneOptions, argv, prog=f"{PROG} {AGENT_ALONE}", common=COMMON_ALONE)
-    task = check_task(options.task)
-    check_vlm(options.vlm, model=options.vlm_model)
-    from agps_agent.measure.agent_alone import run_agent_alone
-    from agps_agent.run.config import RunConfig
+def read_alone(argv: Sequence[str]) -> "RunConfig":
+    """Return the settings of an experiment's cell in which the agent acts alone.
 
-    config = RunConfig(
-        task=options.task,
-        vlm=options.vlm,
-        vlm_model=options.vlm_model,
-        agent=options.agent,
-        task_options=options.task_options,
-    )
-    with json_only_on_stdout(options.json) as show:
+    Raises:
+        ConfigError: As the command would refuse them, or if they ask for what a run's settings do not hold.
+    """
+    options = _parse_alone(argv)
+    for name in ("max_questions", "horizon_factor"):
+        if getattr(options, name) != getattr(AgentAloneOptions, name):
+            raise ConfigError(f"--{name.replace('_', '-')} is not kept with what it came to; leave it out of a cell.")
+    return options.config
+
+
+def _parse_alone(argv: Sequence[str]) -> AgentAloneOptions:
+    told = [argument for argument in argv if argument != AGENT_ALONE]
+    options = parse_for_task(AgentAloneOptions, told, prog=f"{PROG} {AGENT_ALONE}", common=COMMON_ALONE)
+    check_task(options.task)
+    check_vlm(options.vlm, model=options.vlm_model)
+    return options
+
+
+def _evaluate_agent(argv: Sequence[str]) -> int:
+    options = _parse_alone(argv)
+    task = check_task(options.task)
+    from agps_agent.measure.agent_alone import keeping, run_agent_alone
+    from rl.process import prepare_process
+
+    prepare_process(options.threads)
+    config = options.config
+    with json_only_on_stdout(options.json) as show, keeping(options.out, config) as keep:
         result = run_agent_alone(
             config,
             episodes=options.episodes,
@@ -185,6 +223,7 @@ def _evaluate_agent(argv: Sequence[str]) -> int:
             horizon_factor=options.horizon_factor,
             progress=_Tally(options.episodes),
         )
+        keep(result)
         asked = {"questions": result.questions, "model_calls": result.model_calls}
         numbers = {**_numbers(result, options.seed), **asked, "failure_modes": dict(result.failure_modes)}
         show({"task": task.name, "vlm": options.vlm, **numbers})

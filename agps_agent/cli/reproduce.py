@@ -84,15 +84,16 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
 
 
 def parse_cell(arguments: Sequence[str]) -> "RunConfig":
-    """Return the settings that `agps train` understands.
+    """Return the settings that `agps train`, or `agps eval --agent-alone`, understands.
 
     Raises:
-        ConfigError: As `agps train` would refuse them.
+        ConfigError: As that command would refuse them.
     """
+    from agps_agent.cli.evaluate import AGENT_ALONE, read_alone
     from agps_agent.cli.train import read_options
     from agps_agent.run.config import check_fits
 
-    config = read_options(arguments).config
+    config = read_alone(arguments) if AGENT_ALONE in arguments else read_options(arguments).config
     check_task(config.task)
     check_fits(config)
     return config
@@ -116,8 +117,8 @@ def planned(
     from agps_agent.measure.experiments.planning import plan
 
     source = load_experiment(measurement.runs_of)
-    if measurement.cells:
-        source = source.model_copy(update={"cells": source.chosen(measurement.cells)})
+    with_policy = tuple(cell for cell in source.chosen(measurement.cells) if not cell.agent_alone)
+    source = source.model_copy(update={"cells": with_policy})
     return plan(source, runs / source.name, parse_cell, seeds=seeds, cells=cells)
 
 
@@ -167,13 +168,13 @@ def _run_grid(
 ) -> int:
     from agps_agent.cli.grid_table import GridTable
     from agps_agent.measure.experiments.cost import spent, spent_in_words
-    from agps_agent.measure.experiments.running import TRAIN, Grid
+    from agps_agent.measure.experiments.running import Grid
     from agps_agent.run.signals import terminated_like_ctrl_c
 
     if any(run.standing().state == "queued" for run in runs):
         _say_what_is_left(runs, options)
     with terminated_like_ctrl_c(), GridTable(runs) as table:  # its trainings are told to end, and save
-        grid = Grid(runs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=train or TRAIN)
+        grid = Grid(runs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=train)
         outcome = grid.run()
     for line in spent_in_words(spent(runs)):
         print(line)
@@ -186,7 +187,7 @@ def _measure(measurement: "Measurement", options: ReproduceOptions, called: str,
     """Measure the finished runs of another experiment, and name those that are missing."""
     from agps_agent.cli.grid_table import GridTable
     from agps_agent.measure.experiments.measured import to_measure
-    from agps_agent.measure.experiments.running import MEASURE, Grid
+    from agps_agent.measure.experiments.running import Grid
     from agps_agent.run.signals import terminated_like_ctrl_c
 
     folder = options.runs / measurement.name
@@ -197,7 +198,7 @@ def _measure(measurement: "Measurement", options: ReproduceOptions, called: str,
             print(f"{job.standing().state:>8}  {job.name}: {job.glance().done} of {job.size} {job.unit}")
     elif jobs:
         with terminated_like_ctrl_c(), GridTable(jobs) as table:
-            grid = Grid(jobs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=command or MEASURE)
+            grid = Grid(jobs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=command)
             outcome = grid.run()
         if _is_all_done(outcome, len(jobs)):
             print(f"{len(jobs)} runs are measured. agps report --experiment {called} --runs {options.runs}")

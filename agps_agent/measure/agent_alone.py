@@ -3,10 +3,12 @@
 The paper measures this too (AGPS, arXiv:2602.11978): USB 0 %, knot 90 %, towel 70 %.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -14,13 +16,16 @@ import numpy as np
 from agps_agent.ask import Answer
 from agps_agent.run.build import Asker, build_asker, build_env, capture_scene
 from agps_agent.run.config import RunConfig
+from agps_agent.run.config_file import save_config
+from agps_agent.run.directory import RunDirectory
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
 from rl.guidance import WaypointFollower
+from rl.ownership import give_up, own
 from rl.rollout import Moment, run_episode
 from rl.tasks import get_task
-from rl.types import FloatArray, Guide, RobotState
+from rl.types import CONTROL_RATE_HZ, FloatArray, Guide, RobotState
 
 SETTLE_STEPS = 5
 """Control steps that the arm holds still after its waypoints, and after a question without an answer: what hangs or
@@ -75,6 +80,48 @@ class _Episode:
     def blame(self, cause: str) -> None:
         """Note what went wrong; what follows from it does not count."""
         self.went_wrong = self.went_wrong or cause
+
+
+@contextmanager
+def keeping(folder: Path | None, config: RunConfig) -> Iterator[Callable[[AgentAloneResult], None]]:
+    """Own a folder while the agent acts, and yield what writes into it what came of that; None: nothing is written.
+
+    Raises:
+        InUse: If another process works there.
+        ConfigError: If it is a run's, or cannot be made.
+    """
+    if folder is None:
+        yield lambda result: None
+        return
+    run, started = RunDirectory(folder), time.monotonic()
+    if run.has_checkpoint or folder.is_file():
+        raise ConfigError(f"{folder} is no folder for the agent alone: something else lies there; name another --out.")
+    try:
+        descriptor = own(folder)
+    except OSError as error:
+        raise ConfigError(f"Cannot work in {folder}: {error.strerror}; name another --out.") from error
+    try:
+        save_config(config, run, model=config.vlm_model or config.vlm)
+        yield lambda result: _keep(result, run, config, time.monotonic() - started)
+    finally:
+        give_up(folder, descriptor)
+
+
+def _keep(result: AgentAloneResult, run: RunDirectory, config: RunConfig, wall_clock_s: float) -> None:
+    """Write the summary, and the row of an evaluation, as a run that learns ends with."""
+    told = {
+        "env_steps": 0,
+        "success_rate": result.success_rate,
+        "wall_clock_s": wall_clock_s,
+        "robot_time_s": sum(result.steps) / CONTROL_RATE_HZ,
+        "agent_calls": result.model_calls,
+    }
+    run.metrics.unlink(missing_ok=True)
+    run.append_metrics({"kind": "final_eval", "episodes": result.episodes, "mean_steps": result.mean_steps, **told})
+    about = {"task": config.task_name, "method": "agent alone", "seed": config.seed, "demos": 0}
+    of_all = {"eval_episodes": result.episodes, "interval_95": list(result.interval_95)}
+    modes = {f"failures/{mode}": count for mode, count in result.failure_modes.items()}
+    run.write_summary({**about, **told, **of_all, "counters": {"questions": result.questions, **modes}})
 
 
 def run_agent_alone(

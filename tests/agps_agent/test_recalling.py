@@ -12,7 +12,7 @@ from agps_agent.ask import Answer, ask
 from agps_agent.graph import build_graph
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
-from agps_agent.recalling import first_that_fits, to_targets
+from agps_agent.recalling import cameras_of, first_that_fits, to_targets, unmoved
 from agps_agent.run.build import capture_scene
 from agps_agent.state import AgentContext
 from rl.envs import make_env
@@ -146,3 +146,19 @@ def test_first_record_that_fits_is_used_and_those_before_it_are_told() -> None:
 def test_record_of_a_version_that_kept_no_look_is_not_used() -> None:
     old = guide(targets={"port": Target(xyz=PORT)})
     assert first_that_fits([old], scene()) == (None, ["r: nothing was kept of how port looks."])
+
+
+def test_scene_is_looked_at_through_the_cameras_that_saw_its_targets_alone() -> None:
+    """What they show is the same as in a picture of all cameras, and so is the verdict."""
+    with closing(make_env("usb_insertion")) as env:
+        env.reset(seed=1)
+        targets = to_targets([seen(env.truth()["port"])], capture_scene(env))
+        assert targets is not None
+        record = guide(targets=targets)
+        env.reset(seed=2)
+        cameras = cameras_of([record, guide(targets={"old": Target(xyz=PORT)})])
+        whole, part = capture_scene(env), capture_scene(env, cameras)
+    assert cameras == {"side"} == set(part.frames) and len(whole.frames) > 1
+    np.testing.assert_array_equal(part.frames["side"].rgb, whole.frames["side"].rgb)
+    np.testing.assert_array_equal(part.frames["side"].depth_m, whole.frames["side"].depth_m)
+    assert unmoved([record], part) == unmoved([record], whole) == ("r",)

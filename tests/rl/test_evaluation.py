@@ -1,8 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult, evaluate, wilson_interval
+from rl.robots.fake import FakeBackend
+from rl.tasks import get_task
+from rl.types import RobotState
 from tests.rl.drq.reach import Reach
 
 
@@ -109,3 +115,32 @@ def test_means_are_over_episodes():
     )
     assert (result.episodes, result.success_count, result.success_rate) == (4, 3, 0.75)
     assert (result.mean_steps, result.mean_return) == (30.0, 1.0)
+
+
+class Pressed(FakeBackend):
+    """An arm that is pushed by 1 N more in each control step of an episode, and by a torque."""
+
+    def reset(self, T_base_tcp: np.ndarray, rng: np.random.Generator) -> RobotState:
+        self.pushed = 0
+        return super().reset(T_base_tcp, rng)
+
+    def command(self, T_base_target: np.ndarray, gripper_opening: float) -> RobotState:
+        self.pushed += 1
+        measured = super().command(T_base_target, gripper_opening)
+        return replace(measured, wrench=np.array([0.0, 0.0, -1.0 * self.pushed, 50.0, 0.0, 0.0]))
+
+
+class Level(Still):
+    """As many actions as the task has, all of them 0."""
+
+    def predict(self, *args: object, **options: object) -> tuple[np.ndarray, None]:
+        return np.zeros(6, np.float32), None
+
+
+def test_contact_force_is_the_largest_of_each_episode():
+    """1 N in the first step to as many as there are steps; an environment without an arm says nothing."""
+    task = get_task("usb_insertion")
+    result = evaluate(Level(), ManipulationEnv(task, Pressed(task)), episodes=2, seed=0)
+    assert result.steps == (task.horizon, task.horizon)
+    assert result.contact_force_peaks_N == (task.horizon, task.horizon) and result.contact_force_peak_N == task.horizon
+    assert evaluate(Still(), Reach(), episodes=1, seed=0).contact_force_peak_N is None

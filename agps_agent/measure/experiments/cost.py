@@ -14,6 +14,9 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.run.estimate import MEASURED, OTHER, QUESTIONS_OF_A_RUN, Usage
 from rl.errors import AgpsError
 
+QUESTIONS_ALONE = 4
+"""Most questions of an episode in which the agent acts alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GridEstimate:
@@ -40,7 +43,7 @@ def estimate_grid(runs: Sequence[PlannedRun], measured: Iterable[Path]) -> GridE
         runs: Those that are still to be done.
         measured: Directories of runs that may have been made here, by which the rate is told.
     """
-    steps = {run.name: 0 if run.config.offline else run.config.max_env_steps for run in runs}
+    steps = {run.name: run.size for run in runs}
     rates = step_rates(measured)
     tasks = {run.config.task_name for run in runs if steps[run.name]}
     known = tasks <= rates.keys() and bool(tasks)
@@ -71,8 +74,13 @@ def step_rates(measured: Iterable[Path]) -> dict[str, float]:
     return {task: median(values) for task, values in rates.items()}
 
 
+def _asked(run: PlannedRun, questions: int) -> int:
+    """Return how many of so many questions a run puts; the agent alone puts 1 to 4 in each episode."""
+    return run.config.eval_episodes * min(questions, QUESTIONS_ALONE) if run.cell.agent_alone else questions
+
+
 def _together(runs: Sequence[PlannedRun], questions: int) -> Usage:
-    each = [MEASURED.get(run.config.task_name, OTHER).times(questions) for run in runs]
+    each = [MEASURED.get(run.config.task_name, OTHER).times(_asked(run, questions)) for run in runs]
     return Usage(
         calls=sum(usage.calls for usage in each),
         prompt_tokens=sum(usage.prompt_tokens for usage in each),

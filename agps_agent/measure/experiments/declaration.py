@@ -71,6 +71,8 @@ class Cell(Declared):
     """Title of the axes that it is drawn in, beside what it is compared with."""
     label: str = Field(min_length=1)
     """Its name in the legend: the same label has the same colour in every panel."""
+    agent_alone: bool = False
+    """Nothing is learned: the agent's waypoints alone act, and `options` are those of `agps eval --agent-alone`."""
     options: Options = ""
     """Further options of `agps train`, as on the command line."""
     seeds: Seeds | None = None
@@ -90,7 +92,7 @@ class Experiment(Declared):
     seeds: Seeds
     eval_episodes: Episodes = 50
     options: Options = ""
-    """Options of `agps train` that every cell has; those of a cell come after them."""
+    """Options of `agps train` that every cell that trains has; those of a cell come after them."""
     cells: tuple[Cell, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -114,7 +116,9 @@ class Experiment(Declared):
         return cell.eval_episodes or self.eval_episodes
 
     def arguments_of(self, cell: Cell) -> tuple[str, ...]:
-        """Return what a cell tells `agps train`, without seed and directory."""
+        """Return what a cell tells `agps train`, or `agps eval --agent-alone`, without seed and directory."""
+        if cell.agent_alone:
+            return ("--agent-alone", cell.task, *shlex.split(cell.options), "--episodes", str(self.episodes_of(cell)))
         told = [*shlex.split(self.options), *shlex.split(cell.options)]
         return (cell.task, *told, "--eval-episodes", str(self.episodes_of(cell)))
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from agps_agent.measure.experiments.declaration import Declared
 from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
@@ -94,6 +94,7 @@ class MeasuredRun:
     """One finished run, and what is measured of it."""
 
     unit: ClassVar[str] = "measurements"
+    does: ClassVar[Literal["train", "eval"]] = "eval"
 
     run: PlannedRun
     path: Path

@@ -15,7 +15,7 @@ from rl.errors import AgpsError, ConfigError
 from rl.ownership import owner_of
 
 Parse = Callable[[Sequence[str]], RunConfig]
-"""The parser of `agps train`: refuses what that command refuses."""
+"""The parser of `agps train` and `agps eval --agent-alone`: refuses what they refuse."""
 State = Literal["queued", "in use", "finished", "other"]
 """Nothing or only a part is there; a process trains there; finished as declared; something else lies in its place."""
 
@@ -23,6 +23,8 @@ BESIDE_THE_POINT = frozenset(
     {"run_dir", "threads", "max_minutes", "checkpoint_every", "keep_at", "record_every", "wandb", "station"}
 )
 """Settings that no result depends on: where and how fast a run went, and what it kept."""
+ALONE_SEED = 20_000
+"""First start of the agent alone in a cell's first run: those of the final evaluation of policies."""
 CUT_OFF = ("interrupted", "fault")
 """What `ended_by` says of a run that goes on."""
 _TAIL_BYTES = 1 << 17
@@ -60,7 +62,7 @@ class PlannedRun:
     path: Path
     """Its run directory."""
     arguments: tuple[str, ...]
-    """What `agps train` is told, without the directory."""
+    """What `agps train`, or `agps eval --agent-alone`, is told, without the directory."""
     config: RunConfig
     """The same, as that command understands it."""
 
@@ -71,8 +73,13 @@ class PlannedRun:
 
     @property
     def size(self) -> int:
-        """Most control steps."""
-        return self.config.max_env_steps
+        """Most control steps; 0 where nothing is learned from them."""
+        return 0 if self.config.offline or self.cell.agent_alone else self.config.max_env_steps
+
+    @property
+    def does(self) -> Literal["train", "eval"]:
+        """The command that does it."""
+        return "eval" if self.cell.agent_alone else "train"
 
     def standing(self) -> Standing:
         """Return how it stands."""
@@ -83,8 +90,11 @@ class PlannedRun:
         return glance(self.path)
 
     def begin(self) -> tuple[str, ...]:
-        """Return what `agps train` is told to begin it, or to go on; what died before its first checkpoint goes."""
+        """Return what its command is told to begin it, or to go on; what died before its first checkpoint goes."""
         directory = RunDirectory(self.path)
+        if self.cell.agent_alone:  # a minute or two, which are done again
+            directory.clear()
+            return (*self.arguments, "--out", str(self.path))
         if directory.has_checkpoint:  # its own settings hold, which are those declared
             return self.cell.task, "--run-dir", str(self.path), "--resume"
         directory.clear()
@@ -116,9 +126,11 @@ def plan(
         except SystemExit:  # a cell that asks for help
             raise ConfigError(f"{experiment.name}, cell {cell.name}: its options ask for help.") from None
         for seed in range(seeds or experiment.seeds_of(cell)):
-            told = (*arguments, "--seed", str(seed))
+            # The agent alone begins where policies are evaluated, and no two of its runs at the same start.
+            told_seed = ALONE_SEED + 1_000 * seed if cell.agent_alone else seed
+            told = (*arguments, "--seed", str(told_seed))
             path = folder / run_name(cell.name, seed)
-            runs.append(PlannedRun(cell, seed, path, told, config.model_copy(update={"seed": seed})))
+            runs.append(PlannedRun(cell, seed, path, told, config.model_copy(update={"seed": told_seed})))
     return tuple(sorted(runs, key=lambda run: run.seed))  # stable: cells stay in their order
 
 

@@ -16,10 +16,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 from agps_agent.measure.experiments.planning import Standing
 from rl.errors import AgpsError
 
-TRAIN = (sys.executable, "-m", "agps_agent.cli", "train")
-"""Starts one training."""
-MEASURE = (sys.executable, "-m", "agps_agent.cli", "eval")
-"""Starts the measurement of one finished run."""
+AGPS = (sys.executable, "-m", "agps_agent.cli")
+"""Starts a command, which a job names."""
 LOOK_EVERY_S = 0.2
 """Time between two looks at what runs, [s]."""
 
@@ -41,6 +39,10 @@ class Job(Protocol):
     @property
     def name(self) -> str:
         """Name of its directory."""
+
+    @property
+    def does(self) -> Literal["train", "eval"]:
+        """The command that does it."""
 
     def standing(self) -> Standing:
         """Return how it stands on disk."""
@@ -75,8 +77,8 @@ class Grid(Generic[JobT]):
     """Hears of each change."""
     budget_s: float | None = None
     """No run is started after so many seconds. None: no limit."""
-    train: Sequence[str] = TRAIN
-    """Command that does one, before its arguments: `agps train`, or what stands in for it."""
+    train: Sequence[str] | None = None
+    """What stands in for `agps train` and `agps eval`, before the arguments of a job."""
     clock: Callable[[], float] = time.monotonic
     waiting: list[JobT] = field(default_factory=list, init=False)
     running: dict[str, tuple[JobT, subprocess.Popen[bytes]]] = field(default_factory=dict, init=False)
@@ -158,7 +160,7 @@ class Grid(Generic[JobT]):
         with (self.logs / f"{run.name}.txt").open("ab") as log:
             # A session of its own: Ctrl-C reaches the runner alone, which then ends each training once.
             process = subprocess.Popen(
-                [*self.train, *arguments, "--threads", threads],
+                [*(self.train or (*AGPS, run.does)), *arguments, "--threads", threads],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -92,7 +92,7 @@ class CellOutcome(Kept):
     panel: str
     label: str
     options: list[str]
-    """What `agps train` was told, without seed and directory."""
+    """What `agps train`, or `agps eval`, was told, without seed and directory."""
     declared: int
     """Seeds that it is declared with."""
     budget: int
@@ -145,7 +145,7 @@ def gather(experiment: Experiment, runs: Sequence[PlannedRun], *, called: str) -
     budgets: dict[str, int] = {}
     left_out = []
     for run in runs:
-        budgets[run.cell.name] = 0 if run.config.offline else run.config.max_env_steps
+        budgets[run.cell.name] = run.size
         now = standing(run)
         if now.state == "other":
             left_out.append(now.why)

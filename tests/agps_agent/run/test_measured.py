@@ -11,7 +11,7 @@ from agps_agent.run.diagnosis import Figures
 from agps_agent.run.measured import Measured, expected_of, possible_returns
 from rl.drq.config import DrQConfig
 from rl.loop import Step
-from rl.types import EpisodeOutcome, Transition
+from rl.types import EpisodeOutcome, Observation, RobotState, Transition
 
 CHEQUERED = np.indices((8, 8)).sum(0)[..., None].repeat(3, 2).astype(np.uint8) % 2 * 255
 """Half black, half white: standard deviation 127.5."""
@@ -25,6 +25,7 @@ def rollout(
     guided: int = 0,
     triggered: bool | None = None,
     images: tuple[np.ndarray, np.ndarray] | None = None,
+    wrenches: list[list[float]] | None = None,
 ) -> None:
     """Show a rollout with a camera `side` from its first step to its last."""
     first, last = images or (CHEQUERED, 255 - CHEQUERED)
@@ -41,9 +42,16 @@ def rollout(
         )  # fmt: skip
         is_last = n == len(rewards) - 1
         ended = outcome if is_last else None
-        step = Step(transition=transition, info={}, outcome=ended, meant=transition.action, begins_episode=n == 0)
+        info = {} if wrenches is None else {"observation": seen(wrenches[n])}
+        step = Step(transition=transition, info=info, outcome=ended, meant=transition.action, begins_episode=n == 0)
         measured.see(step)
     measured.finish(step, triggered=triggered)
+
+
+def seen(wrench: list[float]) -> Observation:
+    """An observation in which the arm measures a wrench, [N], [N m]."""
+    robot = RobotState(T_base_tcp=np.eye(4), twist=np.zeros(6), wrench=np.array(wrench, float), gripper_opening=0.0)
+    return Observation(images={}, state=np.zeros(1, np.float32), robot=robot, T_base_ref=np.eye(4), step=0)
 
 
 def figures_of(
@@ -155,3 +163,14 @@ def test_what_was_noted_survives_a_checkpoint() -> None:
     assert figures_of(again) == figures_of(measured)
     rollout(again, [0.0])
     assert figures_of(again).rollouts == 3
+
+
+def test_largest_contact_force_is_that_of_one_rollout() -> None:
+    """5 N of a force of 3 and 4 N; torques do not count; the next rollout begins anew, one without an arm has none."""
+    measured = Measured()
+    rollout(measured, [0.0, 0.0, 1.0], wrenches=[[1, 0, 0, 0, 0, 0], [0, 3, -4, 9, 9, 9], [2, 0, 0, 0, 0, 0]])
+    assert measured.contact_force_peak_N == 5.0
+    rollout(measured, [0.0], wrenches=[[0, 0, 2, 0, 0, 0]])
+    assert measured.contact_force_peak_N == 2.0
+    rollout(measured, [0.0])
+    assert measured.contact_force_peak_N is None
