@@ -32,6 +32,8 @@ class ReportOptions:
     out: Path | None = None
     """Page that compares several runs. None: comparison.html in the folder that holds them. Experiment: folder to
     write to. None: docs/results/NAME."""
+    add: bool = False
+    """Experiment: keep the runs that stand in results.json and are not in --runs, such as those of another machine."""
     json: bool = False
     """Print one JSON object on stdout: the page, and the table of a comparison."""
 
@@ -41,8 +43,9 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(ReportOptions, argv, prog="agps report")
     if options.experiment is not None:
         return _report_experiment(options, options.experiment)
-    if options.runs is not None:
-        raise UsageError(f"--runs {options.runs} is for --experiment NAME; name one, or leave it out.")
+    if options.runs is not None or options.add:
+        given = "--add" if options.runs is None else f"--runs {options.runs}"
+        raise UsageError(f"{given} is for --experiment NAME; name one, or leave it out.")
     named = [run for path in options.run_dirs for run in find_runs(path)]
     runs = list({run.path.resolve(): run for run in named}.values())  # a run named twice counts once
     if not runs:
@@ -107,13 +110,32 @@ def _results(options: ReportOptions, name: str) -> "Results":
         declared = max(experiment.seeds_of(cell) for cell in experiment.cells)
         results = gather(experiment, plan(experiment, folder, parse_cell, seeds=max(seeds, declared)), called=name)
         if results.finished:
-            return results
+            return _with_kept(options, results)
     kept = options.out or results_folder(experiment.name)
     if not (kept / FILE).is_file():
         raise ConfigError(
             f"No finished run of {experiment.name} in {folder}, and no {kept / FILE}; `agps reproduce {name}` runs it."
         )
     return read_results(kept)
+
+
+def _with_kept(options: ReportOptions, results: "Results") -> "Results":
+    """Return results with those of results.json, where that is asked for and there are some."""
+    from agps_agent.report.experiment.adding import add_runs
+    from agps_agent.report.experiment.results import FILE, read_results
+
+    kept = options.out or results_folder(results.name)
+    return add_runs(results, read_results(kept)) if options.add and (kept / FILE).is_file() else results
+
+
+def _with_measured(options: ReportOptions, results: "MeasuredResults") -> "MeasuredResults":
+    """Return what is measured with what results.json has, where that is asked for and there is something."""
+    from agps_agent.report.experiment.adding import add_measurements
+    from agps_agent.report.experiment.measured import read_measured
+    from agps_agent.report.experiment.results import FILE
+
+    kept = options.out or results_folder(results.name)
+    return add_measurements(results, read_measured(kept)) if options.add and (kept / FILE).is_file() else results
 
 
 def _report_measured(options: ReportOptions, measurement: "Measurement", name: str) -> int:
@@ -151,7 +173,7 @@ def _measured(options: ReportOptions, measurement: "Measurement", name: str) -> 
     runs = tuple(run for run in runs if run.seed < declared[run.cell.name] or run.path.is_dir())
     results = gather_measured(measurement, runs, folder / measurement.name, called=name)
     if not results.is_empty:
-        return results
+        return _with_measured(options, results)
     kept = options.out or results_folder(measurement.name)
     if not (kept / FILE).is_file():
         raise ConfigError(

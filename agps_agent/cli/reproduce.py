@@ -12,9 +12,10 @@ from agps_agent.cli.folders import check_folder
 from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.measure.experiments.declaration import MOST_SEEDS
-from rl.errors import AgpsError
+from rl.errors import AgpsError, ConfigError
 
 if TYPE_CHECKING:
+    from agps_agent.measure.experiments.declaration import Experiment
     from agps_agent.measure.experiments.measurement import Measurement
     from agps_agent.measure.experiments.planning import PlannedRun
     from agps_agent.measure.experiments.running import Outcome
@@ -45,6 +46,8 @@ class ReproduceOptions:
     """Folder that holds the experiment's folder of run directories."""
     cells: tuple[str, ...] = ()
     """Cells to run. None named: all."""
+    reported: Path | None = None
+    """Do not run again what stands in DIR/NAME/results.json, such as docs/results: other machines' runs."""
     dry_run: bool = False
     """Only say what is to be done, and what it will take: runs, control steps, hours, model calls, money."""
 
@@ -75,12 +78,35 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
 
     experiment = load_declared(options.name)
     if isinstance(experiment, Measurement):
+        if options.reported is not None:
+            raise UsageError(f"--reported {options.reported} is for experiments that train; leave it out.")
         return _measure(experiment, options, options.name, train)
     folder = options.runs / experiment.name
     runs = plan(experiment, folder, parse_cell, seeds=options.seeds, cells=options.cells)
+    if options.reported is not None:
+        runs = _not_reported(runs, experiment, options.reported / experiment.name)
     if options.dry_run:
         return _say_what_it_takes(runs, options)
     return _run_grid(runs, folder, options, train)
+
+
+def _not_reported(runs: "Sequence[PlannedRun]", experiment: "Experiment", folder: Path) -> "tuple[PlannedRun, ...]":
+    """Return the runs that do not stand in a folder's results.json, and say how many do.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    from agps_agent.report.experiment.adding import standing_in
+    from agps_agent.report.experiment.results import FILE, read_results
+
+    if not (folder / FILE).is_file():
+        raise ConfigError(
+            f"There is no {folder / FILE}; name the folder that holds {folder.name}, or leave --reported out."
+        )
+    known = standing_in(read_results(folder))
+    left = tuple(run for run in runs if (run.cell.name, experiment.arguments_of(run.cell), run.seed) not in known)
+    print(f"{len(runs) - len(left)} of {len(runs)} runs stand in {folder / FILE}.")
+    return left
 
 
 def parse_cell(arguments: Sequence[str]) -> "RunConfig":
