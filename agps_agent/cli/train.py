@@ -15,7 +15,7 @@ from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.detectors.base import load_detector
 from agps_agent.models.library import is_url
 from agps_agent.models.prices import in_dollars
-from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values
+from agps_agent.run.config import OWN_SETTINGS, RunConfig, check_fits, start_values, still_missing
 from agps_agent.run.config_file import fixed_changes, load_config
 from agps_agent.run.directory import RunDirectory, alone_in
 from agps_agent.run.ending import resume_command
@@ -93,6 +93,7 @@ class _First:
     resume: bool = False
     robot: str = "sim"
     station: Path | None = None
+    agent_demos: int | None = None
     demos_dir: Path | None = None
     env: str | None = None
     robots: int | None = None
@@ -164,7 +165,7 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         common=COMMON,
     )
     before: Any = saved or _NOTHING
-    changes = {
+    changes: dict[str, Any] = {
         "task_options": {**before.task_options, **options.task_options},
         "reward_options": {**before.reward_options, **options.reward_options},
         "detector_options": {
@@ -172,6 +173,8 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
             for name in {**before.detector_options, **options.detector_options}
         },
     }
+    if saved is None and first.agent_demos is None:  # what the recipe wants was the default until --demos was read
+        changes["agent_demos"] = still_missing(options.config.agent_demos, options.config.demos)
     config = options.config.model_copy(update=changes)
     if saved is None:  # of a run that goes on, `_resumed` names first what may not change
         refuse_without_effect(argv, config)

@@ -273,7 +273,7 @@ class RunConfig(BaseModel):
         told = {name: value for name, value in values.items() if name not in decided}
         filled = {**start, **told}
         if "agent_demos" not in told and isinstance(filled["demos"], int):
-            filled["agent_demos"] = max(0, start["agent_demos"] - filled["demos"])
+            filled["agent_demos"] = still_missing(start["agent_demos"], filled["demos"])
         return filled
 
     @model_validator(mode="after")
@@ -507,6 +507,11 @@ class RunConfig(BaseModel):
         """Return where the run is written when --run-dir is not given."""
         run = f"{folder_name(self.method)}-demos{self.demos}-seed{self.seed}"
         return Path("runs") / self.task_name / named_at(self.robot, run)
+
+
+def still_missing(wanted: int, demos: int) -> int:
+    """Return how many demonstrations the agent gives: those that a recipe wants and nobody gave."""
+    return max(0, wanted - demos)
 
 
 def start_values(

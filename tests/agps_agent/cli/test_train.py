@@ -262,3 +262,22 @@ def test_run_that_fails_later_is_kept(
     fake_training(monkeypatch, AgpsError("The disk is full."))
     assert main(train_argv(run_dir)) == 1
     assert (run_dir / "metrics.jsonl").is_file() and capsys.readouterr().err == "agps: The disk is full.\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "given", "shown"),
+    [
+        ("usb_insertion", {}, 0),
+        ("usb_insertion --demos 4", {"demos": 4}, 6),
+        ("usb_insertion --demos 0", {"demos": 0}, 10),
+        ("usb_insertion --demos 20 --agent-demos 3", {"demos": 20, "agent_demos": 3}, 3),
+        ("towel_folding", {}, 0),
+        ("towel_folding --demos 10", {"demos": 10}, 20),
+        ("towel_folding --demos 0 --agent-demos 5", {"demos": 0, "agent_demos": 5}, 5),
+        ("usb_insertion --method serl --demos 0", {"method": "serl", "demos": 0}, 0),
+    ],
+)
+def test_agent_gives_what_is_missing_on_the_command_line_as_in_python(told, given, shown):
+    """The agent folds a towel in its own way: its demonstrations beside forty of the expert's teach neither."""
+    task = told.split()[0]
+    assert read_options(told.split()).config.agent_demos == shown == RunConfig(task=task, **given).agent_demos
