@@ -427,7 +427,7 @@ class AgentSupervisor:
             self._rollout.record_ids[question.id] = answer.record_id
         self._rollout.help_step = question.frame
         if self.teacher is not None and isinstance(answer.intervention, Guide):
-            self.teacher.note(answer.intervention, answer.record_id)
+            self.teacher.note(answer.intervention, answer.record_id, question.position)
         return replace(answer.intervention, id=question.id)
 
     def _abandon_question(self) -> None:

@@ -9,6 +9,8 @@ from agps_agent.state import GuideGuidance, guidance_to_intervention, interventi
 from rl.teacher import Lesson, PathTeacher, moved_to, place_of
 from rl.types import EpisodeOutcome, FloatArray, Guide, Observation, Waypoint
 
+ABOVE_M = 0.002
+"""Off the vertical through a point, [m], within which another is above it."""
 SUCCESSES = 20
 """Newest successes in a scene whose middle is where its plan leads."""
 
@@ -51,11 +53,17 @@ class PlanTeacher:
         known = self._records[1]
         self._given, self._records, self._holds = (), (None, known), known in unmoved
 
-    def note(self, guide: Guide, record_id: str | None) -> None:
-        """Take note of the waypoints that this rollout is helped with, and of the record that keeps their plan."""
+    def note(self, guide: Guide, record_id: str | None, asked_at: FloatArray | None = None) -> None:
+        """Take note of the waypoints that this rollout is helped with.
+
+        Args:
+            guide: The waypoints.
+            record_id: Of the memory record that keeps their plan.
+            asked_at: Where the TCP was when they were asked for, base frame. Shape (3,), [m]. None: nobody knows.
+        """
         leads_on = any(waypoint.motion != "search" for waypoint in guide.waypoints)
         if leads_on and not self._given:  # a second plan begins where the first went wrong
-            self._given, self._records = guide.waypoints, (record_id, self._records[1])
+            self._given, self._records = without_rise(guide.waypoints, asked_at), (record_id, self._records[1])
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
         """Learn from a success which plan to teach, and where it leads."""
@@ -92,6 +100,24 @@ class PlanTeacher:
         self._plan = plan.waypoints if isinstance(plan, Guide) else ()
         self._records = (None, state["record"])
         self._ends = [np.array(T) for T in state["ends"]]
+
+
+def without_rise(waypoints: tuple[Waypoint, ...], asked_at: FloatArray | None) -> tuple[Waypoint, ...]:
+    """Return a plan that feels its way into a hole without a first waypoint that only rises from where the arm was.
+
+    Such a way is entered where it begins. A plan that was asked for beside the hole begins there, and would lead every
+    other rollout to that place first.
+
+    Args:
+        waypoints: The plan's.
+        asked_at: Where the TCP was, base frame. Shape (3,), [m]. None: nobody knows, and nothing is left out.
+    """
+    if asked_at is None or len(waypoints) < 2 or not _feels(waypoints):
+        return waypoints
+    first, second = (waypoint.T_base_tcp[:3, 3] for waypoint in waypoints[:2])
+    rises = float(np.linalg.norm((first - asked_at)[:2])) < ABOVE_M
+    goes_on = float(np.linalg.norm((second - first)[:2])) > ABOVE_M
+    return waypoints[1:] if rises and goes_on else waypoints
 
 
 def _feels(waypoints: Sequence[Waypoint]) -> bool:

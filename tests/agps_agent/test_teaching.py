@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from agps_agent.teaching import PlanTeacher
+from agps_agent.teaching import PlanTeacher, without_rise
 from rl.teacher import Lesson
 from rl.types import EpisodeOutcome, Guide, Observation
 from tests.rl.arms import SCALE, at, waypoint
@@ -128,3 +128,33 @@ def test_several_successes_in_one_scene_are_averaged_and_a_moved_scene_begins_an
 def test_plan_that_does_nothing_but_search_is_not_taught():
     only = replace(SEARCHES, waypoints=SEARCHES.waypoints[2:3])
     assert rollout(make(), at(0.5, 0.0, 0.11), ended(True, at(0.5, 0.0, 0.09)), only) is None
+
+
+def asked_beside() -> PlanTeacher:
+    """A plan that was asked for 5 cm beside the hole, near the table: up, across, down and in; it succeeded."""
+    teacher = make()
+    rises = Guide(waypoints=(waypoint(0.45, 0.03, 0.11), *SEARCHES.waypoints), max_steps=30)
+    teacher.start_episode(("usb-000000",))
+    teacher.note(rises, "usb-000000", np.array([0.4505, 0.0302, 0.085]))
+    teacher.finish_episode(ended(True, at(0.5, 0.0, 0.09)))
+    return teacher
+
+
+def test_nobody_is_taught_to_go_first_to_where_the_arm_was_when_the_plan_was_asked_for():
+    """From the other side of the hole and above: straight towards its axis, away from where the plan began."""
+    lesson = asked_beside().teach([at(0.55, -0.03, 0.2)], ended(True, at(0.5, 0.0, 0.09)))
+    direction = lesson.actions[0, :3] / np.linalg.norm(lesson.actions[0, :3])
+    np.testing.assert_allclose(
+        direction, np.array([-0.05, 0.03, -0.09]) / np.linalg.norm([0.05, 0.03, 0.09]), atol=1e-6
+    )
+
+
+def test_first_waypoint_is_the_plans_own_where_it_does_not_only_rise():
+    above = np.array([0.5, 0.0, 0.15])
+    assert without_rise(SEARCHES.waypoints, above) == SEARCHES.waypoints  # asked for above the hole: it is its axis
+    assert without_rise(SEARCHES.waypoints, np.array([0.4, 0.0, 0.2])) == SEARCHES.waypoints
+    around = (waypoint(0.45, 0.1, 0.11), *SEARCHES.waypoints)
+    assert without_rise(around, np.array([0.45, 0.03, 0.085])) == around  # another way was chosen on purpose
+    free = (waypoint(0.45, 0.03, 0.11), *GOES.waypoints)
+    assert without_rise(free, np.array([0.45, 0.03, 0.085])) == free  # in free space the way is entered anywhere
+    assert without_rise(around, None) == around
