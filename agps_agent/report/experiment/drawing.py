@@ -84,9 +84,12 @@ def draw(results: Results) -> list[Drawing]:
         "The policy alone at each evaluation. Thin: one seed. Thick: their mean; a run that ended keeps its last "
         "value. Shaded: 95 % bootstrap interval of the mean over seeds. Dashed level: learned without a control step."
     )
+    learned = {cell.panel for cell in began if cell.budget > 0}  # levels alone need no axis of control steps
+    curves = [cell for cell in began if cell.panel in learned]
     drawings = [
-        rendered(name, title, read, _panels(_by_panel(began, _successes(along)), colors, x_label, is_share=True))
+        rendered(name, title, read, _panels(_by_panel(curves, _successes(along)), colors, x_label, is_share=True))
         for name, title, x_label, along in clocks
+        if curves
     ]
     watched = [cell for cell in began if any(any(run.triggers) for run in cell.runs)]
     if watched:

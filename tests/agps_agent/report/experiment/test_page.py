@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from agps_agent.report.experiment.drawing import legend_columns
+from agps_agent.report.experiment.drawing import draw, legend_columns
 from agps_agent.report.experiment.page import write_experiment
 from agps_agent.report.experiment.results import FILE, CellOutcome, Results, gather, read_results
 from agps_agent.report.experiment.table import cost_table, markdown, steps_to_80, table
@@ -162,3 +162,18 @@ def test_nobody_who_asked_leaves_no_table_of_costs(tmp_path: Path) -> None:
 )
 def test_legend_has_as_many_columns_as_fit_the_page(labels: list[str], columns: int) -> None:
     assert legend_columns(labels) == columns
+
+
+def test_panel_in_which_nothing_is_learned_has_no_axis_of_control_steps(tmp_path: Path) -> None:
+    """The agent alone is a level beside curves, and a bar where there are none."""
+    results = results_of(tmp_path, 18, 4)
+    agps, serl = results.cells
+    alone = agps.model_copy(update={"name": "alone", "panel": "Alone", "label": "the agent alone", "budget": 0})
+    beside = alone.model_copy(update={"panel": serl.panel})
+    names = {
+        kind: [drawing.name for drawing in draw(results.model_copy(update={"cells": cells}))]
+        for kind, cells in (("both", [agps, alone]), ("level", [serl, beside]), ("alone", [alone]))
+    }
+    assert names["both"] == names["level"] == list(FIGURES) and names["alone"] == ["final"]
+    both = next(iter(draw(results.model_copy(update={"cells": [agps, alone]})))).svg
+    assert both == next(iter(draw(results.model_copy(update={"cells": [agps]})))).svg
