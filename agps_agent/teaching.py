@@ -103,7 +103,7 @@ class PlanTeacher:
 
 
 def without_rise(waypoints: tuple[Waypoint, ...], asked_at: FloatArray | None) -> tuple[Waypoint, ...]:
-    """Return a plan that feels its way into a hole without a first waypoint that only rises from where the arm was.
+    """Return a plan that feels its way into a hole without what only rises, at first, from where the arm was.
 
     Such a way is entered where it begins. A plan that was asked for beside the hole begins there, and would lead every
     other rollout to that place first.
@@ -112,12 +112,14 @@ def without_rise(waypoints: tuple[Waypoint, ...], asked_at: FloatArray | None) -
         waypoints: The plan's.
         asked_at: Where the TCP was, base frame. Shape (3,), [m]. None: nobody knows, and nothing is left out.
     """
-    if asked_at is None or len(waypoints) < 2 or not _feels(waypoints):
+    if asked_at is None or not _feels(waypoints):
         return waypoints
-    first, second = (waypoint.T_base_tcp[:3, 3] for waypoint in waypoints[:2])
-    rises = float(np.linalg.norm((first - asked_at)[:2])) < ABOVE_M
-    goes_on = float(np.linalg.norm((second - first)[:2])) > ABOVE_M
-    return waypoints[1:] if rises and goes_on else waypoints
+    for number, waypoint in enumerate(waypoints):
+        if waypoint.motion != "free":
+            return waypoints  # it was asked for above the hole: this is its axis
+        if float(np.linalg.norm((waypoint.T_base_tcp[:3, 3] - asked_at)[:2])) > ABOVE_M:
+            return waypoints[number:]
+    return waypoints
 
 
 def _feels(waypoints: Sequence[Waypoint]) -> bool:

@@ -158,3 +158,5 @@ def test_first_waypoint_is_the_plans_own_where_it_does_not_only_rise():
     free = (waypoint(0.45, 0.03, 0.11), *GOES.waypoints)
     assert without_rise(free, np.array([0.45, 0.03, 0.085])) == free  # in free space the way is entered anywhere
     assert without_rise(around, None) == around
+    twice = (waypoint(0.45, 0.03, 0.1), waypoint(0.45, 0.03, 0.11), *SEARCHES.waypoints)
+    assert without_rise(twice, np.array([0.45, 0.03, 0.085])) == SEARCHES.waypoints
