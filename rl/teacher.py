@@ -94,6 +94,9 @@ class PathTeacher:
         self._searched = bool(searched)
         self._rim_z = float(searched[0].T_base_tcp[2, 3]) if searched else 0.0
         """Height of the TCP with the tool on the rim, base frame, [m]."""
+        openings = [waypoint.gripper_opening > 0.5 for waypoint in self._way]
+        self._lets_go = bool(openings) and not openings[0] and any(openings)
+        """It begins with something held, and lets it go: how that is taken is not part of it."""
         self._scale = np.asarray(action_scale, dtype=np.float64)
         self._actions = actions
         self._config = config or PathConfig()
@@ -101,8 +104,14 @@ class PathTeacher:
         self._near_m = max(self._config.near_m if self._searched else 0.0, self._gate_m)
 
     def label(self, observation: Observation) -> FloatArray:
-        """Return the action that brings the TCP along the path. Shape (A,), in [-1, 1]."""
-        target, opening, max_step_m = self._target(observation.robot)
+        """Return the action that brings the TCP along the path. Shape (A,), in [-1, 1].
+
+        Not numbers where the path says nothing: it begins with something held that is not, and lets it go at its end.
+        """
+        wanted = self._target(observation.robot)
+        if wanted is None:
+            return np.full(self._actions, np.nan)
+        target, opening, max_step_m = wanted
         delta = pose_difference(observation.T_base_ref, target)
         length = float(np.linalg.norm(delta[:3]))
         if length > max_step_m:
@@ -115,8 +124,11 @@ class PathTeacher:
             action[POSE_ACTIONS] = 1.0 if opening > 0.5 else -1.0
         return action
 
-    def _target(self, robot: RobotState) -> tuple[FloatArray, float, float]:
-        """Return the pose to go to (4, 4), the gripper's opening on the way, and the longest step, [m]."""
+    def _target(self, robot: RobotState) -> tuple[FloatArray, float, float] | None:
+        """Return the pose to go to (4, 4), the gripper's opening on the way, and the longest step, [m].
+
+        None where the path does not say it.
+        """
         tcp, way, gate_m = robot.T_base_tcp[:3, 3], self._way, self._gate_m
         on_the_rim = self._searched and abs(tcp[2] - self._rim_z) < self._config.rim_m
         if on_the_rim and abs(robot.wrench[2]) > self._config.contact_n:
@@ -140,7 +152,7 @@ class PathTeacher:
                 beside = np.array(end.T_base_tcp)
                 beside[:3, 3] = _nearest(foot + onward * _direction(p0, p1), p0, p1)
                 return beside, begin.gripper_opening, end.max_step_m
-        return self._entrance(robot)
+        return None if self._lets_go and not self._has_gripper_of(way[0], robot) else self._entrance(robot)
 
     def _entrance(self, robot: RobotState) -> tuple[FloatArray, float, float]:
         """Return how the path is entered from off it: where it begins if it leads into a hole, else the shortest way.

@@ -200,7 +200,7 @@ class RobotRun:
         self._algorithm: GuidedAlgorithm = build_algorithm(own, run, env, self._supervisor)
         self._algorithm.tensorboard_log = None
         self._heard = Heard()
-        if isinstance(self._supervisor, AgentSupervisor) and self._supervisor.teacher is not None:
+        if isinstance(self._supervisor, AgentSupervisor) and self._supervisor.teacher is not None and config.is_taught:
             self._heard = Heard(self._supervisor.teacher)
             self._algorithm.teacher = self._heard
         place.before_moving(self._algorithm)

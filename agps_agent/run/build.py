@@ -162,7 +162,7 @@ def _wired(place: Place, config: RunConfig, run: RunDirectory, opened: ExitStack
     env = rewarded(config, site.env, opened)
     algorithm = build_algorithm(config, run, env, supervisor)
     algorithm.confirm = site.confirm
-    if isinstance(supervisor, AgentSupervisor):
+    if isinstance(supervisor, AgentSupervisor) and config.is_taught:
         algorithm.teacher = supervisor.teacher
     if config.learner == "threaded":
         algorithm.learner = ThreadedLearner(algorithm, before_stop=site.env.halt)

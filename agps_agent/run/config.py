@@ -486,6 +486,15 @@ class RunConfig(BaseModel):
         return Plan(algorithm=self.algorithm, helper=self.helper, offline=self.offline)
 
     @property
+    def is_taught(self) -> bool:
+        """Whether the agent's plan labels what the policy sees.
+
+        A first stage that has learned from demonstrations of others does it in their way, and the agent does it in its
+        own: a label that says otherwise in every state undoes what they taught.
+        """
+        return self.agent_demos > 0 or not self.plan.traits.pretrains
+
+    @property
     def is_judged(self) -> bool:
         """Whether training is rewarded by something that sees, not by the truth or a person."""
         return not issubclass(load_reward(self.reward), OwnReward)

@@ -143,3 +143,17 @@ def test_way_to_the_path_is_as_fast_as_a_free_move():
 def test_place_is_where_a_tool_is_and_how_far_it_has_turned():
     turned = rotvec_to_matrix(np.array([0.0, 0.0, -0.2])) @ DOWN
     np.testing.assert_allclose(place_of(pose(np.array([0.5, 0.1, 0.2]), turned)), [0.5, 0.1, 0.2, -0.2])
+
+
+def test_path_that_begins_with_something_held_says_nothing_to_open_fingers_elsewhere():
+    """The rest of a fold, asked for with the corner in the fingers: how to take it is not part of it."""
+    rest = FOLD[3:]
+    for beside in (at(0.40, 0.0, 0.02, opening=1.0), at(0.30, 0.1, 0.15, opening=1.0), at(0.5, 0.0, 0.08, opening=1.0)):
+        assert np.isnan(taught(beside, rest, actions=7)).all()
+    np.testing.assert_allclose(taught(at(0.50, 0.0, 0.08, opening=0.0), rest, actions=7)[[0, 6]], [1.0, -1.0])
+    np.testing.assert_allclose(taught(at(0.60, 0.0, 0.04, opening=1.0), rest, actions=7)[[2, 6]], [1.0, 1.0])
+
+
+def test_path_that_begins_with_open_fingers_opens_those_that_are_closed():
+    label = taught(at(0.40, 0.0, 0.15, opening=0.0), FOLD[:2], actions=7)
+    assert label[6] == 1.0 and not np.isnan(label).any()

@@ -48,7 +48,10 @@ def write_page(folder: Path, drawings: Sequence[Drawing], *, markdown: str, page
     for drawing in drawings:
         write_atomically(folder / f"{drawing.name}.svg", drawing.svg)
         write_atomically(folder / f"{drawing.name}.png", drawing.png)
-    write_atomically(folder / TABLE, markdown)
+    figures = [
+        f"## {drawing.title}\n\n{drawing.note}\n\n![{drawing.title}]({drawing.name}.svg)\n" for drawing in drawings
+    ]
+    write_atomically(folder / TABLE, "\n".join([markdown, *figures]))
     write_atomically(folder / PAGE, page)
     return folder / PAGE
 
@@ -108,11 +111,15 @@ def _run(cell: CellOutcome, run: RunOutcome) -> list[str]:
 
 
 def _how(results: Results) -> str:
-    commands = [(cell.name, f"agps train {shlex.join(cell.options)}") for cell in results.cells]
+    commands = [(cell.name, f"agps {_command(cell)} {shlex.join(cell.options)}") for cell in results.cells]
     origins = [words.split(": ", 1) for words in origins_in_words(results.origins)]
     made = html.wide(html.table(("origin", "commit, machine, versions"), origins))
     how = html.wide(html.table(("cell", "one run of it, with --seed N"), commands))
-    return html.notice(results.command) + made + html.unfolding("What each cell tells agps train", how)
+    return html.notice(results.command) + made + html.unfolding("What each cell is told", how)
+
+
+def _command(cell: CellOutcome) -> str:
+    return "eval" if "--agent-alone" in cell.options else "train"
 
 
 def origins_in_words(origins: Sequence[Origin]) -> list[str]:

@@ -253,3 +253,17 @@ def test_agents_demonstrations_are_refused_where_it_does_not_help(method: str) -
     with pytest.raises(ValidationError, match="the agent demonstrates in runs that it helps"):
         RunConfig(task="towel_folding", method=method, demos=0, agent_demos=5)
     assert RunConfig(task="towel_folding", method="agps-conrft", demos=0, agent_demos=5).agent_demos == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "is_taught"),
+    [
+        ({"task": "usb_insertion"}, True),
+        ({"task": "usb_insertion", "demos": 0}, True),
+        ({"task": "towel_folding"}, False),
+        ({"task": "towel_folding", "demos": 10}, True),
+        ({"task": "towel_folding", "demos": 0}, True),
+    ],
+)
+def test_agents_way_is_not_taught_beside_what_a_first_stage_learned_from_others(told, is_taught):
+    assert RunConfig(**told).is_taught is is_taught
