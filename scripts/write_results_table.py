@@ -50,7 +50,8 @@ def _row(cell: CellOutcome) -> list[str]:
     low, high = wilson_interval(wins, trials)
     helped = any(run.agent_calls for run in cell.runs)
     reached, interval = steps_to_80(cell)
-    between = "" if interval == NOTHING else f" ({interval})"
+    low_high = {reached, *interval.split(" to ")}
+    between = "" if interval == NOTHING or low_high == {reached} else f" ({interval})"
     minutes = f"{_middle(cell.runs, lambda run: run.robot_time_s / 60):.1f}; " if cell.budget else "-; "
     return [
         cell.label + (EMBEDDED if helped else ""),

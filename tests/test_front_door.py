@@ -9,6 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from agps_agent.report.experiment.results import read_results
+from scripts.write_results_table import RESULTS, results_table, with_table
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -41,6 +44,12 @@ def test_the_readme_opens_with_a_film_that_is_quick_to_load() -> None:
     assert (ROOT / film).stat().st_size < 1_500_000
     with Image.open(ROOT / film) as image:
         assert image.n_frames > 10
+
+
+def test_table_of_the_readme_is_that_of_the_results_that_stand_here() -> None:
+    """After `agps report --experiment fig3`: `python -m scripts.write_results_table`."""
+    text, table = (ROOT / "README.md").read_text(), results_table(read_results(RESULTS))
+    assert table.count("\n") > 10 and with_table(text, table) == text and table in text
 
 
 def test_every_row_of_the_readme_with_an_agent_says_that_it_is_no_vlm() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROG = "agps eval"
 AGENT_ALONE = "--agent-alone"
-COMMON_ALONE = ("task", "episodes", "seed", "vlm", "vlm_model", "max_questions", "horizon_factor", "json")
+COMMON_ALONE = ("task", "episodes", "seed", "vlm", "vlm_model", "max_questions", "horizon_factor", "out", "json")
 """What `agps eval --agent-alone --help` shows."""
 
 
@@ -194,7 +194,7 @@ def read_alone(argv: Sequence[str]) -> "RunConfig":
     options = _parse_alone(argv)
     for name in ("max_questions", "horizon_factor"):
         if getattr(options, name) != getattr(AgentAloneOptions, name):
-            raise ConfigError(f"--{name.replace('_', '-')} is not kept with what it came to; leave it out of a cell.")
+            raise ConfigError(f"--{name.replace('_', '-')} cannot be set in a cell: no result keeps it; leave it out.")
     return options.config
 
 

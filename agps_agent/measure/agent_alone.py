@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,7 +16,7 @@ import numpy as np
 from agps_agent.ask import Answer
 from agps_agent.run.build import Asker, build_asker, build_env, capture_scene
 from agps_agent.run.config import RunConfig
-from agps_agent.run.config_file import save_config
+from agps_agent.run.config_file import differing, load_config, save_config
 from agps_agent.run.directory import RunDirectory
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
@@ -25,12 +25,14 @@ from rl.guidance import WaypointFollower
 from rl.ownership import give_up, own
 from rl.rollout import Moment, run_episode
 from rl.tasks import get_task
-from rl.types import CONTROL_RATE_HZ, FloatArray, Guide, RobotState
+from rl.types import CONTROL_RATE_HZ, Cost, FloatArray, Guide, RobotState
 
 SETTLE_STEPS = 5
 """Control steps that the arm holds still after its waypoints, and after a question without an answer: what hangs or
 lies there comes to rest, and what hid a keypoint may be gone."""
 
+ALONE = "agent alone"
+"""What stands in a summary in place of a method."""
 NEAR_M = 0.03
 """What is held is this near to the TCP, [m]; the arm must rise as far before it shows what came along."""
 
@@ -43,6 +45,10 @@ class AgentAloneResult(EvaluationResult):
     """Chat model calls, retries and repairs included."""
     questions: int
     """Questions to the agent."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    model_s: float = 0.0
+    """Until the model's replies had come, [s]."""
     failure_modes: Mapping[str, int]
     """What went wrong first in failed episodes, most frequent first: `declined_<reason>` (no waypoints were given),
     `missed_grasp` (the fingers closed, and what they should hold stayed), `dropped` (it came along and was lost before
@@ -56,8 +62,8 @@ class _Episode:
 
     now: Moment
     """What the environment shows."""
-    model_calls: int = 0
-    questions: int = 0
+    costs: list[Cost] = field(default_factory=list)
+    """Of each question to the agent."""
     went_wrong: str = ""
     """What went wrong first, if anything did."""
     held: str = ""
@@ -94,17 +100,30 @@ def keeping(folder: Path | None, config: RunConfig) -> Iterator[Callable[[AgentA
         yield lambda result: None
         return
     run, started = RunDirectory(folder), time.monotonic()
-    if run.has_checkpoint or folder.is_file():
-        raise ConfigError(f"{folder} is no folder for the agent alone: something else lies there; name another --out.")
+    _check_free(run, config)
     try:
         descriptor = own(folder)
     except OSError as error:
         raise ConfigError(f"Cannot work in {folder}: {error.strerror}; name another --out.") from error
     try:
-        save_config(config, run, model=config.vlm_model or config.vlm)
         yield lambda result: _keep(result, run, config, time.monotonic() - started)
     finally:
         give_up(folder, descriptor)
+
+
+def _check_free(run: RunDirectory, config: RunConfig) -> None:
+    """Refuse a folder in which something else lies than what the agent alone came to with these settings."""
+    folder = run.path
+    if folder.is_file() or run.has_checkpoint:
+        raise ConfigError(f"{folder} is no folder for the agent alone: something else lies there; name another --out.")
+    if not run.config.is_file():
+        return
+    if run.read_summary().get("method") != ALONE:
+        raise ConfigError(f"{folder} holds a run, or another config.json; name another --out.")
+    differs = sorted(differing(load_config(run), config, but=frozenset()))
+    if differs:
+        name, was, now = differs[0]
+        raise ConfigError(f"{folder} holds a result with {name} = {was}, and {now} is asked for; name another --out.")
 
 
 def _keep(result: AgentAloneResult, run: RunDirectory, config: RunConfig, wall_clock_s: float) -> None:
@@ -115,10 +134,17 @@ def _keep(result: AgentAloneResult, run: RunDirectory, config: RunConfig, wall_c
         "wall_clock_s": wall_clock_s,
         "robot_time_s": sum(result.steps) / CONTROL_RATE_HZ,
         "agent_calls": result.model_calls,
+        "memory_hits": 0,
+        "agent_tokens": result.prompt_tokens + result.completion_tokens,
+        "agent_prompt_tokens": result.prompt_tokens,
+        "agent_completion_tokens": result.completion_tokens,
+        "agent_seconds": result.model_s,
     }
+    run.summary.unlink(missing_ok=True)  # it stands for a whole result, and is written last
     run.metrics.unlink(missing_ok=True)
+    save_config(config, run, model=config.vlm_model or config.vlm)
     run.append_metrics({"kind": "final_eval", "episodes": result.episodes, "mean_steps": result.mean_steps, **told})
-    about = {"task": config.task_name, "method": "agent alone", "seed": config.seed, "demos": 0}
+    about = {"task": config.task_name, "method": ALONE, "seed": config.seed, "demos": 0}
     of_all = {"eval_episodes": result.episodes, "interval_95": list(result.interval_95)}
     modes = {f"failures/{mode}": count for mode, count in result.failure_modes.items()}
     run.write_summary({**about, **told, **of_all, "counters": {"questions": result.questions, **modes}})
@@ -160,12 +186,16 @@ def run_agent_alone(
             finished.append(_run_episode(asker, env, seed=seed + number, max_questions=max_questions))
             if progress is not None:
                 progress(number, finished[-1].success)
+    costs = [cost for episode in finished for cost in episode.costs]
     failures = Counter(episode.went_wrong or "horizon" for episode in finished if not episode.success)
     return AgentAloneResult(
         successes=tuple(episode.success for episode in finished),
         steps=tuple(episode.now.step for episode in finished),
-        model_calls=sum(episode.model_calls for episode in finished),
-        questions=sum(episode.questions for episode in finished),
+        model_calls=sum(cost.model_calls for cost in costs),
+        questions=len(costs),
+        prompt_tokens=sum(cost.prompt_tokens for cost in costs),
+        completion_tokens=sum(cost.completion_tokens for cost in costs),
+        model_s=sum(cost.model_s for cost in costs),
         failure_modes=MappingProxyType(dict(failures.most_common())),
     )
 
@@ -189,8 +219,7 @@ def _actions(asker: Asker, env: ManipulationEnv, episode: _Episode, *, max_quest
     """Yield what the agent makes the arm do: it is asked, its waypoints are followed, the scene settles, and again."""
     for _ in range(max_questions):
         answer = asker.ask(capture_scene(env), mode="guide")
-        episode.questions += 1
-        episode.model_calls += answer.cost.model_calls
+        episode.costs.append(answer.cost)
         if isinstance(answer.intervention, Guide):
             episode.held, episode.grip = _what_is_grasped(answer), _Grip()
             yield from _follow(env, answer.intervention, episode, asker.config)

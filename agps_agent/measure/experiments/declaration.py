@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from rl.errors import ConfigError
 from rl.nearest import did_you_mean
@@ -18,6 +18,9 @@ _RUNNERS_OWN = {
     "--seed": "write seeds = N",
     "--eval-episodes": "write eval_episodes = N",
     "--run-dir": "--runs DIR of `agps reproduce` names the folder",
+    "--out": "--runs DIR of `agps reproduce` names the folder",
+    "--episodes": "write eval_episodes = N",
+    "--agent-alone": "write agent_alone = true",
     "--resume": "a run that was cut off is continued by itself",
     "--threads": "--jobs of `agps reproduce` shares out the cores",
     "--dry-run": "nothing here is on a robot",
@@ -71,7 +74,7 @@ class Cell(Declared):
     """Title of the axes that it is drawn in, beside what it is compared with."""
     label: str = Field(min_length=1)
     """Its name in the legend: the same label has the same colour in every panel."""
-    agent_alone: bool = False
+    agent_alone: StrictBool = False
     """Nothing is learned: the agent's waypoints alone act, and `options` are those of `agps eval --agent-alone`."""
     options: Options = ""
     """Further options of `agps train`, as on the command line."""
@@ -101,6 +104,10 @@ class Experiment(Declared):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two cells are called {name!r}; name each otherwise")
+        if self.options and all(cell.agent_alone for cell in self.cells):
+            raise ValueError(
+                "its options are of `agps train`, and no cell trains; write those of the agent in the cells"
+            )
         drawn = [(cell.panel, cell.label) for cell in self.cells]
         for cell in self.cells:
             if drawn.count((cell.panel, cell.label)) > 1:

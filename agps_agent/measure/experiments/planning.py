@@ -25,6 +25,8 @@ BESIDE_THE_POINT = frozenset(
 """Settings that no result depends on: where and how fast a run went, and what it kept."""
 ALONE_SEED = 20_000
 """First start of the agent alone in a cell's first run: those of the final evaluation of policies."""
+FOLLOWS = frozenset({"agent_demos"})
+"""Settings that follow from others, which are named before them."""
 CUT_OFF = ("interrupted", "fault")
 """What `ended_by` says of a run that goes on."""
 _TAIL_BYTES = 1 << 17
@@ -157,12 +159,12 @@ def standing(run: PlannedRun) -> Standing:
     if not directory.config.is_file():
         return Standing("queued")
     try:
-        differs = sorted(differing(load_config(directory), run.config, but=BESIDE_THE_POINT))
+        differs = list(differing(load_config(directory), run.config, but=BESIDE_THE_POINT))
         finished = is_finished(run.path)
     except AgpsError as error:
         return Standing("other", f"{str(error).rstrip('.')}; move {run.path} away, or name another --runs.")
     if differs:
-        name, was, now = differs[0]
+        name, was, now = min(differs, key=lambda one: (one[0] in FOLLOWS, one))
         return Standing(
             "other",
             f"{run.path} was made with {name} = {was}, and {now} is declared; move it away, or name another --runs.",

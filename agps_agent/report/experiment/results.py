@@ -204,8 +204,8 @@ def write_kept(
             cell, seed, *rest = gone[0]
             raise ConfigError(
                 f"{path} has {len(gone)} {what} that are not in this folder of runs "
-                f"({', '.join([cell, f'seed {seed}', *rest])}); copy them together, keep them with --add, or name "
-                "another --out."
+                f"({', '.join([cell, f'seed {seed}', *rest])}); copy them together, keep them with --add if "
+                "their cells are declared as they were, or name another --out."
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, results.model_dump_json(indent=indent) + "\n")

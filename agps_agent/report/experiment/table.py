@@ -51,7 +51,7 @@ def cost_table(results: Results) -> tuple[list[str], list[list[str]]]:
     head = ["regime", "method", "model calls", "prompt tokens", "reply tokens", "seconds to the replies"]
     rows = []
     for cell in results.cells:
-        asked = [run for run in cell.runs if run.agent_calls]
+        asked = [run for run in cell.runs if run.agent_calls and (run.agent_tokens or run.agent_prompt_tokens)]
         if asked:
             counts = ("agent_calls", "agent_prompt_tokens", "agent_completion_tokens", "agent_seconds")
             told = [f"{median(getattr(run, count) for run in cell.runs):,.0f}" for count in counts]

@@ -18,7 +18,6 @@ title = "Alone"
 question = "How often does the agent alone hang the knot?"
 seeds = 2
 eval_episodes = 1
-options = "--method agps --eval-every 200"
 
 [[cells]]
 name = "alone"
@@ -38,9 +37,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def declared(**more: object) -> Experiment:
     cell = Cell(name="alone", task="usb_insertion", panel="USB", label="alone", agent_alone=True, **more)
-    return Experiment(
-        name="e", title="t", question="q", seeds=2, eval_episodes=5, options="--method serl", cells=(cell,)
-    )
+    return Experiment(name="e", title="t", question="q", seeds=2, eval_episodes=5, cells=(cell,))
 
 
 def test_cell_is_told_nothing_of_training_and_each_seed_has_starts_of_its_own(here: Path) -> None:
@@ -60,7 +57,7 @@ def test_agent_is_asked_up_to_four_times_in_each_episode(here: Path) -> None:
 def test_what_no_run_keeps_is_refused_in_a_cell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "alone.toml").write_text(ALONE.replace("=3", "=3 --max-questions 2"))
     assert main(["reproduce", "alone.toml"]) == 2
-    assert "--max-questions is not kept with what it came to" in capsys.readouterr().err
+    assert "--max-questions cannot be set in a cell" in capsys.readouterr().err
     assert not (here / "runs").exists()
 
 
@@ -93,3 +90,50 @@ def test_folder_of_a_training_is_not_written_over(here: Path, capsys: pytest.Cap
     assert main(["eval", "--agent-alone", "usb_insertion", "--episodes", "1", "--out", "run"]) == 2
     assert "something else lies there" in capsys.readouterr().err
     assert [path.name for path in (here / "run").iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('agent_alone = "yes"', "valid boolean"),
+        ('agent_alone = true\noptions = "--episodes 3"', "--episodes does not belong here: write eval_episodes = N"),
+        ('agent_alone = true\noptions = "--out=x"', "--out does not belong here"),
+        ('agent_alone = true\noptions = "--drq.gamma 0.9"', "gamma"),
+    ],
+)
+def test_cell_with_what_the_runner_decides_is_refused(
+    line: str, says: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, _, _ = ALONE.partition("agent_alone")
+    (here / "alone.toml").write_text(f"{head}{line}\n")
+    assert main(["reproduce", "alone.toml"]) != 0
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1 and not (here / "runs").exists()
+
+
+def test_options_of_training_are_refused_where_nothing_trains(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would do nothing, and nobody would be told."""
+    options = 'seeds = 2\noptions = "--eval-every 200"'
+    (here / "alone.toml").write_text(ALONE.replace("seeds = 2", options))
+    assert main(["reproduce", "alone.toml", "--dry-run"]) == 2
+    assert "no cell trains" in capsys.readouterr().err
+
+
+def test_result_with_other_settings_is_not_written_over(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["eval", "--agent-alone", "knot_hanging", "--episodes", "1", "--out", "alone"]
+    assert main(command) == 0
+    summary = (here / "alone/summary.json").read_bytes()
+    told = json.loads(summary)
+    assert told["agent_tokens"] == told["agent_prompt_tokens"] + told["agent_completion_tokens"] > 0
+    assert main([*command, "--seed", "7"]) == 2
+    assert "holds a result with seed = 20000, and 7 is asked for" in capsys.readouterr().err
+    assert (here / "alone/summary.json").read_bytes() == summary
+    assert main(command) == 0  # the same again may replace it
+
+
+def test_run_of_somebody_else_is_not_written_over(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "theirs").mkdir()
+    (here / "theirs/config.json").write_text('{"precious": 1}')
+    assert main(["eval", "--agent-alone", "knot_hanging", "--episodes", "1", "--out", "theirs"]) == 2
+    assert "holds a run, or another config.json" in capsys.readouterr().err
+    assert (here / "theirs/config.json").read_text() == '{"precious": 1}'
