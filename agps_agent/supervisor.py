@@ -379,13 +379,14 @@ class AgentSupervisor:
         """Start a question about what the cameras see now."""
         self._counts["questions"] += 1
         scene = self._capture()  # rendering it is the simulator's time, not a pause of the robot
+        asked_at = time.monotonic()
         return Question(
             id=f"{self._prefix}{self._counts['questions']:04d}",
             scene=scene,
             answer=self._background.start(self._ask(scene, embedding, trigger)),
             position=observation.robot.T_base_tcp[:3, 3].copy(),
             frame=len(self._rollout.embeddings) - 1,
-            asked_at=time.monotonic(),
+            asked_at=asked_at,
         )
 
     def _collect(self, observation: Observation) -> Intervention | None:

@@ -3,6 +3,8 @@
 import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rl.errors import ConfigError
@@ -50,6 +52,28 @@ def own(folder: Path) -> int:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             return descriptor
         os.close(descriptor)  # its owner gave the folder up, and took this file away, while we opened it
+
+
+@contextmanager
+def owned(folder: Path, advice: str) -> Iterator[None]:
+    """Own a folder meanwhile.
+
+    Args:
+        folder: Made if need be.
+        advice: What to do where that cannot be, such as "name another folder".
+
+    Raises:
+        InUse: If another process owns it.
+        ConfigError: If the lock cannot be made there.
+    """
+    try:
+        descriptor = own(folder)
+    except OSError as error:
+        raise ConfigError(f"Cannot work in {folder}: {error.strerror}; {advice}.") from error
+    try:
+        yield
+    finally:
+        give_up(folder, descriptor)
 
 
 def owner_of(folder: Path) -> str | None:

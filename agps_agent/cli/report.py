@@ -1,10 +1,10 @@
 """`agps report RUN_DIR...`: one page about a run, or one that compares several."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agps_agent.measure.experiments.measurement import Measurement
     from agps_agent.report.experiment.measured import MeasuredResults
     from agps_agent.report.experiment.results import Results
+
+ResultsT = TypeVar("ResultsT", "Results", "MeasuredResults")
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def _results(options: ReportOptions, name: str) -> "Results":
     from agps_agent.cli.reproduce import parse_cell
     from agps_agent.measure.experiments.library import load_experiment
     from agps_agent.measure.experiments.planning import plan, seeds_found
+    from agps_agent.report.experiment.adding import add_runs
     from agps_agent.report.experiment.results import FILE, gather, read_results
 
     experiment = load_experiment(name)
@@ -110,7 +113,7 @@ def _results(options: ReportOptions, name: str) -> "Results":
         declared = max(experiment.seeds_of(cell) for cell in experiment.cells)
         results = gather(experiment, plan(experiment, folder, parse_cell, seeds=max(seeds, declared)), called=name)
         if results.finished:
-            return _with_kept(options, results)
+            return _with_kept(options, results, read_results, add_runs)
     kept = options.out or results_folder(experiment.name)
     if not (kept / FILE).is_file():
         raise ConfigError(
@@ -119,23 +122,17 @@ def _results(options: ReportOptions, name: str) -> "Results":
     return read_results(kept)
 
 
-def _with_kept(options: ReportOptions, results: "Results") -> "Results":
+def _with_kept(
+    options: ReportOptions,
+    results: ResultsT,
+    read: Callable[[Path], ResultsT],
+    add: Callable[[ResultsT, ResultsT], ResultsT],
+) -> ResultsT:
     """Return results with those of results.json, where that is asked for and there are some."""
-    from agps_agent.report.experiment.adding import add_runs
-    from agps_agent.report.experiment.results import FILE, read_results
-
-    kept = options.out or results_folder(results.name)
-    return add_runs(results, read_results(kept)) if options.add and (kept / FILE).is_file() else results
-
-
-def _with_measured(options: ReportOptions, results: "MeasuredResults") -> "MeasuredResults":
-    """Return what is measured with what results.json has, where that is asked for and there is something."""
-    from agps_agent.report.experiment.adding import add_measurements
-    from agps_agent.report.experiment.measured import read_measured
     from agps_agent.report.experiment.results import FILE
 
     kept = options.out or results_folder(results.name)
-    return add_measurements(results, read_measured(kept)) if options.add and (kept / FILE).is_file() else results
+    return add(results, read(kept)) if options.add and (kept / FILE).is_file() else results
 
 
 def _report_measured(options: ReportOptions, measurement: "Measurement", name: str) -> int:
@@ -162,6 +159,7 @@ def _measured(options: ReportOptions, measurement: "Measurement", name: str) -> 
     from agps_agent.cli.reproduce import planned
     from agps_agent.measure.experiments.library import load_experiment
     from agps_agent.measure.experiments.planning import seeds_found
+    from agps_agent.report.experiment.adding import add_measurements
     from agps_agent.report.experiment.measured import gather_measured, read_measured
     from agps_agent.report.experiment.results import FILE
 
@@ -173,7 +171,7 @@ def _measured(options: ReportOptions, measurement: "Measurement", name: str) -> 
     runs = tuple(run for run in runs if run.seed < declared[run.cell.name] or run.path.is_dir())
     results = gather_measured(measurement, runs, folder / measurement.name, called=name)
     if not results.is_empty:
-        return _with_measured(options, results)
+        return _with_kept(options, results, read_measured, add_measurements)
     kept = options.out or results_folder(measurement.name)
     if not (kept / FILE).is_file():
         raise ConfigError(

@@ -22,7 +22,7 @@ from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
 from rl.guidance import WaypointFollower
-from rl.ownership import give_up, own
+from rl.ownership import owned
 from rl.rollout import Moment, run_episode
 from rl.tasks import get_task
 from rl.types import CONTROL_RATE_HZ, Cost, FloatArray, Guide, RobotState
@@ -101,14 +101,8 @@ def keeping(folder: Path | None, config: RunConfig) -> Iterator[Callable[[AgentA
         return
     run, started = RunDirectory(folder), time.monotonic()
     _check_free(run, config)
-    try:
-        descriptor = own(folder)
-    except OSError as error:
-        raise ConfigError(f"Cannot work in {folder}: {error.strerror}; name another --out.") from error
-    try:
+    with owned(folder, "name another --out"):
         yield lambda result: _keep(result, run, config, time.monotonic() - started)
-    finally:
-        give_up(folder, descriptor)
 
 
 def _check_free(run: RunDirectory, config: RunConfig) -> None:

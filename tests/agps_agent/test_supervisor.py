@@ -362,7 +362,7 @@ def test_arm_holds_for_the_agent_that_shows_even_where_the_policy_goes_on_otherw
     supervisor.demonstrate(1)
     supervisor.start_episode(0, seen(0))
     assert supervisor.review(seen(0)) == replace(GUIDE, id="0001")
-    assert supervisor.metrics()["agent_pause_s"] >= 0.045  # asyncio may wake a tick early
+    assert supervisor.metrics()["agent_pause_s"] >= 0.05
 
 
 @pytest.mark.parametrize(("moved_mm", "used"), [(9.0, True), (11.0, False)])
@@ -405,7 +405,7 @@ def test_agent_that_never_answers_is_given_up(make, on_trigger):
     assert supervisor.review(seen(8)) is None
     assert agent.cancelled.wait(60)
     assert supervisor.metrics()["declined/timeout"] == 1
-    assert supervisor.metrics()["agent_thinking_s"] >= 0.045
+    assert supervisor.metrics()["agent_thinking_s"] >= 0.05
     assert (supervisor.metrics()["agent_pause_s"] >= 0.05) is (on_trigger == "hold")
 
 

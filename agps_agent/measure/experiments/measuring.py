@@ -22,7 +22,7 @@ from agps_agent.run.place import place_of
 from rl.errors import ConfigError
 from rl.evaluation import evaluate
 from rl.files import write_atomically
-from rl.ownership import give_up, own
+from rl.ownership import owned
 from rl.pixels.policy import PixelPolicy
 
 SCENE_SEED = 30_000
@@ -47,11 +47,7 @@ def measure(run: RunDirectory, measurement: Measurement, folder: Path, *, device
         InUse: If another process measures there.
         ConfigError: If the run's policy or task cannot be measured so.
     """
-    try:
-        descriptor = own(folder)
-    except OSError as error:
-        raise ConfigError(f"Cannot work in {folder}: {error.strerror}; name another folder.") from error
-    try:
+    with owned(folder, "name another folder"):
         work = _Work(run, measurement, load_config(run), device)
         missing = [point for point in points(measurement, run, folder) if not point.is_there]
         for point in missing:
@@ -59,8 +55,6 @@ def measure(run: RunDirectory, measurement: Measurement, folder: Path, *, device
             write_atomically(point.path, measured.model_dump_json(indent=1) + "\n")
             tell(point.path.name, words)
         return len(missing)
-    finally:
-        give_up(folder, descriptor)
 
 
 class _Work:

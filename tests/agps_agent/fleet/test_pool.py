@@ -58,14 +58,14 @@ async def test_only_so_many_questions_are_answered_at_a_time_and_all_are_counted
     said = pool.said()
     assert sage.most_at_once == 2 and {answer.reason_key for answer in answers} == {"refused"}
     assert (said["questions"], said["model_calls"], said["late"]) == (6, 18, 0)
-    assert said["by_robot"] == {"robot0": 2, "robot1": 2, "robot2": 2} and said["busy_s"] >= 0.054
+    assert said["by_robot"] == {"robot0": 2, "robot1": 2, "robot2": 2} and said["busy_s"] >= 0.06
 
 
 async def test_answer_that_comes_too_late_is_none_and_took_the_pool_its_time() -> None:
     pool = Pool(Sage(takes_s=600.0), wall_budget_s=0.05)
     answer = await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
     assert (answer.intervention, answer.reason_key) == (None, "timeout") and "0.05 s" in answer.reason
-    assert pool.said()["late"] == 1 and pool.said()["busy_s"] >= 0.045
+    assert pool.said()["late"] == 1 and pool.said()["busy_s"] >= 0.05
 
 
 async def test_robot_is_told_of_records_of_its_station_alone() -> None:

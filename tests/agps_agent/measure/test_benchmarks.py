@@ -20,7 +20,7 @@ def test_loop_is_not_held_while_the_agent_thinks() -> None:
 
 def test_loop_holds_while_the_agent_thinks() -> None:
     numbers = bench_realtime("usb_insertion", agent_s=0.5, seconds=1.2, on_trigger="hold", robot="fake")
-    assert numbers["agent_pause_s"] >= 0.45
+    assert numbers["agent_pause_s"] >= 0.5
     assert numbers["longest_gap_ms"] >= 500.0
 
 
