@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from agps_agent.run.directory import RunDirectory
+from tests.agps_agent.fleet.bad_line import BadLine, open_tun
 from tests.agps_agent.fleet.counted import check_that_each_episode_counts_once
 
 # Not imported here: Ray reads when it is imported whether tokens are wanted.
@@ -30,9 +31,12 @@ pytestmark = pytest.mark.skipif(
 psutil: Any = pytest.importorskip("psutil", reason="psutil finds the processes to kill")
 
 KILLS = int(os.environ.get("AGPS_FLEET_KILLS", "50"))
-"""Kills of each kind of process."""
+"""Kills of each kind of process; a tenth of them on a bad line."""
 FAR, NEAR_IP, FAR_IP, PORT = "agps-far", "10.77.13.1", "10.77.13.2", 6391
+NEAR_END, FAR_END = "agps-near0", "agps-far0"
 PARTITION_S = 10.0
+DELAY_S, LOST = 0.05, 0.01
+"""Of the bad line: each packet is so late on its way, and this share of them never arrives."""
 BACK_S = 240.0
 """Longest time until what was killed takes part again on a slow machine, [s]."""
 BIN = Path(sys.executable).parent
@@ -49,6 +53,7 @@ class Machines:
     folder: Path
     env: dict[str, str]
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    line: BadLine | None = None
 
     def start(self, name: str, *command: str | Path) -> None:
         log = (self.folder / f"{name}.log").open("ab")
@@ -79,9 +84,9 @@ class Machines:
         self.started.pop("far").wait()
 
     def cut_off(self) -> None:
-        call("ip", "link", "set", "agps-near0", "down")
+        call("ip", "link", "set", NEAR_END, "down")
         time.sleep(PARTITION_S)
-        call("ip", "link", "set", "agps-near0", "up")
+        call("ip", "link", "set", NEAR_END, "up")
 
     def start_memory(self) -> None:
         self.start("memory", BIN / "chroma", "run", "--path", self.folder / "memory", "--port", "8391")
@@ -93,37 +98,50 @@ class Machines:
         process.wait()
 
 
-@pytest.fixture
-def machines(tmp_path: Path) -> Iterator[Machines]:
+@pytest.fixture(params=["good line", "bad line"])
+def machines(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machines]:
     if os.geteuid() != 0:
         pytest.skip("network namespaces want root")
-    try:
-        call("ip", "netns", "add", FAR)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"this machine has no network namespaces: {error}")
     env = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "OMP_NUM_THREADS": "1"}
     env.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)  # tests keep clusters to this machine; this one has two
     env |= {"RAY_worker_niceness": "0", "RAY_agent_register_timeout_ms": "120000", "RAY_USAGE_STATS_ENABLED": "0"}
     made = Machines(tmp_path, env)
-    try:
-        call("ip", "link", "add", "agps-near0", "type", "veth", "peer", "name", "agps-far0", "netns", FAR)
-        call("ip", "addr", "add", f"{NEAR_IP}/24", "dev", "agps-near0")
-        call("ip", "link", "set", "agps-near0", "up")
-        call("ip", "-n", FAR, "addr", "add", f"{FAR_IP}/24", "dev", "agps-far0")
-        call("ip", "-n", FAR, "link", "set", "agps-far0", "up")
-        call("ip", "-n", FAR, "link", "set", "lo", "up")
+    with ExitStack() as opened:
+        opened.callback(subprocess.run, ["ip", "netns", "del", FAR], check=False, capture_output=True)
+        try:
+            call("ip", "netns", "add", FAR)
+            made.line = join(opened, is_bad=request.param == "bad line")
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"this machine has no network namespaces, or no such line between them: {error}")
+        opened.callback(subprocess.run, [BIN / "ray", "stop", "--force"], env=env, check=False, capture_output=True)
+        opened.callback(subprocess.run, f"ip netns pids {FAR} | xargs -r kill -9", shell=True, check=False)
+        opened.callback(lambda: [made.kill(name) for name in list(made.started)])
         made.start_head()
         time.sleep(20.0)
         made.start_far()
         made.start_memory()
         yield made
-    finally:
-        for name in list(made.started):
-            made.kill(name)
-        subprocess.run(f"ip netns pids {FAR} | xargs -r kill -9", shell=True, check=False)
-        subprocess.run([BIN / "ray", "stop", "--force"], env=env, check=False, capture_output=True)
-        subprocess.run(["ip", "link", "del", "agps-near0"], check=False, capture_output=True)
-        subprocess.run(["ip", "netns", "del", FAR], check=False, capture_output=True)
+
+
+def join(opened: ExitStack, *, is_bad: bool) -> BadLine | None:
+    """Lay a line between here and the namespace."""
+    line = None
+    if is_bad:
+        ends = open_tun(NEAR_END), open_tun(FAR_END)
+        for end in ends:
+            opened.callback(os.close, end)
+        call("ip", "link", "set", FAR_END, "netns", FAR)
+        line = BadLine(ends, delay_s=DELAY_S, lost=LOST)
+        opened.callback(line.close)
+    else:
+        call("ip", "link", "add", NEAR_END, "type", "veth", "peer", "name", FAR_END, "netns", FAR)
+        opened.callback(subprocess.run, ["ip", "link", "del", NEAR_END], check=False, capture_output=True)
+    call("ip", "addr", "add", f"{NEAR_IP}/24", "dev", NEAR_END)
+    call("ip", "link", "set", NEAR_END, "up")
+    call("ip", "-n", FAR, "addr", "add", f"{FAR_IP}/24", "dev", FAR_END)
+    call("ip", "-n", FAR, "link", "set", FAR_END, "up")
+    call("ip", "-n", FAR, "link", "set", "lo", "up")
+    return line
 
 
 def process_of(kind: str) -> int | None:
@@ -169,7 +187,8 @@ def test_fleet_on_two_machines_survives_what_is_killed_and_cut_off(machines: Mac
         *("--pretrain-steps", "10", "--memory", "http://127.0.0.1:8391", "--when-behind", "continue", *small),
     )
     kinds = ("LearnerActor", "RobotActor", "PoolActor", "memory server", "far machine")
-    wanted = [kind for kind in kinds for _ in range(KILLS)] + ["partition"] * (1 + KILLS // 10)
+    kills = KILLS if machines.line is None else -(-KILLS // 10)
+    wanted = [kind for kind in kinds for _ in range(kills)] + ["partition"] * (1 + kills // 10)
     rng = np.random.default_rng(0)
     rng.shuffle(wanted)
     done: Counter[str] = Counter()
@@ -185,6 +204,7 @@ def test_fleet_on_two_machines_survives_what_is_killed_and_cut_off(machines: Mac
     process.wait(timeout=300.0)
     lives = check_that_each_episode_counts_once(run)
     print(dict(done), f"{sum(count for *_, count in lives)} episodes of {len(lives)} processes, each once", flush=True)
+    print("packets:", "all" if machines.line is None else dict(machines.line.counts), flush=True)
     assert {robot for robot, _, _ in lives} == {"near", "far"}
 
 
