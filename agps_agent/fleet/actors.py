@@ -6,6 +6,7 @@ one thread that uses it, and goes on from what is on disk.
 
 import concurrent.futures
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -46,6 +47,8 @@ LOCKSTEP_S = 600.0
 """Limit of a step in lockstep, which may wait for an evaluation, [s]."""
 POOL_S = 2.0
 """Limit of a call to the memory, which a rollout waits for, [s]."""
+BEHIND_ARMS = 10
+"""Niceness of the learner of a fleet with arms: updates may be late where a loop on the same machine may not."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +77,8 @@ class LearnerActor:
             resume = self._run.has_checkpoint
             if not resume:  # what it did before is done over: its episodes are in the inbox
                 self._run.append_metrics({"kind": "resume", "env_steps": 0})
+        if not self._evaluates:  # there are arms, with watchdogs
+            os.nice(BEHIND_ARMS)
         with open_learner(
             self._config,
             self._run,
