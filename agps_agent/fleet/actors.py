@@ -78,7 +78,7 @@ class LearnerActor:
             if not resume:  # what it did before is done over: its episodes are in the inbox
                 self._run.append_metrics({"kind": "resume", "env_steps": 0})
         if not self._evaluates:  # there are arms, with watchdogs
-            os.nice(BEHIND_ARMS)
+            os.nice(BEHIND_ARMS)  # on Linux this thread and those that it starts: robots are answered as before
         with open_learner(
             self._config,
             self._run,
