@@ -110,7 +110,7 @@ def machines(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machine
         opened.callback(subprocess.run, ["ip", "netns", "del", FAR], check=False, capture_output=True)
         try:
             call("ip", "netns", "add", FAR)
-            made.line = join(opened, is_bad=request.param == "bad line")
+            made.line = lay_line(opened, is_bad=request.param == "bad line")
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"this machine has no network namespaces, or no such line between them: {error}")
         opened.callback(subprocess.run, [BIN / "ray", "stop", "--force"], env=env, check=False, capture_output=True)
@@ -123,7 +123,7 @@ def machines(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machine
         yield made
 
 
-def join(opened: ExitStack, *, is_bad: bool) -> BadLine | None:
+def lay_line(opened: ExitStack, *, is_bad: bool) -> BadLine | None:
     """Lay a line between here and the namespace."""
     line = None
     if is_bad:
