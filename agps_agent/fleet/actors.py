@@ -7,6 +7,7 @@ one thread that uses it, and goes on from what is on disk.
 import concurrent.futures
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -27,6 +28,7 @@ from agps_agent.fleet.robot import Place, RobotRun
 from agps_agent.run.build import build_adviser, build_encoder
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.place import place_of
 from agps_agent.run.progress import Progress
 from agps_agent.state import Trigger
 from agps_agent.tracing.truth import Truth
@@ -47,10 +49,17 @@ LOCKSTEP_S = 600.0
 """Limit of a step in lockstep, which may wait for an evaluation, [s]."""
 POOL_S = 2.0
 """Limit of a call to the memory, which a rollout waits for, [s]."""
-BEHIND_ARMS = 10
-"""Niceness of the learner of a fleet with arms: updates may be late where a loop on the same machine may not."""
+STANDS_BACK = 10
+"""Niceness of who gives way on the same machine: updates may be late where an arm's loop may not, and a simulated robot
+may be late where updates are."""
 
 _log = logging.getLogger(__name__)
+
+
+def stand_back() -> None:
+    """Give way to others on this machine: on Linux this thread and those that it starts, elsewhere the process."""
+    if sys.platform != "win32":
+        os.nice(STANDS_BACK)
 
 
 class CannotStart(AgpsError):
@@ -78,7 +87,7 @@ class LearnerActor:
             if not resume:  # what it did before is done over: its episodes are in the inbox
                 self._run.append_metrics({"kind": "resume", "env_steps": 0})
         if not self._evaluates:  # there are arms, with watchdogs
-            os.nice(BEHIND_ARMS)  # on Linux this thread and those that it starts: robots are answered as before
+            stand_back()  # robots are answered as before
         with open_learner(
             self._config,
             self._run,
@@ -166,9 +175,13 @@ class RobotActor:
         adviser = None if model is None else DistantAdviser(place.name, RayPoolLink(), model=model)
         self._robot = RobotRun(config, place, RayLink(), adviser)
         self._said: RobotReport | None = None
+        self._gives_way = place_of(config.robot).choose(True, False)  # an arm never does
 
     def run(self) -> RobotReport:
         """Act until the run is over; a second call, by who had lost sight of the first, comes to the same."""
+        if self._gives_way:
+            self._gives_way = False
+            stand_back()
         self._said = self._said or self._robot.run()
         return self._said
 

@@ -1,6 +1,7 @@
 """Stops the arm when nobody tells it what to do any more."""
 
 import logging
+import sys
 import threading
 from typing import Protocol
 
@@ -8,6 +9,8 @@ from rl.errors import AgpsError
 from rl.robots.clock import REAL_TIME, Clock
 
 logger = logging.getLogger(__name__)
+CALLERS = 8
+"""Innermost calls of the control loop that are named where it was silent."""
 
 
 class Holdable(Protocol):
@@ -45,6 +48,8 @@ class Watchdog:
         self._freeze_after_s, self._stop_after_s = freeze_after_s, stop_after_s
         self._clock = clock
         self._fed_s = clock.now()
+        self._loop = threading.get_ident()
+        """Thread that commands the arm."""
         self._state = "paused"  # watching -> frozen -> stopped; paused
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -59,7 +64,7 @@ class Watchdog:
     def feed(self) -> None:
         """Say that a fresh action was commanded."""
         with self._lock:
-            self._fed_s = self._clock.now()
+            self._fed_s, self._loop = self._clock.now(), threading.get_ident()
             if self._state == "frozen":
                 self._state = "watching"
 
@@ -73,7 +78,7 @@ class Watchdog:
     def resume(self) -> None:
         """Expect fresh actions from now on."""
         with self._lock:
-            self._fed_s = self._clock.now()
+            self._fed_s, self._loop = self._clock.now(), threading.get_ident()
             self._state = "watching"
 
     def close(self) -> None:
@@ -95,9 +100,21 @@ class Watchdog:
                 else:
                     continue
                 state = self._state
-            logger.warning("No fresh action for %.2f s: the arm is %s.", silent_s, state)
+            where = calls_of(self._loop, CALLERS)
             try:
                 act()
             except AgpsError as error:
                 # The arm has failed by itself and is stopped; whoever commands it next is told.
                 logger.warning("The watchdog could not hold the arm: %s", error)
+            logger.warning(
+                "No fresh action for %.2f s: the arm is %s. The control loop was in %s.", silent_s, state, where
+            )
+
+
+def calls_of(thread: int, most: int) -> str:
+    """Return the innermost calls of a thread, the innermost first: `name (file:line) < its caller ...`."""
+    frame, calls = sys._current_frames().get(thread), []
+    while frame is not None and len(calls) < most:
+        calls.append(f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})")
+        frame = frame.f_back
+    return " < ".join(calls) or "no thread any more"

@@ -1,6 +1,7 @@
 """What of the arm's driver needs no arm."""
 
 import sys
+import threading
 import time
 import types
 
@@ -13,7 +14,7 @@ from rl.robots.franka.config import ArmConfig
 from rl.robots.franka.connection import connect, import_franky, within
 from rl.robots.franka.state import Silence
 from rl.robots.real.history import PoseHistory
-from rl.robots.real.watchdog import Watchdog
+from rl.robots.real.watchdog import Watchdog, calls_of
 from rl.tasks import get_task
 from rl.transforms import pose
 from tests.clocks import MovedClock, until
@@ -67,6 +68,31 @@ def test_watchdog_that_was_held_up_itself_stops_at_once(watched):
     watchdog.resume()
     clock.show(1.5)
     assert arm.log == ["stop"]
+
+
+def test_watchdog_says_where_the_control_loop_was_when_it_fell_silent(watched, caplog: pytest.LogCaptureFixture):
+    _, watchdog, clock = watched
+    thinking = threading.Event()
+
+    def think_for_too_long() -> None:
+        watchdog.feed()
+        thinking.wait(30.0)
+
+    watchdog.resume()
+    loop = threading.Thread(target=think_for_too_long, daemon=True)
+    loop.start()
+    until(lambda: watchdog._loop == loop.ident)
+    clock.show(0.31)
+    until(lambda: bool(caplog.messages))
+    thinking.set()
+    loop.join()
+    (said,) = caplog.messages
+    assert said.startswith("No fresh action for 0.31 s: the arm is frozen. The control loop was in Condition.wait (")
+    assert "think_for_too_long (" in said and f"{__file__}:" in said
+
+
+def test_calls_of_a_thread_that_is_over_are_none():
+    assert calls_of(0, 3) == "no thread any more"
 
 
 def test_watchdog_counts_no_time_in_a_pause(watched):
