@@ -20,7 +20,9 @@ STEPS, PER_EPISODE, EVERY = 100_000, 50, 5_000
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_memory_is_flat_once_the_replay_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = configure(robots=4, demos=0, pretrain_steps=0, drq=replace(SMALL, buffer_capacity=20_000))
+    config = configure(
+        robots=4, demos=0, pretrain_steps=0, max_env_steps=STEPS, drq=replace(SMALL, buffer_capacity=20_000)
+    )
     used: dict[int, float] = {}
     with open_learner(
         config, RunDirectory.create(tmp_path / "run"), ["r0"], SilentProgress(), evaluates=True
