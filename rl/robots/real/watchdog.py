@@ -113,7 +113,8 @@ class Watchdog:
 
 def calls_of(thread: int, most: int) -> str:
     """Return the innermost calls of a thread, the innermost first: `name (file:line) < its caller ...`."""
-    frame, calls = sys._current_frames().get(thread), []
+    calls: list[str] = []
+    frame = sys._current_frames().get(thread)
     while frame is not None and len(calls) < most:
         calls.append(f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})")
         frame = frame.f_back
