@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Ge, Interval
@@ -41,6 +41,8 @@ class DetectorsOptions:
     """Further detectors: package.module:Name or ./file.py:Name."""
     policies: tuple[Path, ...] = ()
     """Run directories of one task whose policies act too, beside the scripted expert at five levels of skill."""
+    fit_on: Literal["demonstrations", "successes"] = "demonstrations"
+    """What detectors are fitted on: demonstrations, or good rollouts of all who act, as a run has seen them later."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -62,6 +64,7 @@ def run(argv: Sequence[str]) -> int:
                 encoders=options.encoders,
                 detectors=options.detectors,
                 policies=options.policies,
+                fit_on=options.fit_on,
                 progress=say,
             )
             for task in options.tasks
@@ -104,8 +107,8 @@ def in_words(result: Mapping[str, Any]) -> list[str]:
     costs = ", ".join(f"{name} {cost['ms_per_step']:.2g} ms" for name, cost in result["encoders"].items())
     return [
         f"{result['task']}: held-out split, {good} good rollouts, {result['episodes']} of each other kind, seed "
-        f"{result['seed']}; shares in %, with 95 % Wilson intervals; delay in control steps after the onset, median; "
-        f"an embedding takes {costs}",
+        f"{result['seed']}; fitted on {result['fit_on']}; shares in %, with 95 % Wilson intervals; delay in control "
+        f"steps after the onset, median; an embedding takes {costs}",
         *lines,
         _sentence("> best on the choosing split", best),
         *([] if shipped is None else [_sentence("* what AGPS ships", shipped)]),

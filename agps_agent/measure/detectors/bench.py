@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from agps_agent.detectors import FloatConfig, make_detector, make_encoder
 from agps_agent.detectors.float.encoder import Embedding, Encoder
-from agps_agent.measure.detectors.rollouts import PolicyPilot, Rollout, make_rollouts
+from agps_agent.measure.detectors.rollouts import PolicyPilot, Rollout, Split, make_rollouts
 from agps_agent.measure.detectors.scoring import (
     Numbers,
     Trace,
@@ -33,6 +33,11 @@ SHIPPED = "float + stall"
 SHIPPED_ENCODER = "thumbnail"
 OWN, CALIBRATED = "own", "calibrated"
 """Thresholds: the detector's, from the demonstrations; or one for which 5 % of the calibration rollouts are flagged."""
+
+FitOn = Literal["demonstrations", "successes"]
+"""What detectors are fitted on: demonstrations by the expert at its best, or as many good rollouts of all who act as
+there are for calibration: what a run has seen succeed after a while."""
+_SPLITS: dict[FitOn, Split] = {"demonstrations": "reference", "successes": "calibration"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,7 @@ def bench_detectors(
     encoders: Sequence[str] = ("thumbnail",),
     detectors: Sequence[str] = (),
     policies: Sequence[Path] = (),
+    fit_on: FitOn = "demonstrations",
     progress: Callable[[str], None] = lambda words: None,
 ) -> Numbers:
     """Return what each detector is worth on one task, and which is best.
@@ -88,6 +94,7 @@ def bench_detectors(
         encoders: Names of what turns images into embeddings.
         detectors: Names of further detectors.
         policies: Directories of runs whose policies act too.
+        fit_on: Demonstrations, or good rollouts of all who act; these leave none for a calibrated threshold.
         progress: Is told what is being done.
 
     Raises:
@@ -97,7 +104,7 @@ def bench_detectors(
     cameras = [camera.name for camera in made.policy_cameras]
     seeing = {name: make_encoder(name, cameras) for name in encoders}
     candidates = (*CANDIDATES, *_further(detectors))
-    _check_fit(candidates, made, demos)
+    _check_fit(candidates, made, *((demos, fit_on) if fit_on == "demonstrations" else (3 * episodes, "good rollouts")))
     pilots = [_pilot(Path(run), made, image_size) for run in policies]
     rollouts = make_rollouts(
         made, episodes=episodes, demos=demos, seed=seed, image_size=image_size, policies=pilots, progress=progress
@@ -108,7 +115,8 @@ def bench_detectors(
         progress(f"{made.name}: detectors on {encoder.name}")
         embeddings, ms = embed(encoder, rollouts)
         costs[name] = {"encoder": encoder.name, "dimensions": encoder.dim, "ms_per_step": ms}
-        rows += [{"encoder": name, **row} for row in judge(candidates, rollouts, embeddings, horizon=made.horizon)]
+        judged = judge(candidates, rollouts, embeddings, horizon=made.horizon, fit_on=fit_on)
+        rows += [{"encoder": name, **row} for row in judged]
     return {
         "task": made.name,
         "episodes": episodes,
@@ -116,10 +124,11 @@ def bench_detectors(
         "seed": seed,
         "image_size": image_size,
         "policies": [pilot.name for pilot in pilots],
+        "fit_on": fit_on,
         "rollouts": _counts(rollouts),
         "encoders": costs,
         "rows": rows,
-        **_verdict(rows),
+        **_verdict(rows, fit_on),
     }
 
 
@@ -135,12 +144,12 @@ def _further(names: Sequence[str]) -> Iterator[Candidate]:
         yield Candidate(name=name, detector=name, warm_up=0, with_stall=True)
 
 
-def _check_fit(candidates: Sequence[Candidate], task: SimulatedTask, demos: int) -> None:
+def _check_fit(candidates: Sequence[Candidate], task: SimulatedTask, references: int, called: str) -> None:
     """Refuse what would fail after minutes of rendering."""
     for candidate in candidates:
         least = make_detector(candidate.detector, horizon=task.horizon, config=candidate.config).min_references
-        if demos < least:
-            raise ConfigError(f"The detector {candidate.name} compares with {least} demonstrations, not {demos}.")
+        if references < least:
+            raise ConfigError(f"The detector {candidate.name} compares with {least} {called}, not {references}.")
 
 
 def _pilot(path: Path, task: SimulatedTask, image_size: int) -> PolicyPilot:
@@ -173,7 +182,12 @@ def embed(encoder: Encoder, rollouts: Sequence[Rollout]) -> tuple[list[Embedding
 
 
 def judge(
-    candidates: Sequence[Candidate], rollouts: Sequence[Rollout], embeddings: Sequence[Embedding], *, horizon: int
+    candidates: Sequence[Candidate],
+    rollouts: Sequence[Rollout],
+    embeddings: Sequence[Embedding],
+    *,
+    horizon: int,
+    fit_on: FitOn = "demonstrations",
 ) -> Iterator[Numbers]:
     """Yield a row of the table per detector and threshold.
 
@@ -182,12 +196,13 @@ def judge(
         rollouts: Of all splits.
         embeddings: Of each rollout, (T, k).
         horizon: Control steps of the longest rollout.
+        fit_on: What the detectors are fitted on.
     """
-    traces = {each.name: trace_all(each, rollouts, embeddings, horizon=horizon) for each in candidates}
+    traces = {each.name: trace_all(each, rollouts, embeddings, horizon=horizon, fit_on=fit_on) for each in candidates}
     for each in candidates:
         own = traces[each.name]
         kinds = {OWN: own}
-        if each.name != STALL:
+        if each.name != STALL and fit_on == "demonstrations":
             good = [t for r, t in zip(rollouts, own, strict=True) if r.split == "calibration" and t is not None]
             level = conformal_level([trace.highest(each.warm_up) for trace in good])
             kinds[CALIBRATED] = [None if t is None else at_level(t, level, warm_up=each.warm_up) for t in own]
@@ -201,16 +216,22 @@ def judge(
 
 
 def trace_all(
-    candidate: Candidate, rollouts: Sequence[Rollout], embeddings: Sequence[Embedding], *, horizon: int
+    candidate: Candidate,
+    rollouts: Sequence[Rollout],
+    embeddings: Sequence[Embedding],
+    *,
+    horizon: int,
+    fit_on: FitOn = "demonstrations",
 ) -> list[Trace | None]:
-    """Return what a detector, fitted on the demonstrations, says of each rollout; None of the demonstrations."""
+    """Return what a fitted detector says of each rollout; None of those that it was fitted on."""
+    references = _SPLITS[fit_on]
     detector = make_detector(candidate.detector, horizon=horizon, config=candidate.config)
     pairs = list(zip(rollouts, embeddings, strict=True))
-    if detector.min_references and not detector.fit([e for r, e in pairs if r.split == "reference"]):
-        raise ConfigError(f"The detector {candidate.name} cannot be fitted on so few demonstrations; give more.")
+    if detector.min_references and not detector.fit([e for r, e in pairs if r.split == references]):
+        raise ConfigError(f"The detector {candidate.name} cannot be fitted on so few {fit_on}; give more.")
     traces: list[Trace | None] = []
     for rollout, embedded in pairs:
-        if rollout.split == "reference":
+        if rollout.split == references:
             traces.append(None)
             continue
         detector.reset()
@@ -235,10 +256,10 @@ def _row(
     return row
 
 
-def _verdict(rows: Sequence[Numbers]) -> Mapping[str, Any]:
-    """Return which row is best by the choosing split, and which is what AGPS ships."""
+def _verdict(rows: Sequence[Numbers], fit_on: FitOn) -> Mapping[str, Any]:
+    """Return which row is best by the choosing split, and which is what AGPS ships: it is fitted on demonstrations."""
     best = max(rows, key=lambda row: merit(row["choosing"]))
-    shipped = [row for row in rows if is_shipped(row)]
+    shipped = [row for row in rows if fit_on == "demonstrations" and is_shipped(row)]
     return {"best": best, "shipped": shipped[0] if shipped else None}
 
 

@@ -54,6 +54,25 @@ def test_demonstrations_are_learned_and_not_judged() -> None:
     assert all(len(t.scores) == len(r.observations) for r, t in zip(made, traces, strict=True) if t is not None)
 
 
+def test_successes_of_all_who_act_are_what_is_learned_if_asked_for() -> None:
+    made = rollouts() + [rollout("good", split="calibration") for _ in range(4)]
+    embedded = [embedding(r, seed=n) for n, r in enumerate(made)]
+    traces = trace_all(FLOAT, made, embedded, horizon=30, fit_on="successes")
+    assert [trace is None for trace in traces] == [r.split == "calibration" for r in made]
+    rows = list(judge((FLOAT, STALL), made, embedded, horizon=30, fit_on="successes"))
+    assert [(row["detector"], row["threshold"]) for row in rows] == [
+        ("float", "own"),
+        ("float + stall", "own"),
+        ("stall", "own"),
+    ]
+    assert all(row["held_out"]["caught"]["count"] == 3 for row in rows)
+
+
+def test_too_few_successes_are_refused_before_anything_is_rendered() -> None:
+    with pytest.raises(ConfigError, match="The detector float compares with 5 good rollouts, not 3"):
+        bench_detectors("usb_insertion", episodes=1, fit_on="successes")
+
+
 def test_same_seed_gives_the_same_scores_of_a_network() -> None:
     quick = NoveltyConfig(updates=30, width=16)
     made = rollouts()[:14]
