@@ -32,7 +32,7 @@ SHIPPED = "float + stall"
 """What watches a run where nothing else is asked for, with its own thresholds and the thumbnail encoder."""
 SHIPPED_ENCODER = "thumbnail"
 OWN, CALIBRATED = "own", "calibrated"
-"""Thresholds: the detector's, from the demonstrations; or one for which 5 % of the calibration rollouts are flagged."""
+"""Thresholds: the detector's, from its references; or one for which 5 % of the calibration rollouts are flagged."""
 
 FitOn = Literal["demonstrations", "successes"]
 """What detectors are fitted on: demonstrations by the expert at its best, or as many good rollouts of all who act as
@@ -104,7 +104,10 @@ def bench_detectors(
     cameras = [camera.name for camera in made.policy_cameras]
     seeing = {name: make_encoder(name, cameras) for name in encoders}
     candidates = (*CANDIDATES, *_further(detectors))
-    _check_fit(candidates, made, *((demos, fit_on) if fit_on == "demonstrations" else (3 * episodes, "good rollouts")))
+    if fit_on == "demonstrations":
+        _check_fit(candidates, made, demos, "demonstrations")
+    else:
+        _check_fit(candidates, made, 3 * episodes, "good rollouts")
     pilots = [_pilot(Path(run), made, image_size) for run in policies]
     rollouts = make_rollouts(
         made, episodes=episodes, demos=demos, seed=seed, image_size=image_size, policies=pilots, progress=progress

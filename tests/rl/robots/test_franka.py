@@ -81,7 +81,8 @@ def test_watchdog_says_where_the_control_loop_was_when_it_fell_silent(watched, c
     watchdog.resume()
     loop = threading.Thread(target=think_for_too_long, daemon=True)
     loop.start()
-    until(lambda: watchdog._loop == loop.ident)
+    assert loop.ident is not None
+    until(lambda: calls_of(loop.ident, 1).startswith("Condition.wait ("))  # it may be slow to get there
     clock.show(0.31)
     until(lambda: bool(caplog.messages))
     thinking.set()
