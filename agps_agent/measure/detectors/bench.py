@@ -104,10 +104,7 @@ def bench_detectors(
     cameras = [camera.name for camera in made.policy_cameras]
     seeing = {name: make_encoder(name, cameras) for name in encoders}
     candidates = (*CANDIDATES, *_further(detectors))
-    if fit_on == "demonstrations":
-        _check_fit(candidates, made, demos, "demonstrations")
-    else:
-        _check_fit(candidates, made, 3 * episodes, "good rollouts")
+    _check_fit(candidates, made, demos=demos, episodes=episodes, fit_on=fit_on)
     pilots = [_pilot(Path(run), made, image_size) for run in policies]
     rollouts = make_rollouts(
         made, episodes=episodes, demos=demos, seed=seed, image_size=image_size, policies=pilots, progress=progress
@@ -147,8 +144,13 @@ def _further(names: Sequence[str]) -> Iterator[Candidate]:
         yield Candidate(name=name, detector=name, warm_up=0, with_stall=True)
 
 
-def _check_fit(candidates: Sequence[Candidate], task: SimulatedTask, references: int, called: str) -> None:
+def _check_fit(
+    candidates: Sequence[Candidate], task: SimulatedTask, *, demos: int, episodes: int, fit_on: FitOn
+) -> None:
     """Refuse what would fail after minutes of rendering."""
+    references, called = demos, "demonstrations"
+    if fit_on == "successes":
+        references, called = 3 * episodes, "good rollouts"
     for candidate in candidates:
         least = make_detector(candidate.detector, horizon=task.horizon, config=candidate.config).min_references
         if references < least:
