@@ -175,7 +175,7 @@ class ConRFT(PixelAlgorithm):
         """
         policy, weights = self.policy, self.stage_config
         batch = drawn.batch
-        features = policy.encode(batch.patches, self.precision)
+        features, way = policy.see(batch.patches, self.precision)
         observed = self._observed(features if self.config.encoder_clones else features.detach(), drawn)
         critic_loss = self.critic_loss(features, observed.detach(), drawn, metrics)
         cloning_loss = self.cloning_loss(observed, drawn, metrics)
@@ -191,7 +191,7 @@ class ConRFT(PixelAlgorithm):
             torch.autograd.backward(-weights.q_weight * value, inputs=list(policy.actor.parameters()))
         self.critic_optimizer.step()
         self.actor_optimizer.step()
-        self.update_pointer(batch, metrics)
+        self.update_pointer(batch, metrics, way)
 
     def critic_loss(
         self, features: torch.Tensor, observed: torch.Tensor, drawn: ConRFTBatch, metrics: dict[str, torch.Tensor]

@@ -15,6 +15,7 @@ from rl.episodes import STATE
 from rl.finite import check_loss
 from rl.pixels.algorithm import POLICY_NAMES, PixelAlgorithm
 from rl.pixels.batch import Batch
+from rl.pixels.policy import Seen
 
 LABEL_KNEE = 0.1
 """Distance between action and label from which its loss grows linearly."""
@@ -79,11 +80,12 @@ class DrQ(PixelAlgorithm):
         for _ in range(gradient_steps):
             batch = self.sample(batch_size or self.config.batch_size)
             with self.update_lock:
-                features = self.update_critic(batch, metrics)
+                seen = self.policy.see(batch.patches, self.precision)
+                features = self.update_critic(batch, metrics, seen)
                 self._n_updates += 1
                 if self._n_updates % self.config.actor_every == 0:
                     self.update_actor(features, batch, metrics)
-                self.update_pointer(batch, metrics)
+                self.update_pointer(batch, metrics, seen.way)
                 self.update_target()
         self.train_metrics = {**self.train_metrics, **{key: float(value) for key, value in metrics.items()}}
 
@@ -109,11 +111,17 @@ class DrQ(PixelAlgorithm):
                 target = target.clamp(*self.clip_target)
         return target
 
-    def update_critic(self, batch: Batch, metrics: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Fit critics and encoder to their targets; return the detached features of the observations. Shape (B, F)."""
+    def update_critic(self, batch: Batch, metrics: dict[str, torch.Tensor], seen: Seen | None = None) -> torch.Tensor:
+        """Fit critics and encoder to their targets; return the detached features of the observations. Shape (B, F).
+
+        Args:
+            batch: What to learn from.
+            metrics: Takes loss and values.
+            seen: What the policy sees in the batch's images, with gradient; None: it looks.
+        """
         next_features = self.next_features(batch)
         target = self.target(batch, next_features)
-        features = self.policy.encode(batch.patches, self.precision)
+        features = (seen or self.policy.see(batch.patches, self.precision)).features
         q = self.policy.critic(features, batch.states, batch.actions[:, : self.policy.actor_size])
         loss = F.mse_loss(q, target.expand_as(q), reduction="none").sum(0).mean()
         metrics |= {"critic_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}

@@ -95,6 +95,7 @@ class PixelAlgorithm(GuidedAlgorithm):
             self.sampling_rng,
             from_demo=from_demo,
             scales=self.state_scales,
+            precision=self.precision,
         )
         if self.policy.gripper is None:
             return batch
@@ -149,14 +150,20 @@ class PixelAlgorithm(GuidedAlgorithm):
             metrics["gripper_cloning_loss"] = cloning_loss.detach()
         return loss
 
-    def update_pointer(self, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
-        """Learn the way to where episodes succeeded, from the batch's frames of successes: Huber's loss."""
+    def update_pointer(self, batch: Batch, metrics: dict[str, torch.Tensor], way: torch.Tensor | None = None) -> None:
+        """Learn the way to where episodes succeeded, from the batch's frames of successes: Huber's loss.
+
+        Args:
+            batch: Frames and ways; rows that are not numbers are not learned from.
+            metrics: Takes the error.
+            way: What the pointer has said of these frames, with gradient; None: it is asked. Shape (B, 4).
+        """
         pointer, optimizer = self.policy.pointer, self.pointer_optimizer
         known = ~torch.isnan(batch.ways[:, 0])
         if pointer is None or optimizer is None or not bool(known.any()):
             return
+        said = (pointer(batch.patches, self.precision) if way is None else way)[known]
         told = in_units(batch.ways[known])
-        said = pointer(batch.patches[known], self.precision)
         error = torch.where(torch.isnan(told), 0.0, said - told.nan_to_num())
         loss = F.huber_loss(error, torch.zeros_like(error), delta=HUBER)
         check_loss("pointer's", loss, update=self._n_updates)

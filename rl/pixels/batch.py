@@ -18,7 +18,7 @@ class Batch:
     """Transitions with n-step returns; observation and next observation shifted independently."""
 
     patches: torch.Tensor
-    """Images at t. Shape (B, rows, columns, bytes), uint8."""
+    """Images at t, 0 to 255. Shape (B, rows, columns, bytes)."""
     states: torch.Tensor
     """Proprioception at t. Shape (B, P)."""
     actions: torch.Tensor
@@ -66,8 +66,12 @@ def make_batch(
     *,
     from_demo: int = 0,
     scales: StateScales | None = None,
+    precision: torch.dtype = torch.uint8,
 ) -> Batch:
-    """Return the transitions in these slots, the first `from_demo` demonstrations, on the policy's device."""
+    """Return the transitions in these slots, the first `from_demo` demonstrations, on the policy's device.
+
+    Images are converted to `precision` here, once: each network that reads them would do it again.
+    """
     returns = store.n_step(slots, n=config.n_step, gamma=config.gamma)
     images = shifted_images(store, slots, rng, together=config.shift_together)
     next_images = shifted_images(store, returns.last, rng, together=config.shift_together)
@@ -79,12 +83,12 @@ def make_batch(
         return torch.from_numpy(array).to(policy.device)
 
     return Batch(
-        patches=policy.patches(images, len(slots)),
+        patches=policy.patches(images, len(slots)).to(precision),
         states=tensor(store.states(slots)),
         actions=tensor(store.actions(slots)),
         rewards=tensor(returns.rewards / np.float32(config.reward_scale)),
         discounts=tensor(returns.discounts),
-        next_patches=policy.patches(next_images, len(slots)),
+        next_patches=policy.patches(next_images, len(slots)).to(precision),
         next_states=tensor(store.states(returns.last)),
         from_demo=from_demo,
         labels=tensor(store.labels(slots)),

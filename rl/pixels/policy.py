@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,16 @@ from rl.pixels.pointer import SIZE, Pointer, spread
 from rl.reading import Reading
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module | None)
+
+
+class Seen(NamedTuple):
+    """What the networks make of images."""
+
+    features: torch.Tensor
+    """What actor and critics read; the last ones are what the pointer says, without gradient: it learns from successes
+    alone. Shape (B, features_size), or (B, 0) without cameras."""
+    way: torch.Tensor | None
+    """What the pointer says, as its loss takes it, with gradient; None without a pointer. Shape (B, 4)."""
 
 
 class PixelPolicy(BasePolicy):
@@ -87,19 +97,19 @@ class PixelPolicy(BasePolicy):
     def encode(
         self, patches: torch.Tensor, precision: torch.dtype = torch.float32, *, smooth: bool = False
     ) -> torch.Tensor:
-        """Return image features, of the averaged networks if `smooth`. (B, features_size), or (B, 0) without cameras.
+        """Return image features, (B, features_size), of the averaged networks if `smooth`; (B, 0) without cameras."""
+        return self.see(patches, precision, smooth=smooth).features
 
-        The last ones are what the pointer says, without gradient: it learns from successes alone.
-        """
+    def see(self, patches: torch.Tensor, precision: torch.dtype = torch.float32, *, smooth: bool = False) -> Seen:
+        """Return image features and what the pointer says, of the averaged networks if `smooth`."""
         encoder, pointer = (self.smooth_encoder, self.smooth_pointer) if smooth else (self.encoder, self.pointer)
         if encoder is None:
-            return patches.new_zeros((len(patches), 0), dtype=torch.float32)
+            return Seen(patches.new_zeros((len(patches), 0), dtype=torch.float32), None)
         features: torch.Tensor = encoder(patches, precision)
         if pointer is None:
-            return features
-        with torch.no_grad():
-            way = spread(pointer(patches, precision))
-        return torch.cat((features, way), 1)
+            return Seen(features, None)
+        way: torch.Tensor = pointer(patches, precision)
+        return Seen(torch.cat((features, spread(way.detach())), 1), way)
 
     def averaged(self) -> list[tuple[nn.Module | None, nn.Module | None]]:
         """Return the networks that act deterministically, each with the one that it is the moving average of."""
