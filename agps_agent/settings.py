@@ -100,6 +100,11 @@ class SupervisorConfig(BaseModel):
         description="When the stall rule may wake the agent: always, until the other detectors are calibrated, or "
         "never. Calibrated on a few early successes, FLOAT takes wandering for normal and would never ask again.",
     )
+    references: Literal["newest", "demonstrations"] = Field(
+        "newest",
+        description="What detectors compare with: the newest good rollouts, demonstrations until there are some; or "
+        "demonstrations alone, where they are enough.",
+    )
     max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate detectors.")
     stale_after_m: float = Field(
         0.03,

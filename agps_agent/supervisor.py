@@ -115,6 +115,15 @@ class _Rollout:
     """How the waypoints of the newest question ended."""
 
 
+def _watch(detectors: Sequence[FailureDetector], config: SupervisorConfig) -> Watch:
+    return Watch(
+        [detector for detector in detectors if config.stall != "never" or detector.name != STALL],
+        max_references=config.max_references,
+        stand_ins=(STALL,) if config.stall == "until_float" else (),
+        follows=config.references == "newest",
+    )
+
+
 class AgentSupervisor:
     """Asks the agent when a failure detector says that a rollout drifts."""
 
@@ -145,11 +154,7 @@ class AgentSupervisor:
         self._look = look or (lambda _: capture())  # some cameras alone: each costs a simulator time
         self._ask = ask
         self._encoder = encoder
-        self._watch = Watch(
-            [detector for detector in detectors if config.stall != "never" or detector.name != STALL],
-            max_references=config.max_references,
-            stand_ins=(STALL,) if config.stall == "until_float" else (),
-        )
+        self._watch = _watch(detectors, config)
         self._memory = memory
         self._config = config
         self._help = Help(share=config.help_share, window=config.fade_window, seed=seed)

@@ -65,13 +65,14 @@ class FailureDetector(Protocol):
 
     @property
     def min_references(self) -> int:
-        """Fewest good rollouts that it can be fitted on; 0: it compares with none and is never fitted."""
+        """Fewest good rollouts that it can be fitted on; 0: it needs none, and watches before it is fitted."""
         return 0
 
     def fit(self, references: Sequence[FloatArray]) -> bool:
         """Learn from good rollouts what one looks like; return whether there were enough.
 
-        It is not asked for readings before it was fitted. It is fitted anew as good rollouts come, between rollouts.
+        It is not asked for readings before it was fitted, unless it needs none. It is fitted anew as good rollouts
+        come, between rollouts.
 
         Args:
             references: Embeddings of each rollout's frames, the newest rollout last. Shapes (n, k).

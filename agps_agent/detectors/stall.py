@@ -1,5 +1,6 @@
-"""StallRule: asks for help when a rollout gets nowhere. Needs no demonstration; watches until FLOAT can be fitted."""
+"""StallRule: asks for help when a rollout gets nowhere. Needs no demonstration, learns from those that there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,9 +21,12 @@ class StallConfig:
     """Net motion of the TCP over the window below this is a stall, [m]. One full action moves 10 mm. On USB insertion
     this flags no rollout of the expert, and all that stall or press on the wrong place."""
     horizon_fraction: Positive = 0.4
-    """Ask at this share of the horizon in any case; above 1 never."""
+    """Ask at this share of the horizon in any case, once good rollouts are known not before the longest of them was
+    over; above 1 never."""
     cooldown_steps: Whole = 10
     """No trigger for this many steps after `rearm`."""
+    learns: bool = True
+    """Learn from good rollouts how long they take and how little changes in them; else the numbers above stand."""
 
     def __post_init__(self) -> None:
         """Check the fields once."""
@@ -32,7 +36,9 @@ class StallConfig:
 class StallRule(FailureDetector):
     """Fires when the TCP hardly moved over a window, or when a share of the horizon has passed without success.
 
-    It fires at every step at which that is so, until it is re-armed: who asks decides how often.
+    Good rollouts do both where a policy searches, or is slower than the share allows. Once some are known it fires only
+    when what the cameras see, too, changed less over a window than it ever did in them, and after more steps than the
+    longest of them had. It fires at every step at which that is so, until it is re-armed: who asks decides how often.
     """
 
     name: ClassVar[str] = "stall"
@@ -41,12 +47,27 @@ class StallRule(FailureDetector):
     def __init__(self, horizon: int, config: StallConfig | None = None) -> None:
         """Watch rollouts of at most `horizon` control steps."""
         self.config = config or StallConfig()
-        self._horizon = horizon
+        self._late_step = self.config.horizon_fraction * horizon
+        self._longest = 0
+        """Frames of the longest good rollout."""
+        self._least_change = float("inf")
+        """Smallest change of the embedding over a window in good rollouts."""
         self.reset()
+
+    def fit(self, references: Sequence[FloatArray]) -> bool:
+        """Learn how long good rollouts take, and how little changes in them; shapes (n, k)."""
+        if not self.config.learns:
+            return True
+        window = self.config.window_steps
+        self._longest = max((len(reference) for reference in references), default=0)
+        changes = [np.linalg.norm(frames[window:] - frames[:-window], axis=1) for frames in references]
+        self._least_change = min((float(change.min()) for change in changes if len(change)), default=float("inf"))
+        return True
 
     def reset(self) -> None:
         """Begin a new rollout."""
         self._positions: list[FloatArray] = []
+        self._embeddings: list[FloatArray] = []
         self._cooldown = 0
         self._is_late = False
         self._half_time_used = False
@@ -54,6 +75,7 @@ class StallRule(FailureDetector):
     def rearm(self) -> None:
         """Go on after an intervention: measure motion afresh, and do not ask before the cooldown is over."""
         self._positions.clear()
+        self._embeddings.clear()
         self._cooldown = self.config.cooldown_steps
         self._half_time_used |= self._is_late
 
@@ -61,17 +83,25 @@ class StallRule(FailureDetector):
         """Add the newest observation and judge: the reason is `no_progress`, `half_time` or empty."""
         config = self.config
         self._positions.append(np.array(observation.robot.T_base_tcp[:3, 3], dtype=np.float64))
-        self._is_late = observation.step >= config.horizon_fraction * self._horizon
+        if embedding is not None:
+            self._embeddings.append(np.array(embedding))
+        self._is_late = observation.step >= max(self._late_step, self._longest)
         late = self._is_late and not self._half_time_used
-        stuck = net_motion(self._positions, config.window_steps) < config.min_motion_m
+        stuck = net_motion(self._positions, config.window_steps) < config.min_motion_m and self._hardly_changes()
         ready = self._cooldown == 0
         self._cooldown = max(self._cooldown - 1, 0)
         reason = ("no_progress" if stuck else "half_time" if late else "") if ready else ""
         return Reading(name=self.name, triggered=bool(reason), reason=reason)
 
+    def _hardly_changes(self) -> bool:
+        """Return whether the images change less than they ever did in good rollouts; True where there are none."""
+        return self._least_change == float("inf") or (
+            net_motion(self._embeddings, self.config.window_steps) < self._least_change
+        )
+
 
 def net_motion(positions: list[FloatArray], window_steps: int) -> float:
-    """Return the distance between the newest position and the one `window_steps` before, [m]; infinite before that."""
+    """Return the distance between the newest position and the one `window_steps` before; infinite before that."""
     if len(positions) <= window_steps:
         return float("inf")
     return float(np.linalg.norm(positions[-1] - positions[-1 - window_steps]))

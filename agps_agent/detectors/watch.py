@@ -17,12 +17,17 @@ T = TypeVar("T")
 class Watch:
     """Shows each step to every detector that is fitted, and keeps what they say of a rollout.
 
-    Enough demonstrations stay the yardstick. Where they are too few for a detector, the newest good rollouts of the run
-    are: they get better.
+    Demonstrations are the yardstick. Where they are too few for a detector, or where it shall follow the policy, the
+    newest good rollouts of the run join them and take their place: they get better.
     """
 
     def __init__(
-        self, detectors: Sequence[FailureDetector], *, max_references: int, stand_ins: Collection[str] = ()
+        self,
+        detectors: Sequence[FailureDetector],
+        *,
+        max_references: int,
+        stand_ins: Collection[str] = (),
+        follows: bool = False,
     ) -> None:
         """Watch with some detectors.
 
@@ -30,6 +35,7 @@ class Watch:
             detectors: Which; where several trigger at one step, the first of them woke the agent.
             max_references: Newest good rollouts that they are fitted on.
             stand_ins: Names of those that watch only until all others are fitted.
+            follows: Whether good rollouts of the run become references though demonstrations are enough.
 
         Raises:
             ConfigError: If two have one name, or a name cannot be used.
@@ -47,6 +53,7 @@ class Watch:
         """The references that the detectors were fitted on last, or would have been if they were enough."""
         self._learns = any(detector.min_references > 0 for detector in detectors)
         """Whether good rollouts of the run become references."""
+        self._follows = follows and self._learns
         self._since_fit = 0
         self._readings: dict[str, list[Reading]] = {}
         self._measured: dict[str, Reading] = {}
@@ -60,10 +67,10 @@ class Watch:
         """Fit the detectors on the embeddings of demonstrations, each (n, k)."""
         self._references.extend(demonstrations)
         self._fit(self._references)
-        self._learns = len(self._fitted) < len(self._detectors)
+        self._learns = self._follows or len(self._fitted) < len(self._detectors)
 
     def learn(self, reference: FloatArray) -> None:
-        """Take the embeddings of a good rollout, (n, k), for a reference, if demonstrations were not enough."""
+        """Take the embeddings of a good rollout, (n, k), for a reference, unless demonstrations alone shall be it."""
         if not self._learns:
             return
         self._references.append(reference)
@@ -132,7 +139,7 @@ class Watch:
         """Continue from `state_dict`; earlier versions saved less."""
         self._references.clear()
         self._references.extend(state["references"])
-        self._learns = state["learns_references"]
+        self._learns = self._follows or state["learns_references"]
         # Not on the newest references: the run would not have looked at them yet. Older checkpoints do not tell.
         self._fit(state.get("fitted_on", state["references"]))
         self._since_fit = state.get("since_fit", 0)
@@ -148,12 +155,11 @@ class Watch:
         return [d for d in self._detectors if d.name in self._fitted and d.name not in silent]
 
     def _fit(self, references: Iterable[FloatArray]) -> None:
-        """Fit every detector that compares with good rollouts."""
+        """Fit every detector on good rollouts; one that needs none watches whatever it says."""
         self._since_fit, self._fitted_on = 0, list(references)
         for detector in self._detectors:
-            if detector.min_references > 0:
-                enough = self._told(detector, partial(detector.fit, self._fitted_on))
-                (self._fitted.add if enough else self._fitted.discard)(detector.name)
+            enough = self._told(detector, partial(detector.fit, self._fitted_on)) or detector.min_references == 0
+            (self._fitted.add if enough else self._fitted.discard)(detector.name)
 
     def _told(self, detector: FailureDetector, act: Callable[[], T]) -> T:
         """Return what a detector does; somebody else's mistake becomes a sentence that names it."""

@@ -549,3 +549,16 @@ def test_agent_that_cannot_show_how_is_asked_again_a_while_later(make):
     supervisor.demonstrate(1)
     run_rollout(supervisor, steps=12)
     assert supervisor.metrics()["questions"] == 2
+
+
+@pytest.mark.parametrize(("references", "lengths"), [("newest", {4}), ("demonstrations", {9})])
+def test_detectors_follow_the_policy_unless_demonstrations_alone_shall_count(make, references, lengths):
+    supervisor = make(says(GUIDE), max_references=5, references=references)
+    demo = {name: np.zeros((10, 8, 8, 3), np.uint8) for name in supervisor._encoder.cameras} | {"action": np.zeros(9)}
+    supervisor.calibrate([demo] * 5)
+    for episode in range(5):
+        supervisor.start_episode(episode, seen(0))
+        for step in range(4):
+            supervisor.review(seen(step, look=step))
+        supervisor.finish_episode(ended(success=True, episode=episode))
+    assert {len(reference) for reference in supervisor.state_dict()["fitted_on"]} == lengths

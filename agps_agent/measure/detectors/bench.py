@@ -128,7 +128,7 @@ def bench_detectors(
         "rollouts": _counts(rollouts),
         "encoders": costs,
         "rows": rows,
-        **_verdict(rows, fit_on),
+        **_verdict(rows),
     }
 
 
@@ -232,7 +232,8 @@ def trace_all(
     references = _SPLITS[fit_on]
     detector = make_detector(candidate.detector, horizon=horizon, config=candidate.config)
     pairs = list(zip(rollouts, embeddings, strict=True))
-    if detector.min_references and not detector.fit([e for r, e in pairs if r.split == references]):
+    enough = detector.fit([e for r, e in pairs if r.split == references])
+    if detector.min_references and not enough:
         raise ConfigError(f"The detector {candidate.name} cannot be fitted on so few {fit_on}; give more.")
     traces: list[Trace | None] = []
     for rollout, embedded in pairs:
@@ -261,10 +262,10 @@ def _row(
     return row
 
 
-def _verdict(rows: Sequence[Numbers], fit_on: FitOn) -> Mapping[str, Any]:
-    """Return which row is best by the choosing split, and which is what AGPS ships: it is fitted on demonstrations."""
+def _verdict(rows: Sequence[Numbers]) -> Mapping[str, Any]:
+    """Return which row is best by the choosing split, and which is what AGPS ships, if it is among them."""
     best = max(rows, key=lambda row: merit(row["choosing"]))
-    shipped = [row for row in rows if fit_on == "demonstrations" and is_shipped(row)]
+    shipped = [row for row in rows if is_shipped(row)]
     return {"best": best, "shipped": shipped[0] if shipped else None}
 
 

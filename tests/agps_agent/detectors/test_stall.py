@@ -5,7 +5,7 @@ import pytest
 
 from agps_agent.detectors import StallConfig, StallRule
 from rl.errors import ConfigError
-from rl.types import Observation, RobotState
+from rl.types import FloatArray, Observation, RobotState
 
 
 def observation(step: int, x_m: float) -> Observation:
@@ -61,6 +61,57 @@ def test_half_time_is_over_once_somebody_was_asked_after_it() -> None:
 def test_half_time_can_be_switched_off() -> None:
     rule = StallRule(horizon=20, config=StallConfig(horizon_fraction=2.0))
     assert triggers(rule, [0.01 * step for step in range(20)]) == []
+
+
+def frames(*values: float) -> FloatArray:
+    return np.array([[value, 0.0] for value in values])
+
+
+def test_slow_good_rollouts_put_half_time_off() -> None:
+    rule = StallRule(horizon=40, config=StallConfig(horizon_fraction=0.5))
+    assert rule.fit([frames(*range(12)), frames(*range(27))])
+    assert triggers(rule, [0.01 * step for step in range(40)])[0] == (27, "half_time")
+
+
+def test_quick_good_rollouts_do_not_bring_half_time_forward() -> None:
+    rule = StallRule(horizon=40, config=StallConfig(horizon_fraction=0.5))
+    rule.fit([frames(*range(12))])
+    assert triggers(rule, [0.01 * step for step in range(40)])[0] == (20, "half_time")
+
+
+def test_rule_that_does_not_learn_stays_as_it_is() -> None:
+    rule = StallRule(horizon=40, config=StallConfig(horizon_fraction=0.5, window_steps=5, learns=False))
+    assert rule.fit([frames(*range(27))])
+    assert triggers(rule, [0.01 * step for step in range(40)])[0] == (20, "half_time")
+    rule.reset()
+    assert triggers(rule, [0.0] * 6) == [(5, "no_progress")]
+
+
+def test_half_time_that_is_switched_off_stays_off() -> None:
+    rule = StallRule(horizon=20, config=StallConfig(horizon_fraction=2.0))
+    rule.fit([frames(*range(12))])
+    assert triggers(rule, [0.01 * step for step in range(20)]) == []
+
+
+@pytest.mark.parametrize(("change", "stuck"), [(0.49, True), (0.51, False)])
+def test_good_rollouts_tell_how_little_may_change_while_the_arm_searches(change: float, stuck: bool) -> None:
+    rule = StallRule(horizon=1000, config=StallConfig(window_steps=2))
+    rule.fit([frames(0.0, 5.0, 9.0), frames(0.0, 0.25, 0.5, 5.0, 9.0)])  # least over two steps: 0.5
+    readings = [rule.update(observation(step, 0.0), frames(0.5 * step * change)[0]) for step in range(3)]
+    assert [reading.triggered for reading in readings] == [False, False, stuck]
+
+
+def test_arm_that_moves_is_not_stuck_whatever_the_cameras_see() -> None:
+    rule = StallRule(horizon=1000, config=StallConfig(window_steps=2))
+    rule.fit([frames(0.0, 5.0, 9.0)])
+    readings = [rule.update(observation(step, 0.01 * step), frames(0.0)[0]) for step in range(6)]
+    assert not any(reading.triggered for reading in readings)
+
+
+def test_good_rollouts_shorter_than_the_window_tell_nothing_of_what_changes() -> None:
+    rule = StallRule(horizon=1000, config=StallConfig(window_steps=5))
+    rule.fit([frames(*range(5))])
+    assert triggers(rule, [0.0] * 7) == [(5, "no_progress"), (6, "no_progress")]
 
 
 def test_empty_window_is_refused() -> None:

@@ -117,6 +117,42 @@ def test_enough_demonstrations_stay_the_yardstick() -> None:
     assert see(watch, 3.0) == ["distance"]
 
 
+def test_good_rollouts_take_the_place_of_demonstrations_for_who_follows_the_policy() -> None:
+    watch = Watch([Distance()], max_references=3, follows=True)
+    watch.calibrate([reference(9.0)] * 3)
+    watch.learn(reference(1.0))
+    assert see(watch, 5.0) == ["-"]  # it is fitted after as many new ones as it needs
+    watch.learn(reference(2.0))
+    assert see(watch, 5.0) == ["-"]  # one demonstration is left
+    for top in (3.0, 4.0):
+        watch.learn(reference(top))
+    assert see(watch, 3.9, 4.1) == ["-", "distance"]
+
+
+def test_who_follows_the_policy_does_so_after_a_resume_of_a_run_that_did_not() -> None:
+    before = watching(Distance())
+    before.calibrate([reference(9.0)] * 2)
+    watch = Watch([Distance()], max_references=2, follows=True)
+    watch.load_state_dict(before.state_dict())
+    for _ in range(2):
+        watch.learn(reference(1.0))
+    assert see(watch, 1.5) == ["distance"]
+
+
+def test_detector_that_needs_no_reference_learns_from_those_that_there_are() -> None:
+    class Patient(Timer):
+        longest = 0
+
+        def fit(self, references: Sequence[FloatArray]) -> bool:
+            self.longest = max((len(reference) for reference in references), default=0)
+            return False  # it watches all the same
+
+    timer = Patient()
+    watch = watching(Distance(), timer)
+    watch.calibrate([np.zeros((7, 1))] * 2)
+    assert timer.longest == 7 and see(watch, 0.0, 0.0, 0.0) == ["-", "-", "timer"]
+
+
 def test_good_rollouts_become_the_yardstick_where_demonstrations_are_too_few() -> None:
     watch = watching(Distance())
     watch.calibrate([reference(1.0)])
