@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from annotated_types import Ge, Interval
@@ -11,6 +11,7 @@ from annotated_types import Ge, Interval
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
+from agps_agent.measure.detectors import FitOn
 from rl.bounds import Count, Seed
 
 TASKS = ("usb_insertion", "knot_hanging", "towel_folding")
@@ -41,8 +42,8 @@ class DetectorsOptions:
     """Further detectors: package.module:Name or ./file.py:Name."""
     policies: tuple[Path, ...] = ()
     """Run directories of one task whose policies act too, beside the scripted expert at five levels of skill."""
-    fit_on: Literal["demonstrations", "successes"] = "demonstrations"
-    """What detectors are fitted on: demonstrations, or good rollouts of all who act, as a run has seen them later."""
+    fit_on: FitOn = "demonstrations"
+    """What detectors are fitted on: demonstrations, or 20 good rollouts of all who act, as later in a run."""
     json: bool = False
     """Print one JSON object on stdout."""
 

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from agps_agent.detectors import FloatConfig, make_detector, make_encoder
 from agps_agent.detectors.float.encoder import Embedding, Encoder
-from agps_agent.measure.detectors.rollouts import PolicyPilot, Rollout, Split, make_rollouts
+from agps_agent.measure.detectors import FitOn
+from agps_agent.measure.detectors.rollouts import GOOD_SHARE, PolicyPilot, Rollout, Split, make_rollouts
 from agps_agent.measure.detectors.scoring import (
     Numbers,
     Trace,
@@ -23,6 +24,7 @@ from agps_agent.measure.detectors.scoring import (
 from agps_agent.run.build import load_policy
 from agps_agent.run.config_file import load_config
 from agps_agent.run.directory import RunDirectory
+from agps_agent.settings import SupervisorConfig
 from rl.errors import ConfigError
 from rl.tasks.base import SimulatedTask, simulated
 from rl.tasks.registry import get_task
@@ -34,9 +36,8 @@ SHIPPED_ENCODER = "thumbnail"
 OWN, CALIBRATED = "own", "calibrated"
 """Thresholds: the detector's, from its references; or one for which 5 % of the calibration rollouts are flagged."""
 
-FitOn = Literal["demonstrations", "successes"]
-"""What detectors are fitted on: demonstrations by the expert at its best, or as many good rollouts of all who act as
-there are for calibration: what a run has seen succeed after a while."""
+KEPT = SupervisorConfig().max_references
+"""Good rollouts that a run compares with."""
 _SPLITS: dict[FitOn, Split] = {"demonstrations": "reference", "successes": "calibration"}
 
 
@@ -94,7 +95,7 @@ def bench_detectors(
         encoders: Names of what turns images into embeddings.
         detectors: Names of further detectors.
         policies: Directories of runs whose policies act too.
-        fit_on: Demonstrations, or good rollouts of all who act; these leave none for a calibrated threshold.
+        fit_on: Demonstrations, or `KEPT` good rollouts of all who act; there is no calibrated threshold then.
         progress: Is told what is being done.
 
     Raises:
@@ -150,7 +151,7 @@ def _check_fit(
     """Refuse what would fail after minutes of rendering."""
     references, called = demos, "demonstrations"
     if fit_on == "successes":
-        references, called = 3 * episodes, "good rollouts"
+        references, called = min(GOOD_SHARE * episodes, KEPT), "good rollouts"
     for candidate in candidates:
         least = make_detector(candidate.detector, horizon=task.horizon, config=candidate.config).min_references
         if references < least:
@@ -228,16 +229,17 @@ def trace_all(
     horizon: int,
     fit_on: FitOn = "demonstrations",
 ) -> list[Trace | None]:
-    """Return what a fitted detector says of each rollout; None of those that it was fitted on."""
-    references = _SPLITS[fit_on]
+    """Return what a fitted detector says of each rollout; None of those of the split that it was fitted on."""
+    split = _SPLITS[fit_on]
     detector = make_detector(candidate.detector, horizon=horizon, config=candidate.config)
     pairs = list(zip(rollouts, embeddings, strict=True))
-    enough = detector.fit([e for r, e in pairs if r.split == references])
+    references = [e for r, e in pairs if r.split == split]
+    enough = detector.fit(references if fit_on == "demonstrations" else references[-KEPT:])
     if detector.min_references and not enough:
         raise ConfigError(f"The detector {candidate.name} cannot be fitted on so few {fit_on}; give more.")
     traces: list[Trace | None] = []
     for rollout, embedded in pairs:
-        if rollout.split == references:
+        if rollout.split == split:
             traces.append(None)
             continue
         detector.reset()

@@ -30,6 +30,8 @@ GRIPPER_KINDS: tuple[Kind, ...] = ("missed_grasp", "dropped")
 """What only a task with a gripper can show."""
 LIGHT_JITTER = 0.4
 """Relative change of brightness and of the lights' direction under another light, at most."""
+GOOD_SHARE = 3
+"""Good rollouts for each one of another kind."""
 _BLOCK = 10_000
 """Seeds of each kind in each split: none is used twice."""
 _EARLIEST_ONSET = 2
@@ -233,7 +235,7 @@ def make_rollouts(
         splits: tuple[Split, ...] = ("calibration", "choosing", "held_out")
         for split in splits:
             for kind in ("good",) if split == "calibration" else maker.kinds:
-                n = 3 * episodes if kind == "good" else episodes
+                n = GOOD_SHARE * episodes if kind == "good" else episodes
                 progress(f"{task.name}: {n} rollouts, {split}, {kind}")
                 made += maker.make(kind, split, n)
     return made

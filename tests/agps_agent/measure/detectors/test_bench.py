@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 from agps_agent.detectors.novelty.watch import NoveltyConfig
-from agps_agent.measure.detectors.bench import CANDIDATES, Candidate, bench_detectors, is_shipped, judge, trace_all
+from agps_agent.measure.detectors.bench import (
+    CANDIDATES,
+    KEPT,
+    Candidate,
+    bench_detectors,
+    is_shipped,
+    judge,
+    trace_all,
+)
 from agps_agent.measure.detectors.rollouts import Rollout
 from agps_agent.run.config import RunConfig
+from agps_agent.settings import SupervisorConfig
 from rl.errors import ConfigError
 from tests.agps_agent.measure.detectors.synthetic import embedding, rollout
 
@@ -98,3 +107,14 @@ def test_detectors_have_names_of_their_own() -> None:
 def test_too_few_demonstrations_are_refused_before_anything_is_rendered() -> None:
     with pytest.raises(ConfigError, match="The detector float compares with 5 demonstrations, not 4"):
         bench_detectors("usb_insertion", demos=4)
+
+
+@pytest.mark.parametrize(("long_one", "is_late"), [(0, True), (24, False)])
+def test_as_many_successes_are_learned_as_a_run_keeps(long_one: int, is_late: bool) -> None:
+    """The oldest of 25 is not among the newest 20."""
+    assert SupervisorConfig().max_references == KEPT == 20
+    made = [rollout("good", steps=25 if n == long_one else 8, split="calibration") for n in range(25)]
+    made.append(rollout("good", steps=24, split="held_out"))
+    embedded = [embedding(r, seed=n) for n, r in enumerate(made)]
+    trace = trace_all(STALL, made, embedded, horizon=30, fit_on="successes")[-1]
+    assert trace is not None and trace.fired.any() == is_late
