@@ -102,10 +102,10 @@ class SupervisorConfig(BaseModel):
     )
     references: Literal["newest", "demonstrations"] = Field(
         "newest",
-        description="What detectors compare with: the newest good rollouts, demonstrations until there are some; or "
+        description="What detectors compare with: the newest of demonstrations and good rollouts together, or "
         "demonstrations alone, where they are enough.",
     )
-    max_references: int = Field(20, ge=2, description="Demonstrations, or newest successes, that calibrate detectors.")
+    max_references: int = Field(40, ge=2, description="Demonstrations, or newest successes, that calibrate detectors.")
     stale_after_m: float = Field(
         0.03,
         gt=0,

@@ -43,7 +43,7 @@ class DetectorsOptions:
     policies: tuple[Path, ...] = ()
     """Run directories of one task whose policies act too, beside the scripted expert at five levels of skill."""
     fit_on: FitOn = "demonstrations"
-    """What detectors are fitted on: demonstrations, or 20 good rollouts of all who act, as later in a run."""
+    """What detectors are fitted on: demonstrations, or the newest 40 good rollouts, as later in a run."""
     json: bool = False
     """Print one JSON object on stdout."""
 

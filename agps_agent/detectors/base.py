@@ -75,7 +75,8 @@ class FailureDetector(Protocol):
         come, between rollouts.
 
         Args:
-            references: Embeddings of each rollout's frames, the newest rollout last. Shapes (n, k).
+            references: Embeddings of each rollout's frames, the newest rollout last. Shapes (n, k). None of them only
+                for who needs some.
         """
         return True
 

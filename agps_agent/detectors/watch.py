@@ -70,7 +70,7 @@ class Watch:
         self._learns = self._follows or len(self._fitted) < len(self._detectors)
 
     def learn(self, reference: FloatArray) -> None:
-        """Take the embeddings of a good rollout, (n, k), for a reference, unless demonstrations alone shall be it."""
+        """Take the embeddings of a good rollout, (n, k), for a reference, unless demonstrations alone shall be some."""
         if not self._learns:
             return
         self._references.append(reference)
@@ -158,6 +158,8 @@ class Watch:
         """Fit every detector on good rollouts; one that needs none watches whatever it says."""
         self._since_fit, self._fitted_on = 0, list(references)
         for detector in self._detectors:
+            if detector.min_references == 0 and not self._fitted_on:
+                continue
             enough = self._told(detector, partial(detector.fit, self._fitted_on)) or detector.min_references == 0
             (self._fitted.add if enough else self._fitted.discard)(detector.name)
 

@@ -230,7 +230,7 @@ class RunConfig(BaseModel):
     detector: Annotated[FloatConfig, tyro.conf.arg(name="float")] = FloatConfig()
     """The failure detector FLOAT."""
     stall: StallConfig = StallConfig()
-    """What watches until FLOAT has enough good rollouts to compare with."""
+    """The rule that sees an arm which gets nowhere, or takes too long."""
     supervisor: SupervisorConfig = SupervisorConfig()
     """When a trigger becomes a question to the agent."""
     agent: Annotated[AgentSettings, MayChange] = AgentSettings()

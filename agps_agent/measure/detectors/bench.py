@@ -25,7 +25,7 @@ from agps_agent.run.build import load_policy
 from agps_agent.run.config_file import load_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.settings import SupervisorConfig
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError, words_of
 from rl.tasks.base import SimulatedTask, simulated
 from rl.tasks.registry import get_task
 
@@ -149,13 +149,13 @@ def _check_fit(
     candidates: Sequence[Candidate], task: SimulatedTask, *, demos: int, episodes: int, fit_on: FitOn
 ) -> None:
     """Refuse what would fail after minutes of rendering."""
-    references, called = demos, "demonstrations"
+    references, called, cure = demos, "demonstrations", "; give more --demos"
     if fit_on == "successes":
-        references, called = min(GOOD_SHARE * episodes, KEPT), "good rollouts"
+        references, called, cure = min(GOOD_SHARE * episodes, KEPT), "good rollouts", "; give more --episodes"
     for candidate in candidates:
         least = make_detector(candidate.detector, horizon=task.horizon, config=candidate.config).min_references
         if references < least:
-            raise ConfigError(f"The detector {candidate.name} compares with {least} {called}, not {references}.")
+            raise ConfigError(f"The detector {candidate.name} compares with {least} {called}, not {references}{cure}.")
 
 
 def _pilot(path: Path, task: SimulatedTask, image_size: int) -> PolicyPilot:
@@ -234,7 +234,12 @@ def trace_all(
     detector = make_detector(candidate.detector, horizon=horizon, config=candidate.config)
     pairs = list(zip(rollouts, embeddings, strict=True))
     references = [e for r, e in pairs if r.split == split]
-    enough = detector.fit(references if fit_on == "demonstrations" else references[-KEPT:])
+    try:
+        enough = detector.fit(references if fit_on == "demonstrations" else references[-KEPT:])
+    except AgpsError:
+        raise
+    except Exception as error:
+        raise AgpsError(f"The detector {candidate.name} failed ({words_of(error)}); mend it.") from error
     if detector.min_references and not enough:
         raise ConfigError(f"The detector {candidate.name} cannot be fitted on so few {fit_on}; give more.")
     traces: list[Trace | None] = []

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,50 +68,57 @@ def frames(*values: float) -> FloatArray:
     return np.array([[value, 0.0] for value in values])
 
 
+def fitted(*references: FloatArray, horizon: int = 1000, **settings: Any) -> StallRule:
+    rule = StallRule(horizon, config=StallConfig(min_references=2, **settings))
+    assert rule.fit(references)
+    return rule
+
+
 def test_slow_good_rollouts_put_half_time_off() -> None:
-    rule = StallRule(horizon=40, config=StallConfig(horizon_fraction=0.5))
-    assert rule.fit([frames(*range(12)), frames(*range(27))])
+    rule = fitted(frames(*range(12)), frames(*range(27)), horizon=40, horizon_fraction=0.5)
     assert triggers(rule, [0.01 * step for step in range(40)])[0] == (27, "half_time")
 
 
-def test_quick_good_rollouts_do_not_bring_half_time_forward() -> None:
-    rule = StallRule(horizon=40, config=StallConfig(horizon_fraction=0.5))
-    rule.fit([frames(*range(12))])
+@pytest.mark.parametrize("references", [[12, 12], [27]])
+def test_quick_good_rollouts_or_too_few_leave_half_time_where_it_was(references: list[int]) -> None:
+    rule = fitted(*(frames(*range(steps)) for steps in references), horizon=40, horizon_fraction=0.5)
     assert triggers(rule, [0.01 * step for step in range(40)])[0] == (20, "half_time")
 
 
 def test_rule_that_does_not_learn_stays_as_it_is() -> None:
-    rule = StallRule(horizon=40, config=StallConfig(horizon_fraction=0.5, window_steps=5, learns=False))
-    assert rule.fit([frames(*range(27))])
+    rule = fitted(*[frames(*range(27))] * 2, horizon=40, horizon_fraction=0.5, window_steps=5, learns=False)
     assert triggers(rule, [0.01 * step for step in range(40)])[0] == (20, "half_time")
     rule.reset()
     assert triggers(rule, [0.0] * 6) == [(5, "no_progress")]
 
 
 def test_half_time_that_is_switched_off_stays_off() -> None:
-    rule = StallRule(horizon=20, config=StallConfig(horizon_fraction=2.0))
-    rule.fit([frames(*range(12))])
+    rule = fitted(*[frames(*range(12))] * 2, horizon=20, horizon_fraction=2.0)
     assert triggers(rule, [0.01 * step for step in range(20)]) == []
 
 
-@pytest.mark.parametrize(("change", "stuck"), [(0.49, True), (0.51, False)])
+@pytest.mark.parametrize(("change", "stuck"), [(0.49, True), (0.5, True), (0.51, False)])
 def test_good_rollouts_tell_how_little_may_change_while_the_arm_searches(change: float, stuck: bool) -> None:
-    rule = StallRule(horizon=1000, config=StallConfig(window_steps=2))
-    rule.fit([frames(0.0, 5.0, 9.0), frames(0.0, 0.25, 0.5, 5.0, 9.0)])  # least over two steps: 0.5
+    least = frames(0.0, 0.25, 0.5, 5.0, 9.0)  # over two steps: 0.5
+    rule = fitted(frames(0.0, 5.0, 9.0), least, window_steps=2)
     readings = [rule.update(observation(step, 0.0), frames(0.5 * step * change)[0]) for step in range(3)]
     assert [reading.triggered for reading in readings] == [False, False, stuck]
 
 
+def test_arm_before_which_nothing_changes_is_stuck_although_that_was_so_in_a_good_rollout() -> None:
+    rule = fitted(frames(0.0, 0.0, 0.0, 9.0), frames(0.0, 5.0, 9.0), window_steps=2)
+    assert rule.update(observation(0, 0.0), frames(1.0)[0]).triggered is False
+    assert [rule.update(observation(step, 0.0), frames(1.0)[0]).triggered for step in (1, 2)] == [False, True]
+
+
 def test_arm_that_moves_is_not_stuck_whatever_the_cameras_see() -> None:
-    rule = StallRule(horizon=1000, config=StallConfig(window_steps=2))
-    rule.fit([frames(0.0, 5.0, 9.0)])
+    rule = fitted(*[frames(0.0, 5.0, 9.0)] * 2, window_steps=2)
     readings = [rule.update(observation(step, 0.01 * step), frames(0.0)[0]) for step in range(6)]
     assert not any(reading.triggered for reading in readings)
 
 
 def test_good_rollouts_shorter_than_the_window_tell_nothing_of_what_changes() -> None:
-    rule = StallRule(horizon=1000, config=StallConfig(window_steps=5))
-    rule.fit([frames(*range(5))])
+    rule = fitted(*[frames(*range(5))] * 2, window_steps=5)
     assert triggers(rule, [0.0] * 7) == [(5, "no_progress"), (6, "no_progress")]
 
 

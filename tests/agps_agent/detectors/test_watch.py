@@ -153,6 +153,17 @@ def test_detector_that_needs_no_reference_learns_from_those_that_there_are() -> 
     assert timer.longest == 7 and see(watch, 0.0, 0.0, 0.0) == ["-", "-", "timer"]
 
 
+def test_detector_that_needs_no_reference_is_not_asked_to_learn_from_none() -> None:
+    class Averaging(Timer):
+        def fit(self, references: Sequence[FloatArray]) -> bool:
+            self.mean = np.concatenate(references).mean()
+            return True
+
+    watch = watching(Averaging(), Distance())
+    watch.calibrate([])
+    assert see(watch, 0.0, 0.0, 0.0) == ["-", "-", "timer"]
+
+
 def test_good_rollouts_become_the_yardstick_where_demonstrations_are_too_few() -> None:
     watch = watching(Distance())
     watch.calibrate([reference(1.0)])

@@ -109,11 +109,11 @@ def test_too_few_demonstrations_are_refused_before_anything_is_rendered() -> Non
         bench_detectors("usb_insertion", demos=4)
 
 
-@pytest.mark.parametrize(("long_one", "is_late"), [(0, True), (24, False)])
+@pytest.mark.parametrize(("long_one", "is_late"), [(0, True), (44, False)])
 def test_as_many_successes_are_learned_as_a_run_keeps(long_one: int, is_late: bool) -> None:
-    """The oldest of 25 is not among the newest 20."""
-    assert SupervisorConfig().max_references == KEPT == 20
-    made = [rollout("good", steps=25 if n == long_one else 8, split="calibration") for n in range(25)]
+    """The oldest of 45 is not among the newest 40."""
+    assert SupervisorConfig().max_references == KEPT == 40
+    made = [rollout("good", steps=25 if n == long_one else 8, split="calibration") for n in range(45)]
     made.append(rollout("good", steps=24, split="held_out"))
     embedded = [embedding(r, seed=n) for n, r in enumerate(made)]
     trace = trace_all(STALL, made, embedded, horizon=30, fit_on="successes")[-1]
