@@ -265,7 +265,7 @@ def _row(
     row: Numbers = {"detector": name, "threshold": threshold}
     for split in ("choosing", "held_out"):
         kept = [(r, t) for r, t in zip(rollouts, traces, strict=True) if r.split == split and t is not None]
-        row[split] = figures([r for r, _ in kept], [t for _, t in kept], warm_up=warm_up)
+        row[split] = figures([r for r, _ in kept], [t.in_time() for _, t in kept], warm_up=warm_up)
     return row
 
 

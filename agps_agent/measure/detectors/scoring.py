@@ -34,6 +34,10 @@ class Trace:
     ms: float
     """Median time of a step, [ms]."""
 
+    def in_time(self) -> "Trace":
+        """Return the trace without what fires at the last frame: the rollout is over, and a run asks nobody."""
+        return replace(self, fired=np.append(self.fired[:-1], False))
+
     def highest(self, warm_up: int) -> float:
         """Return the highest score after the first frames; over all of them where there are no others."""
         return float(np.max(self.scores[min(warm_up, len(self.scores) - 1) :]))

@@ -30,6 +30,11 @@ def test_delay_is_counted_from_the_onset_and_what_fired_before_does_not_count() 
     assert delay(trace(2, 2, 0, 0), onset=2) is None
 
 
+def test_who_fires_at_the_end_of_a_rollout_is_too_late() -> None:
+    assert trace(0, 2, 0, 2).in_time().fired.tolist() == [False, True, False, False]
+    assert trace(2).in_time().fired.tolist() == [False]
+
+
 def test_highest_score_leaves_the_warm_up_out_but_not_all_of_a_short_rollout() -> None:
     assert trace(9, 9, 9, 0.5, 0.7).highest(3) == 0.7
     assert trace(9, 8).highest(3) == 8.0
