@@ -149,13 +149,13 @@ def _check_fit(
     candidates: Sequence[Candidate], task: SimulatedTask, *, demos: int, episodes: int, fit_on: FitOn
 ) -> None:
     """Refuse what would fail after minutes of rendering."""
-    references, called, cure = demos, "demonstrations", "; give more --demos"
+    references, called, cure = demos, "demonstrations", "Give more --demos."
     if fit_on == "successes":
-        references, called, cure = min(GOOD_SHARE * episodes, KEPT), "good rollouts", "; give more --episodes"
+        references, called, cure = min(GOOD_SHARE * episodes, KEPT), "good rollouts", "Give more --episodes."
     for candidate in candidates:
         least = make_detector(candidate.detector, horizon=task.horizon, config=candidate.config).min_references
         if references < least:
-            raise ConfigError(f"The detector {candidate.name} compares with {least} {called}, not {references}{cure}.")
+            raise ConfigError(f"The detector {candidate.name} compares with {least} {called}, not {references}. {cure}")
 
 
 def _pilot(path: Path, task: SimulatedTask, image_size: int) -> PolicyPilot:
