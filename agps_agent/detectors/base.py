@@ -7,13 +7,15 @@ as `package.module:Name` or `./file.py:Name`. `docs/extend/detector.md` shows on
 import inspect
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError, words_of
 from rl.registry import Registry
 from rl.types import FloatArray, Observation
+
+T = TypeVar("T")
 
 USER = "user"
 """What wakes the agent where no detector does: a person asks. No detector may have this name."""
@@ -149,6 +151,22 @@ def make_detector(name: str, *, horizon: int, config: object | None = None) -> F
     except (TypeError, ValueError) as error:
         raise ConfigError(f"The detector {name} cannot be made: {error}.") from error
     return made
+
+
+def told(detector: FailureDetector, act: Callable[[], T]) -> T:
+    """Return what a detector does; somebody else's mistake becomes a sentence that names it.
+
+    Raises:
+        AgpsError: If it fails.
+    """
+    try:
+        return act()
+    except AgpsError:
+        raise
+    except Exception as error:
+        raise AgpsError(
+            f"The detector {detector.name} failed ({words_of(error)}); mend it, or leave it out."
+        ) from error
 
 
 def check_name(detector: FailureDetector | type[FailureDetector]) -> None:

@@ -54,7 +54,7 @@ class StallRule(FailureDetector):
         self._usual_steps = 0
         """What good rollouts take at most."""
         self._usual_change = float("inf")
-        """What the embedding changes over a window of good rollouts at least; infinite: not known."""
+        """What the embedding changes over a window of good rollouts at least; infinite, and so no limit: not known."""
         self.reset()
 
     def fit(self, references: Sequence[FloatArray]) -> bool:
@@ -96,16 +96,12 @@ class StallRule(FailureDetector):
             self._embeddings.append(np.array(embedding))
         self._is_late = observation.step >= max(self._late_step, self._usual_steps)
         late = self._is_late and not self._half_time_used
-        stuck = net_motion(self._positions, config.window_steps) < config.min_motion_m and self._hardly_changes()
+        stuck = net_motion(self._positions, config.window_steps) < config.min_motion_m
+        stuck = stuck and net_motion(self._embeddings, config.window_steps) <= self._usual_change
         ready = self._cooldown == 0
         self._cooldown = max(self._cooldown - 1, 0)
         reason = ("no_progress" if stuck else "half_time" if late else "") if ready else ""
         return Reading(name=self.name, triggered=bool(reason), reason=reason)
-
-    def _hardly_changes(self) -> bool:
-        """Return whether the images change no more than in slow good rollouts; True where that is unknown."""
-        change = net_motion(self._embeddings, self.config.window_steps)
-        return self._usual_change == float("inf") or change <= self._usual_change
 
 
 def net_motion(positions: list[FloatArray], window_steps: int) -> float:

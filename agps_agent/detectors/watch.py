@@ -1,17 +1,15 @@
 """The detectors of a run as one: they compare with the same good rollouts and see the same steps."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from agps_agent.detectors.base import FailureDetector, Reading, check_name
-from rl.errors import AgpsError, ConfigError, words_of
+from agps_agent.detectors.base import FailureDetector, Reading, check_name, told
+from rl.errors import ConfigError
 from rl.types import FloatArray, Observation
-
-T = TypeVar("T")
 
 
 class Watch:
@@ -83,13 +81,13 @@ class Watch:
         """Begin a new rollout."""
         self._readings = {}
         for detector in self._watching():
-            self._told(detector, detector.reset)
+            told(detector, detector.reset)
 
     def update(self, observation: Observation, embedding: FloatArray) -> Reading | None:
         """Show a step to every detector; return the reading of the first that triggers."""
         first = None
         for detector in self._watching():
-            reading = self._told(detector, partial(detector.update, observation, embedding))
+            reading = told(detector, partial(detector.update, observation, embedding))
             if not isinstance(reading, Reading) or reading.name != detector.name:
                 raise ConfigError(
                     f"update of the detector {detector.name} returned {reading!r}; return a Reading with its own name."
@@ -105,7 +103,7 @@ class Watch:
         """Let no detector ask again before its cooldown is over."""
         for detector in self._detectors:
             if detector.name in self._fitted:
-                self._told(detector, detector.rearm)
+                told(detector, detector.rearm)
 
     def log(self) -> dict[str, Any]:
         """Return what each detector that measures said in the rollout: `NAME_trace` and so on, one value per step."""
@@ -160,16 +158,5 @@ class Watch:
         for detector in self._detectors:
             if detector.min_references == 0 and not self._fitted_on:
                 continue
-            enough = self._told(detector, partial(detector.fit, self._fitted_on)) or detector.min_references == 0
+            enough = told(detector, partial(detector.fit, self._fitted_on)) or detector.min_references == 0
             (self._fitted.add if enough else self._fitted.discard)(detector.name)
-
-    def _told(self, detector: FailureDetector, act: Callable[[], T]) -> T:
-        """Return what a detector does; somebody else's mistake becomes a sentence that names it."""
-        try:
-            return act()
-        except AgpsError:
-            raise
-        except Exception as error:
-            raise AgpsError(
-                f"The detector {detector.name} failed ({words_of(error)}); mend it, or leave it out."
-            ) from error

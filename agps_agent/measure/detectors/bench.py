@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agps_agent.detectors import FloatConfig, make_detector, make_encoder
+from agps_agent.detectors.base import told
 from agps_agent.detectors.float.encoder import Embedding, Encoder
 from agps_agent.measure.detectors import FitOn
 from agps_agent.measure.detectors.rollouts import GOOD_SHARE, PolicyPilot, Rollout, Split, make_rollouts
@@ -25,7 +27,7 @@ from agps_agent.run.build import load_policy
 from agps_agent.run.config_file import load_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.settings import SupervisorConfig
-from rl.errors import AgpsError, ConfigError, words_of
+from rl.errors import ConfigError
 from rl.tasks.base import SimulatedTask, simulated
 from rl.tasks.registry import get_task
 
@@ -234,12 +236,9 @@ def trace_all(
     detector = make_detector(candidate.detector, horizon=horizon, config=candidate.config)
     pairs = list(zip(rollouts, embeddings, strict=True))
     references = [e for r, e in pairs if r.split == split]
-    try:
-        enough = detector.fit(references if fit_on == "demonstrations" else references[-KEPT:])
-    except AgpsError:
-        raise
-    except Exception as error:
-        raise AgpsError(f"The detector {candidate.name} failed ({words_of(error)}); mend it.") from error
+    if fit_on == "successes":
+        references = references[-KEPT:]
+    enough = told(detector, partial(detector.fit, references))
     if detector.min_references and not enough:
         raise ConfigError(f"The detector {candidate.name} cannot be fitted on so few {fit_on}; give more.")
     traces: list[Trace | None] = []
@@ -251,7 +250,7 @@ def trace_all(
         scores, fired, times = [], [], []
         for observation, embedding in zip(rollout.observations, embedded, strict=True):
             begin = time.process_time()
-            reading = detector.update(observation, embedding)
+            reading = told(detector, partial(detector.update, observation, embedding))
             times.append(time.process_time() - begin)
             scores.append(float(reading.triggered) if reading.relative is None else reading.relative)
             fired.append(reading.triggered)

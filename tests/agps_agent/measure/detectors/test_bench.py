@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from agps_agent.detectors import StallRule
 from agps_agent.detectors.novelty.watch import NoveltyConfig
 from agps_agent.measure.detectors.bench import (
     CANDIDATES,
@@ -18,7 +19,7 @@ from agps_agent.measure.detectors.bench import (
 from agps_agent.measure.detectors.rollouts import Rollout
 from agps_agent.run.config import RunConfig
 from agps_agent.settings import SupervisorConfig
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 from tests.agps_agent.measure.detectors.synthetic import embedding, rollout
 
 FLOAT, STALL = CANDIDATES[0], CANDIDATES[-1]
@@ -107,6 +108,17 @@ def test_detectors_have_names_of_their_own() -> None:
 def test_too_few_demonstrations_are_refused_before_anything_is_rendered() -> None:
     with pytest.raises(ConfigError, match="The detector float compares with 5 demonstrations, not 4"):
         bench_detectors("usb_insertion", demos=4)
+
+
+@pytest.mark.parametrize("part", ["fit", "update"])
+def test_mistake_of_a_detector_is_one_sentence_that_names_it(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("torque")
+
+    monkeypatch.setattr(StallRule, part, broken)
+    made = rollouts()
+    with pytest.raises(AgpsError, match=r"The detector stall failed \(.*torque.*\); mend it, or leave it out\."):
+        trace_all(STALL, made, [embedding(r, seed=n) for n, r in enumerate(made)], horizon=30)
 
 
 @pytest.mark.parametrize(("long_one", "is_late"), [(0, True), (44, False)])
