@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from agps_agent.detectors.base import FailureDetector, Reading
-from rl.bounds import Count, NotNegative, Positive, Whole, check_bounds
+from agps_agent.detectors.standstill import Standstill
+from rl.bounds import Count, NotNegative, Positive, Share, Whole, check_bounds
 from rl.types import FloatArray, Observation
 
 
@@ -26,6 +27,10 @@ class StallConfig:
     """No trigger for this many steps after `rearm`."""
     learns: bool = True
     """Learn from good rollouts how long they take and how little changes in them; else the numbers above stand."""
+    learned_window_steps: Count = 6
+    """Steps over which motion is measured once it has learned, if they are fewer: less then tells a stall."""
+    alpha: Share = 0.05
+    """Share of good rollouts in which the arm may seem to stand still; at least what so few of them can promise."""
     min_references: Count = 5
     """Fewest good rollouts that it learns from."""
 
@@ -38,10 +43,8 @@ class StallRule(FailureDetector):
     """Fires when the TCP hardly moved over a window, or when a share of the horizon has passed without success.
 
     Good rollouts do both where a policy searches, or is slower than the share allows. Once some are known it fires only
-    when what the cameras see, too, changed no more over a window than it did in them at their slowest, and after more
-    steps than they had. It goes by the slowest of them: by the second slowest it flagged two to three times as many
-    good rollouts, and caught no more bad ones than FLOAT does. It fires at every step at which that is so, until it is
-    re-armed: who asks decides how often.
+    where what the cameras see, too, stands still for where the arm is (`Standstill`), and after more steps than the
+    slowest of them had. It fires at every step at which that is so, until it is re-armed: who asks decides how often.
     """
 
     name: ClassVar[str] = "stall"
@@ -53,8 +56,8 @@ class StallRule(FailureDetector):
         self._late_step = self.config.horizon_fraction * horizon
         self._usual_steps = 0
         """What good rollouts take at most."""
-        self._usual_change = float("inf")
-        """What the embedding changes over a window of good rollouts at least; infinite, and so no limit: not known."""
+        self._standstill: Standstill | None = None
+        """What standing still looks like; None: not known, the arm's motion alone tells."""
         self.reset()
 
     def fit(self, references: Sequence[FloatArray]) -> bool:
@@ -62,15 +65,14 @@ class StallRule(FailureDetector):
 
         Of one with help only what followed it is a reference: it counts as shorter than it was.
         """
-        self._usual_steps, self._usual_change = 0, float("inf")
-        window, least = self.config.window_steps, self.config.min_references
-        if not self.config.learns or len(references) < least:
-            return True
-        self._usual_steps = max(len(frames) for frames in references)
-        long = [frames for frames in references if len(frames) > window]
-        if len(long) >= least:
-            changes = [np.linalg.norm(frames[window:] - frames[:-window], axis=1).min() for frames in long]
-            self._usual_change = float(min(changes))
+        config = self.config
+        self._usual_steps, self._standstill = 0, None
+        if config.learns and len(references) >= config.min_references:
+            self._usual_steps = max(len(frames) for frames in references)
+            window = self._window(learned=True)
+            long = [frames for frames in references if len(frames) > window]
+            if len(long) >= config.min_references:
+                self._standstill = Standstill(long, window, config.alpha)
         return True
 
     def reset(self) -> None:
@@ -96,12 +98,18 @@ class StallRule(FailureDetector):
             self._embeddings.append(np.array(embedding))
         self._is_late = observation.step >= max(self._late_step, self._usual_steps)
         late = self._is_late and not self._half_time_used
-        stuck = net_motion(self._positions, config.window_steps) < config.min_motion_m
-        stuck = stuck and net_motion(self._embeddings, config.window_steps) <= self._usual_change
+        window = self._window(learned=self._standstill is not None)
+        stuck = net_motion(self._positions, window) < config.min_motion_m * window / config.window_steps
+        if self._standstill is not None:
+            stuck = stuck and self._standstill.holds(self._embeddings)
         ready = self._cooldown == 0
         self._cooldown = max(self._cooldown - 1, 0)
         reason = ("no_progress" if stuck else "half_time" if late else "") if ready else ""
         return Reading(name=self.name, triggered=bool(reason), reason=reason)
+
+    def _window(self, *, learned: bool) -> int:
+        """Return the steps over which motion is measured."""
+        return min(self.config.learned_window_steps, self.config.window_steps) if learned else self.config.window_steps
 
 
 def net_motion(positions: list[FloatArray], window_steps: int) -> float:

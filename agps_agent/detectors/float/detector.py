@@ -59,9 +59,12 @@ class FloatConfig:
     """Frames of a whole rollout, for `partial`. None: twice the longest demonstration."""
     center: bool = True
     """Subtract the demonstrations' mean embedding first, so that what all frames share does not count."""
-    local: bool = False
+    local: bool | None = None
     """Also watch the distance of the newest frames to the most similar demonstration frames; needs `band`. Fires some
-    steps earlier, and on a quarter of good rollouts, since a policy's way differs from the expert's."""
+    steps earlier; but where few demonstrations leave gaps on good rollouts, too, since a policy's way differs from the
+    expert's, or seldom. None: with `local_from` demonstrations or more."""
+    local_from: Count = 40
+    """Demonstrations with which `local` is on where it is left open."""
     local_window: Count = 5
     """Newest frames that the local term averages over."""
     alpha: float | None = None
@@ -74,6 +77,12 @@ class FloatConfig:
     """Fewest demonstrations that are calibrated on: with n, no alpha below 1 / (n + 1) can be promised."""
     smoothing: Count = 5
     """Steps over which the band's standard deviation is averaged."""
+
+    def watches_local(self, demos: int) -> bool:
+        """Return whether the local term counts with so many demonstrations."""
+        if self.local is None:
+            return self.threshold == "band" and demos >= self.local_from
+        return self.local
 
     def __post_init__(self) -> None:
         """Check the fields once."""
@@ -236,7 +245,7 @@ class FloatDetector:
             at = min(step, calibration.mean.shape[1]) - 1
             z = (values - calibration.mean[:, at]) / calibration.sd[:, at]
             scores = z / calibration.limit
-            if not config.local:
+            if not config.watches_local(len(self._demos)):
                 thresholds[1], scores[1] = np.inf, -np.inf
         worst = int(np.argmax(scores))
         names: tuple[Statistic, Statistic] = ("index", "local")
@@ -330,7 +339,7 @@ def calibrate(curves: Sequence[Curves], config: FloatConfig) -> Calibration:
         )
     length = max(curve.shape[1] for curve in curves)
     padded = np.stack([np.pad(c, ((0, 0), (0, length - c.shape[1])), mode="edge") for c in curves])  # (n, 2, L)
-    watched = padded if config.local else padded[:, :1]
+    watched = padded if config.watches_local(n) else padded[:, :1]
     scores = []
     for left_out in range(n):
         mean, sd = _band(np.delete(watched, left_out, axis=0), config.smoothing)

@@ -62,15 +62,16 @@ class Candidate:
 CANDIDATES = (
     Candidate(name="float", with_stall=True),
     Candidate(name="float, local", config=FloatConfig(local=True), with_stall=True),
+    Candidate(name="float, not local", config=FloatConfig(local=False), with_stall=True),
     Candidate(name="float, global95", config=FloatConfig(threshold="global95")),
-    Candidate(name="float, prefix", config=FloatConfig(index="prefix")),
+    Candidate(name="float, prefix", config=FloatConfig(index="prefix", local=False)),
     Candidate(name="float, prefix, local", config=FloatConfig(index="prefix", local=True)),
     Candidate(name="float, the paper's", config=FloatConfig.paper(), warm_up=0),
     Candidate(name="rnd", detector="agps_agent.detectors.novelty.rnd:RND", with_stall=True),
     Candidate(name="logpzo", detector="agps_agent.detectors.novelty.logpzo:LogpZO", with_stall=True),
     Candidate(name=STALL, detector=STALL, warm_up=0),
 )
-"""`float` is its default: partial transport, a band, no local term."""
+"""`float` is its default: partial transport, a band, the local term where references are many."""
 
 
 def bench_detectors(

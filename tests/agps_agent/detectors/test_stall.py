@@ -68,6 +68,11 @@ def frames(*values: float) -> FloatArray:
     return np.array([[value, 0.0] for value in values])
 
 
+def triggers_seen(rule: StallRule, steps: int) -> list[int]:
+    """At which steps it fires where nothing moves or changes."""
+    return [step for step in range(steps) if rule.update(observation(step, 0.0), frames(0.0)[0]).triggered]
+
+
 def fitted(*references: FloatArray, horizon: int = 1000, **settings: Any) -> StallRule:
     rule = StallRule(horizon, config=StallConfig(min_references=2, **settings))
     assert rule.fit(references)
@@ -99,10 +104,29 @@ def test_half_time_that_is_switched_off_stays_off() -> None:
 
 @pytest.mark.parametrize(("change", "stuck"), [(0.49, True), (0.5, True), (0.51, False)])
 def test_good_rollouts_tell_how_little_may_change_while_the_arm_searches(change: float, stuck: bool) -> None:
-    least = frames(0.0, 0.25, 0.5, 5.0, 9.0)  # over two steps: 0.5
-    rule = fitted(frames(0.0, 5.0, 9.0), least, window_steps=2)
-    readings = [rule.update(observation(step, 0.0), frames(0.5 * step * change)[0]) for step in range(3)]
+    searching = frames(0.0, 3.0, 6.0, 6.25, 6.5, 6.75)  # over two steps: 0.5, where it searches
+    rule = fitted(searching, searching, learned_window_steps=2)
+    readings = [rule.update(observation(step, 0.0), frames(6.4 + 0.5 * step * change)[0]) for step in range(3)]
     assert [reading.triggered for reading in readings] == [False, False, stuck]
+
+
+def test_on_the_way_the_same_change_is_a_stall() -> None:
+    searching = frames(0.0, 3.0, 6.0, 6.25, 6.5, 6.75)
+    rule = fitted(searching, searching, learned_window_steps=2)
+    readings = [rule.update(observation(step, 0.0), frames(4.0 + 0.5 * step)[0]) for step in range(3)]
+    assert [reading.triggered for reading in readings] == [False, False, True]
+
+
+@pytest.mark.parametrize(("step_m", "stuck"), [(0.00099, True), (0.00101, False)])
+def test_motion_is_in_proportion_to_the_shorter_window(step_m: float, stuck: bool) -> None:
+    rule = fitted(*[frames(*range(9))] * 2, learned_window_steps=4)
+    readings = [rule.update(observation(step, step_m * step), frames(0.0)[0]) for step in range(5)]
+    assert [reading.triggered for reading in readings] == [False] * 4 + [stuck]
+
+
+def test_window_that_is_shorter_anyway_stays() -> None:
+    rule = fitted(*[frames(*range(9))] * 2, learned_window_steps=4, window_steps=2)
+    assert triggers_seen(rule, 4) == [2, 3]
 
 
 def test_arm_before_which_nothing_changes_is_stuck_although_that_was_so_in_a_good_rollout() -> None:
