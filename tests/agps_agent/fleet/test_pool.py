@@ -36,8 +36,9 @@ class Sage:
     def __init__(self, *, takes_s: float = 0.0, records: Sequence[MemoryRecord] = ()) -> None:
         self.gate, self.takes_s, self.at_once, self.most_at_once = CallGate(), takes_s, 0, 0
         self.marked: list[tuple[str, dict[str, Any]]] = []
+        self.known = list(records)
         self.memory: Any = SimpleNamespace(
-            records=lambda: list(records), mark=lambda id, **told: self.marked.append((id, told))
+            records=lambda: list(self.known), mark=lambda id, **told: self.marked.append((id, told))
         )
 
     async def ask(self, scene: Scene, embedding: object, trigger: Trigger) -> Answer:
@@ -66,6 +67,80 @@ async def test_answer_that_comes_too_late_is_none_and_took_the_pool_its_time() -
     answer = await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
     assert (answer.intervention, answer.reason_key) == (None, "timeout") and "0.05 s" in answer.reason
     assert pool.said()["late"] == 1 and pool.said()["busy_s"] >= 0.05
+
+
+class Apprentice(Sage):
+    """An adviser whose answers become records of the station that asks, recalled once one has succeeded."""
+
+    async def ask(self, scene: Scene, embedding: object, trigger: Trigger) -> Answer:
+        refused = await super().ask(scene, embedding, trigger)
+        if any(known.success for known in self.known):
+            return replace(refused, cost=Cost(memory_hit=1), record_id="r0")
+        self.known.append(record(f"r{len(self.known)}", calibration_hash(scene, next(iter(scene.frames)))))
+        return replace(refused, record_id=self.known[-1].id)
+
+    def told(self, pool: Pool, id: str, *, success: bool) -> None:
+        self.known = [replace(known, success=success) if known.id == id else known for known in self.known]
+        pool.mark(id, success=success)
+
+
+def elsewhere() -> Scene:
+    """The scene of another station: its cameras stand elsewhere."""
+    here = scene()
+    moved = {name: replace(frame, T_base_cam=frame.T_base_cam + np.eye(4, k=3)) for name, frame in here.frames.items()}
+    return replace(here, frames=moved)
+
+
+async def begun(pool: Pool, *robots: tuple[str, Scene]) -> list["asyncio.Task[Answer]"]:
+    """Let robots ask, and wait until whoever is answered at once has its answer."""
+    tasks = [asyncio.create_task(pool.ask(name, where, EMBEDDING, TRIGGER)) for name, where in robots]
+    await asyncio.sleep(0.05)
+    return tasks
+
+
+@pytest.mark.parametrize(("success", "calls"), [(True, 3), (False, 6)])
+async def test_others_wait_for_what_comes_of_the_first_help_at_their_station(success: bool, calls: int) -> None:
+    sage = Apprentice()
+    pool = Pool(sage, wall_budget_s=60.0)
+    assert (await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)).record_id == "r0"
+    (waiting,) = await begun(pool, ("robot1", scene()))
+    assert not waiting.done()
+    sage.told(pool, "r0", success=success)
+    assert (await waiting).cost.memory_hit == success
+    assert pool.said()["model_calls"] == calls and pool.said()["waited_s"] >= 0.05
+
+
+async def test_robot_that_tries_and_robots_elsewhere_do_not_wait() -> None:
+    pool = Pool(Apprentice(), wall_budget_s=60.0)
+    await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
+    assert all(task.done() for task in await begun(pool, ("robot0", scene()), ("robot1", elsewhere())))
+
+
+async def test_nobody_waits_where_something_is_known_to_work() -> None:
+    """It may not fit the scene: then the model is asked, by as many as come."""
+    here = calibration_hash(scene(), next(iter(scene().frames)))
+    sage = Sage(records=[replace(record("old", here), success=True)])
+    pool = Pool(sage, wall_budget_s=60.0)
+    pool._tried["new"] = ("robot0", pools.time.monotonic())
+    pool._stations["robot0"] = frozenset([here])
+    (task,) = await begun(pool, ("robot1", scene()))
+    assert task.done()
+
+
+async def test_trial_of_which_nobody_hears_is_over_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "TRIAL_S", 0.2)
+    pool = Pool(Apprentice(), wall_budget_s=60.0)
+    await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
+    (waiting,) = await begun(pool, ("robot1", scene()))
+    assert not waiting.done()
+    assert (await waiting).cost.model_calls == 3
+
+
+async def test_question_that_waits_for_others_ends_with_its_time() -> None:
+    pool = Pool(Apprentice(), wall_budget_s=0.2)
+    await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
+    assert (await pool.ask("robot1", scene(), EMBEDDING, TRIGGER)).reason_key == "timeout"
+    assert pool.said()["late"] == 1
 
 
 async def test_robot_is_told_of_records_of_its_station_alone() -> None:
