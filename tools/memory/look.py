@@ -115,10 +115,10 @@ def look_at(patch: Patch, frame: RGBDFrame) -> Look:
     if drawn.gone > GONE:
         return Look(verdict="moved", why="is gone")
     scores, is_near = drawn.scores(patch), drawn.distances_m <= max(MOVED_M, drawn.pixel_m)
-    best, here = int(np.argmax(scores)), float(scores[is_near].max())
+    best, here = int(np.argmax(scores)), int(np.argmax(np.where(is_near, scores, -np.inf)))
     if scores[best] < ALIKE:
-        return Look(verdict="moved", why=f"does not look as it did ({here:.2f} alike, {ALIKE:g} at least)")
-    if not is_near[best]:
+        return Look(verdict="moved", why=f"does not look as it did ({scores[here]:.2f} alike, {ALIKE:g} at least)")
+    if not is_near[best] and not (scores[here] >= ALIKE and drawn.is_as_alike(patch, here, best)):
         return Look(verdict="moved", why=f"has moved by about {1000 * drawn.distances_m[best]:.0f} mm")
     return Look(verdict="unmoved")
 
@@ -142,7 +142,7 @@ def look_around(patches: Mapping[str, Patch | None], frames: Mapping[str, RGBDFr
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Drawn:
+class Drawn:
     """The present image where a patch is drawn into it, per shift of it (s) and pixel of the patch (n n)."""
 
     grey: _Float32
@@ -165,8 +165,17 @@ class _Drawn:
         scores = correlation(patch.grey.ravel().astype(np.float32), self.grey, self.seen)
         return np.where(self.seen.mean(axis=1) >= SEEN, scores, -1.0)
 
+    def is_as_alike(self, patch: Patch, one: int, other: int) -> bool:
+        """Return whether a patch is as alike at one shift as at another, by what is seen at both.
 
-def _draw(patch: Patch, frame: RGBDFrame) -> _Drawn | None:
+        Where the arm hides more of it, the little that is left is easily alike.
+        """
+        seen = np.broadcast_to(self.seen[one] & self.seen[other], (2, self.seen.shape[1]))
+        here, there = correlation(patch.grey.ravel().astype(np.float32), self.grey[[one, other]], seen)
+        return bool(here >= there)
+
+
+def _draw(patch: Patch, frame: RGBDFrame) -> Drawn | None:
     """Return a patch drawn into an image; None where the camera does not look at it, or from much nearer."""
     p_cam = (patch.points - frame.T_base_cam[:3, 3]) @ frame.T_base_cam[:3, :3]
     z = p_cam[:, 2].astype(np.float32)
@@ -186,7 +195,7 @@ def _draw(patch: Patch, frame: RGBDFrame) -> _Drawn | None:
     seen = ~np.isnan(depth) & ((depth <= 0) | (depth > z - BESIDE_M))
     here = len(shifts) // 2
     known = seen[here] & (depth[here] > 0) & (patch.depth_m.ravel() > 0)
-    return _Drawn(
+    return Drawn(
         grey=_cropped(_grey(frame.rgb), *area, outside=0.0).ravel()[index],
         seen=seen,
         distances_m=np.linalg.norm(shifts, axis=1) * pixel_m,

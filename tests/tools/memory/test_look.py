@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rl.types import FloatArray, RGBDFrame
-from tools.memory.look import Patch, correlation, cut_patch, look_around, look_at
+from tools.memory.look import Drawn, Patch, correlation, cut_patch, look_around, look_at
 
 PORT = np.array([0.5, 0.0, 0.0])
 SIDE = 30
@@ -160,3 +160,21 @@ def test_correlation_worked_by_hand():
     seen[:, 2:] = False  # two pixels: half of the squares, half of the noise
     now[:, 2:] = 255
     np.testing.assert_allclose(correlation(then, now, seen), [brighter, reversed_, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("second", "as_alike"), [(8, True), (10, True), (20, False)])
+def test_two_shifts_are_compared_by_what_is_seen_at_both(patch: Patch, second: int, as_alike: bool):
+    """Of four pixels the arm hides two at the second shift.
+
+    At the first the others are (0, 10), as in the patch: 50 / (50 + 8) = 0.86. At the second (0, 8): 40 / sqrt(58 * 40)
+    = 0.83; (0, 20): 100 / sqrt(58 * 208) = 0.91.
+    """
+    small = replace(patch, grey=np.array([[0, 10], [20, 200]], np.uint8))
+    drawn = Drawn(
+        grey=np.array([[0, 10, 90, 200], [0, second, 20, 200]], np.float32),
+        seen=np.array([[True, True, True, True], [True, True, False, False]]),
+        distances_m=np.array([0.0, 0.005]),
+        pixel_m=0.001,
+        gone=0.0,
+    )
+    assert drawn.is_as_alike(small, 0, 1) == as_alike
