@@ -158,6 +158,7 @@ class Drawn:
 
     @property
     def unshifted(self) -> int:
+        """Number of the shift that is none."""
         return len(self.distances_m) // 2
 
     def scores(self, patch: Patch) -> FloatArray:
