@@ -1,5 +1,6 @@
 """StallRule: asks for help when a rollout gets nowhere. Needs no demonstration, learns from those that there are."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -42,9 +43,10 @@ class StallConfig:
 class StallRule(FailureDetector):
     """Fires when the TCP hardly moved over a window, or when a share of the horizon has passed without success.
 
-    Good rollouts do both where a policy searches, or is slower than the share allows. Once some are known it fires only
-    where what the cameras see, too, stands still for where the arm is (`Standstill`), and after more steps than the
-    slowest of them had. It fires at every step at which that is so, until it is re-armed: who asks decides how often.
+    Good rollouts do both where a policy searches, or is slower than the share allows. Once some are known the TCP
+    counts as standing still only where what the cameras see does, too, for where the arm is (`Standstill`), and the
+    time as over only after more steps than the slowest of them had. It fires at every step at which one is so, until it
+    is re-armed: who asks decides how often.
     """
 
     name: ClassVar[str] = "stall"
@@ -72,7 +74,8 @@ class StallRule(FailureDetector):
             window = self._window(learned=True)
             long = [frames for frames in references if len(frames) > window]
             if len(long) >= config.min_references:
-                self._standstill = Standstill(long, window, config.alpha)
+                known = Standstill(long, window, config.alpha)
+                self._standstill = known if math.isfinite(known.limit) else None
         return True
 
     def reset(self) -> None:

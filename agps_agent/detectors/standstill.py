@@ -37,25 +37,26 @@ class Standstill:
     def __init__(self, references: Sequence[FloatArray], window_steps: int, alpha: float) -> None:
         """Learn from good rollouts, each (n, k), of which a share `alpha` may be flagged.
 
-        The limit is split conformal: each is compared with the others, and the floor((n + 1) alpha)-th smallest of
-        their lowest ratios counts; the smallest, where so few references cannot promise alpha.
+        As with split conformal prediction, each left out once: the floor((n + 1) alpha)-th smallest of their lowest
+        ratios to the others is the limit; the smallest, where so few references cannot promise alpha. A moment at which
+        nothing at all changed, as while an arm is held, is no example.
         """
         self._window = window_steps
         courses = [Course.of(reference, window_steps) for reference in references]
         self._courses = [course for course in courses if len(course.frames)]
-        lowest = sorted(
-            float(_ratios(course, [c for c in self._courses if c is not course]).min()) for course in self._courses
-        )
+        ratios = [_ratios(course, [c for c in self._courses if c is not course]) for course in self._courses]
+        lowest = sorted(float(each[each > 0.0].min()) for each in ratios if np.any(each > 0.0))
         rank = min(max(math.floor((len(lowest) + 1) * alpha + 1e-9), 1), len(lowest))
         self.limit = lowest[rank - 1] if len(lowest) > 1 else math.inf
-        """Share of the good frames' change that is no more than standing still; infinite: not known."""
+        """Share of the good frames' change below which it is standing still; infinite: not known."""
 
     def holds(self, embeddings: Sequence[FloatArray]) -> bool:
-        """Return whether the newest of some embeddings, each (k,), changed so little; False before the window."""
+        """Return whether the newest of some embeddings, each (k,), changed less than that; False before the window."""
         if len(embeddings) <= self._window:
             return False
         newest = Course.of(np.stack(embeddings[-1 - self._window :]), self._window)
-        return math.isinf(self.limit) or bool(_ratios(newest, self._courses)[0] <= self.limit)
+        ratio = _ratios(newest, self._courses)[0]
+        return bool(ratio < self.limit or ratio == 0.0)
 
 
 def _ratios(course: Course, others: Sequence[Course]) -> FloatArray:

@@ -28,7 +28,7 @@ SPARED_S = 5.0
 """After a call that failed the pool is not asked for its records for so long: a rollout must not wait to begin, [s]."""
 
 TRIAL_S = 15.0
-"""So long others wait for what comes of a robot's first help: a rollout, or one whose end nobody hears of, [s]."""
+"""So long a robot's trial counts of which nobody says how it ended, and so long a question waits for trials, [s]."""
 LOOK_S = 0.1
 """How often a question that waits looks whether it need not wait longer, [s]."""
 
@@ -50,8 +50,8 @@ class Pool:
         self._turns = FairQueue(at_a_time)
         self._stations: dict[str, frozenset[str]] = {}
         """Calibrations under which each robot's scenes were seen: records hold only there."""
-        self._tried: dict[str, tuple[str, float]] = {}
-        """By record: which robot tries an answer of the model, and since when, [s]."""
+        self._trials: dict[str, tuple[str, float]] = {}
+        """By robot: the record of the model's answer that it tries, and since when, [s]."""
         self._asked: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._busy_s = self._waited_s = 0.0
@@ -60,8 +60,8 @@ class Pool:
     async def ask(self, robot: str, scene: Scene, embedding: FloatArray, trigger: Trigger) -> Answer:
         """Return what the agent advises a robot, in its turn; without one in time, why there is no answer.
 
-        Robots that begin together would ask the model the same at the same time. While nothing is known to work at
-        their station, who comes when another tries an answer waits for what comes of it: memory answers then.
+        Robots that begin together would ask the model the same. While nothing is known to work at their station, who
+        comes when another tries an answer waits for what comes of it, and not for long: memory answers then.
         """
         came = time.monotonic()
         self._asked[robot] += 1
@@ -72,32 +72,38 @@ class Pool:
         except TimeoutError:
             self._counts["late"] += 1
             return no_answer("timeout", f"The pool of agents had no answer within {self._budget_s:g} s.")
-        if answer.record_id is not None and not answer.cost.memory_hit:
-            self._tried[answer.record_id] = (robot, time.monotonic())
+        if answer.record_id is not None and not answer.cost.memory_hit and not self._tries(robot):
+            self._trials[robot] = (answer.record_id, time.monotonic())
         self._counts["model_calls"] += answer.cost.model_calls
         self._counts["memory_hits"] += answer.cost.memory_hit
         return answer
 
     async def _in_turn(self, robot: str, came: float, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Ask when it is a robot's turn, and nobody finds out for it."""
-        while True:
-            async with self._turns.turn(robot, deadline_s=self._budget_s):
-                if not self._others_find_out(robot):
-                    began = time.monotonic()
-                    self._waited_s += began - came
-                    try:
+        """Ask when it is a robot's turn, and nobody finds out for it, or it has waited for that long enough."""
+        began, held_back = None, None
+        try:
+            while True:
+                async with self._turns.turn(robot, deadline_s=self._budget_s):
+                    now = time.monotonic()
+                    if (held_back is not None and now - held_back >= TRIAL_S) or not self._others_find_out(robot):
+                        began = now
                         return await ask()
-                    finally:  # one that comes to nothing takes as much time
-                        self._busy_s += time.monotonic() - began
-            await asyncio.sleep(LOOK_S)
+                held_back = held_back or now
+                await asyncio.sleep(LOOK_S)
+        finally:  # one that comes to nothing takes as much time
+            ended = time.monotonic()
+            self._waited_s += (began or ended) - came
+            self._busy_s += ended - (began or ended)
 
     def _others_find_out(self, robot: str) -> bool:
         """Return whether others try answers at a robot's station, where nothing is known to work."""
-        now = time.monotonic()
-        self._tried = {id: trial for id, trial in self._tried.items() if now - trial[1] < TRIAL_S}
         here = self._stations[robot]
-        others = (who for who, _ in self._tried.values() if who != robot)
-        return any(self._stations[who] & here for who in others) and not any(r.success for r in self.records(robot))
+        others = any(self._stations[who] & here for who in self._trials if who != robot and self._tries(who))
+        return others and not any(record.success for record in self.records(robot))
+
+    def _tries(self, robot: str) -> bool:
+        """Return whether a robot tries an answer: not everyone says what came of it."""
+        return robot in self._trials and time.monotonic() - self._trials[robot][1] < TRIAL_S
 
     def records(self, robot: str) -> list[MemoryRecord]:
         """Return what is remembered that holds where a robot is; all of it before it has asked anything."""
@@ -107,8 +113,8 @@ class Pool:
 
     def mark(self, record_id: str, **told: Any) -> None:
         """Tell how an episode that used a record ended, as `tools.memory.EpisodicMemory.mark`."""
+        self._trials = {robot: trial for robot, trial in self._trials.items() if trial[0] != record_id}
         self._adviser.memory.mark(record_id, **told)
-        self._tried.pop(record_id, None)
 
     def save(self, id: str, answer: Answer, scene: Scene, truth: Truth) -> None:
         """Keep a question for people."""

@@ -36,6 +36,8 @@ MEASURED = 0.1
 """Least share of a patch with depth: a thin part before a far wall has no more."""
 SEEN = 0.5
 """Least share of a patch before which nothing may stand."""
+SEEN_AT_BOTH = 0.25
+"""Least share of a patch that is seen at two places for them to be compared."""
 GONE = 0.2
 """Largest share of a patch that may be gone."""
 
@@ -118,7 +120,7 @@ def look_at(patch: Patch, frame: RGBDFrame) -> Look:
     best, here = int(np.argmax(scores)), int(np.argmax(np.where(is_near, scores, -np.inf)))
     if scores[best] < ALIKE:
         return Look(verdict="moved", why=f"does not look as it did ({scores[here]:.2f} alike, {ALIKE:g} at least)")
-    if not is_near[best] and not (scores[here] >= ALIKE and drawn.is_as_alike(patch, here, best)):
+    if not is_near[best] and not (scores[here] >= ALIKE and drawn.is_as_alike(patch, here, scores > scores[here])):
         return Look(verdict="moved", why=f"has moved by about {1000 * drawn.distances_m[best]:.0f} mm")
     return Look(verdict="unmoved")
 
@@ -166,14 +168,16 @@ class Drawn:
         scores = correlation(patch.grey.ravel().astype(np.float32), self.grey, self.seen)
         return np.where(self.seen.mean(axis=1) >= SEEN, scores, -1.0)
 
-    def is_as_alike(self, patch: Patch, one: int, other: int) -> bool:
-        """Return whether a patch is as alike at one shift as at another, by what is seen at both.
+    def is_as_alike(self, patch: Patch, here: int, others: npt.NDArray[np.bool_]) -> bool:
+        """Return whether a patch is as alike at one shift as at each of some others, by what is seen at both.
 
-        Where the arm hides more of it, the little that is left is easily alike.
+        Where the arm hides more of it, the little that is left is easily alike. Where too little is seen at both, it
+        is not.
         """
-        seen = np.broadcast_to(self.seen[one] & self.seen[other], (2, self.seen.shape[1]))
-        here, there = correlation(patch.grey.ravel().astype(np.float32), self.grey[[one, other]], seen)
-        return bool(here >= there)
+        seen = self.seen[others] & self.seen[here]
+        then, still = patch.grey.ravel().astype(np.float32), np.broadcast_to(self.grey[here], seen.shape)
+        as_alike = correlation(then, still, seen) >= correlation(then, self.grey[others], seen)
+        return bool(np.all(as_alike & (seen.mean(axis=1) >= SEEN_AT_BOTH)))
 
 
 def _draw(patch: Patch, frame: RGBDFrame) -> Drawn | None:

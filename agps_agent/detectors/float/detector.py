@@ -11,7 +11,7 @@ that are still to come free, and centres the embeddings. On the 365 rollouts of 
 | prefix, global95 (the paper) | 0.59, 0.58 | 1.00, 1.00 | 1.00, 1.00 | 1, 1 |
 | prefix, band | 0.98, 0.98 | 0.11, 0.00 | 0.99, 0.42 | 19, 20 |
 | prefix, band, local term | 0.94, 0.95 | 0.25, 0.07 | 0.91, 0.79 | 14, 15 |
-| partial, band (the default) | 1.00, 1.00 | 0.07, 0.05 | 1.00, 1.00 | 26, 28 |
+| partial, band (the default with fewer than 40) | 1.00, 1.00 | 0.07, 0.05 | 1.00, 1.00 | 26, 28 |
 """
 
 import io
@@ -61,8 +61,8 @@ class FloatConfig:
     """Subtract the demonstrations' mean embedding first, so that what all frames share does not count."""
     local: bool | None = None
     """Also watch the distance of the newest frames to the most similar demonstration frames; needs `band`. Fires some
-    steps earlier; but where few demonstrations leave gaps on good rollouts, too, since a policy's way differs from the
-    expert's, or seldom. None: with `local_from` demonstrations or more."""
+    steps earlier. With few demonstrations it also flags good rollouts, whose way differs from the expert's, or hardly
+    ever fires. None: with `local_from` demonstrations or more."""
     local_from: Count = 40
     """Demonstrations with which `local` is on where it is left open."""
     local_window: Count = 5

@@ -34,6 +34,11 @@ def test_what_is_still_on_the_way_is_not_where_good_rollouts_search() -> None:
     assert holds(still, 6.3, 6.4)
 
 
+def test_good_rollout_that_comes_again_never_stands_still() -> None:
+    still = Standstill([FAST] * 5, 1, 0.05)
+    assert not any(still.holds(FAST[:n]) for n in (1, 2, 3))
+
+
 def test_the_nearer_half_of_good_rollouts_counts() -> None:
     """Two pass here by 2 per step; two crawl by 0.1, far away."""
     still = Standstill([SLOW, SLOW, frames(50, 50.1, 50.2), frames(60, 60.1, 60.2)], 1, 0.05)
@@ -51,13 +56,16 @@ def test_nothing_stands_still_before_the_window_is_full() -> None:
 
 @pytest.mark.parametrize("references", [[], [SLOW], [frames(0, 1), frames(0, 2), SLOW]])
 def test_fewer_than_two_that_are_longer_than_the_window_tell_nothing(references: list[FloatArray]) -> None:
-    still = Standstill(references, 2, 0.05)
-    assert math.isinf(still.limit)
-    assert holds(still, 0.0, 9.0, 99.0)
+    assert math.isinf(Standstill(references, 2, 0.05).limit)
 
 
-def test_good_rollouts_that_stand_still_themselves_leave_only_stillness_to_be_one() -> None:
-    still = Standstill([frames(1, 1, 1), frames(1, 1, 1), SLOW], 1, 0.05)
-    assert still.limit == 0.0
+def test_moment_at_which_a_good_rollout_was_held_is_no_example() -> None:
+    """The held one changes by 4 afterwards where the slow one changes by 2."""
+    held = frames(0, 0, 0, 4, 8)
+    still = Standstill([held, SLOW], 1, 0.05)
+    assert still.limit == pytest.approx(0.5)
     assert holds(still, 1.0, 1.0)
-    assert not holds(still, 1.0, 1.1)
+
+
+def test_good_rollouts_that_only_stand_still_tell_nothing() -> None:
+    assert math.isinf(Standstill([frames(1, 1, 1)] * 3, 1, 0.05).limit)

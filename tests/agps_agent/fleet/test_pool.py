@@ -131,20 +131,51 @@ async def test_nobody_waits_where_something_is_known_to_work() -> None:
     assert task.done() and task.result().cost.model_calls == 3
 
 
-async def test_trial_of_which_nobody_hears_is_over_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "TRIAL_S", 0.2)
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time the pool takes it to be, [s]."""
+    now = [100.0]
+    monkeypatch.setattr(pools, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+async def test_trial_of_which_nobody_hears_is_over_after_a_while(now: list[float]) -> None:
     pool = Pool(Apprentice(), wall_budget_s=60.0)
     await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
     (waiting,) = await begun(pool, ("robot1", scene()))
     assert not waiting.done()
+    now[0] += pools.TRIAL_S
     assert (await waiting).cost.model_calls == 3
+
+
+async def test_question_does_not_wait_for_one_trial_after_another(
+    now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(Apprentice(), wall_budget_s=60.0)
+    monkeypatch.setattr(pool, "_others_find_out", lambda robot: True)  # somebody always tries something
+    (waiting,) = await begun(pool, ("robot0", scene()))
+    assert not waiting.done()
+    now[0] += pools.TRIAL_S
+    assert (await waiting).cost.model_calls == 3
+
+
+async def test_robot_that_drops_its_answers_holds_the_others_up_once(now: list[float]) -> None:
+    """It asks again and again, and never says what came of an answer."""
+    pool = Pool(Apprentice(), wall_budget_s=60.0)
+    await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
+    now[0] += pools.TRIAL_S - 1.0
+    await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
+    (waiting,) = await begun(pool, ("robot1", scene()))
+    assert not waiting.done()
+    now[0] += 1.0
+    assert (await asyncio.wait_for(waiting, 30.0)).cost.model_calls == 3
 
 
 async def test_question_that_waits_for_others_ends_with_its_time() -> None:
     pool = Pool(Apprentice(), wall_budget_s=0.2)
     await pool.ask("robot0", scene(), EMBEDDING, TRIGGER)
     assert (await pool.ask("robot1", scene(), EMBEDDING, TRIGGER)).reason_key == "timeout"
-    assert pool.said()["late"] == 1
+    assert pool.said()["late"] == 1 and pool.said()["waited_s"] >= 0.2
 
 
 async def test_robot_is_told_of_records_of_its_station_alone() -> None:
@@ -197,11 +228,7 @@ async def test_robot_without_a_pool_gets_no_answer_and_goes_on() -> None:
     assert answer.reason_key == "server_down" and "nobody there" in answer.reason
 
 
-def test_memory_that_is_gone_is_what_was_known_last_and_is_left_alone_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr(pools, "time", SimpleNamespace(monotonic=lambda: now[0]))
+def test_memory_that_is_gone_is_what_was_known_last_and_is_left_alone_for_a_while(now: list[float]) -> None:
     link = CutLink(record("r1", "cafe"))
     memory = DistantMemory("robot0", link)
     assert [known.id for known in memory.records()] == ["r1"]

@@ -162,6 +162,17 @@ def test_correlation_worked_by_hand():
     np.testing.assert_allclose(correlation(then, now, seen), [brighter, reversed_, 0.0], atol=1e-6)
 
 
+def two_shifts(second: FloatArray, seen: list[bool]) -> Drawn:
+    """An image of four pixels at no shift, as the patch of `small` but for one, and at another shift."""
+    return Drawn(
+        grey=np.array([[0, 10, 90, 200], second], np.float32),
+        seen=np.array([[True] * 4, seen]),
+        distances_m=np.array([0.0, 0.005]),
+        pixel_m=0.001,
+        gone=0.0,
+    )
+
+
 @pytest.mark.parametrize(("second", "as_alike"), [(8, True), (10, True), (20, False)])
 def test_two_shifts_are_compared_by_what_is_seen_at_both(patch: Patch, second: int, as_alike: bool):
     """Of four pixels the arm hides two at the second shift.
@@ -170,11 +181,12 @@ def test_two_shifts_are_compared_by_what_is_seen_at_both(patch: Patch, second: i
     = 0.83; (0, 20): 100 / sqrt(58 * 208) = 0.91.
     """
     small = replace(patch, grey=np.array([[0, 10], [20, 200]], np.uint8))
-    drawn = Drawn(
-        grey=np.array([[0, 10, 90, 200], [0, second, 20, 200]], np.float32),
-        seen=np.array([[True, True, True, True], [True, True, False, False]]),
-        distances_m=np.array([0.0, 0.005]),
-        pixel_m=0.001,
-        gone=0.0,
-    )
-    assert drawn.is_as_alike(small, 0, 1) == as_alike
+    drawn = two_shifts(np.array([0, second, 20, 200]), [True, True, False, False])
+    assert drawn.is_as_alike(small, 0, np.array([False, True])) == as_alike
+    assert drawn.is_as_alike(small, 0, np.array([True, True])) == as_alike
+
+
+def test_two_shifts_at_which_nothing_is_seen_together_are_not_alike(patch: Patch):
+    small = replace(patch, grey=np.array([[0, 10], [20, 200]], np.uint8))
+    drawn = replace(two_shifts(np.array([0, 8, 20, 200]), [True] * 4), seen=np.eye(2, 4, dtype=bool))
+    assert not drawn.is_as_alike(small, 0, np.array([False, True]))
