@@ -82,6 +82,10 @@ class FailureDetector(Protocol):
         """
         return True
 
+    def note_own(self, rollouts: int) -> None:
+        """Hear, before `fit`, how many of its references are rollouts of this run, the others being demonstrations."""
+        return
+
     def reset(self) -> None:
         """Begin a new rollout."""
         return

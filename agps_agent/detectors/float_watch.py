@@ -22,6 +22,8 @@ class FloatWatch(FailureDetector):
         # References that contain help may be as long as the horizon, and longer than twice the longest demonstration.
         self.config = config if config.horizon is not None else replace(config, horizon=horizon + 1)
         self._detector: FloatDetector | None = None
+        self._own = 0
+        """References that are rollouts of this run."""
         load_solver()  # now, not when the arm moves
 
     @property
@@ -29,10 +31,17 @@ class FloatWatch(FailureDetector):
         """Fewest good rollouts that FLOAT is calibrated on."""
         return self.config.min_demos
 
+    def note_own(self, rollouts: int) -> None:
+        """Hear how many of the references are rollouts of this run."""
+        self._own = rollouts
+
     def fit(self, references: Sequence[FloatArray]) -> bool:
-        """Calibrate on good rollouts, if they are enough."""
+        """Calibrate on good rollouts, if they are enough; where most are demonstrations the local term is left off."""
+        config = self.config
+        if config.local is None and 2 * self._own < len(references):
+            config = replace(config, local=False)
         try:
-            self._detector = FloatDetector(self.config).fit(references)
+            self._detector = FloatDetector(config).fit(references)
         except NotEnoughDemos:
             self._detector = None
         return self._detector is not None

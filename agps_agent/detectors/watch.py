@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,16 @@ import numpy as np
 from agps_agent.detectors.base import FailureDetector, Reading, check_name, told
 from rl.errors import ConfigError
 from rl.types import FloatArray, Observation
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A good rollout."""
+
+    frames: FloatArray
+    """Embeddings. Shape (n, k)."""
+    is_own: bool = False
+    """Of this run, and no demonstration."""
 
 
 class Watch:
@@ -46,8 +57,8 @@ class Watch:
         self._detectors = tuple(detectors)
         self._stand_ins = frozenset(stand_ins)
         self._fitted = {detector.name for detector in detectors if detector.min_references == 0}
-        self._references: deque[FloatArray] = deque(maxlen=max_references)
-        self._fitted_on: list[FloatArray] = []
+        self._references: deque[Reference] = deque(maxlen=max_references)
+        self._fitted_on: list[Reference] = []
         """The references that the detectors were fitted on last, or would have been if they were enough."""
         self._learns = any(detector.min_references > 0 for detector in detectors)
         """Whether good rollouts of the run become references."""
@@ -63,7 +74,7 @@ class Watch:
 
     def calibrate(self, demonstrations: Iterable[FloatArray]) -> None:
         """Fit the detectors on the embeddings of demonstrations, each (n, k)."""
-        self._references.extend(demonstrations)
+        self._references.extend(Reference(frames) for frames in demonstrations)
         self._fit(self._references)
         self._learns = self._follows or len(self._fitted) < len(self._detectors)
 
@@ -71,7 +82,7 @@ class Watch:
         """Take the embeddings of a good rollout, (n, k), for a reference, unless demonstrations alone shall be some."""
         if not self._learns:
             return
-        self._references.append(reference)
+        self._references.append(Reference(reference, is_own=True))
         self._since_fit += 1
         least = max(detector.min_references for detector in self._detectors)
         if self._since_fit >= max(least, len(self._references) // 2):
@@ -127,8 +138,10 @@ class Watch:
         """Return the references, and what else each detector needs."""
         return {
             "learns_references": self._learns,
-            "references": [np.asarray(reference) for reference in self._references],
-            "fitted_on": [np.asarray(reference) for reference in self._fitted_on],
+            "references": [np.asarray(reference.frames) for reference in self._references],
+            "own": [reference.is_own for reference in self._references],
+            "fitted_on": [np.asarray(reference.frames) for reference in self._fitted_on],
+            "fitted_on_own": [reference.is_own for reference in self._fitted_on],
             "since_fit": self._since_fit,
             "detectors": {detector.name: detector.state_dict() for detector in self._detectors},
         }
@@ -136,10 +149,13 @@ class Watch:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; earlier versions saved less."""
         self._references.clear()
-        self._references.extend(state["references"])
+        self._references.extend(_joined(state["references"], state.get("own")))
         self._learns = self._follows or state["learns_references"]
         # Not on the newest references: the run would not have looked at them yet. Older checkpoints do not tell.
-        self._fit(state.get("fitted_on", state["references"]))
+        if "fitted_on" in state:
+            self._fit(_joined(state["fitted_on"], state.get("fitted_on_own")))
+        else:
+            self._fit(self._references)
         self._since_fit = state.get("since_fit", 0)
         saved = state.get("detectors", {})
         for detector in self._detectors:
@@ -152,11 +168,18 @@ class Watch:
         silent = self._stand_ins if others and self._fitted.issuperset(others) else frozenset()
         return [d for d in self._detectors if d.name in self._fitted and d.name not in silent]
 
-    def _fit(self, references: Iterable[FloatArray]) -> None:
+    def _fit(self, references: Iterable[Reference]) -> None:
         """Fit every detector on good rollouts; one that needs none watches whatever it says."""
         self._since_fit, self._fitted_on = 0, list(references)
+        frames, own = [each.frames for each in self._fitted_on], sum(each.is_own for each in self._fitted_on)
         for detector in self._detectors:
-            if detector.min_references == 0 and not self._fitted_on:
+            if detector.min_references == 0 and not frames:
                 continue
-            enough = told(detector, partial(detector.fit, self._fitted_on)) or detector.min_references == 0
+            told(detector, partial(detector.note_own, own))
+            enough = told(detector, partial(detector.fit, frames)) or detector.min_references == 0
             (self._fitted.add if enough else self._fitted.discard)(detector.name)
+
+
+def _joined(frames: Sequence[FloatArray], own: Sequence[bool] | None) -> list[Reference]:
+    """Return references of a checkpoint; older ones do not tell which are the run's own."""
+    return [Reference(each, is_own) for each, is_own in zip(frames, own or [False] * len(frames), strict=True)]

@@ -61,8 +61,8 @@ class FloatConfig:
     """Subtract the demonstrations' mean embedding first, so that what all frames share does not count."""
     local: bool | None = None
     """Also watch the distance of the newest frames to the most similar demonstration frames; needs `band`. Fires some
-    steps earlier. With few demonstrations it also flags good rollouts, whose way differs from the expert's, or hardly
-    ever fires. None: with `local_from` demonstrations or more."""
+    steps earlier. With few demonstrations, or an expert's, it also flags good rollouts, whose way differs. None: with
+    `local_from` to compare with or more, in a run only if half of them or more are its own rollouts."""
     local_from: Count = 40
     """Demonstrations with which `local` is on where it is left open."""
     local_window: Count = 5

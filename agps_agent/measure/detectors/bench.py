@@ -239,6 +239,7 @@ def trace_all(
     references = [e for r, e in pairs if r.split == split]
     if fit_on == "successes":
         references = references[-KEPT:]
+        told(detector, partial(detector.note_own, len(references)))
     enough = told(detector, partial(detector.fit, references))
     if detector.min_references and not enough:
         raise ConfigError(f"The detector {candidate.name} cannot be fitted on so few {fit_on}; give more.")

@@ -139,6 +139,34 @@ def test_who_follows_the_policy_does_so_after_a_resume_of_a_run_that_did_not() -
     assert see(watch, 1.5) == ["distance"]
 
 
+class Listening(Distance):
+    """Keeps of how many references it heard, and how many of them were the run's own, at each fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard, self.own = list[tuple[int, int]](), 0
+
+    def note_own(self, rollouts: int) -> None:
+        self.own = rollouts
+
+    def fit(self, references: Sequence[FloatArray]) -> bool:
+        self.heard.append((len(references), self.own))
+        return super().fit(references)
+
+
+def test_detectors_hear_how_many_references_are_the_run_s_own_before_and_after_a_resume() -> None:
+    detector, again = Listening(), Listening()
+    watch, resumed = (Watch([each], max_references=4, follows=True) for each in (detector, again))
+    watch.calibrate([reference(9.0)] * 3)
+    for _ in range(4):
+        watch.learn(reference(1.0))
+    assert detector.heard == [(3, 0), (4, 2), (4, 4)]
+    watch.learn(reference(1.0))
+    resumed.load_state_dict(watch.state_dict())
+    resumed.learn(reference(1.0))
+    assert again.heard == [(4, 4), (4, 4)]
+
+
 def test_detector_that_needs_no_reference_learns_from_those_that_there_are() -> None:
     class Patient(Timer):
         longest = 0
@@ -236,9 +264,11 @@ def test_resumed_watch_says_what_the_first_would_have_said(rng: np.random.Genera
 
 
 def test_checkpoint_of_an_earlier_version_is_read() -> None:
-    watch = watching(Distance())
+    detector = Listening()
+    watch = watching(detector)
     watch.load_state_dict({"references": [reference(1.0)] * 2, "learns_references": False})
     assert see(watch, 1.5) == ["distance"]
+    assert detector.heard == [(2, 0)]  # it did not say which are the run's own
 
 
 @pytest.mark.parametrize(
