@@ -47,7 +47,7 @@ class Standstill:
         ratios = [_ratios(course, [c for c in self._courses if c is not course]) for course in self._courses]
         lowest = sorted(float(each[each > 0.0].min()) for each in ratios if np.any(each > 0.0))
         rank = min(max(math.floor((len(lowest) + 1) * alpha + 1e-9), 1), len(lowest))
-        self.limit = lowest[rank - 1] if len(lowest) > 1 else math.inf
+        self.limit = math.inf if len(self._courses) < 2 else lowest[rank - 1] if lowest else 0.0
         """Share of the good frames' change below which it is standing still; infinite: not known."""
 
     def holds(self, embeddings: Sequence[FloatArray]) -> bool:

@@ -67,5 +67,8 @@ def test_moment_at_which_a_good_rollout_was_held_is_no_example() -> None:
     assert holds(still, 1.0, 1.0)
 
 
-def test_good_rollouts_that_only_stand_still_tell_nothing() -> None:
-    assert math.isinf(Standstill([frames(1, 1, 1)] * 3, 1, 0.05).limit)
+def test_where_good_rollouts_show_no_change_only_none_is_standing_still() -> None:
+    still = Standstill([frames(1, 1, 1)] * 3, 1, 0.05)
+    assert still.limit == 0.0
+    assert holds(still, 1.0, 1.0)
+    assert not holds(still, 1.0, 1.001)
