@@ -86,11 +86,12 @@ class SupervisorConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_queries: int = Field(1, ge=1, description="Questions to the agent per rollout (paper, Fig. 3d: at most one).")
-    help_share: float = Field(
-        0.6,
+    help_share: float | None = Field(
+        None,
         ge=0,
         le=1,
-        description="Share of rollouts that may get help at first; the others show what the policy can.",
+        description="Share of rollouts that may get help at first; the others show what the policy can. None: 0.6; in a "
+        "scene that moves from rollout to rollout all, throughout, as one that fails there teaches nothing.",
     )
     fade_window: int = Field(
         20, ge=1, description="Help fades: help_share x (1 - success over this many newest rollouts without help)."

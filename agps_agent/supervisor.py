@@ -19,6 +19,7 @@ from agps_agent.help import Help
 from agps_agent.models.gate import CallGate, CallReason
 from agps_agent.question import Question
 from agps_agent.recalling import cameras_of, unmoved
+from agps_agent.retreat import HIDDEN, retreat
 from agps_agent.settings import SupervisorConfig
 from agps_agent.state import DEMONSTRATION, Trigger
 from agps_agent.teaching import PlanTeacher
@@ -51,9 +52,12 @@ LOOKS = 4
 """Records that are looked for when a rollout begins."""
 SHOWN_QUERIES = 3
 """Questions to the agent in a rollout that it shows: a plan that ended without success is followed by another."""
-PLACES = 6
+PLACES = 3
 """In a scene that moves from rollout to rollout so many times as many successes are shown, and the warm-up is so many
 times as long: the way depends on where it is, and each success tells of one place."""
+HELP_SHARE = 0.6
+"""Share of rollouts that may get help at first. In a scene that moves all may, and go on to: only success tells where
+things were, so that a rollout which fails there teaches nothing."""
 JUDGED_AFTER = 4
 """Successes after which it is told whether the scene moves: most rollouts since the first have begun in another."""
 MOST_TRIES, MORE_TRIES = 2, 5
@@ -113,6 +117,12 @@ class _Rollout:
     """The same of its trace."""
     last_plan: InterventionEnd | None = None
     """How the waypoints of the newest question ended."""
+    asked: Trigger | None = None
+    """What the newest question was asked for."""
+    risen_for: str | None = None
+    """Id of the question for which the arm rises, or has risen: what it is about was hidden."""
+    looks_again: bool = False
+    """It is asked again once the arm has risen."""
 
 
 def _watch(detectors: Sequence[FailureDetector], config: SupervisorConfig) -> Watch:
@@ -157,7 +167,8 @@ class AgentSupervisor:
         self._watch = _watch(detectors, config)
         self._memory = memory
         self._config = config
-        self._help = Help(share=config.help_share, window=config.fade_window, seed=seed)
+        share = HELP_SHARE if config.help_share is None else config.help_share
+        self._help = Help(share=share, window=config.fade_window, seed=seed)
         self._save_answer = save_answer
         self._counts: Counter[str] = Counter()
         self._thinking_s = 0.0
@@ -212,12 +223,17 @@ class AgentSupervisor:
         moves = self._shown["successes"] >= JUDGED_AFTER and 2 * self._shown["moved"] > self._shown["rollouts"]
         return PLACES if moves else 1
 
+    @property
+    def helps_all(self) -> bool:
+        """Whether any rollout may get help, and goes on to: in a scene that moves, where no share is given."""
+        return self._config.help_share is None and self.places > 1
+
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""
         self._abandon_question()
         self._watch.reset()
         shows = self.is_demonstrating
-        self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self._help.draw())
+        self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self.helps_all or self._help.draw())
         if self.teacher is not None:
             self._rollout.unmoved, self._rollout.has_moved = self._look_around()
             self.teacher.start_episode(self._rollout.unmoved)
@@ -246,16 +262,16 @@ class AgentSupervisor:
         reading = self._watch.update(observation, embedding)
         if self._pending is not None:
             return self._collect(observation)
-        if isinstance(active, Guide | Takeover) or (reading is None and not rollout.shows):
+        if isinstance(active, Guide | Takeover):
             return None  # a detector fires again when they are over
-        trigger = self._woken(None if rollout.shows else reading, observation)
-        if rollout.trigger is None and not rollout.shows:
-            rollout.trigger = trigger
-            self._counts["triggers"] += 1
+        trigger = self._woken(reading, observation)
+        if trigger is None:
+            return None
         most = max(self._config.max_queries, SHOWN_QUERIES) if rollout.shows else self._config.max_queries
         if rollout.queries >= most or not rollout.may_help or observation.step < rollout.ask_from:
             return None
         rollout.queries += 1
+        rollout.asked, rollout.looks_again = trigger, False
         if self._hold is not None and self._holds:
             self._hold()
         try:
@@ -270,7 +286,7 @@ class AgentSupervisor:
 
     def note_end(self, end: InterventionEnd) -> None:
         """Keep how waypoints ended, for the next question of the rollout."""
-        if end.kind == "guide":
+        if end.kind == "guide" and end.id != self._rollout.risen_for:
             self._rollout.last_plan = end
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
@@ -361,7 +377,22 @@ class AgentSupervisor:
         self._background.close()
         self._memory.close()
 
-    def _woken(self, reading: Reading | None, observation: Observation) -> Trigger:
+    def _woken(self, reading: Reading | None, observation: Observation) -> Trigger | None:
+        """Return what wakes the agent: it looks again, shows the task, or a detector fires; None: nothing does."""
+        rollout = self._rollout
+        if rollout.looks_again and rollout.asked is not None:
+            return Trigger(**{**rollout.asked, "step": observation.step})
+        if rollout.shows:
+            return self._trigger(None, observation)
+        if reading is None:
+            return None
+        trigger = self._trigger(reading, observation)
+        if rollout.trigger is None:
+            rollout.trigger = trigger
+            self._counts["triggers"] += 1
+        return trigger
+
+    def _trigger(self, reading: Reading | None, observation: Observation) -> Trigger:
         """Return what a detector's reading tells the agent; None where it shows how it is done."""
         rollout = self._rollout
         trigger = Trigger(
@@ -420,21 +451,36 @@ class AgentSupervisor:
         self._count(answer)
         self._rollout.trace_ids[question.id] = answer.trace_id
         self._save(question, answer)
-        if answer.intervention is None:
+        rises = self._rises_for(answer)
+        intervention = retreat(question.scene) if rises else answer.intervention
+        if intervention is None or not self._may_begin(question, intervention, observation, now):
             return None
-        if (stale := self._stale(question, answer.intervention, observation, now)) is not None:
-            self._counts[f"stale/{stale}"] += 1
-            return None
-        if self._approve is not None and isinstance(answer.intervention, Guide):
-            if not self._approve(answer.intervention):
-                self._counts["declined/not_confirmed"] += 1
-                return None
+        intervention = replace(intervention, id=question.id)
+        if rises:
+            self._rollout.risen_for, self._rollout.looks_again = question.id, True
+            self._rollout.queries -= 1  # it is the same question that is asked again
+            return intervention
         if answer.record_id is not None:
             self._rollout.record_ids[question.id] = answer.record_id
         self._rollout.help_step = question.frame
-        if self.teacher is not None and isinstance(answer.intervention, Guide):
-            self.teacher.note(answer.intervention, answer.record_id, question.position)
-        return replace(answer.intervention, id=question.id)
+        if self.teacher is not None and isinstance(intervention, Guide):
+            self.teacher.note(intervention, answer.record_id, question.position)
+        return intervention
+
+    def _rises_for(self, answer: Answer) -> bool:
+        """Return whether the arm shall rise, once in a rollout, since it hides what the question is about."""
+        hidden = answer.intervention is None and answer.reason_key in HIDDEN
+        return hidden and self._rollout.risen_for is None
+
+    def _may_begin(self, question: Question, intervention: Intervention, observation: Observation, now: float) -> bool:
+        """Return whether an answer still fits, and a person agrees where one is asked."""
+        if (stale := self._stale(question, intervention, observation, now)) is not None:
+            self._counts[f"stale/{stale}"] += 1
+            return False
+        if self._approve is not None and isinstance(intervention, Guide) and not self._approve(intervention):
+            self._counts["declined/not_confirmed"] += 1
+            return False
+        return True
 
     def _abandon_question(self) -> None:
         """Cancel a question whose episode is over."""

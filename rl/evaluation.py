@@ -1,18 +1,26 @@
-"""How good the policy alone is: deterministic actions, no supervisor, no box, fixed start states."""
+"""How good the policy alone is: no supervisor, no box, fixed start states."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from rl.errors import ConfigError
-from rl.rollout import Moment, run_episode
-from rl.types import Observation
+from rl.rollout import Act, Moment, run_episode
+from rl.types import FloatArray, Observation
+
+Acting = Literal["mean", "unstuck", "sampled"]
+"""How a policy acts alone: its mean; its mean, but what it draws where the arm gets nowhere; what it draws, as in
+training."""
+STUCK_STEPS, STUCK_M = 4, 0.001
+"""An arm gets nowhere whose TCP is within so many metres of where it was so many control steps ago. A mean that pushes
+against friction repeats itself there, or goes back and forth, for ever."""
 
 Watch = Callable[[int, Moment], None]
 """Sees each moment of an evaluation, with the number of its episode."""
@@ -82,13 +90,15 @@ def evaluate(
     episodes: int,
     seed: int,
     *,
+    acting: Acting = "mean",
     allowed_failures: int | None = None,
     watch: Watch | None = None,
 ) -> EvaluationResult:
-    """Run deterministic episodes from start states seed, seed + 1, ...
+    """Run episodes from start states seed, seed + 1, ...
 
     Success is what the environment's info calls `is_success`, not the reward. With `allowed_failures` the evaluation is
-    broken off at the first failure beyond them: its result has fewer episodes then. `watch` sees what is run.
+    broken off at the first failure beyond them: its result has fewer episodes then. `watch` sees what is run. Where an
+    environment shows no arm, `unstuck` is `mean`.
 
     Raises:
         ConfigError: If `episodes` is less than 1.
@@ -97,7 +107,9 @@ def evaluate(
         raise ConfigError(f"episodes is {episodes}; ask for at least 1.")
     outcomes: list[_Ended] = []
     for i in range(episodes):
-        outcomes.append(_run_episode(policy, env, seed + i, None if watch is None else partial(watch, i)))
+        outcomes.append(
+            _run_episode(_Alone(policy, acting), env, seed + i, None if watch is None else partial(watch, i))
+        )
         failures = sum(not one.success for one in outcomes)
         if allowed_failures is not None and failures > allowed_failures:
             break
@@ -127,11 +139,29 @@ class _Ended:
     force_N: float | None
 
 
-def _run_episode(
-    policy: Predictor, env: gym.Env[Any, Any], seed: int, watch: Callable[[Moment], None] | None
-) -> _Ended:
+class _Alone:
+    """Acts for a policy in one episode."""
+
+    def __init__(self, policy: Predictor, acting: Acting) -> None:
+        self._policy, self._acting = policy, acting
+        self._places: deque[FloatArray] = deque(maxlen=STUCK_STEPS + 1)
+        """Of the TCP, base frame, (3,) each, [m]."""
+
+    def __call__(self, now: Moment) -> npt.NDArray[Any]:
+        return self._policy.predict(now.obs, deterministic=self._is_mean(now))[0]
+
+    def _is_mean(self, now: Moment) -> bool:
+        seen = now.info.get("observation")
+        if self._acting != "unstuck" or not isinstance(seen, Observation):
+            return self._acting != "sampled"
+        self._places.append(seen.robot.T_base_tcp[:3, 3].copy())
+        is_new = len(self._places) <= STUCK_STEPS
+        return is_new or float(np.linalg.norm(self._places[-1] - self._places[0])) >= STUCK_M
+
+
+def _run_episode(act: Act, env: gym.Env[Any, Any], seed: int, watch: Callable[[Moment], None] | None) -> _Ended:
     rewards, force_N = 0.0, None
-    for moment in run_episode(env, lambda now: policy.predict(now.obs, deterministic=True)[0], seed=seed):
+    for moment in run_episode(env, act, seed=seed):
         rewards += moment.reward
         seen = moment.info.get("observation")
         if isinstance(seen, Observation):

@@ -16,7 +16,7 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.settings import AgentSettings
 from rl.bounds import Count, Positive, Seed, Threads
 from rl.errors import ConfigError
-from rl.evaluation import EvaluationResult
+from rl.evaluation import Acting, EvaluationResult
 
 if TYPE_CHECKING:
     from agps_agent.run.config import RunConfig
@@ -29,7 +29,7 @@ COMMON_ALONE = ("task", "episodes", "seed", "vlm", "vlm_model", "max_questions",
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Evaluate the policy of a run alone: deterministic, no agent, no box, starts that training never saw.
+    """Evaluate the policy of a run alone: no agent, no box, starts that training never saw.
 
     In simulation under other conditions, too: `agps eval RUN --start-scale 1.5 --push-mm 20 --friction 0.5`.
 
@@ -55,6 +55,9 @@ class EvalOptions:
     """Torch threads; 0: one per physical core."""
     device: str = "auto"
     """Where the policy computes: auto, cpu, cuda or cuda:N, whatever it was trained on."""
+    acting: Acting | None = None
+    """How the policy acts: its mean; its mean, but where the arm gets nowhere what it draws (unstuck); or what it
+    draws, as in training (sampled). None: as the run was evaluated."""
     conditions: Annotated[Conditions, tyro.conf.arg(name="")] = field(default_factory=Conditions)
     """What differs from training."""
     experiment: str | None = None
@@ -138,6 +141,7 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
     place = place_of(saved.robot)
     config = place.relocated(saved, station=options.station, robot_ip=options.robot_ip, speed=options.speed)
     episodes = options.episodes or place_of(config.robot).eval_episodes
+    acting = options.acting or config.eval_acting
     prepare_process(options.threads)
     device = choose_device(options.device)
     with json_only_on_stdout(options.json) as show:
@@ -145,15 +149,20 @@ def _evaluate_policy(argv: Sequence[str]) -> int:
         if not options.json:
             print(f"Device: {in_words(device)}.")
         with env_under(options.conditions, config) as env:
-            result = evaluate(policy, env, episodes=episodes, seed=options.seed)
+            result = evaluate(policy, env, episodes=episodes, seed=options.seed, acting=acting)
         about = {"run_dir": str(directory.path), "task": config.task_name, "method": config.method}
-        numbers = {"conditions": options.conditions.values, **_numbers(result, options.seed)}
+        numbers = {
+            "acting": acting,
+            "conditions": options.conditions.values,
+            **_numbers(result, options.seed),
+        }
         show({**about, "env_steps": policy.num_timesteps, **numbers})
     if not options.json:
         earned = "" if config.env is None else f", mean return {result.mean_return:.4g}"
         steps = f"{policy.num_timesteps} environment steps of training"
         under = options.conditions.in_words()
-        print(f"{_in_words(result)}{earned}; {config.task_name}{f', {under}' if under else ''}, {steps}.")
+        what = f"{config.task_name}{'' if acting == 'mean' else f', {acting}'}{f', {under}' if under else ''}"
+        print(f"{_in_words(result)}{earned}; {what}, {steps}.")
     return 0
 
 
@@ -166,7 +175,8 @@ def _measure(options: EvalOptions, name: str) -> int:
 
     declared = load_measurement(name)
     directory = RunDirectory.open(options.run_dir)
-    given = [flag for flag in ("episodes", "station", "robot_ip", "speed", "checkpoint") if getattr(options, flag)]
+    own = ("episodes", "station", "robot_ip", "speed", "checkpoint", "acting")
+    given = [flag for flag in own if getattr(options, flag) is not None]
     if given or options.conditions.values:
         flag = (given or list(options.conditions.values))[0].replace("_", "-")
         raise UsageError(f"--{flag} and --experiment {name} both say what is measured; leave one of them out.")

@@ -34,6 +34,11 @@ FIRST_CARDS = 9
 """Interventions shown at once; the others unfold."""
 
 MAX_CARDS = 90
+_ACTING = {
+    "mean": "deterministic",
+    "unstuck": "deterministic but where the arm gets nowhere",
+    "sampled": "acting as in training",
+}
 """Interventions in the page: each adds some 40 kB."""
 
 
@@ -60,7 +65,7 @@ def write_report(run: RunDirectory) -> Path:
         *_notices(summary),
         _headline(summary, episodes, evaluations, questions, is_foreign=bool(config.get("env"))),
         *_films(run),
-        *_learning(episodes, evaluations, final, helper=helper_of(config)),
+        *_learning(episodes, evaluations, final, helper=helper_of(config), acting=config.get("eval_acting", "mean")),
         *_measured(figures_of([*evaluations, *final])),
         *_pretraining([row for row in rows if row.get("kind") == "pretrain"]),
         *_learner(evaluations),
@@ -239,7 +244,9 @@ def _reward(episodes: Sequence[Row]) -> list[str]:
     return [html.section("Where reward and truth disagreed", note, drawn)]
 
 
-def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row], *, helper: str) -> list[str]:
+def _learning(
+    episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row], *, helper: str, acting: str
+) -> list[str]:
     if not episodes and not evaluations:
         return [html.section("Success", "No rollout was finished.", "")]
     curves = training_curve(episodes), evaluation_curve(evaluations), evaluation_curve(final)
@@ -251,7 +258,8 @@ def _learning(episodes: Sequence[Row], evaluations: Sequence[Row], final: Sequen
     return [
         html.section(
             "Success over environment steps",
-            "Dots: the deterministic policy alone, no agent and no box. Pale line: training rollouts in which nobody "
+            f"Dots: the policy alone, {_ACTING.get(acting, acting)}, no agent and no box. "
+            "Pale line: training rollouts in which nobody "
             f"helped, with exploration noise. Diamond: the final evaluation.{expected}{ticks}",
             html.figure(steps, "Success over environment steps"),
         ),

@@ -35,6 +35,7 @@ from rl.demonstrations import recorded_count
 from rl.drq.config import DrQConfig
 from rl.envs.options import AdapterOptions, env_reference, short_name
 from rl.errors import ConfigError
+from rl.evaluation import Acting
 from rl.guidance import GuidanceConfig
 from rl.human import SimulatedHumanConfig
 from rl.rewards.base import REWARDS, OwnReward, load_reward
@@ -135,7 +136,7 @@ class RunConfig(BaseModel):
     agent_demos: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Demonstrations that the agent gives. It guides the first rollouts from their first step until so many have
     succeeded, or twice as many and five were tried; these control steps count. In a scene that is seen to move from
-    rollout to rollout it gives six times as many. From the recipe: what --demos leaves missing. `agps demos record
+    rollout to rollout it gives three times as many. From the recipe: what --demos leaves missing. `agps demos record
     --by agent` records some for methods without it."""
     demo_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Noise of each translation in the agent's demonstrations, over its length: they then show how to come back to the
@@ -152,7 +153,7 @@ class RunConfig(BaseModel):
     """Limit on wall-clock training time, [min]. Pre-training counts; it is against a machine that hangs, no budget."""
     pretrain_steps: Annotated[int, Field(ge=0), MayChange] = 4_000
     """Updates on demonstrations, the agent's included, before the policy acts: ConRFT's first stage (paper: 48,000), or
-    a warm-up, six times as long where the scene is seen to move."""
+    a warm-up, three times as long where the scene is seen to move."""
     run_dir: Annotated[Path | None, MayChange] = None
     """Where everything is written. None: runs/TASK/METHOD-demosN-seedN."""
     preset: str = "tuned"
@@ -181,7 +182,11 @@ class RunConfig(BaseModel):
     eval_every: Annotated[int, Field(ge=0), MayChange] = 1_000
     """Evaluate the policy alone every so many control steps; 0: only at the end."""
     eval_episodes: Annotated[int, Field(ge=1), MayChange] = 50
-    """Episodes of the final evaluation: deterministic policy, no agent, no box."""
+    """Episodes of the final evaluation: the policy alone, no agent, no box."""
+    eval_acting: Annotated[Acting, MayChange] = "mean"
+    """How the policy acts when it is evaluated: its mean; what it draws where the arm gets nowhere, which friction can
+    hold while the mean repeats one small movement (unstuck; so on a robot); or what it draws, as in training (sampled).
+    """
     curve_episodes: Annotated[int, Field(ge=1), MayChange] = 20
     """Episodes of each evaluation on the way."""
     learner: Literal["lockstep", "overlapped", "threaded"] = "lockstep"

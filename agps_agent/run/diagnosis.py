@@ -197,6 +197,7 @@ def _no_reward(figures: Figures) -> str | None:
 def _help_stays(figures: Figures) -> str | None:
     is_late = figures.env_steps >= max(HELP_STEPS, figures.max_env_steps / 2)
     is_late &= figures.expected is None or figures.expected >= HELP_EXPECTED
+    is_late &= not _is_good(figures.policy_success)  # it has learned its task, whoever goes on helping
     if figures.help_share is None or figures.help_share <= HELP_SHARE or not is_late:
         return None
     alone = figures.unaided_success if figures.policy_success is None else figures.policy_success
@@ -213,6 +214,8 @@ def _triggers(figures: Figures) -> str | None:
         share is None
         or share < TRIGGER_SHARE
         or not _is_good(figures.unaided_success)
+        # Where every rollout that drifts is helped, those without help are the lucky ones.
+        or not (figures.policy_success is None or _is_good(figures.policy_success))
         or figures.rollouts < ENOUGH_ROLLOUTS
     ):
         return None

@@ -270,7 +270,7 @@ class TrainingLog:
     def evaluate(
         self, episodes: int, *, seed: int, kind: str, policy: GuidedAlgorithm | None = None, watch: Watch | None = None
     ) -> EvaluationResult:
-        """Evaluate the policy alone (deterministic, no agent, no box) and write the row; keep it if it is the best."""
+        """Evaluate the policy alone (no agent, no box) and write the row; keep it if it is the best."""
         started = time.monotonic()
         evaluated = policy or self.session.algorithm
         result = self._run_alone(evaluated, episodes, seed=seed, watch=watch)
@@ -316,7 +316,15 @@ class TrainingLog:
         self.session.hold()
         self.announce("evaluate")
         env = self.session.eval_env
-        result = evaluate(policy, env, episodes, seed, allowed_failures=allowed_failures, watch=watch)
+        result = evaluate(
+            policy,
+            env,
+            episodes,
+            seed,
+            acting=self.config.eval_acting,
+            allowed_failures=allowed_failures,
+            watch=watch,
+        )
         self.session.hold()
         return result
 

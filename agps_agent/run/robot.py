@@ -53,6 +53,7 @@ class Robot:
         return {
             "demos": 0,
             "eval_episodes": self.eval_episodes,
+            "eval_acting": "unstuck",
             "curve_episodes": 5,
             "solved_episodes": 35,  # none may fail: a policy of 90 % passes, with the curve's five, with 1.5 %
             "learner": "threaded",

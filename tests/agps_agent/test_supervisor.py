@@ -11,6 +11,7 @@ import pytest
 
 from agps_agent.ask import Answer
 from agps_agent.detectors import FloatConfig, FloatWatch, StallConfig, StallRule
+from agps_agent.retreat import retreat
 from agps_agent.settings import AgentSettings, SupervisorConfig, check_patience
 from agps_agent.supervisor import AgentSupervisor
 from rl.errors import ConfigError
@@ -499,10 +500,10 @@ def test_failure_is_no_demonstration_and_after_too_many_the_agent_gives_up(make)
     ("successes", "rollouts", "moved", "goes_on"),
     [
         (10, 11, 3, False),  # the scene stays
-        (10, 12, 10, True),  # it moves: 60 are wanted
-        (59, 65, 64, True),
-        (60, 65, 64, False),
-        (20, 125, 124, False),  # twice 60 and five were tried
+        (10, 12, 10, True),  # it moves: 30 are wanted
+        (29, 35, 34, True),
+        (30, 35, 34, False),
+        (20, 65, 64, False),  # twice 30 and five were tried
         (3, 3, 2, True),
     ],
 )
@@ -545,10 +546,121 @@ def test_resumed_supervisor_goes_on_showing_where_it_was(make):
 
 
 def test_agent_that_cannot_show_how_is_asked_again_a_while_later(make):
-    supervisor = make(says(None, reason="not_visible"))
+    supervisor = make(says(None, reason="rate_limited"))
     supervisor.demonstrate(1)
     run_rollout(supervisor, steps=12)
     assert supervisor.metrics()["questions"] == 2
+
+
+# --- the arm rises where it hides what the question is about -------------------------------------------------
+
+
+class Sees:
+    """An agent that does not see the keypoints the first so many times."""
+
+    def __init__(self, hidden: int, reason: str = "not_visible") -> None:
+        self.asked: list[dict] = []
+        self._hidden, self._reason = hidden, reason
+
+    async def __call__(self, scene, embedding, trigger) -> Answer:
+        self.asked.append(trigger)
+        return says(None, self._reason) if len(self.asked) <= self._hidden else says(GUIDE)
+
+
+def answered(supervisor: AgentSupervisor, steps: int = 20) -> list[tuple[int, str, float]]:
+    """Return step, id and first height, [m], of the waypoints that a rollout got; each takes two steps to follow."""
+    supervisor.start_episode(0, seen(0))
+    got, active = [], 0
+    for step in range(steps):
+        active = max(0, active - 1)
+        answer = supervisor.review(seen(step), active=GUIDE if active else None)
+        if answer is not None:
+            got.append((step, answer.id, round(float(answer.waypoints[0].T_base_tcp[2, 3]), 6)))
+            active = 3
+            supervisor.note_end(replace(BLOCKED, id=answer.id, how="reached"))
+    return got
+
+
+@pytest.mark.parametrize("reason", ["not_visible", "no_depth", "implausible_keypoints", "cameras_disagree"])
+def test_arm_that_hides_a_keypoint_rises_and_the_agent_looks_again(make, reason):
+    agent = Sees(1, reason)
+    supervisor = make(says(GUIDE), ask=agent)
+    # The stall rule fires at step 3; the arm rises by 4 cm from 0.1 m, and the agent looks when that is over.
+    assert answered(supervisor) == [(3, "0001", 0.14), (6, "0002", 0.1)]
+    first, second = agent.asked
+    assert second == {**first, "step": 6} and "last_plan" not in second  # it is the same question
+    assert supervisor.metrics()["triggers"] == 1 and supervisor.metrics()[f"declined/{reason}"] == 1
+
+
+def test_arm_rises_once_in_a_rollout(make):
+    supervisor = make(says(GUIDE), ask=Sees(9))
+    assert answered(supervisor) == [(3, "0001", 0.14)]
+    assert supervisor.metrics()["questions"] == 2
+
+
+def test_arm_rises_again_in_the_next_rollout(make):
+    supervisor = make(says(GUIDE), ask=Sees(9))
+    assert len(answered(supervisor)) == len(answered(supervisor)) == 1
+
+
+@pytest.mark.parametrize("reason", ["not_json", "rate_limited", "outside_workspace", "timeout"])
+def test_arm_stays_where_something_else_was_wrong(make, reason):
+    supervisor = make(says(GUIDE), ask=Sees(1, reason))
+    assert answered(supervisor) == [] and supervisor.metrics()["questions"] == 1
+
+
+def test_questions_of_a_rollout_are_as_many_as_allowed_beside_the_one_that_was_asked_twice(make):
+    supervisor = make(says(GUIDE), ask=Sees(1), max_queries=2)
+    assert [id for _, id, _ in answered(supervisor, steps=60)] == ["0001", "0002", "0003"]
+
+
+def test_no_one_agrees_no_arm_rises(make):
+    supervisor = make(says(GUIDE), ask=Sees(1))
+    supervisor._approve = lambda guide: False
+    assert answered(supervisor) == [] and supervisor.metrics()["declined/not_confirmed"] == 1
+
+
+def test_agent_that_shows_rises_too(make):
+    supervisor = make(says(GUIDE), ask=Sees(1))
+    supervisor.demonstrate(1)
+    assert answered(supervisor)[:2] == [(0, "0001", 0.14), (3, "0002", 0.1)]
+
+
+@pytest.mark.parametrize(("z", "top"), [(0.1, 0.14), (0.17, 0.2), (0.1901, None), (0.2, None), (0.25, None)])
+def test_retreat_is_straight_up_and_stays_in_the_workspace(z, top):
+    T = pose(np.array([0.5, 0.02, z]), DOWN)
+    scene = Scene(
+        task="usb_insertion", frames={}, T_base_tcp=T, gripper_opening=0.3, workspace=BOX, p_tcp_tool=np.zeros(3)
+    )
+    way = retreat(scene)
+    if top is None:
+        assert way is None
+        return
+    (waypoint,) = way.waypoints
+    assert waypoint.T_base_tcp == pytest.approx(pose(np.array([0.5, 0.02, top]), DOWN))
+    assert waypoint.gripper_opening == 0.3 and waypoint.motion == "free"
+
+
+@pytest.mark.parametrize(
+    ("help_share", "moved", "at_first", "later"),
+    [
+        (None, 0, (40, 80), (0, 0)),
+        (None, 30, (100, 100), (100, 100)),
+        (0.5, 30, (35, 65), (0, 0)),
+        (0.0, 30, (0, 0), (0, 0)),
+    ],
+)
+def test_in_a_scene_that_moves_every_rollout_may_get_help_unless_a_share_is_given(
+    make, help_share, moved, at_first, later
+):
+    supervisor = make(says(Prune(box=BOX)), help_share=help_share, stall="always")
+    shown = {"successes": 30, "rollouts": 30, "moved": moved}
+    supervisor.load_state_dict({**supervisor.state_dict(), "shown": shown})
+    assert at_first[0] <= sum(len(run_rollout(supervisor, episode=episode)) for episode in range(100)) <= at_first[1]
+    for episode in range(100, 120):  # the policy succeeds alone
+        supervisor.start_episode(episode, seen(0))
+        supervisor.finish_episode(ended(success=True, episode=episode))
+    assert later[0] <= sum(len(run_rollout(supervisor, episode=episode)) for episode in range(100)) <= later[1]
 
 
 @pytest.mark.parametrize(("references", "lengths"), [("newest", {4}), ("demonstrations", {9})])

@@ -57,6 +57,43 @@ def test_start_states_are_fixed_by_the_seed():
     assert first.deterministic == {True}
 
 
+def test_policy_acts_as_in_training_where_it_is_asked_to():
+    policy = Still()
+    evaluate(policy, Reach(), episodes=2, seed=0, acting="sampled")
+    assert policy.deterministic == {False}
+
+
+class Pushes(Still):
+    """Goes where a test says, step by step, along x, [m]."""
+
+    def __init__(self, way: list[float]) -> None:
+        super().__init__()
+        self.way, self.means = way, []
+
+    def predict(self, *args: object, deterministic: bool = False, **_: object) -> tuple[np.ndarray, None]:
+        self.means.append(deterministic)
+        action = np.zeros(6, np.float32)
+        action[0] = self.way[len(self.means) - 1] / 0.015
+        return action, None
+
+
+@pytest.mark.parametrize(
+    ("way_mm", "means"),
+    [
+        ([5, 5, 5, 5, 5, 5, 5], [True] * 7),  # it moves
+        ([0, 0, 0, 0, 0, 0, 0], [True] * 4 + [False] * 3),  # four steps that came to nothing
+        ([5, 0, 0, 0, 0, 5, 0], [True] * 5 + [False, True]),  # until it moves again
+        ([5, -5, 5, -5, 5, -5, 5], [True] * 4 + [False] * 3),  # back and forth
+    ],
+)
+def test_mean_acts_but_where_the_arm_gets_nowhere(way_mm, means):
+    task = get_task("usb_insertion", horizon=7)
+    env = ManipulationEnv(task, FakeBackend(task))
+    policy = Pushes([way / 1e3 for way in way_mm])
+    evaluate(policy, env, episodes=1, seed=0, acting="unstuck")
+    assert policy.means == means
+
+
 def test_wilson_interval_by_hand():
     np.testing.assert_allclose(wilson_interval(10, 10), (0.722, 1.0), atol=5e-4)
     np.testing.assert_allclose(wilson_interval(8, 20), (0.219, 0.613), atol=5e-4)

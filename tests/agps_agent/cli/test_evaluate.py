@@ -10,6 +10,7 @@ from agps_agent.measure.agent_alone import AgentAloneResult
 from agps_agent.run.config import RunConfig
 from agps_agent.run.simulation import Simulation
 from agps_agent.run.training import train
+from rl.algorithm import GuidedAlgorithm
 from rl.drq import DrQConfig
 from rl.envs.factory import make_env
 from tests.agps_agent.run.test_training import SMALL_CONRFT, Listening, configure
@@ -85,3 +86,29 @@ def test_policy_after_stage_1_is_a_checkpoint_of_its_own(
     assert json.loads(capsys.readouterr().out)["env_steps"] == 0
     assert main(["eval", str(run.path), "--checkpoint", "first"]) == 2
     assert "There is no checkpoint at" in capsys.readouterr().err
+
+
+def test_policy_acts_as_in_training_where_it_is_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Simulation, "open", lambda self, config, **_: make_env(config.task, robot="fake"))
+    small = DrQConfig(batch_size=8, hidden_size=16, channels=8, feature_size=16)
+    config, run = configure(tmp_path / "run", method="serl", demos=1, max_env_steps=10, drq=small, record_every=0)
+    train(config, run, Listening())
+    asked = []
+    draw = GuidedAlgorithm.predict
+
+    def predict(self: Any, observation: Any, *args: Any, deterministic: bool = False) -> Any:
+        asked.append(deterministic)
+        return draw(self, observation, *args, deterministic=deterministic)
+
+    monkeypatch.setattr(GuidedAlgorithm, "predict", predict)
+    for given, is_mean, words in (
+        ([], True, "usb_insertion, 10"),
+        (["--acting", "sampled"], False, "usb_insertion, sampled, 10"),
+    ):
+        asked.clear()
+        assert main(["eval", str(run.path), "--episodes", "1", *given]) == 0
+        assert set(asked) == {is_mean} and words in capsys.readouterr().out
+    assert main(["eval", str(run.path), "--experiment", "fig4a", "--acting", "sampled"]) == 2
+    assert "--acting and --experiment fig4a both say what is measured" in capsys.readouterr().err

@@ -65,8 +65,8 @@ def test_healthy_run_is_left_alone() -> None:
         ),
         ({"rewarded": 0}, {"rewarded": 1}, "No reward was ever seen: none of 150 rollouts"),
         (
-            {"help_share": 0.25},
-            {"help_share": 0.15},
+            {"help_share": 0.25, "policy_success": 0.75},
+            {"help_share": 0.15, "policy_success": 0.75},
             "Help does not fade: 25% of the newest steps are guided",
         ),
         (
@@ -95,9 +95,11 @@ def test_rule_speaks_beyond_its_threshold_only(wrong: dict[str, Any], right: dic
         {"rewarded": 0, "rollouts": 19},
         {"rewarded": 0, "env_steps": 1_599},  # a fifth of 8,000
         {"goal_error_mm": 25.0, "policy_success": 0.7, "env_steps": 1_699},  # 1,500 after the first at 200
-        {"help_share": 0.5, "env_steps": 3_999},  # half of 8,000
-        {"help_share": 0.5, "expected": 0.4},  # even the recipe's policy needed help
+        {"help_share": 0.5, "policy_success": 0.75, "env_steps": 3_999},  # half of 8,000
+        {"help_share": 0.5, "policy_success": 0.75, "expected": 0.4},  # even the recipe's policy needed help
+        {"help_share": 0.5, "policy_success": 0.85},  # it has learned its task
         {"trigger_share": 1.0, "unaided_success": 0.75},  # there is reason to
+        {"trigger_share": 1.0, "unaided_success": 1.0, "policy_success": 0.1, "expected": 0.2, "expected_earlier": 0.1},
         {"policy_success": 0.0, "expected": None, "expected_earlier": None},
     ],
 )

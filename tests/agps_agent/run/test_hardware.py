@@ -72,6 +72,7 @@ def test_robot_changes_the_defaults(station):
     config = RunConfig(task="usb_insertion", robot="franka", station=station)
     assert (config.learner, config.demos, config.reward, config.confirm) == ("threaded", 0, "truth", False)
     assert config.eval_episodes < RunConfig(task="usb_insertion").eval_episodes
+    assert (RunConfig(task="usb_insertion").eval_acting, config.eval_acting) == ("mean", "unstuck")
 
 
 def test_station_without_truth_is_judged_by_keys_and_asks_before_waypoints(station):
@@ -242,7 +243,8 @@ def test_policy_of_a_simulated_run_is_evaluated_on_the_arm_whose_station_is_name
     assert main(["eval", str(run.path), "--speed", "0.5"]) == 2
     assert "name its file with --station" in capsys.readouterr().err
     assert main(["eval", str(run.path), "--station", str(station), "--episodes", "1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["eval_episodes"] == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["eval_episodes"], told["acting"]) == (1, "unstuck")
     assert arm["backend"].log[-1] == "stop"
 
 
