@@ -90,8 +90,8 @@ class SupervisorConfig(BaseModel):
         None,
         ge=0,
         le=1,
-        description="Share of rollouts that may get help at first; the others show what the policy can. None: 0.6; in a "
-        "scene that moves from rollout to rollout all, throughout, as one that fails there teaches nothing.",
+        description="Share of rollouts that may get help at first; the others show what the policy can. None: 0.6; in "
+        "a scene that moves from rollout to rollout all, throughout, as one that fails there teaches nothing.",
     )
     fade_window: int = Field(
         20, ge=1, description="Help fades: help_share x (1 - success over this many newest rollouts without help)."
