@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agps_agent.cli.main import main
+from examples.oracle_detector import Oracle, OracleConfig
+from rl.tasks import get_task
+from rl.transforms import TOOL_DOWN, pose
+from rl.types import Observation, RobotState
 
 OURS = "examples/extend_detector.py:Pressing"
 SMALL = ["batch-size=8", "learning-starts=60", "hidden-size=16", "channels=8", "feature-size=16"]
@@ -39,11 +44,34 @@ def rows(run: Path) -> list[dict]:
     return [row for row in map(json.loads, (run / "metrics.jsonl").open()) if row["kind"] == "episode"]
 
 
-def test_example_finds_the_bad_rollout_and_not_the_good_one() -> None:
-    said = subprocess.run([sys.executable, "examples/extend_detector.py"], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(
+    ("example", "reason"),
+    [
+        ("extend_detector", "the hand presses with"),
+        ("oracle_detector", "the plug is 11 mm from its place, and comes no"),
+    ],
+)
+def test_example_finds_the_bad_rollout_and_not_the_good_one(example: str, reason: str) -> None:
+    said = subprocess.run([sys.executable, f"examples/{example}.py"], capture_output=True, text=True, check=True)
     good, bad = said.stdout.splitlines()
     assert good == "the expert: never asks"
-    assert bad.startswith("4 mm beside the port: asks at step") and "the hand presses with" in bad
+    assert bad.startswith("4 mm beside the port: asks at step") and reason in bad
+
+
+def test_oracle_asks_where_the_plug_comes_no_nearer_for_eight_steps() -> None:
+    task = get_task("usb_insertion")
+    oracle = Oracle(50, OracleConfig())
+    goal = np.array(task.port_position) + [0.0, 0.0, float(task.p_tcp_tool[2]) - task.success_depth_m]
+    heights_mm = [50, 40, 30, 30, 29.5, 31, 30, 30, 30, 30, 29.2, 28.9]  # the least so far is what counts
+    fired = []
+    for step, height_mm in enumerate(heights_mm):
+        T = pose(goal + [0.0, 0.0, height_mm / 1e3], TOOL_DOWN)
+        robot = RobotState(T_base_tcp=T, twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.0)
+        seen = Observation(images={}, state=np.zeros(19, np.float32), robot=robot, T_base_ref=T, step=step)
+        fired.append(oracle.update(seen, np.zeros(1)).triggered)
+    assert [step for step, fires in enumerate(fired) if fires] == [10]  # 0.8 mm since step 2; 1.1 mm one step later
+    oracle.rearm()
+    assert not oracle.update(seen, np.zeros(1)).triggered
 
 
 def test_detector_from_a_file_wakes_the_agent_and_its_trace_is_logged(run: Path) -> None:
