@@ -1,14 +1,14 @@
 """Where the tool hides from the cameras what the agent has to see, the arm rises, and the agent looks again."""
 
-from dataclasses import replace
+import numpy as np
 
 from agps_agent.state import Reason
-from rl.types import Guide
-from tools.primitives import lift
+from rl.types import Guide, Waypoint
+from tools.primitives import FREE_STEP_M
 from tools.scene import Scene
 
 RISE_M = 0.04
-"""How far it rises, [m]: a plug of 2 cm that stands before its port then shows it."""
+"""How far it rises, [m]: a plug of 2 cm that stood before its port then shows it."""
 LEAST_M = 0.01
 """What is less shows nothing new; nearer than this it has risen, [m]."""
 MAX_STEPS = 10
@@ -19,9 +19,10 @@ HIDDEN: frozenset[Reason] = frozenset({"not_visible", "no_depth", "implausible_k
 
 
 def retreat(scene: Scene) -> Guide | None:
-    """Return the way straight up from where the arm is; None where the workspace has no room for it."""
-    room_m = float(scene.workspace.upper[2] - scene.T_base_tcp[2, 3])
-    if room_m < LEAST_M:
+    """Return the way straight up from where the arm is, as far as the workspace goes; None where it has no room."""
+    T = np.array(scene.T_base_tcp)
+    T[:3, 3] = scene.workspace.project(T[:3, 3] + [0.0, 0.0, RISE_M])
+    if T[2, 3] - scene.T_base_tcp[2, 3] < LEAST_M:
         return None
-    (top,) = lift(scene, min(RISE_M, room_m))
-    return Guide(waypoints=(replace(top, blend_m=LEAST_M),), max_steps=MAX_STEPS)
+    top = Waypoint(T_base_tcp=T, gripper_opening=scene.gripper_opening, max_step_m=FREE_STEP_M, blend_m=LEAST_M)
+    return Guide(waypoints=(top,), max_steps=MAX_STEPS)

@@ -626,9 +626,12 @@ def test_agent_that_shows_rises_too(make):
     assert answered(supervisor)[:2] == [(0, "0001", 0.14), (3, "0002", 0.1)]
 
 
-@pytest.mark.parametrize(("z", "top"), [(0.1, 0.14), (0.17, 0.2), (0.1901, None), (0.2, None), (0.25, None)])
-def test_retreat_is_straight_up_and_stays_in_the_workspace(z, top):
-    T = pose(np.array([0.5, 0.02, z]), DOWN)
+@pytest.mark.parametrize(
+    ("x", "z", "top"),
+    [(0.5, 0.1, 0.14), (0.5, 0.17, 0.2), (0.5, 0.1901, None), (0.5, 0.2, None), (0.5, 0.25, None), (0.601, 0.1, 0.14)],
+)
+def test_retreat_is_straight_up_and_stays_in_the_workspace(x, z, top):
+    T = pose(np.array([x, 0.02, z]), DOWN)
     scene = Scene(
         task="usb_insertion", frames={}, T_base_tcp=T, gripper_opening=0.3, workspace=BOX, p_tcp_tool=np.zeros(3)
     )
@@ -637,7 +640,7 @@ def test_retreat_is_straight_up_and_stays_in_the_workspace(z, top):
         assert way is None
         return
     (waypoint,) = way.waypoints
-    assert waypoint.T_base_tcp == pytest.approx(pose(np.array([0.5, 0.02, top]), DOWN))
+    assert waypoint.T_base_tcp == pytest.approx(pose(np.array([min(x, 0.6), 0.02, top]), DOWN))
     assert waypoint.gripper_opening == 0.3 and waypoint.motion == "free"
 
 
