@@ -5,7 +5,7 @@ The paper measures this too (AGPS, arXiv:2602.11978): USB 0 %, knot 90 %, towel 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from agps_agent.ask import Answer
+from agps_agent.retreat import HIDDEN, retreat
 from agps_agent.run.build import Asker, build_asker, build_env, capture_scene
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import differing, load_config, save_config
@@ -21,7 +22,7 @@ from agps_agent.run.directory import RunDirectory
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
-from rl.guidance import WaypointFollower
+from rl.guidance import GuideStatus, WaypointFollower
 from rl.ownership import owned
 from rl.rollout import Moment, run_episode
 from rl.tasks import get_task
@@ -29,7 +30,7 @@ from rl.types import CONTROL_RATE_HZ, Cost, FloatArray, Guide, RobotState
 
 SETTLE_STEPS = 5
 """Control steps that the arm holds still after its waypoints, and after a question without an answer: what hangs or
-lies there comes to rest, and what hid a keypoint may be gone."""
+lies there comes to rest."""
 
 ALONE = "agent alone"
 """What stands in a summary in place of a method."""
@@ -210,16 +211,24 @@ def _run_episode(asker: Asker, env: ManipulationEnv, *, seed: int, max_questions
 
 
 def _actions(asker: Asker, env: ManipulationEnv, episode: _Episode, *, max_questions: int) -> Iterator[FloatArray]:
-    """Yield what the agent makes the arm do: it is asked, its waypoints are followed, the scene settles, and again."""
+    """Yield what the agent makes the arm do: it is asked, its waypoints are followed, the scene settles, and again.
+
+    Where the arm hides what the question is about it rises, as in training.
+    """
     for _ in range(max_questions):
-        answer = asker.ask(capture_scene(env), mode="guide")
+        scene = capture_scene(env)
+        answer = asker.ask(scene, mode="guide")
         episode.costs.append(answer.cost)
         if isinstance(answer.intervention, Guide):
             episode.held, episode.grip = _what_is_grasped(answer), _Grip()
-            yield from _follow(env, answer.intervention, episode, asker.config)
+            status = yield from _follow(env, answer.intervention, episode, asker.config)
+            episode.blame("beside" if status in ("reached", "contact") else status)
             episode.grip = None
         else:
             episode.blame(f"declined_{answer.reason_key}")
+            rise = retreat(scene) if answer.reason_key in HIDDEN else None
+            if rise is not None:
+                yield from _follow(env, rise, episode, asker.config)
         for _ in range(SETTLE_STEPS):
             yield np.zeros(env.task.actions, np.float32)
 
@@ -234,12 +243,14 @@ def _what_is_grasped(answer: Answer) -> str:
     return ""
 
 
-def _follow(env: ManipulationEnv, guide: Guide, episode: _Episode, config: RunConfig) -> Iterator[FloatArray]:
-    """Yield the actions along waypoints until they are over, and note how they ended."""
+def _follow(
+    env: ManipulationEnv, guide: Guide, episode: _Episode, config: RunConfig
+) -> Generator[FloatArray, None, GuideStatus]:
+    """Yield the actions along waypoints until they are over; return how they ended."""
     follower = WaypointFollower(guide, action_scale=env.action_scale, actions=env.task.actions, config=config.guidance)
     while (action := follower.next_action(episode.now.observation)) is not None:
         yield action.astype(np.float32)
-    episode.blame("beside" if follower.status in ("reached", "contact") else follower.status)
+    return follower.status
 
 
 @dataclass

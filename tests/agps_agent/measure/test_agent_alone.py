@@ -1,13 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from agps_agent.ask import Answer
 from agps_agent.measure import agent_alone
 from agps_agent.measure.agent_alone import run_agent_alone
+from agps_agent.run.build import Asker
 from agps_agent.run.config import RunConfig
 from agps_agent.settings import AgentSettings
+from agps_agent.state import ModeRequest
 from rl.errors import ConfigError
 from rl.transforms import pose
 from rl.types import RobotState
+from tools.scene import Scene
 
 
 def test_agent_alone_inserts_and_its_questions_are_counted() -> None:
@@ -37,6 +43,24 @@ def test_agent_that_does_not_answer_is_asked_again_and_its_reason_counted() -> N
     result = run_agent_alone(config, episodes=1, seed=3, max_questions=2)
     assert (result.success_count, result.questions) == (0, 2)
     assert result.failure_modes == {"declined_timeout": 1}
+
+
+@pytest.mark.parametrize(("reason", "rises_mm"), [("not_visible", 40.0), ("no_depth", 40.0), ("not_json", 0.0)])
+def test_arm_that_hides_what_it_is_asked_about_rises(
+    reason: str, rises_mm: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heights_m: list[float] = []
+    ask = Asker.ask
+
+    def hidden_first(self: Asker, scene: Scene, *, mode: ModeRequest) -> Answer:
+        heights_m.append(float(scene.T_base_tcp[2, 3]))
+        answer = ask(self, scene, mode=mode)
+        return answer if len(heights_m) > 1 else replace(answer, intervention=None, reason_key=reason)
+
+    monkeypatch.setattr(Asker, "ask", hidden_first)
+    result = run_agent_alone(RunConfig(task="usb_insertion"), episodes=1, seed=3, horizon_factor=2.0)
+    assert result.successes == (True,) and result.questions == 2
+    assert 1e3 * (heights_m[1] - heights_m[0]) == pytest.approx(rises_mm, abs=10.0)  # it does not stop at the top
 
 
 def grip_after(*steps: tuple[float, float, float]) -> str:
