@@ -85,7 +85,12 @@ class SupervisorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    max_queries: int = Field(1, ge=1, description="Questions to the agent per rollout (paper, Fig. 3d: at most one).")
+    max_queries: int = Field(
+        1,
+        ge=1,
+        description="Questions to the agent per rollout (paper, Fig. 3d: at most one), beside one for which the "
+        "arm has risen and that is asked again.",
+    )
     help_share: float | None = Field(
         None,
         ge=0,

@@ -187,6 +187,8 @@ class AgentSupervisor:
         """Successes that the agent still has to show."""
         self._shown = Counter[str]()
         """Rollouts that the agent guided from the first step, and successes among them."""
+        self._looked = Counter[str]()
+        """Rollouts that began after a plan had worked, and those of them in another scene than any that did."""
         self._approve = approve
         """Whether a person agrees to waypoints."""
         self._background = Background()
@@ -226,7 +228,9 @@ class AgentSupervisor:
     @property
     def helps_all(self) -> bool:
         """Whether any rollout may get help, and goes on to: in a scene that moves, where no share is given."""
-        return self._config.help_share is None and self.places > 1
+        looked = self._looked["rollouts"]
+        moves = looked >= JUDGED_AFTER - 1 and 2 * self._looked["moved"] > looked
+        return self._config.help_share is None and (moves or self.places > 1)
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""
@@ -236,6 +240,7 @@ class AgentSupervisor:
         self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self.helps_all or self._help.draw())
         if self.teacher is not None:
             self._rollout.unmoved, self._rollout.has_moved = self._look_around()
+            self._looked["moved"] += self._rollout.has_moved
             self.teacher.start_episode(self._rollout.unmoved)
 
     def _look_around(self) -> tuple[tuple[str, ...], bool]:
@@ -246,6 +251,7 @@ class AgentSupervisor:
         self.settle()  # what the last rollout came to is known first
         worked = [record for record in self._memory.records() if record.success and record.targets]
         newest = worked[-LOOKS:]
+        self._looked["rollouts"] += bool(worked)
         try:
             there = unmoved(newest, self._look(cameras_of(newest))) if worked else ()
         except HardwareFault:  # a camera failed, and the arm was stopped: the next control step says so
@@ -286,7 +292,9 @@ class AgentSupervisor:
 
     def note_end(self, end: InterventionEnd) -> None:
         """Keep how waypoints ended, for the next question of the rollout."""
-        if end.kind == "guide" and end.id != self._rollout.risen_for:
+        if end.kind == "guide" and end.id == self._rollout.risen_for:
+            self._rollout.looks_again &= end.how != "taken_over"  # a human sees to it
+        elif end.kind == "guide":
             self._rollout.last_plan = end
 
     def finish_episode(self, outcome: EpisodeOutcome) -> None:
@@ -299,6 +307,7 @@ class AgentSupervisor:
             ended = ends[id].how if id in ends else None
             mark = partial(self._memory.mark, record_id, success=outcome.success, T_base_tcp_final=final, ended=ended)
             self._background.write("unmarked_records", mark)
+        ends.pop(rollout.risen_for or "", None)  # nothing was advised there
         for id, trace_id in rollout.trace_ids.items():
             report_outcome(trace_id, success=outcome.success, ended=describe_end(ends[id]) if id in ends else None)
         if self.teacher is not None:
@@ -306,7 +315,8 @@ class AgentSupervisor:
         if rollout.shows:
             self._shown["rollouts"] += 1
             self._shown["moved"] += rollout.has_moved
-            self._shown["successes"] += outcome.success and outcome.guided_steps > 0
+            was_helped = bool(set(outcome.intervention_ids) - {rollout.risen_for})
+            self._shown["successes"] += outcome.success and outcome.guided_steps > 0 and was_helped
         elif not outcome.intervention_ids:
             self._help.note_unaided(outcome.success)
         self.last_episode = {
@@ -356,6 +366,7 @@ class AgentSupervisor:
             "model_s": self._model_s,
             "gate": self._gate.state_dict(),
             "shown": dict(self._shown),
+            "looked": dict(self._looked),
             "teacher": None if self.teacher is None else self.teacher.state_dict(),
         }
 
@@ -369,6 +380,7 @@ class AgentSupervisor:
         self._model_s = state.get("model_s", 0.0)  # older runs did not count it
         self._gate.load_state_dict(state["gate"])
         self._shown = Counter(state.get("shown", {}))  # older runs showed nothing
+        self._looked = Counter(state.get("looked", {}))
         if self.teacher is not None and state.get("teacher") is not None:
             self.teacher.load_state_dict(state["teacher"])
 
@@ -452,25 +464,34 @@ class AgentSupervisor:
         self._rollout.trace_ids[question.id] = answer.trace_id
         self._save(question, answer)
         rises = self._rises_for(answer)
-        intervention = retreat(question.scene) if rises else answer.intervention
+        intervention = self._rise(question, observation) if rises else answer.intervention
         if intervention is None or not self._may_begin(question, intervention, observation, now):
             return None
         intervention = replace(intervention, id=question.id)
+        self._rollout.help_step = question.frame
         if rises:
             self._rollout.risen_for, self._rollout.looks_again = question.id, True
             self._rollout.queries -= 1  # it is the same question that is asked again
             return intervention
         if answer.record_id is not None:
             self._rollout.record_ids[question.id] = answer.record_id
-        self._rollout.help_step = question.frame
         if self.teacher is not None and isinstance(intervention, Guide):
             self.teacher.note(intervention, answer.record_id, question.position)
         return intervention
 
     def _rises_for(self, answer: Answer) -> bool:
-        """Return whether the arm shall rise, once in a rollout, since it hides what the question is about."""
+        """Return whether the arm shall rise, once in a rollout, since it hides what the question is about.
+
+        Not for a box: where those alone are asked for, nothing is to act in the policy's place.
+        """
         hidden = answer.intervention is None and answer.reason_key in HIDDEN
-        return hidden and self._rollout.risen_for is None
+        return hidden and self._rollout.risen_for is None and answer.state.get("mode") != "prune"
+
+    @staticmethod
+    def _rise(question: Question, observation: Observation) -> Guide | None:
+        """Return the way up from where the arm is now: with --on-trigger continue it has moved since it was asked."""
+        robot = observation.robot
+        return retreat(robot.T_base_tcp, robot.gripper_opening, question.scene.workspace)
 
     def _may_begin(self, question: Question, intervention: Intervention, observation: Observation, now: float) -> bool:
         """Return whether an answer still fits, and a person agrees where one is asked."""

@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from rl.errors import ConfigError
 from rl.rollout import Act, Moment, run_episode
-from rl.types import FloatArray, Observation
+from rl.transforms import pose_difference
+from rl.types import Observation, RobotState
 
 Acting = Literal["mean", "unstuck", "sampled"]
-"""How a policy acts alone: its mean; its mean, but what it draws where the arm gets nowhere; what it draws, as in
-training."""
-STUCK_STEPS, STUCK_M = 4, 0.001
-"""An arm gets nowhere whose TCP is within so many metres of where it was so many control steps ago. A mean that pushes
-against friction repeats itself there, or goes back and forth, for ever."""
+"""How a policy acts alone: its mean; its mean, but what it draws where the arm gets nowhere; what it draws."""
+STUCK_STEPS, STUCK_M, STUCK_RAD, STUCK_OPENING = 4, 0.001, 0.02, 0.05
+"""An arm gets nowhere that is, so many control steps later, within so many metres, radians and shares of the gripper's
+way of where it was. A mean that pushes against friction repeats itself there, or goes back and forth, for ever."""
 
 Watch = Callable[[int, Moment], None]
 """Sees each moment of an evaluation, with the number of its episode."""
@@ -144,8 +144,7 @@ class _Alone:
 
     def __init__(self, policy: Predictor, acting: Acting) -> None:
         self._policy, self._acting = policy, acting
-        self._places: deque[FloatArray] = deque(maxlen=STUCK_STEPS + 1)
-        """Of the TCP, base frame, (3,) each, [m]."""
+        self._newest: deque[RobotState] = deque(maxlen=STUCK_STEPS + 1)
 
     def __call__(self, now: Moment) -> npt.NDArray[Any]:
         return self._policy.predict(now.obs, deterministic=self._is_mean(now))[0]
@@ -154,9 +153,15 @@ class _Alone:
         seen = now.info.get("observation")
         if self._acting != "unstuck" or not isinstance(seen, Observation):
             return self._acting != "sampled"
-        self._places.append(seen.robot.T_base_tcp[:3, 3].copy())
-        is_new = len(self._places) <= STUCK_STEPS
-        return is_new or float(np.linalg.norm(self._places[-1] - self._places[0])) >= STUCK_M
+        self._newest.append(seen.robot)
+        return len(self._newest) <= STUCK_STEPS or _gets_on(self._newest[0], self._newest[-1])
+
+
+def _gets_on(before: RobotState, now: RobotState) -> bool:
+    """Return whether arm or gripper have come anywhere."""
+    delta = pose_difference(before.T_base_tcp, now.T_base_tcp)
+    goes = float(np.linalg.norm(delta[:3])) >= STUCK_M or float(np.linalg.norm(delta[3:])) >= STUCK_RAD
+    return goes or abs(now.gripper_opening - before.gripper_opening) >= STUCK_OPENING
 
 
 def _run_episode(act: Act, env: gym.Env[Any, Any], seed: int, watch: Callable[[Moment], None] | None) -> _Ended:

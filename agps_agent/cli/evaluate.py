@@ -56,8 +56,8 @@ class EvalOptions:
     device: str = "auto"
     """Where the policy computes: auto, cpu, cuda or cuda:N, whatever it was trained on."""
     acting: Acting | None = None
-    """How the policy acts: its mean; its mean, but where the arm gets nowhere what it draws (unstuck); or what it
-    draws, as in training (sampled). None: as the run was evaluated."""
+    """How the policy acts: its mean; its mean, but what it draws where the arm gets nowhere (unstuck); or what it draws
+    (sampled). None: as the run was evaluated; one of a simulated run on an arm as runs there are, unstuck."""
     conditions: Annotated[Conditions, tyro.conf.arg(name="")] = field(default_factory=Conditions)
     """What differs from training."""
     experiment: str | None = None

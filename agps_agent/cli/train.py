@@ -264,7 +264,10 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
         print(f"Device: {in_words(choose_device(config.device))}.")
         if config.helper == "agent" and is_url(config.vlm):
             given = config.vlm_price_in, config.vlm_price_out
-            print(estimate(config.task_name, vlm=config.vlm, model=config.vlm_model, given=given).in_words())
+            asked = estimate(
+                config.task_name, vlm=config.vlm, model=config.vlm_model, given=given, task_options=config.task_options
+            )
+            print(asked.in_words())
 
     try:
         from agps_agent.report import write_report

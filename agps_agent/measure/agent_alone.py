@@ -213,8 +213,9 @@ def _run_episode(asker: Asker, env: ManipulationEnv, *, seed: int, max_questions
 def _actions(asker: Asker, env: ManipulationEnv, episode: _Episode, *, max_questions: int) -> Iterator[FloatArray]:
     """Yield what the agent makes the arm do: it is asked, its waypoints are followed, the scene settles, and again.
 
-    Where the arm hides what the question is about it rises, as in training.
+    Where the arm hides what the question is about it rises, once, as in training.
     """
+    has_risen = False
     for _ in range(max_questions):
         scene = capture_scene(env)
         answer = asker.ask(scene, mode="guide")
@@ -226,8 +227,9 @@ def _actions(asker: Asker, env: ManipulationEnv, episode: _Episode, *, max_quest
             episode.grip = None
         else:
             episode.blame(f"declined_{answer.reason_key}")
-            rise = retreat(scene) if answer.reason_key in HIDDEN else None
-            if rise is not None:
+            rise = retreat(scene.T_base_tcp, scene.gripper_opening, scene.workspace)
+            if answer.reason_key in HIDDEN and rise is not None and not has_risen:
+                has_risen = True
                 yield from _follow(env, rise, episode, asker.config)
         for _ in range(SETTLE_STEPS):
             yield np.zeros(env.task.actions, np.float32)

@@ -72,14 +72,16 @@ def _read(folder: Path, episode: Row | None, camera: str | None) -> Intervention
     record = _json(folder / "intervention.json")
     guidance = _mapping(record.get("guidance"))
     cost = _mapping(record.get("cost"))
+    kind = str(guidance.get("kind", record.get("mode", "none")))
+    end = end_in_words(episode or {}, folder.name)
     return InterventionView(
         id=folder.name,
-        kind=str(guidance.get("kind", record.get("mode", "none"))),
+        kind=kind,
         reason=str(record.get("reason") or guidance.get("message") or ""),
         failure_mode=str(record.get("failure_mode") or ""),
         trigger=_told(trigger_in_words, _mapping(record.get("trigger"))),
         effect=_told(guidance_in_words, guidance),
-        end=end_in_words(episode or {}, folder.name),
+        end=f"the arm rose to look again, {end}" if end and kind == "none" else end,
         cost=_told(cost_in_words, cost),
         from_memory=bool(cost.get("memory_hit") or record.get("recalled")),
         image=draw_answer(folder, guidance, camera),

@@ -34,12 +34,12 @@ FIRST_CARDS = 9
 """Interventions shown at once; the others unfold."""
 
 MAX_CARDS = 90
+"""Interventions in the page: each adds some 40 kB."""
 _ACTING = {
     "mean": "deterministic",
     "unstuck": "deterministic but where the arm gets nowhere",
-    "sampled": "acting as in training",
+    "sampled": "by actions that it draws",
 }
-"""Interventions in the page: each adds some 40 kB."""
 
 
 def write_report(run: RunDirectory) -> Path:

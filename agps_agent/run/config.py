@@ -183,10 +183,9 @@ class RunConfig(BaseModel):
     """Evaluate the policy alone every so many control steps; 0: only at the end."""
     eval_episodes: Annotated[int, Field(ge=1), MayChange] = 50
     """Episodes of the final evaluation: the policy alone, no agent, no box."""
-    eval_acting: Annotated[Acting, MayChange] = "mean"
-    """How the policy acts when it is evaluated: its mean; what it draws where the arm gets nowhere, which friction can
-    hold while the mean repeats one small movement (unstuck; so on a robot); or what it draws, as in training (sampled).
-    """
+    eval_acting: Acting = "mean"
+    """How the policy acts when it is evaluated: its mean; its mean, but what it draws where the arm gets nowhere, which
+    friction can hold while the mean repeats one small movement (unstuck; so on a robot); or what it draws (sampled)."""
     curve_episodes: Annotated[int, Field(ge=1), MayChange] = 20
     """Episodes of each evaluation on the way."""
     learner: Literal["lockstep", "overlapped", "threaded"] = "lockstep"

@@ -38,7 +38,15 @@ per token, as a model of the Qwen3-VL kind does (docs/vlm.md)."""
 OTHER = max(MEASURED.values(), key=lambda usage: usage.prompt_tokens)
 """A question about any other task."""
 QUESTIONS_OF_A_RUN = (1, 16)
-"""Fewest and most questions that the runs of docs/results.md put to the model; memory answered the others."""
+"""Fewest and most questions that the runs of docs/results.md put to the model; memory answered the others..."""
+QUESTIONS_WHERE_IT_MOVES = (30, 140)
+"""...and of runs in which something moves from rollout to rollout, so that memory answers none."""
+
+
+def questions_of(task_options: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the fewest and most questions of a run, by what is changed about its task."""
+    moves = any(value for name, value in task_options.items() if name.endswith(("jitter_mm", "jitter_deg")))
+    return QUESTIONS_WHERE_IT_MOVES if moves else QUESTIONS_OF_A_RUN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +58,8 @@ class Estimate:
     model: str | None
     """Its name at the server; None where the server chooses."""
     price: Price | None
+    questions: tuple[int, int] = QUESTIONS_OF_A_RUN
+    """Fewest and most of a run."""
 
     @property
     def question(self) -> Usage:
@@ -58,7 +68,7 @@ class Estimate:
 
     def described(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        fewest, most = (self.question.times(number) for number in QUESTIONS_OF_A_RUN)
+        fewest, most = (self.question.times(number) for number in self.questions)
         amounts = {"question": self.question, "run_at_least": fewest, "run_at_most": most}
         return {
             "task": self.task,
@@ -77,7 +87,7 @@ class Estimate:
     def in_words(self) -> str:
         """Return it in one line."""
         one = self.question
-        fewest, most = (one.times(number) for number in QUESTIONS_OF_A_RUN)
+        fewest, most = (one.times(number) for number in self.questions)
         paid = "" if self.price is None else f" ({in_dollars(self.price.of(one.prompt_tokens, one.completion_tokens))})"
         run = f"{_tokens(fewest):,} to {_tokens(most):,} tokens"
         if self.price is not None:
@@ -89,8 +99,8 @@ class Estimate:
         )
         return (
             f"A question to {self.model or 'the model'} takes about {one.calls} calls, {one.prompt_tokens:,} tokens of "
-            f"prompts and {one.completion_tokens:,} of replies{paid}; a run {QUESTIONS_OF_A_RUN[0]} to "
-            f"{QUESTIONS_OF_A_RUN[1]} questions, {run}; a model that thinks takes more. --agent.max-tokens limits it."
+            f"prompts and {one.completion_tokens:,} of replies{paid}; a run {self.questions[0]} to "
+            f"{self.questions[1]} questions, {run}; a model that thinks takes more. --agent.max-tokens limits it."
             f"{unpriced} See first how well it points: {self.first_step}"
         )
 
@@ -103,7 +113,12 @@ def _tokens(usage: Usage) -> int:
 
 
 def estimate(
-    task: str, *, vlm: str, model: str | None, given: tuple[float | None, float | None] = (None, None)
+    task: str,
+    *,
+    vlm: str,
+    model: str | None,
+    given: tuple[float | None, float | None] = (None, None),
+    task_options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Estimate:
     """Return what a model will cost; nobody is asked.
 
@@ -112,5 +127,7 @@ def estimate(
         vlm: Base URL of the server.
         model: Name of the model there; None for the first that it lists, whose price is not known.
         given: What the user says a million tokens of prompts and of replies cost, [USD].
+        task_options: What is changed about the task.
     """
-    return Estimate(task=task, vlm=vlm, model=model, price=price_of(vlm, model or "", given=given))
+    price = price_of(vlm, model or "", given=given)
+    return Estimate(task=task, vlm=vlm, model=model, price=price, questions=questions_of(task_options))

@@ -210,7 +210,7 @@ class TrainingLog:
     def max_pretrain_steps(self) -> int:
         """Updates on demonstrations before the policy acts.
 
-        A warm-up has as many times more as the agent showed more, because the scene moves: what sixty demonstrations
+        A warm-up has as many times more as the agent showed more, because the scene moves: what thirty demonstrations
         show takes longer to learn than what ten do. A first stage has enough for either.
         """
         supervisor, updates = self.session.supervisor, self.config.pretrain_steps

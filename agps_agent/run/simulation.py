@@ -85,7 +85,8 @@ class Simulation:
         from agps_agent.run.robot import STATION, Robot
 
         arm = {"robot": STATION, "station": station, "robot_ip": robot_ip, "speed": speed or config.speed, "pace": None}
-        arm["eval_acting"] = "unstuck"  # as `Robot.start_values` has it
+        if config.eval_acting == "mean":
+            arm["eval_acting"] = "unstuck"  # as `Robot.start_values` has it
         if config.reward == "truth":  # an arm that is not emulated has none
             arm["reward"] = Robot(STATION).start_values(get_task(config.task), station)["reward"]
         return config.model_copy(update=arm)

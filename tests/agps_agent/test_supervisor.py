@@ -631,34 +631,60 @@ def test_agent_that_shows_rises_too(make):
     [(0.5, 0.1, 0.14), (0.5, 0.17, 0.2), (0.5, 0.1901, None), (0.5, 0.2, None), (0.5, 0.25, None), (0.601, 0.1, 0.14)],
 )
 def test_retreat_is_straight_up_and_stays_in_the_workspace(x, z, top):
-    T = pose(np.array([x, 0.02, z]), DOWN)
-    scene = Scene(
-        task="usb_insertion", frames={}, T_base_tcp=T, gripper_opening=0.3, workspace=BOX, p_tcp_tool=np.zeros(3)
-    )
-    way = retreat(scene)
+    way = retreat(pose(np.array([x, 0.02, z]), DOWN), 0.3, BOX)
     if top is None:
         assert way is None
         return
     (waypoint,) = way.waypoints
     assert waypoint.T_base_tcp == pytest.approx(pose(np.array([min(x, 0.6), 0.02, top]), DOWN))
-    assert waypoint.gripper_opening == 0.3 and waypoint.motion == "free"
+    assert (waypoint.gripper_opening, waypoint.motion, waypoint.blend_m) == (0.3, "free", 0.0)
+
+
+def test_arm_does_not_rise_for_a_box(make):
+    supervisor = make(replace(says(None, "not_visible"), state={"mode": "prune"}))
+    assert answered(supervisor) == [] and supervisor.metrics()["questions"] == 1
+
+
+def test_arm_rises_from_where_it_is_when_the_answer_comes(make):
+    supervisor, agent = ask_and_go_on(make, says(None, "not_visible"))
+    agent.answers(supervisor)
+    rise = supervisor.review(gone(9.0))
+    assert rise.waypoints[0].T_base_tcp[:3, 3] == pytest.approx([0.509, 0.0, 0.14])
+
+
+def test_question_of_a_rise_that_a_human_ends_is_not_asked_again(make):
+    supervisor = make(says(GUIDE), ask=Sees(1))
+    supervisor.start_episode(0, seen(0))
+    rise = next(answer for step in range(5) if (answer := supervisor.review(seen(step))) is not None)
+    supervisor.note_end(replace(BLOCKED, id=rise.id, how="taken_over"))
+    supervisor.review(seen(6))
+    assert supervisor.metrics()["questions"] == 1
+
+
+def test_rollout_that_only_rose_is_no_demonstration_and_not_what_led_up_to_it_an_example(make):
+    supervisor = make(says(GUIDE), ask=Sees(9))
+    supervisor.demonstrate(1)
+    answered(supervisor, steps=3)
+    supervisor.finish_episode(replace(ended(success=True, helped=True), guided_steps=3))
+    assert supervisor.is_demonstrating
 
 
 @pytest.mark.parametrize(
     ("help_share", "moved", "at_first", "later"),
     [
-        (None, 0, (40, 80), (0, 0)),
-        (None, 30, (100, 100), (100, 100)),
-        (0.5, 30, (35, 65), (0, 0)),
-        (0.0, 30, (0, 0), (0, 0)),
+        (None, 10, (40, 80), (0, 0)),  # 10 of 20 rollouts began in another scene
+        (None, 11, (100, 100), (100, 100)),
+        (0.5, 20, (35, 65), (0, 0)),
+        (0.0, 20, (0, 0), (0, 0)),
     ],
 )
 def test_in_a_scene_that_moves_every_rollout_may_get_help_unless_a_share_is_given(
     make, help_share, moved, at_first, later
 ):
+    """Whoever showed the task: a supervisor that showed nothing sees that the scene moves, too."""
     supervisor = make(says(Prune(box=BOX)), help_share=help_share, stall="always")
-    shown = {"successes": 30, "rollouts": 30, "moved": moved}
-    supervisor.load_state_dict({**supervisor.state_dict(), "shown": shown})
+    looked = {"rollouts": 20, "moved": moved}
+    supervisor.load_state_dict({**supervisor.state_dict(), "looked": looked})
     assert at_first[0] <= sum(len(run_rollout(supervisor, episode=episode)) for episode in range(100)) <= at_first[1]
     for episode in range(100, 120):  # the policy succeeds alone
         supervisor.start_episode(episode, seen(0))

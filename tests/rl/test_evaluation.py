@@ -5,9 +5,10 @@ import pytest
 
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
-from rl.evaluation import EvaluationResult, evaluate, wilson_interval
+from rl.evaluation import EvaluationResult, _gets_on, evaluate, wilson_interval
 from rl.robots.fake import FakeBackend
 from rl.tasks import get_task
+from rl.transforms import pose, rotvec_to_matrix
 from rl.types import RobotState
 from tests.rl.drq.reach import Reach
 
@@ -64,34 +65,50 @@ def test_policy_acts_as_in_training_where_it_is_asked_to():
 
 
 class Pushes(Still):
-    """Goes where a test says, step by step, along x, [m]."""
+    """Goes where a test says, step by step: metres along x, or radians about z."""
 
-    def __init__(self, way: list[float]) -> None:
+    def __init__(self, way: list[float], *, component: int) -> None:
         super().__init__()
-        self.way, self.means = way, []
+        self.way, self.component, self.means = way, component, []
 
     def predict(self, *args: object, deterministic: bool = False, **_: object) -> tuple[np.ndarray, None]:
         self.means.append(deterministic)
         action = np.zeros(6, np.float32)
-        action[0] = self.way[len(self.means) - 1] / 0.015
+        action[self.component] = self.way[len(self.means) - 1]
         return action, None
 
 
+@pytest.mark.parametrize("component", [0, 5])
 @pytest.mark.parametrize(
-    ("way_mm", "means"),
+    ("way", "means"),
     [
-        ([5, 5, 5, 5, 5, 5, 5], [True] * 7),  # it moves
+        ([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [True] * 7),  # it moves, or turns
         ([0, 0, 0, 0, 0, 0, 0], [True] * 4 + [False] * 3),  # four steps that came to nothing
-        ([5, 0, 0, 0, 0, 5, 0], [True] * 5 + [False, True]),  # until it moves again
-        ([5, -5, 5, -5, 5, -5, 5], [True] * 4 + [False] * 3),  # back and forth
+        ([0.5, 0, 0, 0, 0, 0.5, 0], [True] * 5 + [False, True]),  # until it moves again
+        ([0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5], [True] * 4 + [False] * 3),  # back and forth
     ],
 )
-def test_mean_acts_but_where_the_arm_gets_nowhere(way_mm, means):
+def test_mean_acts_but_where_the_arm_gets_nowhere(way, means, component):
     task = get_task("usb_insertion", horizon=7)
-    env = ManipulationEnv(task, FakeBackend(task))
-    policy = Pushes([way / 1e3 for way in way_mm])
-    evaluate(policy, env, episodes=1, seed=0, acting="unstuck")
+    policy = Pushes(way, component=component)
+    evaluate(policy, ManipulationEnv(task, FakeBackend(task)), episodes=1, seed=0, acting="unstuck")
     assert policy.means == means
+
+
+@pytest.mark.parametrize(
+    ("x_m", "turn_rad", "opening", "gets_on"),
+    [
+        (0.0009, 0.0, 0.2, False),
+        (0.0011, 0.0, 0.2, True),
+        (0, 0.019, 0.2, False),
+        (0, 0.021, 0.2, True),
+        (0, 0, 0.26, True),
+    ],
+)
+def test_what_gets_on_by_hand(x_m, turn_rad, opening, gets_on):
+    before = RobotState(T_base_tcp=np.eye(4), twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.2)
+    T = pose(np.array([x_m, 0.0, 0.0]), rotvec_to_matrix(np.array([0.0, 0.0, turn_rad])))
+    assert _gets_on(before, replace(before, T_base_tcp=T, gripper_opening=opening)) is gets_on
 
 
 def test_wilson_interval_by_hand():

@@ -11,7 +11,7 @@ from statistics import median
 from agps_agent.measure.experiments.planning import PlannedRun, is_finished
 from agps_agent.models.prices import in_dollars, listed_prices, price_of
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.estimate import MEASURED, OTHER, QUESTIONS_OF_A_RUN, Usage
+from agps_agent.run.estimate import MEASURED, OTHER, Usage, questions_of
 from rl.errors import AgpsError
 
 QUESTIONS_ALONE = 4
@@ -49,7 +49,7 @@ def estimate_grid(runs: Sequence[PlannedRun], measured: Iterable[Path]) -> GridE
     known = tasks <= rates.keys() and bool(tasks)
     seconds = sum(steps[run.name] / rates[run.config.task_name] for run in runs if steps[run.name]) if known else None
     asking = [run for run in runs if run.config.helper == "agent"]
-    least, most = (_together(asking, questions) for questions in QUESTIONS_OF_A_RUN)
+    least, most = _together(asking, 0), _together(asking, 1)
     return GridEstimate(
         runs=len(runs),
         control_steps=sum(steps.values()),
@@ -79,8 +79,10 @@ def _asked(run: PlannedRun, questions: int) -> int:
     return run.config.eval_episodes * min(questions, QUESTIONS_ALONE) if run.cell.agent_alone else questions
 
 
-def _together(runs: Sequence[PlannedRun], questions: int) -> Usage:
-    each = [MEASURED.get(run.config.task_name, OTHER).times(_asked(run, questions)) for run in runs]
+def _together(runs: Sequence[PlannedRun], which: int) -> Usage:
+    """Return what runs take at least (0) or at most (1)."""
+    asked = [_asked(run, questions_of(run.config.task_options)[which]) for run in runs]
+    each = [MEASURED.get(run.config.task_name, OTHER).times(number) for run, number in zip(runs, asked, strict=True)]
     return Usage(
         calls=sum(usage.calls for usage in each),
         prompt_tokens=sum(usage.prompt_tokens for usage in each),

@@ -293,3 +293,12 @@ def test_camera_that_fails_the_agent_costs_the_episode_only(station, arm, tmp_pa
     summary = train(configure(station, **changes), run, SilentProgress())
     assert summary["env_steps"] == 44
     assert summary["counters"]["declined/hardware_fault"] == summary["robot"]["faults"] == 1
+
+
+def test_run_of_before_it_could_be_chosen_was_evaluated_by_its_mean(station, arm, tmp_path):
+    run = RunDirectory.create(tmp_path / "run")
+    train(configure(station), run, SilentProgress())
+    saved = json.loads(run.config.read_text())
+    assert saved["config"].pop("eval_acting") == "unstuck"
+    run.config.write_text(json.dumps(saved))
+    assert load_config(run).eval_acting == "mean"

@@ -6,6 +6,7 @@ import pytest
 
 from agps_agent.measure.experiments.cost import estimate_grid, in_words, spent, spent_in_words, step_rates
 from agps_agent.measure.experiments.planning import Glance, glance, seeds_found, standing
+from agps_agent.run.estimate import questions_of
 from rl.errors import ConfigError
 from rl.ownership import give_up, own
 from tests.agps_agent.measure.experiments.grids import GRID, leave_run, tiny_grid
@@ -103,6 +104,11 @@ def test_estimate_is_by_the_rate_of_finished_runs(tmp_path: Path) -> None:
     prices = {name: (low, high) for name, low, high in estimate.prices}
     # 4,270 tokens of prompts at 2.50 and 150 of replies at 10.00 USD per million.
     assert prices["gpt-4o (Vercel AI Gateway)"][0] == pytest.approx(0.012175)
+
+
+def test_scene_that_moves_asks_more() -> None:
+    assert questions_of({"port_jitter_mm": 30.0}) == questions_of({"hook_jitter_deg": 1}) == (30, 140)
+    assert questions_of({}) == questions_of({"port_jitter_mm": 0, "light_jitter": 0.4}) == (1, 16)
 
 
 def test_hours_are_not_guessed(tmp_path: Path) -> None:
