@@ -20,6 +20,7 @@ from agps_agent.detectors import StallConfig
 from agps_agent.models.faults import FaultPlan
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.server import serve_model
+from agps_agent.retreat import HIDDEN
 from agps_agent.run import build
 from agps_agent.run.build import build_env, build_supervisor
 from agps_agent.run.config import RunConfig
@@ -179,7 +180,8 @@ def test_policy_goes_on_when_the_server_is_slow(case: tuple[str, str], env: Mani
 )
 def test_policy_goes_on_when_the_model_fails(model: Faulty, reason: str, rig: Rig) -> None:
     rig.server.model, rig.server.faults = model, FaultPlan((), share=0.0)
-    assert rig.counted() == {f"declined/{reason}"}
+    rises = {"helped"} if rig.mode == "guide" and reason in HIDDEN else set()  # to look again
+    assert rig.counted() == {f"declined/{reason}"} | rises
 
 
 def test_order_painted_into_the_scene_moves_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

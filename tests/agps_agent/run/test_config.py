@@ -171,7 +171,8 @@ FIXED = {
     "on_trigger",
     "store_guided",
 }
-FIXED |= {"algorithm", "helper", "offline", "reward", "encoder", "learner", "final_policy", "env_arguments"}
+FIXED |= {"algorithm", "helper", "offline", "reward", "encoder", "learner", "final_policy", "eval_acting"}
+FIXED |= {"env_arguments"}
 SCALARS = [name for name, value in RunConfig(task="usb_insertion") if isinstance(value, bool | int | float | str)]
 
 

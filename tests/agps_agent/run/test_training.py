@@ -169,8 +169,8 @@ def test_supervisor_sees_that_a_port_moves(tmp_path: Path, jitter_mm: float, mov
         )
         shown = supervisor.state_dict()["shown"]
         assert shown["successes"] == 4 and (shown["moved"] >= 3) == moves
-        assert supervisor.is_demonstrating == moves  # 24 where each success tells of another place
-        assert log.max_pretrain_steps == (300 if moves else 50)
+        assert supervisor.is_demonstrating == moves  # 12 where each success tells of another place
+        assert log.max_pretrain_steps == (150 if moves else 50)
 
 
 def test_row_of_an_episode_says_how_each_intervention_ended(finished: RunDirectory):
