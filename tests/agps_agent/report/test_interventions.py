@@ -81,6 +81,24 @@ def test_coordinate_just_below_zero_is_no_negative_zero() -> None:
     assert guidance_in_words({"kind": "guide", "waypoints": [waypoint(0.4, -0.0004, 0.0)]}).endswith("(400, 0, 0) mm")
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("none", "the arm rose to look again, ended: reached after 4 steps"),
+        ("guide", "ended: reached after 4 steps"),
+    ],
+)
+def test_arm_that_rose_for_a_question_without_an_answer_is_told(tmp_path: Path, kind: str, words: str) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    folder = run.intervention("0001")
+    folder.mkdir(parents=True)
+    guidance = {"kind": kind, "message": "The port is hidden.", "waypoints": [waypoint(0.4, 0.0, 0.2)]}
+    (folder / "intervention.json").write_text(json.dumps({"guidance": guidance}))
+    end = {"id": "0001", "kind": "guide", "how": "reached", "steps": 4}
+    (view,) = read_interventions(run, [{"intervention_ids": ["0001"], "interventions": [end]}], camera=None, limit=9)
+    assert (view.kind, view.end) == (kind, words)
+
+
 def test_refusal_is_told_in_its_own_words() -> None:
     assert guidance_in_words({"kind": "none", "message": "The port is hidden."}) == "The port is hidden."
     assert guidance_in_words({}) == ""
