@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from agps_agent.ask import Answer
+from agps_agent.state import Trigger
 from rl.types import FloatArray, Observation
 from tools.scene import Scene
 
@@ -16,6 +17,8 @@ class Question:
     """What was asked, where the arm was then, and the answer to come."""
 
     id: str
+    trigger: Trigger
+    """What woke the agent."""
     scene: Scene
     answer: concurrent.futures.Future[Answer]
     position: FloatArray

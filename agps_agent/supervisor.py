@@ -117,12 +117,10 @@ class _Rollout:
     """The same of its trace."""
     last_plan: InterventionEnd | None = None
     """How the waypoints of the newest question ended."""
-    asked: Trigger | None = None
-    """What the newest question was asked for."""
     risen_for: str | None = None
     """Id of the question for which the arm rises, or has risen: what it is about was hidden."""
-    looks_again: bool = False
-    """It is asked again once the arm has risen."""
+    again: Trigger | None = None
+    """What woke the agent that is asked again once the arm has risen."""
 
 
 def _watch(detectors: Sequence[FailureDetector], config: SupervisorConfig) -> Watch:
@@ -277,7 +275,7 @@ class AgentSupervisor:
         if rollout.queries >= most or not rollout.may_help or observation.step < rollout.ask_from:
             return None
         rollout.queries += 1
-        rollout.asked, rollout.looks_again = trigger, False
+        rollout.again = None
         if self._hold is not None and self._holds:
             self._hold()
         try:
@@ -293,7 +291,8 @@ class AgentSupervisor:
     def note_end(self, end: InterventionEnd) -> None:
         """Keep how waypoints ended, for the next question of the rollout."""
         if end.kind == "guide" and end.id == self._rollout.risen_for:
-            self._rollout.looks_again &= end.how != "taken_over"  # a human sees to it
+            if end.how == "taken_over":  # a human sees to it
+                self._rollout.again = None
         elif end.kind == "guide":
             self._rollout.last_plan = end
 
@@ -392,8 +391,8 @@ class AgentSupervisor:
     def _woken(self, reading: Reading | None, observation: Observation) -> Trigger | None:
         """Return what wakes the agent: it looks again, shows the task, or a detector fires; None: nothing does."""
         rollout = self._rollout
-        if rollout.looks_again and rollout.asked is not None:
-            return Trigger(**{**rollout.asked, "step": observation.step})
+        if rollout.again is not None:
+            return Trigger(**{**rollout.again, "step": observation.step})
         if rollout.shows:
             return self._trigger(None, observation)
         if reading is None:
@@ -430,6 +429,7 @@ class AgentSupervisor:
         asked_at = time.monotonic()
         return Question(
             id=f"{self._prefix}{self._counts['questions']:04d}",
+            trigger=trigger,
             scene=scene,
             answer=self._background.start(self._ask(scene, embedding, trigger)),
             position=observation.robot.T_base_tcp[:3, 3].copy(),
@@ -470,7 +470,7 @@ class AgentSupervisor:
         intervention = replace(intervention, id=question.id)
         self._rollout.help_step = question.frame
         if rises:
-            self._rollout.risen_for, self._rollout.looks_again = question.id, True
+            self._rollout.risen_for, self._rollout.again = question.id, question.trigger
             self._rollout.queries -= 1  # it is the same question that is asked again
             return intervention
         if answer.record_id is not None:

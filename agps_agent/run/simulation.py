@@ -85,10 +85,11 @@ class Simulation:
         from agps_agent.run.robot import STATION, Robot
 
         arm = {"robot": STATION, "station": station, "robot_ip": robot_ip, "speed": speed or config.speed, "pace": None}
+        there = Robot(STATION).start_values(get_task(config.task), station)
         if config.eval_acting == "mean":
-            arm["eval_acting"] = "unstuck"  # as `Robot.start_values` has it
+            arm["eval_acting"] = there["eval_acting"]
         if config.reward == "truth":  # an arm that is not emulated has none
-            arm["reward"] = Robot(STATION).start_values(get_task(config.task), station)["reward"]
+            arm["reward"] = there["reward"]
         return config.model_copy(update=arm)
 
     def open(self, config: "RunConfig", *, dry: bool = False) -> "ManipulationEnv":
