@@ -12,6 +12,9 @@ from stable_baselines3.common.policies import BasePolicy
 
 from rl.errors import AgpsError
 
+CAUGHT_UP_STEPS = 10
+"""Control steps whose updates a learner may owe before a rollout and count as having caught up."""
+
 
 class Learns(Protocol):
     """What a learner needs of an algorithm."""
@@ -252,6 +255,17 @@ class ThreadedLearner:
 
     def settle(self) -> None:
         """Do nothing: which update sees which transition is left to time."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it owes more updates than `CAUGHT_UP_STEPS` steps allow."""
+        return self._thread is not None and self.owed > CAUGHT_UP_STEPS * self._max_updates_per_step
+
+    def catch_up(self) -> None:
+        """Wait while it is behind. Raises what an update raised."""
+        while self.is_behind:
+            self.advance()
+            time.sleep(0.01)
 
     @property
     def idle_s(self) -> float:

@@ -22,6 +22,7 @@ PHASES = {
     "demonstrate": "the agent shows how",
     "pretrain": "pre-training",
     "train": "training",
+    "catch_up": "the learner catches up",
     "evaluate": "evaluating",
     "report": "writing the report",
 }

@@ -31,6 +31,7 @@ from rl.changes import changed
 from rl.checkpoint import DAMAGE
 from rl.errors import AgpsError, ConfigError
 from rl.files import write_atomically
+from rl.learner import CAUGHT_UP_STEPS
 from rl.loop import Step
 from rl.process import prepare_process
 from rl.supervisor import Supervisor
@@ -43,8 +44,6 @@ OWN_CAPACITY, OWN_EPISODES = 2_000, 8
 """Observations that a robot keeps in memory at least, and longest episodes: it needs the running one."""
 SAVE_EVERY_S = 5.0
 """Least time between two saves of what the robot's next process goes on from, [s]."""
-CAUGHT_UP_STEPS = 10
-"""A robot that holds for the learner goes on once it owes the updates of fewer control steps."""
 FIRST_S = 60.0
 """Longest wait for the first robot's first demonstration, [s]."""
 FLUSH_S = 10.0

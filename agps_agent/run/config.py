@@ -116,9 +116,9 @@ class RunConfig(BaseModel):
     """Control steps per second that a simulated robot keeps, [Hz], such as 10 for real time. None: as fast as it
     can."""
     when_behind: Annotated[Literal["continue", "hold"] | None, MayChange] = None
-    """Fleet: what a robot does before a rollout while the learner owes more updates than a few steps allow, or does not
-    answer. None: hold where simulated robots are as fast as they can, so that each step is learned from; else
-    continue."""
+    """One arm, or a fleet: what a robot does before a rollout while the learner beside it owes more updates than ten
+    steps allow, or does not answer. None: hold, so that each step is learned from; the arms of a fleet, and robots with
+    --pace, continue."""
     vlm: Annotated[str, MayChange] = "embedded"
     """Chat model: `embedded` works offline; else the base URL of an OpenAI-compatible server. The model
     `embedded,point-error-px=3,miss-share=0.05` is as wrong as a VLM; package.module:Name or ./file.py:Name is one of
@@ -312,8 +312,11 @@ class RunConfig(BaseModel):
         if not self.is_fleet:
             if self.ray is not None:
                 raise ValueError("--ray is where a fleet runs; say --robots N or --fleet FILE with it.")
-            if self.when_behind is not None:
-                raise ValueError("--when-behind is for the robots of a fleet; say --robots N or --fleet FILE with it.")
+            if self.when_behind is not None and self.learner != "threaded":
+                raise ValueError(
+                    "--when-behind is for robots with a learner beside them; say --learner threaded (an arm's is), "
+                    "--robots N or --fleet FILE with it."
+                )
             return self
         refused = (
             (self.robots is not None and self.fleet is not None, "--robots and --fleet are two ways to say who learns"),
@@ -479,9 +482,9 @@ class RunConfig(BaseModel):
 
     @property
     def holds_when_behind(self) -> bool:
-        """Whether a robot of a fleet waits for the learner between rollouts."""
+        """Whether a robot waits for the learner beside it between rollouts."""
         if self.when_behind is None:
-            return self.robot == SIMULATION and self.pace is None
+            return self.pace is None and (self.robot == SIMULATION or not self.is_fleet)
         return self.when_behind == "hold"
 
     @property

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from agps_agent.run.diagnosis import Figures
 
-Phase = Literal["demos", "calibrate", "demonstrate", "pretrain", "train", "evaluate", "report"]
+Phase = Literal["demos", "calibrate", "demonstrate", "pretrain", "train", "catch_up", "evaluate", "report"]
 
 
 @dataclass(frozen=True, kw_only=True)

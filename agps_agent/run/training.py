@@ -20,6 +20,7 @@ from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
+from rl.learner import ThreadedLearner
 from rl.loop import RolloutLoop, Step
 
 T = TypeVar("T")
@@ -249,6 +250,7 @@ class RunCallback(BaseCallback):
         log.record(step)
         if step.outcome is not None:
             log.finish_episode(step)
+            self._await_updates()
         if self._until is None:
             log.evaluation_due |= bool(config.eval_every and self.num_timesteps % config.eval_every == 0)
             if log.is_look_due and self._may_evaluate(step):
@@ -261,6 +263,17 @@ class RunCallback(BaseCallback):
         log.announce("train" if self._until is None else "demonstrate")
         has_shown = self._until is not None and step.outcome is not None and self._until()
         return not (log.is_over or has_shown)
+
+    def _await_updates(self) -> None:
+        """Hold a robot between two rollouts while the learner beside it is behind, if it is to.
+
+        The next rollout shows more if the last ones have been learned from, and a robot's steps are what costs.
+        """
+        log, learner = self._log, self._log.session.algorithm.learner
+        if log.config.holds_when_behind and isinstance(learner, ThreadedLearner) and learner.is_behind:
+            log.announce("catch_up")
+            log.session.hold()
+            learner.catch_up()
 
     def _may_evaluate(self, step: Step) -> bool:
         """Return whether the environment is free: the only one, a robot's, is between two episodes."""

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError
-from rl.learner import LockstepLearner, OverlappedLearner, ThreadedLearner
+from rl.learner import CAUGHT_UP_STEPS, LockstepLearner, OverlappedLearner, ThreadedLearner
 from tests.clocks import until
 from tests.rl.drq.reach import Reach, record
 
@@ -104,6 +104,45 @@ def test_error_in_the_loop_stops_the_thread():
         model.learn(10, callback=Fail())
     assert model.published is None
     assert not any(thread.name == "learner" for thread in threading.enumerate())
+
+
+def test_robot_waits_until_the_updates_of_all_but_ten_steps_are_made():
+    model, release = make_model(), threading.Event()
+    made: list[int] = []
+
+    def train(gradient_steps: int, batch_size: int | None = None) -> None:
+        release.wait(60)
+        made.append(gradient_steps)
+
+    model.train = train  # type: ignore[method-assign]
+    learner = ThreadedLearner(model, max_updates_per_step=2.0)
+    assert not learner.is_behind  # nobody owes what nobody makes
+    learner.start()
+    try:
+        model.num_timesteps = 60
+        assert learner.is_behind
+        release.set()
+        learner.catch_up()
+        assert not learner.is_behind
+        assert len(made) >= 2 * 60 - 2 * CAUGHT_UP_STEPS
+    finally:
+        release.set()
+        learner.stop()
+
+
+def test_robot_that_waits_hears_of_an_update_that_failed():
+    model = make_model()
+
+    def fail(gradient_steps: int, batch_size: int | None = None) -> None:
+        raise RuntimeError("the update failed")
+
+    model.train = fail  # type: ignore[method-assign]
+    learner = ThreadedLearner(model, max_updates_per_step=1.0)
+    learner.start()
+    model.num_timesteps = 60
+    with pytest.raises(RuntimeError, match="the update failed"):
+        learner.catch_up()
+    learner.stop()
 
 
 def test_silent_learner_is_noticed():

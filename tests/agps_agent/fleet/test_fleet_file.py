@@ -64,6 +64,12 @@ def test_simulated_robots_wait_for_updates_where_nothing_keeps_them_to_a_rate(
     assert real.holds_when_behind is (changes.get("when_behind") == "hold")
 
 
+@pytest.mark.parametrize(("when", "holds"), [(None, True), ("hold", True), ("continue", False)])
+def test_one_arm_waits_for_updates_unless_it_is_told_not_to(when: str | None, holds: bool):
+    arm = RunConfig(task="usb_insertion", robot="station", learner="threaded", when_behind=when)
+    assert arm.holds_when_behind is holds
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -109,7 +115,7 @@ def test_robot_of_another_machine_without_a_cluster_is_refused(tmp_path: Path):
     [
         ({"ray": "10.0.0.1:6379"}, "--robots N or --fleet"),
         ({"robots": 2, "ray": "10.0.0.1"}, "HOST:PORT"),
-        ({"when_behind": "hold"}, "--robots N or --fleet"),
+        ({"when_behind": "hold"}, "--learner threaded"),
         ({"robots": 2, "fleet": Path("fleet.toml")}, "two ways"),
         ({"robots": 2, "learner": "lockstep"}, "--robots 1"),
         ({"robots": 2, "learner": "overlapped"}, "threaded"),

@@ -2,7 +2,9 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
 from rl.errors import ConfigError
+from rl.learner import CAUGHT_UP_STEPS
 from rl.rewards.classifier import RewardClassifier
 from rl.rewards.classifier.classifier import Setup
 from rl.rewards.classifier.network import RewardNetwork
@@ -102,6 +105,25 @@ def test_run_speaks_of_demonstrations_only_where_there_are_some(demos: int, firs
 
 def episodes_of(run: RunDirectory) -> list[dict]:
     return [row for row in run.read_metrics() if row["kind"] == "episode"]
+
+
+def test_robot_waits_between_rollouts_for_a_learner_that_is_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    update = DrQ.train
+
+    def slowly(algorithm: DrQ, gradient_steps: int, batch_size: int | None = None) -> None:
+        time.sleep(0.05)
+        update(algorithm, gradient_steps, batch_size)
+
+    monkeypatch.setattr(DrQ, "train", slowly)
+    short = {"method": "serl", "task_options": {"horizon": 15}, "learner": "threaded", "max_env_steps": 75}
+    config, run = configure(tmp_path / "run", **short)
+    listening = Listening()
+    train(config, run, listening)
+    rows, ratio = episodes_of(run), SMALL.gradient_steps / SMALL.train_freq
+    assert len(rows) == 5 and "catch_up" in [heard.phase for heard in listening.heard]
+    for before, row in pairwise(rows):
+        owed = ratio * (before["env_steps"] - SMALL.learning_starts - CAUGHT_UP_STEPS)
+        assert row["learner_steps"] >= owed - 1
 
 
 def test_agent_shows_first_then_the_learner_warms_up_then_the_policy_acts(tmp_path: Path):
