@@ -251,7 +251,8 @@ class ThreadedLearner:
         steps = self._algorithm.num_timesteps
         if steps <= self._algorithm.learning_starts:
             return 0.0
-        return max(0.0, self._budget + max(0, steps - self._seen_steps) * self._max_updates_per_step)
+        seen = self._seen_steps  # before the budget: between the two the thread may move steps from one to the other,
+        return max(0.0, self._budget + max(0, steps - seen) * self._max_updates_per_step)  # and none may be missed
 
     def settle(self) -> None:
         """Do nothing: which update sees which transition is left to time."""

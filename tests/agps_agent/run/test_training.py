@@ -2,7 +2,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -108,16 +107,26 @@ def episodes_of(run: RunDirectory) -> list[dict]:
 
 
 def test_robot_waits_between_rollouts_for_a_learner_that_is_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    update = DrQ.train
+    update, steps, waits = DrQ.train, 75, threading.Event()
 
-    def slowly(algorithm: DrQ, gradient_steps: int, batch_size: int | None = None) -> None:
-        time.sleep(0.05)
+    def while_waited_for(algorithm: DrQ, gradient_steps: int, batch_size: int | None = None) -> None:
+        waits.wait(50)
         update(algorithm, gradient_steps, batch_size)
 
-    monkeypatch.setattr(DrQ, "train", slowly)
-    short = {"method": "serl", "task_options": {"horizon": 15}, "learner": "threaded", "max_env_steps": 75}
+    class Opening(Listening):
+        """Lets the learner update while the robot waits for it, and once the last step is taken."""
+
+        def update(self, progress: Progress) -> None:
+            super().update(progress)
+            if progress.phase == "catch_up" or progress.env_steps == steps:
+                waits.set()
+            else:
+                waits.clear()
+
+    monkeypatch.setattr(DrQ, "train", while_waited_for)
+    short = {"method": "serl", "task_options": {"horizon": 15}, "learner": "threaded", "max_env_steps": steps}
     config, run = configure(tmp_path / "run", **short)
-    listening = Listening()
+    listening = Opening()
     train(config, run, listening)
     rows, ratio = episodes_of(run), SMALL.gradient_steps / SMALL.train_freq
     assert len(rows) == 5 and "catch_up" in [heard.phase for heard in listening.heard]
