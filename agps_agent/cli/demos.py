@@ -64,6 +64,9 @@ class RecordOptions:
     """Agent: model name at a server. None: the first that it lists."""
     memory: str | None = None
     """Agent: folder or URL of a Chroma server with what it remembers. None: only what it learns in this recording."""
+    demo_noise: float | None = None
+    """Agent: noise of each translation, over its length: the demonstrations then show how to come back to the way, and
+    what was meant is recorded (DART). None: that of the task's recipe, as in `agps train`."""
     horizon: Count | None = None
     """Control steps for one demonstration. None: the task's own; on a robot twice as many for the agent, and four times
     as many by hand."""
@@ -125,7 +128,12 @@ def _record(argv: Sequence[str]) -> int:
 
 def _check_agent_options(options: RecordOptions) -> None:
     """Refuse options of the agent where somebody else demonstrates, and a model that can be none."""
-    given = {"--vlm": options.vlm, "--vlm-model": options.vlm_model, "--memory": options.memory}
+    given = {
+        "--vlm": options.vlm,
+        "--vlm-model": options.vlm_model,
+        "--memory": options.memory,
+        "--demo-noise": options.demo_noise,
+    }
     for name, value in given.items():
         if value is not None and options.by != "agent":
             raise UsageError(f"{name} is for the agent's demonstrations; add --by agent, or leave it out.")
@@ -141,7 +149,12 @@ def _asked(options: RecordOptions) -> "Asked":
     """Return whom the agent asks."""
     from agps_agent.run.showing import Asked
 
-    return Asked(vlm=options.vlm or "embedded", vlm_model=options.vlm_model, memory=options.memory)
+    return Asked(
+        vlm=options.vlm or "embedded",
+        vlm_model=options.vlm_model,
+        memory=options.memory,
+        demo_noise=options.demo_noise,
+    )
 
 
 def _record_missing(options: RecordOptions, folder: Path, count: int) -> None:

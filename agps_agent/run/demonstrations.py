@@ -38,6 +38,8 @@ TIME: Mapping[str, int] = {"expert": 1, "policy": 2, "agent": 2, "spacemouse": B
 judge how it ends."""
 MODEL_CALLS = "model_calls"
 """What `demos.json` calls the calls of the chat model that the agent's demonstrations took."""
+DEMO_NOISE = "demo_noise"
+"""What it calls the noise that the agent's steps were disturbed by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,9 @@ def _keep(kept: DemoFolder, mover: Moved, *, n: int) -> None:
     calls_before = int(kept.told(MODEL_CALLS) or 0)
     alike = kept.count == 0 or kept.told(BY) == mover.by
     kept.tell(BY, mover.by if alike else "unknown")  # a folder that several went on with
+
+    if mover.agent is not None:
+        kept.tell(DEMO_NOISE, mover.agent.demo_noise)
 
     def count_calls() -> None:
         if mover.agent is not None:

@@ -18,6 +18,7 @@ from rl.demonstrations import episode_of
 from rl.envs.manipulation import ManipulationEnv
 from rl.episodes import Episode
 from rl.errors import AgpsError
+from rl.lessons import disturbed
 from rl.rollout import Moment, run_episode
 from rl.supervised import SupervisedEpisode
 from rl.types import EpisodeOutcome, FloatArray
@@ -31,12 +32,15 @@ class Asked:
     vlm_model: str | None = None
     memory: str | None = None
     """None: what is learned in this recording."""
+    demo_noise: float | None = None
+    """None: the recipe's."""
 
     def settings(self) -> dict[str, Any]:
         """Return what a run's configuration says for it."""
         # Nothing else would act inside of a box: the agent is asked for waypoints alone.
         said = {"method": "agps", "mode": "guide", "vlm": self.vlm, "vlm_model": self.vlm_model}
-        return said if self.memory is None else {**said, "memory": self.memory}
+        given = {"memory": self.memory, "demo_noise": self.demo_noise}
+        return said | {name: value for name, value in given.items() if value is not None}
 
 
 class Showing:
@@ -49,12 +53,19 @@ class Showing:
         self._agent, self._env, self._config, self._confirm = agent, env, config, confirm
 
     @property
+    def demo_noise(self) -> float:
+        """What its steps are disturbed by, over their length (`rl.lessons.disturbed`)."""
+        return self._config.demo_noise
+
+    @property
     def model_calls(self) -> int:
         """Calls of the chat model so far, retries and repairs included."""
         return int(self._agent.metrics().get("agent_calls", 0))
 
     def demonstrations(self, n: int, *, seed: int) -> Iterator[Episode]:
         """Yield `n` successful episodes as they end; failed ones are left out.
+
+        Where steps are disturbed, `action` is what was meant: that is what is to be learned (`rl.lessons.disturbed`).
 
         Args:
             n: Episodes to show.
@@ -66,23 +77,30 @@ class Showing:
         tries = shown = 0
         self._agent.demonstrate(n)
         while self._agent.is_demonstrating:
-            moments, outcome = self._try(number=tries, seed=seed + tries)
+            shown_episode, outcome = self._try(number=tries, seed=seed + tries)
             tries += 1
             if outcome.success and outcome.guided_steps > 0:
                 shown += 1
-                yield episode_of(moments, seed=seed + tries - 1)
+                yield shown_episode
         if shown < n:
             raise AgpsError(
                 f"The agent succeeded in {shown} of {tries} tries{self._declined()}; "
                 f"`agps ask {self._config.task}` shows what it answers."
             )
 
-    def _try(self, *, number: int, seed: int) -> tuple[list[Moment], EpisodeOutcome]:
+    def _try(self, *, number: int, seed: int) -> tuple[Episode, EpisodeOutcome]:
         """Return one episode, and how it ended."""
-        env = self._env
+        env, noise = self._env, self.demo_noise
+        meant: dict[int, FloatArray] = {}
+        """By control step; of those that are disturbed."""
 
         def act(now: Moment) -> FloatArray:
-            return episode.act(now.observation, lambda: np.zeros(env.task.actions, np.float32))[0]
+            step = episode.steps
+            action, guided = episode.act(now.observation, lambda: np.zeros(env.task.actions, np.float32))
+            if not guided or noise == 0.0:
+                return action
+            meant[step] = action
+            return disturbed(action, noise, seed=(seed, step))
 
         running = run_episode(env, act, seed=seed)
         moments = [next(running)]
@@ -103,7 +121,10 @@ class Showing:
             terminated=last.terminated,
             truncated=last.truncated,
         )
-        return moments, outcome
+        shown = episode_of(moments, seed=seed)
+        for step, action in meant.items():
+            shown["action"][step] = action
+        return shown, outcome
 
     def _declined(self) -> str:
         """Return how often the agent gave no waypoints, in words."""

@@ -11,6 +11,7 @@ import pytest
 from agps_agent.cli.main import main
 from agps_agent.run import hardware
 from rl.demonstrations import demos_in, read_episode
+from rl.tasks import get_task
 from tests.agps_agent.stations import STATION
 from tests.rl.envs.robots import SimulatedArm
 
@@ -55,6 +56,23 @@ def test_folder_tells_that_the_agent_demonstrated(recorded: Path) -> None:
 def test_failed_tries_are_not_kept_and_have_used_up_their_seeds(recorded: Path) -> None:
     seeds = manifest_of(recorded)["seeds"]
     assert seeds == sorted(set(seeds)) and seeds[-1] > 2
+
+
+def test_disturbed_demonstration_records_what_was_meant(recorded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "disturbed"
+    assert main([*RECORD, "--n", "1", "--demo-noise", "0.3", "--out", str(folder)]) == 0
+    straight, disturbed = (read_episode(demos_in(where)[0]) for where in (recorded, folder))
+    assert straight["seed"] == disturbed["seed"]
+    # The same plan at the same place, but for what the guard takes off; and yet the arm went elsewhere.
+    np.testing.assert_allclose(straight["action"][0], disturbed["action"][0], atol=0.02)
+    assert not np.allclose(straight["state"][1], disturbed["state"][1])
+    assert (manifest_of(recorded)["demo_noise"], manifest_of(folder)["demo_noise"]) == (0.0, 0.3)
+
+
+def test_agents_demonstrations_are_disturbed_as_the_recipe_has_it(tmp_path: Path) -> None:
+    folder = tmp_path / "demos"
+    assert main(["demos", "record", "towel_folding", "--by", "agent", "--n", "1", "--out", str(folder)]) == 0
+    assert manifest_of(folder)["demo_noise"] == get_task("towel_folding").recipe.demo_noise > 0
 
 
 def test_model_calls_are_told(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
