@@ -262,7 +262,7 @@ ask usb_insertion --vlm-model big                           | name the server wi
 eval --agent-alone usb_insertion --vlm-model big            | name the server with --vlm URL, or leave it out
 demos record usb_insertion --by agent --vlm-model big       | name the server with --vlm URL, or leave it out
 demos record usb_insertion --demo-noise 0.2                 | --demo-noise is for the agent's demonstrations
-demos record usb_insertion --by agent --demo-noise 2        | --demo-noise: Input should be less than or equal to 1, got 2.0
+demos record usb_insertion --by agent --demo-noise 2        | --demo-noise: Input should be less than or equal to 1
 bench agent --vlm-model big                                 | name the server with --vlm URL, or leave it out
 bench grounding --vlm-model big                             | name the server with --vlm URL, or leave it out
 prompts replay asked --vlm-model big                        | name the server with --vlm URL, or leave it out
