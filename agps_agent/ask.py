@@ -14,6 +14,7 @@ from agps_agent.graph import Graph
 from agps_agent.nodes import GUIDANCE, PLAN_PROMPTS
 from agps_agent.pictures import Pictures
 from agps_agent.state import (
+    DEMONSTRATION,
     USER_TRIGGER,
     AgentContext,
     Exchange,
@@ -66,7 +67,8 @@ async def ask(
     Args:
         graph: From `build_graph`.
         context: Scene, model, memory and limits.
-        mode: `auto` lets memory or the model decide.
+        mode: `auto` lets memory or the model decide. Who shows how it is done always gives waypoints: in a box nothing
+            else would act.
         trigger: What woke the agent.
 
     Raises:
@@ -77,7 +79,8 @@ async def ask(
         raise ConfigError(f"The scene has no camera {camera!r}; it has {', '.join(context.scene.frames)}.")
     run = replace(context, transcript=[], pictures=Pictures())  # two questions share nothing
     started, trace_id = time.monotonic(), uuid4()
-    state: GraphState = {"mode_request": mode, "trigger": trigger}
+    asked: ModeRequest = "guide" if trigger["kind"] == DEMONSTRATION else mode
+    state: GraphState = {"mode_request": asked, "trigger": trigger}
     try:
         async with asyncio.timeout(context.settings.wall_budget_s):
             result = await graph.ainvoke(state, config=_trace_config(run, mode, trigger, trace_id), context=run)

@@ -1,11 +1,13 @@
 """What every algorithm shares that learns beside a supervisor: memory, control loop, learner, random states, saving."""
 
+import copy
 import io
 import logging
 import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -245,6 +247,24 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     def acting_policy(self) -> BasePolicy:
         """The weights to act with."""
         return self.policy if self.published is None else self.published
+
+    @contextmanager
+    def acting_by(self, acting: BasePolicy | None) -> Iterator[None]:
+        """Give `policy` the weights that acted, to be saved as they are; a learner thread waits meanwhile.
+
+        Args:
+            acting: `published` when it acted. None: nobody changes `policy`, and it acted itself.
+        """
+        if acting is None:
+            yield
+            return
+        with self.update_lock:
+            newest = copy.deepcopy(self.policy.state_dict())
+            self.policy.load_state_dict(acting.state_dict())
+            try:
+                yield
+            finally:
+                self.policy.load_state_dict(newest)
 
     @abstractmethod
     def act(self, observation: Mapping[str, npt.NDArray[Any]], deterministic: bool = False) -> npt.NDArray[np.float32]:

@@ -262,9 +262,13 @@ class ThreadedLearner:
         """Whether it owes more updates than `CAUGHT_UP_STEPS` steps allow."""
         return self._thread is not None and self.owed > CAUGHT_UP_STEPS * self._max_updates_per_step
 
-    def catch_up(self) -> None:
-        """Wait while it is behind. Raises what an update raised."""
-        while self.is_behind:
+    def catch_up(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Wait while it is behind. Raises what an update raised.
+
+        Args:
+            until: Ends the wait early, where it says so.
+        """
+        while self.is_behind and not until():
             self.advance()
             time.sleep(0.01)
 

@@ -35,6 +35,8 @@ def _wanted_by(name: str, config: RunConfig) -> str | None:
         return f"--reward classifier, not --reward {config.reward}; name that"
     if name in OF_THE_AGENT and name != "agent_demos" and config.helper in ("nobody", "human"):
         return _for_runs_with("agent", config)
+    if name == "demo_noise" and config.helper == "agent":
+        return "the agent's demonstrations, and this run has none; give --agent-demos a number"
     if name == "guidance" and config.helper == "nobody":
         return _for_runs_with("agent", config)
     if name in ("human", "teleop") and config.helper in ("nobody", "agent"):

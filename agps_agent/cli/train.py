@@ -94,6 +94,7 @@ class _First:
     robot: str = "sim"
     station: Path | None = None
     agent_demos: int | None = None
+    mode: str = "auto"
     demos_dir: Path | None = None
     env: str | None = None
     robots: int | None = None
@@ -213,6 +214,7 @@ def _start(first: _First, task: str | None) -> RunConfig:
         demos_dir=first.demos_dir,
         env=first.env,
         is_fleet=first.robots is not None or first.fleet is not None,
+        mode=first.mode,
     )
     # Not validated: the task is still missing where there is no environment, and tyro asks for it.
     return RunConfig.model_construct(**{"task": tyro.MISSING, **values})

@@ -50,6 +50,7 @@ OF_A_ROBOT = ("station", "robot_ip", "speed", "confirm")
 
 _ACTS: dict[str, Callable[[Settings], bool]] = {
     **dict.fromkeys(OF_THE_AGENT, _has_agent),
+    "demo_noise": lambda config: _has_agent(config) and config.get("agent_demos", 0) > 0,
     "guidance": lambda config: _has_agent(config) or _has_human(config),
     "human": lambda config: _has_human(config) and not _is_real(config),
     "teleop": lambda config: _has_human(config) and _is_real(config),

@@ -136,8 +136,8 @@ class RunConfig(BaseModel):
     agent_demos: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Demonstrations that the agent gives. It guides the first rollouts from their first step until so many have
     succeeded, or twice as many and five were tried; these control steps count. In a scene that is seen to move from
-    rollout to rollout it gives three times as many. From the recipe: what --demos leaves missing. `agps demos record
-    --by agent` records some for methods without it."""
+    rollout to rollout it gives three times as many. From the recipe: what --demos leaves missing, and 0 with
+    --mode prune; they are waypoints always. `agps demos record --by agent` records some for methods without it."""
     demo_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Noise of each translation in the agent's demonstrations, over its length: they then show how to come back to the
     way, and what was meant is learned (DART). From the recipe."""
@@ -263,6 +263,7 @@ class RunConfig(BaseModel):
                 demos_dir=values.get("demos_dir") if "demos" not in values else None,
                 env=values.get("env"),
                 is_fleet=values.get("robots") is not None or values.get("fleet") is not None,
+                mode=values.get("mode", "auto"),
             )
         except ConfigError as error:
             raise ValueError(str(error)) from error
@@ -543,6 +544,7 @@ def start_values(
     demos_dir: Path | str | None = None,
     env: str | None = None,
     is_fleet: bool = False,
+    mode: str = "auto",
 ) -> dict[str, Any]:
     """Return the fields of `RunConfig` that a few others decide where they are not given.
 
@@ -559,7 +561,8 @@ def start_values(
         "algorithm_options": learner_settings(plan, preset_name, recipe),
         "store_guided": HELPERS.load(plan.helper).store_guided,
         "demos": recipe.demos,
-        "agent_demos": recipe.agent_demos if plan.helper == "agent" else 0,
+        # Help by boxes alone moves no arm to its goal: who asks for that wants no waypoints, unless they say so.
+        "agent_demos": recipe.agent_demos if plan.helper == "agent" and mode != "prune" else 0,
         "demo_noise": recipe.demo_noise,
         "max_env_steps": recipe.max_env_steps,
         "max_minutes": recipe.max_minutes,

@@ -272,8 +272,9 @@ class TrainingLog:
     ) -> EvaluationResult:
         """Evaluate the policy alone (no agent, no box) and write the row; keep it if it is the best."""
         started = time.monotonic()
-        evaluated = policy or self.session.algorithm
-        result = self._run_alone(evaluated, episodes, seed=seed, watch=watch)
+        algorithm = self.session.algorithm
+        evaluated, acting = policy or algorithm, algorithm.published  # what a thread publishes meanwhile is another one
+        result = self._run_alone(policy or acting or algorithm, episodes, seed=seed, watch=watch)
         self._evaluation = (evaluated.num_timesteps, result.success_rate)
         if kind != "final_eval":  # stage 1 is where the curve begins
             self.curve.append(self._evaluation)
@@ -285,7 +286,8 @@ class TrainingLog:
         # Stage 1 is evaluated on the final start states: it must not be chosen by them.
         if kind == "eval" and self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
             self.best = result.success_rate
-            self.checkpoint(BEST)
+            with algorithm.acting_by(acting):
+                self.checkpoint(BEST)
         self.evaluation_s += time.monotonic() - started
         return result
 

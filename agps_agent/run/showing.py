@@ -76,7 +76,7 @@ class Showing:
         """
         tries = shown = 0
         self._agent.demonstrate(n)
-        while self._agent.is_demonstrating:
+        while shown < n and self._agent.is_demonstrating:  # where the scene moves it would show three times as many
             shown_episode, outcome = self._try(number=tries, seed=seed + tries)
             tries += 1
             if outcome.success and outcome.guided_steps > 0:

@@ -271,9 +271,13 @@ class RunCallback(BaseCallback):
         """
         log, learner = self._log, self._log.session.algorithm.learner
         if log.config.holds_when_behind and isinstance(learner, ThreadedLearner) and learner.is_behind:
-            log.announce("catch_up")
             log.session.hold()
-            learner.catch_up()
+            learner.catch_up(until=self._is_out_of_time)
+
+    def _is_out_of_time(self) -> bool:
+        """Show that the run waits, and return whether it has to end."""
+        self._log.announce("catch_up")
+        return self._log.is_over
 
     def _may_evaluate(self, step: Step) -> bool:
         """Return whether the environment is free: the only one, a robot's, is between two episodes."""

@@ -12,7 +12,7 @@ from agps_agent.graph import Graph, build_graph
 from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.settings import AgentSettings
-from agps_agent.state import AgentContext, Trigger
+from agps_agent.state import DEMONSTRATION, AgentContext, ModeRequest, Trigger
 from rl.errors import ConfigError
 from rl.types import Box, Guide, Prune
 from tests.agps_agent.scenes import PORT, camera, draw, remembered, scene
@@ -40,6 +40,13 @@ async def test_embedded_model_guides_to_the_port(graph: Graph) -> None:
     np.testing.assert_allclose(last[:2], PORT[:2], atol=0.0005)
     assert answer.cost.model_calls == 2
     assert answer.intervention.cost == answer.cost
+
+
+@pytest.mark.parametrize("mode", ["auto", "prune"])
+async def test_who_shows_how_it_is_done_gives_waypoints(graph: Graph, mode: ModeRequest) -> None:
+    shown = Trigger(kind=DEMONSTRATION, index=0.0, threshold=0.0, step=3)
+    answer = await ask(graph, embedded(), mode=mode, trigger=shown)
+    assert isinstance(answer.intervention, Guide)
 
 
 async def test_embedded_model_confines_to_the_port(graph: Graph) -> None:

@@ -130,6 +130,30 @@ def test_robot_waits_until_the_updates_of_all_but_ten_steps_are_made():
         learner.stop()
 
 
+def test_robot_waits_no_longer_than_it_may():
+    model, asked = make_model(), []
+    model.train = lambda *_: time.sleep(0.001)  # type: ignore[method-assign,assignment]
+    learner = ThreadedLearner(model, max_updates_per_step=1e6)
+    learner.start()
+    model.num_timesteps = 60
+    learner.catch_up(until=lambda: bool(asked) or asked.append(True) is not None)
+    assert asked == [True] and learner.is_behind
+    learner.stop()
+
+
+def test_weights_that_acted_are_saved_in_place_of_newer_ones():
+    model = make_model()
+    acted = copy.deepcopy(model.policy)
+    newer = {name: value + 1.0 for name, value in model.policy.state_dict().items()}
+    model.policy.load_state_dict(newer)
+    with model.acting_by(acted):
+        saved = copy.deepcopy(model.policy.state_dict())
+    assert all(torch.equal(value, acted.state_dict()[name]) for name, value in saved.items())
+    assert all(torch.equal(value, newer[name]) for name, value in model.policy.state_dict().items())
+    with model.acting_by(None):
+        assert all(torch.equal(value, newer[name]) for name, value in model.policy.state_dict().items())
+
+
 def test_robot_that_waits_hears_of_an_update_that_failed():
     model = make_model()
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 
 from agps_agent.cli.main import main
 from agps_agent.run import hardware
+from agps_agent.run.build import build_env
+from agps_agent.run.config import RunConfig
+from agps_agent.run.showing import Asked, open_showing
 from rl.demonstrations import demos_in, read_episode
 from rl.tasks import get_task
 from tests.agps_agent.stations import STATION
@@ -73,6 +77,13 @@ def test_agents_demonstrations_are_disturbed_as_the_recipe_has_it(tmp_path: Path
     folder = tmp_path / "demos"
     assert main(["demos", "record", "towel_folding", "--by", "agent", "--n", "1", "--out", str(folder)]) == 0
     assert manifest_of(folder)["demo_noise"] == get_task("towel_folding").recipe.demo_noise > 0
+
+
+def test_no_more_is_recorded_where_the_scene_moves() -> None:
+    moving = {"task": "usb_insertion", "task_options": {"port_jitter_mm": 30}, **Asked().settings()}
+    config = RunConfig.model_validate(moving)
+    with closing(build_env(config)) as env, open_showing(config, env) as agent:
+        assert len(list(agent.demonstrations(5, seed=0))) == 5
 
 
 def test_model_calls_are_told(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -281,3 +281,10 @@ def test_agent_gives_what_is_missing_on_the_command_line_as_in_python(told, give
     """The agent folds a towel in its own way: its demonstrations beside forty of the expert's teach neither."""
     task = told.split()[0]
     assert read_options(told.split()).config.agent_demos == shown == RunConfig(task=task, **given).agent_demos
+
+
+def test_agent_that_helps_by_boxes_alone_shows_nothing_unless_told_to():
+    boxes = ["usb_insertion", "--demos", "0", "--mode", "prune"]
+    assert read_options(boxes).config.agent_demos == 0
+    assert RunConfig(task="usb_insertion", demos=0, mode="prune").agent_demos == 0
+    assert read_options([*boxes, "--agent-demos", "3"]).config.agent_demos == 3

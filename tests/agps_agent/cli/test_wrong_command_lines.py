@@ -192,6 +192,7 @@ train usb_insertion --config x.toml                         | Did you mean --con
 train usb_insertion --seed 1e3                              | --seed is '1e3'; give a whole number
 train usb_insertion --max-env-steps 1,000                   | --max-env-steps is '1,000'; give a whole number
 train usb_insertion --method serl --agent-demos 3           | record its demonstrations with `agps demos record --by
+train usb_insertion --agent-demos 0 --demo-noise 0.2        | --demo-noise is for the agent's demonstrations, and thi
 train usb_insertion --method serl --vlm reference           | --vlm is for runs that the agent helps, and with --me
 train usb_insertion --method serl --vlm=embedded            | nobody helps; take --method agps, or leave it out
 train usb_insertion --method hil-serl --float.alpha 0.1     | --float.alpha is for runs that the agent helps

@@ -1,15 +1,21 @@
+import copy
 import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from stable_baselines3.common.policies import BasePolicy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from agps_agent.run import log
 from agps_agent.run.build import build_session, load_policy
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import load_config
@@ -24,6 +30,7 @@ from rl.conrft import ConRFT, ConRFTConfig
 from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
 from rl.errors import ConfigError
+from rl.evaluation import EvaluationResult
 from rl.learner import CAUGHT_UP_STEPS
 from rl.rewards.classifier import RewardClassifier
 from rl.rewards.classifier.classifier import Setup
@@ -133,6 +140,34 @@ def test_robot_waits_between_rollouts_for_a_learner_that_is_slower(tmp_path: Pat
     for before, row in pairwise(rows):
         owed = ratio * (before["env_steps"] - SMALL.learning_starts - CAUGHT_UP_STEPS)
         assert row["learner_steps"] >= owed - 1
+
+
+def test_run_that_waits_for_its_learner_ends_when_its_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(DrQ, "train", lambda *_: time.sleep(0.5))
+    short = {"method": "serl", "task_options": {"horizon": 15}, "learner": "threaded", "max_env_steps": 10_000}
+    config, run = configure(tmp_path / "run", **short, max_minutes=0.05)
+    summary = train(config, run, Listening())
+    assert summary["ended_by"] == "time"
+
+
+def test_each_point_of_the_curve_is_of_one_policy_and_the_best_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    acted: list[Any] = []
+
+    def successful(policy: Any, *_: Any, **__: Any) -> EvaluationResult:
+        acted.append(policy)
+        if isinstance(policy, BasePolicy):
+            acted.append(copy.deepcopy(policy.state_dict()))
+        return EvaluationResult(successes=(True,), steps=(1,), returns=(1.0,))
+
+    monkeypatch.setattr(log, "evaluate", successful)
+    once = {"max_env_steps": 60, "eval_every": 60, "stop_when_solved": False}
+    config, run = configure(tmp_path / "run", method="serl", learner="threaded", final_policy="best", **once)
+    train(config, run, Listening())
+    policy, weights, final = acted
+    assert isinstance(policy, BasePolicy) and isinstance(final, DrQ)
+    assert all(torch.equal(value, weights[name]) for name, value in final.policy.state_dict().items())
 
 
 def test_agent_shows_first_then_the_learner_warms_up_then_the_policy_acts(tmp_path: Path):
