@@ -84,7 +84,7 @@ def _report_experiment(options: ReportOptions, name: str) -> int:
     if isinstance(declared, Measurement):
         return _report_measured(options, declared, name)
     results = _results(options, name)
-    page = write_experiment(results, options.out or results_folder(results.name))
+    page = write_experiment(results, options.out or results_folder(declared.name))
     head, rows = table(results)
     with json_only_on_stdout(options.json) as show:
         cells = [dict(zip(head, row, strict=True)) for row in rows]
@@ -119,7 +119,7 @@ def _results(options: ReportOptions, name: str) -> "Results":
         raise ConfigError(
             f"No finished run of {experiment.name} in {folder}, and no {kept / FILE}; `agps reproduce {name}` runs it."
         )
-    return read_results(kept)
+    return _of(experiment.name, read_results(kept), kept)
 
 
 def _with_kept(
@@ -132,14 +132,22 @@ def _with_kept(
     from agps_agent.report.experiment.results import FILE
 
     kept = options.out or results_folder(results.name)
-    return add(results, read(kept)) if options.add and (kept / FILE).is_file() else results
+    return add(results, _of(results.name, read(kept), kept)) if options.add and (kept / FILE).is_file() else results
+
+
+def _of(name: str, kept: ResultsT, folder: Path) -> ResultsT:
+    """Return what was kept, if it is of the experiment that is reported."""
+    from agps_agent.report.experiment.results import check_is_of
+
+    check_is_of(kept.name, name, folder)
+    return kept
 
 
 def _report_measured(options: ReportOptions, measurement: "Measurement", name: str) -> int:
     from agps_agent.report.experiment.measured_page import tables, write_measured_experiment
 
     results = _measured(options, measurement, name)
-    page = write_measured_experiment(results, options.out or results_folder(results.name))
+    page = write_measured_experiment(results, options.out or results_folder(measurement.name))
     with json_only_on_stdout(options.json) as show:
         told = {
             title: [dict(zip(head, row, strict=True)) for row in rows] for title, _, (head, rows) in tables(results)
@@ -178,7 +186,7 @@ def _measured(options: ReportOptions, measurement: "Measurement", name: str) -> 
             f"Nothing of {measurement.name} is measured in {folder / measurement.name}, and there is no {kept / FILE}; "
             f"`agps reproduce {name}` measures the finished runs of {measurement.runs_of}."
         )
-    return read_measured(kept)
+    return _of(measurement.name, read_measured(kept), kept)
 
 
 def results_folder(experiment: str) -> Path:

@@ -79,6 +79,8 @@ class TrainingLog:
     _expected: Expected = field(init=False)
     _evaluation: tuple[int, float] | None = None
     """Control steps and success of the policy that was evaluated last."""
+    _acted: BasePolicy | None = None
+    """Weights of the newest evaluation, where another thread goes on with others."""
     _confirmed_policy: BasePolicy | None = None
     """Weights that passed a confirmation while another thread went on with others."""
 
@@ -241,6 +243,7 @@ class TrainingLog:
             result = self.evaluate(config.curve_episodes, seed=CURVE_SEED, kind="eval")
             self.evaluation_due = False
             self.confirmation_due = config.stop_when_solved and result.success_rate == 1.0
+            self._keep_best(result)
         if self.confirmation_due:
             self._confirm(config.solved_episodes)
             self.confirmation_due = False
@@ -283,13 +286,19 @@ class TrainingLog:
         more = {"figures": asdict(figures), "diagnosis": self.diagnosis, "learned": learned}
         self._write_evaluation(kind, result, started, more)
         self._tell_tensorboard(kind, result)
-        # Stage 1 is evaluated on the final start states: it must not be chosen by them.
-        if kind == "eval" and self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
-            self.best = result.success_rate
-            with algorithm.acting_by(acting):
-                self.checkpoint(BEST)
+        self._acted = acting
         self.evaluation_s += time.monotonic() - started
         return result
+
+    def _keep_best(self, result: EvaluationResult) -> None:
+        """Keep the policy of a point of the curve if none was better; a run may go on from there, after that point.
+
+        Stage 1 is evaluated on the final start states: it must not be chosen by them.
+        """
+        if self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
+            self.best = result.success_rate
+            with self.session.algorithm.acting_by(self._acted):
+                self.checkpoint(BEST)
 
     def _confirm(self, episodes: int) -> None:
         """Try the policy on start states that nothing has used yet; the run is solved if few enough fail."""

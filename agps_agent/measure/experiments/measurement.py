@@ -104,6 +104,11 @@ class Measurement(Declared):
             for word in told:
                 if told.count(word) > 1:
                     raise ValueError(f"two conditions have the {part} {word!r}; call each otherwise")
+        for condition in self.conditions:
+            if condition.name == "boxes" or condition.name.startswith("values-"):
+                raise ValueError(
+                    f"a condition is called {condition.name}, as files of landscapes are; call it otherwise"
+                )
         return self
 
 

@@ -79,7 +79,13 @@ class _Work:
     def _evaluated(self, condition: Condition) -> tuple[Evaluated, str]:
         started, policy = time.monotonic(), load_policy(self._run, device=self._device)
         with env_under(condition, self._config) as env:
-            result = evaluate(policy, env, episodes=self._measurement.eval_episodes, seed=FINAL_SEED)
+            result = evaluate(
+                policy,
+                env,
+                episodes=self._measurement.eval_episodes,
+                seed=FINAL_SEED,
+                acting=self._config.eval_acting,
+            )
         failed = tuple(FINAL_SEED + n for n, success in enumerate(result.successes) if not success)
         evaluated = Evaluated(
             condition=condition,

@@ -157,6 +157,8 @@ def standing(run: PlannedRun) -> Standing:
         return Standing("in use", f"process {owner} trains in {run.path}")
     directory = RunDirectory(run.path)
     if not directory.config.is_file():
+        if directory.summary.is_file():  # a copy without it: what it is of is not known, and it is somebody's result
+            return Standing("other", f"{run.path} is finished, and has no config.json; copy it again, or move it away.")
         return Standing("queued")
     try:
         differs = list(differing(load_config(directory), run.config, but=BESIDE_THE_POINT))

@@ -38,7 +38,7 @@ def add_runs(here: Results, kept: Results) -> Results:
 def add_measurements(here: MeasuredResults, kept: MeasuredResults) -> MeasuredResults:
     """Return what is measured with the measurements that were kept of earlier ones, unless they are here too.
 
-    Those of a condition, or a landscape, that is declared otherwise now are not taken.
+    Those of a condition, a landscape, or runs that are declared otherwise now are not taken.
 
     Args:
         here: What the folders of measurements hold; nothing of it is replaced.
@@ -46,12 +46,14 @@ def add_measurements(here: MeasuredResults, kept: MeasuredResults) -> MeasuredRe
     """
     origins = list(here.origins)
     same = [condition.name for condition in here.conditions if condition in kept.conditions]
+    if kept.eval_episodes not in (None, here.eval_episodes):
+        same = []
     drawn = here.landscape == kept.landscape
     before = {cell.name: cell for cell in kept.cells}
     cells = []
     for cell in here.cells:
         there = before.get(cell.name)
-        if there is not None:
+        if there is not None and there.options in ([], cell.options):
             trials = [trial for trial in there.trials if trial.condition in same]
             more = {
                 "trials": _joined(cell.trials, trials, ("condition", "seed"), kept.origins, origins),

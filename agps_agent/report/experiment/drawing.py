@@ -171,13 +171,15 @@ def _draw(axes: Axes, lines: _Lines, color: str, marker: str, *, keep_last: bool
 def _resampled(curves: Sequence[tuple[list[float], list[float]]], *, keep_last: bool) -> tuple[FloatArray, FloatArray]:
     """Return points that curves share, and each curve at them; one that ended keeps its last value, or is NaN.
 
+    They begin where all curves have begun: before its first evaluation nobody knows how good a run was.
+
     Returns:
         Shapes (points,) and (curves, points).
     """
     if not keep_last:  # counts per ten rollouts: every curve has the same bins
         bins = max((along for along, _ in curves), key=len)
         return np.array(bins), np.array([[*y, *[np.nan] * (len(bins) - len(y))] for _, y in curves])
-    first, last = min(along[0] for along, _ in curves), max(along[-1] for along, _ in curves)
+    first, last = max(along[0] for along, _ in curves), max(along[-1] for along, _ in curves)
     points = np.linspace(first, last, _POINTS)
     return points, np.array([np.interp(points, along, success) for along, success in curves])
 

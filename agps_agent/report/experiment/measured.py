@@ -15,7 +15,7 @@ from agps_agent.measure.experiments.measured import (
 )
 from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
 from agps_agent.measure.experiments.planning import PlannedRun
-from agps_agent.report.experiment.results import Kept, Origin, number_of, read_kept, write_kept
+from agps_agent.report.experiment.results import Kept, KeptResults, Origin, number_of, read_kept, write_kept
 
 
 class Trial(Kept):
@@ -60,6 +60,8 @@ class MeasuredCell(Kept):
     label: str
     declared: int
     """Runs of it that are declared."""
+    options: list[str] = []
+    """What its runs were told, without seed and directory; empty in files of earlier versions."""
     trials: list[Trial]
     maps: list[Map]
     boxes: list[BoxesOf]
@@ -69,15 +71,16 @@ class MeasuredCell(Kept):
         return [trial for trial in self.trials if trial.condition == condition]
 
 
-class MeasuredResults(Kept):
+class MeasuredResults(KeptResults):
     """What an experiment measures, as far as it is done."""
 
-    name: str
     title: str
     question: str
     command: str
     runs_of: str
     conditions: list[Condition]
+    eval_episodes: int | None = None
+    """Of each trial; None in files of earlier versions."""
     landscape: Landscape | None
     origins: list[Origin]
     cells: list[MeasuredCell]
@@ -121,6 +124,7 @@ def gather_measured(
     for run in runs:
         cell = run.cell
         told = {"name": cell.name, "panel": cell.panel, "label": cell.label, "trials": [], "maps": [], "boxes": []}
+        told["options"] = _without_seed(run.arguments)
         before = cells.get(cell.name) or MeasuredCell.model_validate({**told, "declared": 0})
         cells[cell.name] = before.model_copy(update={"declared": before.declared + 1})
     for one in measured:
@@ -133,6 +137,7 @@ def gather_measured(
         command=f"agps reproduce {shlex.quote(called)}",
         runs_of=measurement.runs_of,
         conditions=list(measurement.conditions),
+        eval_episodes=measurement.eval_episodes,
         landscape=measurement.landscape,
         origins=origins,
         cells=list(cells.values()),
@@ -166,6 +171,14 @@ def _measurements(results: MeasuredResults) -> set[tuple[str, int, str]]:
         found |= {(cell.name, one.seed, f"values at {one.at or 'the end'}") for one in cell.maps}
         found |= {(cell.name, one.seed, "boxes") for one in cell.boxes}
     return found
+
+
+def _without_seed(arguments: Sequence[str]) -> list[str]:
+    given = list(arguments)
+    if "--seed" in given:
+        at = given.index("--seed")
+        del given[at : at + 2]
+    return given
 
 
 def _read_into(cell: MeasuredCell, run: MeasuredRun, origins: list[Origin]) -> int:

@@ -34,9 +34,10 @@ def write_experiment(results: Results, folder: Path) -> Path:
         ConfigError: If results.json there has runs that these results have not.
         AgpsError: If a file cannot be written.
     """
+    drawings = draw(results)  # first: what cannot be drawn replaces nothing
+    markdown, page = _markdown(results), _page(results, drawings)
     write_results(results, folder)
-    drawings = draw(results)
-    return write_page(folder, drawings, markdown=_markdown(results), page=_page(results, drawings))
+    return write_page(folder, drawings, markdown=markdown, page=page)
 
 
 def write_page(folder: Path, drawings: Sequence[Drawing], *, markdown: str, page: str) -> Path:

@@ -14,7 +14,7 @@ from agps_agent.report.curves import episodes_of, evaluations_of, per_ten_rollou
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.model_file import read_model
 from agps_agent.run.rows import check_reportable
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 
 FILE = "results.json"
@@ -26,7 +26,14 @@ class Kept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-KeptT = TypeVar("KeptT", bound=Kept)
+class KeptResults(Kept):
+    """The results of an experiment."""
+
+    name: str
+    """Of the experiment."""
+
+
+KeptT = TypeVar("KeptT", bound=KeptResults)
 
 
 class Point(Kept):
@@ -100,10 +107,9 @@ class CellOutcome(Kept):
     runs: list[RunOutcome]
 
 
-class Results(Kept):
+class Results(KeptResults):
     """An experiment, as far as it has run."""
 
-    name: str
     title: str
     question: str
     command: str
@@ -115,8 +121,8 @@ class Results(Kept):
 
     @property
     def finished(self) -> int:
-        """Runs that are finished."""
-        return sum(len(cell.runs) for cell in self.cells)
+        """Runs that are finished, of those that are declared: what there is besides completes no other cell."""
+        return sum(min(len(cell.runs), cell.declared) for cell in self.cells)
 
     @property
     def declared(self) -> int:
@@ -199,12 +205,15 @@ def write_kept(
     """
     path = folder / FILE
     if path.is_file():
-        gone = sorted(holds(read_kept(folder, type(results))) - holds(results))
+        kept = read_kept(folder, type(results))
+        check_is_of(kept.name, results.name, folder)
+        gone = sorted(holds(kept) - holds(results))
         if gone:
             cell, seed, *rest = gone[0]
+            words = [part for part in rest if isinstance(part, str)]
             raise ConfigError(
                 f"{path} has {len(gone)} {what} that are not in this folder of runs "
-                f"({', '.join([cell, f'seed {seed}', *rest])}); copy them together, keep them with --add if "
+                f"({', '.join([cell, f'seed {seed}', *words])}); copy them together, keep them with --add if "
                 "their cells are declared as they were, or name another --out."
             )
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,6 +230,21 @@ def read_kept(folder: Path, kind: type[KeptT]) -> KeptT:
     return read_model(folder / FILE, kind, then="it is damaged, or of another version")
 
 
+def check_is_of(kept: str, name: str, folder: Path) -> None:
+    """Refuse results.json of another experiment.
+
+    Args:
+        kept: The name that it holds.
+        name: The experiment that is reported.
+        folder: Where it lies.
+
+    Raises:
+        ConfigError: If these differ.
+    """
+    if kept != name:
+        raise ConfigError(f"{folder / FILE} is of the experiment {kept}, not of {name}; name another --out.")
+
+
 def number_of(origin: Origin, origins: list[Origin]) -> int:
     """Return the place of an origin among those that are known, which it joins if it is new."""
     if origin not in origins:
@@ -228,8 +252,8 @@ def number_of(origin: Origin, origins: list[Origin]) -> int:
     return origins.index(origin)
 
 
-def _runs(results: Results) -> set[tuple[str, int]]:
-    return {(cell.name, run.seed) for cell in results.cells for run in cell.runs}
+def _runs(results: Results) -> set[tuple[Any, ...]]:
+    return {(cell.name, run.seed, tuple(cell.options)) for cell in results.cells for run in cell.runs}
 
 
 def _cell(experiment: Experiment, cell: Cell, budget: int, runs: list[RunOutcome]) -> CellOutcome:
@@ -249,6 +273,9 @@ def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
     directory = RunDirectory(run.path)
     rows, summary = directory.read_metrics(), directory.read_summary()
     check_reportable(rows, summary, run.path)
+    final = [row for row in rows if row.get("kind") == "final_eval"]
+    if not final:
+        raise AgpsError(f"{run.path / 'metrics.jsonl'} lacks the final evaluation; it is damaged, copy it again.")
     episodes = int(summary["eval_episodes"])
     usd = summary.get("agent_usd")
     return RunOutcome(
@@ -272,7 +299,7 @@ def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
         stage_1=summary.get("pretrain_success_rate"),
         triggers=[round(count, 2) for count in per_ten_rollouts(episodes_of(rows), "triggered")],
         training_force_N=_median(episodes_of(rows), "contact_force_peak_N"),
-        policy_force_N=_median([row for row in rows if row["kind"] == "final_eval"][-1:], "contact_force_peak_N"),
+        policy_force_N=_median(final[-1:], "contact_force_peak_N"),
         curve=[_point(row) for row in evaluations_of(rows)],
     )
 

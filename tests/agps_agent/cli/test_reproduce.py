@@ -92,7 +92,7 @@ def test_without_a_terminal_each_change_is_a_line(here: Path) -> None:
         for change in ("queued", "running", "running", "finished"):
             table.changed(runs[0], change)
     assert [line.split("  ")[-1] for line in stream.getvalue().splitlines()] == [
-        "agps-seed0, 60 control steps, success 85%"
+        "agps-seed0, 60 control steps, success 90%"
     ] * 2
 
 

@@ -1,6 +1,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -168,6 +169,16 @@ def test_each_point_of_the_curve_is_of_one_policy_and_the_best_one_is_kept(
     policy, weights, final = acted
     assert isinstance(policy, BasePolicy) and isinstance(final, DrQ)
     assert all(torch.equal(value, weights[name]) for name, value in final.policy.state_dict().items())
+
+
+def test_run_that_goes_on_from_its_best_policy_does_not_repeat_that_point_of_the_curve(tmp_path: Path):
+    often = {"max_env_steps": 60, "eval_every": 30, "checkpoint_every": 0, "final_policy": "best"}
+    config, run = configure(tmp_path / "run", method="serl", **often)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run, Listening(interrupt_at=45))
+    shutil.rmtree(run.checkpoints / "last")  # as after a kill, which saves nothing
+    train(config, run, Listening(), resume=True)
+    assert [row["env_steps"] for row in run.read_metrics() if row["kind"] == "eval"] == [30, 60]
 
 
 def test_agent_shows_first_then_the_learner_warms_up_then_the_policy_acts(tmp_path: Path):

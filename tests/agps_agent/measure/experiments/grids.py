@@ -46,6 +46,9 @@ def leave_run(run: PlannedRun, *, successes: int | None = 18, **summary: object)
     directory.append_metrics({"kind": "eval", "env_steps": 30, "success_rate": 0.4, "episodes": 20})
     directory.append_metrics({"kind": "eval", "env_steps": 60, "success_rate": 0.85, "episodes": 20})
     if successes is not None:
+        directory.append_metrics(
+            {"kind": "final_eval", "env_steps": 60, "success_rate": successes / 20, "episodes": 20}
+        )
         told = {"task": "usb_insertion", "ended_by": "steps", "env_steps": 60, "wall_clock_s": 120.0}
         told |= {"robot_time_s": 6.0, "steps_to_80": 60, "success_rate": successes / 20, "eval_episodes": 20}
         directory.write_summary({**told, **summary})

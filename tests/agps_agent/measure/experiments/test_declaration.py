@@ -120,6 +120,10 @@ def test_grid_of_a_landscape_has_both_ends(tmp_path: Path) -> None:
     [
         (MEASURED, "mine.toml: it measures nothing; declare [[conditions]] or a [landscape]."),
         (MEASURED + CONDITION + CONDITION, "two conditions have the name 'far'; call each otherwise."),
+        (
+            MEASURED + CONDITION.replace('"far"', '"boxes"', 1),
+            "a condition is called boxes, as files of landscapes are",
+        ),
         (MEASURED + CONDITION.replace("1.5", "0"), "condition far: start_scale: Input should be greater than 0."),
         (MEASURED + CONDITION + "speed = 2\n", "condition far: speed is nothing that is known here."),
         (MEASURED + LANDSCAPE.replace("[0, 15]", "[15, 0]"), "z_mm goes from 15 to 0; write the smaller number first."),

@@ -53,6 +53,13 @@ def test_run_that_was_made_with_other_settings_is_not_counted(tmp_path: Path) ->
     assert now.state == "other" and "made with max_env_steps = 60, and 90 is declared" in now.why
 
 
+def test_finished_run_without_its_settings_is_left_as_it_is(tmp_path: Path) -> None:
+    _, (run, *_) = tiny_grid(tmp_path)
+    leave_run(run).config.unlink()
+    now = standing(run)
+    assert now.state == "other" and "has no config.json; copy it again, or move it away" in now.why
+
+
 def test_damaged_run_is_told_as_one(tmp_path: Path) -> None:
     _, (run, *_) = tiny_grid(tmp_path)
     leave_run(run).summary.write_text("{")

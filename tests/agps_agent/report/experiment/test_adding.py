@@ -57,13 +57,32 @@ def test_without_being_told_nothing_is_mixed(here: Path, elsewhere: Path, capsys
     assert "keep them with --add" in capsys.readouterr().err and (elsewhere / FILE).read_bytes() == before
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("more", [[], ["--add"]])
 def test_runs_of_a_cell_that_is_told_otherwise_now_are_not_mixed_with_others(
-    here: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], seed: int, here: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (elsewhere / FILE).read_bytes()
-    leave_run(tiny_grid(here, GRID.replace('"--method serl"', '"--method serl --drq.gamma 0.9"'))[1][3])
-    assert main([*REPORT, "--add"]) == 2
+    runs = tiny_grid(here, GRID.replace('"--method serl"', '"--method serl --drq.gamma 0.9"'))[1]
+    leave_run(runs[0])
+    leave_run(runs[1 + 2 * seed])
+    assert main([*REPORT, *more]) == 2
     assert "has 1 runs that are not in this folder of runs (serl, seed 0)" in capsys.readouterr().err
+    assert (elsewhere / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_results_of_another_experiment_are_neither_replaced_nor_drawn(
+    there: bool, here: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (elsewhere / FILE).read_bytes()
+    (here / "other.toml").write_text((here / "tiny.toml").read_text())
+    runs = tiny_grid(here)[1]
+    if there:
+        directory = leave_run(runs[0])
+        shutil.move(directory.path.parent, here / "runs/other")
+    assert main(["report", "--experiment", "other.toml", "--out", str(elsewhere)]) == 2
+    assert "is of the experiment tiny, not of other; name another --out." in capsys.readouterr().err
     assert (elsewhere / FILE).read_bytes() == before
 
 

@@ -2,10 +2,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from agps_agent.report.experiment.drawing import draw, legend_columns
+from agps_agent.report.experiment.drawing import _resampled, draw, legend_columns
 from agps_agent.report.experiment.page import write_experiment
 from agps_agent.report.experiment.results import FILE, CellOutcome, Results, gather, read_results
 from agps_agent.report.experiment.table import cost_table, markdown, steps_to_80, table
@@ -115,6 +116,28 @@ BROKEN = """[...document.querySelectorAll('td:first-child')].filter((cell) => {
     return /^\\w+$/.test(cell.innerText) && word.getClientRects().length > 1;
 }).map((cell) => cell.innerText)"""
 """JavaScript: words of one part in the first columns that stand on two lines."""
+
+
+def test_more_seeds_of_one_cell_complete_no_other(tmp_path: Path) -> None:
+    results = results_of(tmp_path, 18, None, 17)
+    assert (results.finished, results.declared) == (2, 4)
+    more = [*results.cells[0].runs, *(run.model_copy(update={"seed": run.seed + 2}) for run in results.cells[0].runs)]
+    results.cells[0] = results.cells[0].model_copy(update={"runs": more})
+    assert results.finished == 2
+
+
+def test_finished_run_without_its_final_evaluation_is_damaged(tmp_path: Path) -> None:
+    results_of(tmp_path, 18)
+    (tmp_path / "runs/tiny/agps-seed0/metrics.jsonl").write_text("")
+    with pytest.raises(AgpsError, match="lacks the final evaluation; it is damaged, copy it again"):
+        results_of(tmp_path)
+
+
+def test_mean_begins_where_every_run_has_been_evaluated() -> None:
+    x, each = _resampled([([400.0, 800.0], [0.0, 0.2]), ([600.0, 1000.0], [0.9, 1.0])], keep_last=True)
+    assert (x[0], x[-1]) == (600.0, 1000.0)
+    np.testing.assert_allclose(each[:, 0], [0.1, 0.9])
+    np.testing.assert_allclose(each[:, -1], [0.2, 1.0])
 
 
 def test_results_that_stand_are_not_replaced_by_fewer(tmp_path: Path) -> None:
