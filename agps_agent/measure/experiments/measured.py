@@ -10,7 +10,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
+
+from pydantic import model_validator
 
 from agps_agent.measure.experiments.declaration import Declared
 from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
@@ -47,6 +49,12 @@ class Evaluated(Measured):
     mean_steps: float
     policy_steps: int
     """Control steps of training of the policy."""
+
+    @model_validator(mode="after")
+    def _fails_no_more_than_it_tried(self) -> Self:
+        if not 1 <= self.episodes or len(self.failed_seeds) > self.episodes:
+            raise ValueError(f"{len(self.failed_seeds)} of {self.episodes} episodes failed")
+        return self
 
     @property
     def successes(self) -> int:

@@ -11,6 +11,7 @@ from agps_agent.measure.experiments.declaration import MOST_SEEDS, Cell, Experim
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import differing, load_config
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.rows import check_types
 from rl.errors import AgpsError, ConfigError
 from rl.ownership import owner_of
 
@@ -185,7 +186,7 @@ def is_finished(path: Path) -> bool:
 
 
 def glance(path: Path) -> Glance:
-    """Return how far a run has come, from the end of its metrics; a line that is being written counts for nothing."""
+    """Return how far a run has come, from the end of its metrics; a line that is damaged, or being written, is none."""
     try:
         with RunDirectory(path).metrics.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -196,11 +197,12 @@ def glance(path: Path) -> Glance:
     for line in reversed(lines):
         try:
             row = json.loads(line)
-        except ValueError:
+            if not isinstance(row, dict):
+                continue
+            check_types(row, where=str(path))
+            steps = max(steps, int(row.get("env_steps") or 0))
+        except (ValueError, OverflowError, AgpsError):
             continue
-        if not isinstance(row, dict):
-            continue
-        steps = max(steps, int(row.get("env_steps") or 0))
         if success is None and row.get("kind") in ("pretrain_eval", "eval", "final_eval"):
             success = row.get("success_rate")
     return Glance(steps, success)

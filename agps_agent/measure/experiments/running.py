@@ -157,7 +157,12 @@ class Grid(Generic[JobT]):
         arguments = run.begin()
         # Two trainings with two threads each on two cores take ten times as long as with one each.
         threads = str(max(1, cores() // self.jobs))
-        with (self.logs / f"{run.name}.txt").open("ab") as log:
+        try:
+            log_file = (self.logs / f"{run.name}.txt").open("ab")
+        except OSError as error:  # the others go on
+            self._fail(run, f"Cannot write {self.logs / run.name}.txt: {error.strerror or error}")
+            return
+        with log_file as log:
             # A session of its own: Ctrl-C reaches the runner alone, which then ends each training once.
             process = subprocess.Popen(
                 [*(self.train or (*AGPS, run.does)), *arguments, "--threads", threads],
@@ -188,7 +193,10 @@ class Grid(Generic[JobT]):
 
     def _last_words(self, run: JobT, code: int) -> str:
         log = self.logs / f"{run.name}.txt"
-        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        try:
+            lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        except OSError:
+            lines = []
         said = next((line for line in reversed(lines) if line), "it said nothing")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"{said.removeprefix('agps: ')} ({how}; see {log})"

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agps_agent.measure.experiments.declaration import Cell, Experiment
 from agps_agent.measure.experiments.planning import PlannedRun, standing
@@ -277,10 +277,12 @@ def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
     if not final:
         raise AgpsError(f"{run.path / 'metrics.jsonl'} lacks the final evaluation; it is damaged, copy it again.")
     episodes = int(summary["eval_episodes"])
+    if episodes < 1:
+        raise AgpsError(f"{directory.summary}: eval_episodes is {episodes}; it is damaged, copy it again.")
     usd = summary.get("agent_usd")
     return RunOutcome(
         seed=run.seed,
-        origin=number_of(_origin(read_json_object(directory.config)), origins),
+        origin=number_of(_origin(directory.config), origins),
         ended_by=summary.get("ended_by"),
         successes=round(summary["success_rate"] * episodes),
         episodes=episodes,
@@ -313,9 +315,14 @@ def _point(row: dict[str, Any]) -> Point:
     )
 
 
-def _origin(saved: dict[str, Any]) -> Origin:
-    versions = {str(name): str(version) for name, version in (saved.get("versions") or {}).items()}
-    return Origin(commit=saved.get("commit"), machine=saved.get("machine"), versions=versions)
+def _origin(config: Path) -> Origin:
+    saved = read_json_object(config)
+    told = {name: saved.get(name) for name in ("commit", "machine")}
+    versions = saved.get("versions") or {}
+    try:
+        return Origin.model_validate({**told, "versions": {str(n): str(version) for n, version in versions.items()}})
+    except (AttributeError, ValidationError) as error:
+        raise AgpsError(f"{config}: commit, machine or versions are damaged; copy it again.") from error
 
 
 def _whole(row: dict[str, Any], name: str) -> int:

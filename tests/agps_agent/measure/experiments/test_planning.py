@@ -53,6 +53,15 @@ def test_run_that_was_made_with_other_settings_is_not_counted(tmp_path: Path) ->
     assert now.state == "other" and "made with max_env_steps = 60, and 90 is declared" in now.why
 
 
+@pytest.mark.parametrize("row", ['{"env_steps": "x"}', '{"env_steps": [1]}', '{"env_steps": 1e400}', '{"figures": 3}'])
+def test_damaged_line_does_not_end_the_table(row: str, tmp_path: Path) -> None:
+    _, (run, *_) = tiny_grid(tmp_path)
+    directory = leave_run(run)
+    with directory.metrics.open("a") as file:
+        file.write(row + "\n")
+    assert glance(run.path) == Glance(60, 0.9)
+
+
 def test_finished_run_without_its_settings_is_left_as_it_is(tmp_path: Path) -> None:
     _, (run, *_) = tiny_grid(tmp_path)
     leave_run(run).config.unlink()

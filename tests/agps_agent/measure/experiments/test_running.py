@@ -68,6 +68,13 @@ def test_run_that_fails_is_named_with_its_last_words_and_the_others_go_on(tmp_pa
     assert outcome.failed["agps-seed0"].startswith("The camera is on fire. (exit code 1; see ")
 
 
+def test_run_whose_output_cannot_be_kept_fails_alone(tmp_path: Path) -> None:
+    _, runs = tiny_grid(tmp_path)
+    (runs[0].path.parent / "logs" / "agps-seed0.txt").mkdir(parents=True)
+    outcome, told = run_grid(runs[:2])
+    assert outcome.failed["agps-seed0"].startswith("Cannot write ") and ("serl-seed0", "finished") in told
+
+
 def test_run_of_other_settings_fails_and_is_left_as_it_is(tmp_path: Path) -> None:
     _, (other, *_) = tiny_grid(tmp_path)
     before = leave_run(other).config.read_text()

@@ -133,6 +133,15 @@ def test_finished_run_without_its_final_evaluation_is_damaged(tmp_path: Path) ->
         results_of(tmp_path)
 
 
+@pytest.mark.parametrize("damage", [{"versions": ["x"]}, {"commit": 5}, {"machine": {}}])
+def test_damaged_settings_of_a_run_are_told_as_such(damage: dict[str, object], tmp_path: Path) -> None:
+    results_of(tmp_path, 18)
+    config = tmp_path / "runs/tiny/agps-seed0/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **damage}))
+    with pytest.raises(AgpsError, match="commit, machine or versions are damaged; copy it again"):
+        results_of(tmp_path)
+
+
 def test_mean_begins_where_every_run_has_been_evaluated() -> None:
     x, each = _resampled([([400.0, 800.0], [0.0, 0.2]), ([600.0, 1000.0], [0.9, 1.0])], keep_last=True)
     assert (x[0], x[-1]) == (600.0, 1000.0)
