@@ -79,8 +79,9 @@ async def ask(
         raise ConfigError(f"The scene has no camera {camera!r}; it has {', '.join(context.scene.frames)}.")
     run = replace(context, transcript=[], pictures=Pictures())  # two questions share nothing
     started, trace_id = time.monotonic(), uuid4()
-    asked: ModeRequest = "guide" if trigger["kind"] == DEMONSTRATION else mode
-    state: GraphState = {"mode_request": asked, "trigger": trigger}
+    if trigger["kind"] == DEMONSTRATION:
+        mode = "guide"
+    state: GraphState = {"mode_request": mode, "trigger": trigger}
     try:
         async with asyncio.timeout(context.settings.wall_budget_s):
             result = await graph.ainvoke(state, config=_trace_config(run, mode, trigger, trace_id), context=run)

@@ -119,28 +119,20 @@ def _results(options: ReportOptions, name: str) -> "Results":
         raise ConfigError(
             f"No finished run of {experiment.name} in {folder}, and no {kept / FILE}; `agps reproduce {name}` runs it."
         )
-    return _of(experiment.name, read_results(kept), kept)
+    return read_results(kept, of=experiment.name)
 
 
 def _with_kept(
     options: ReportOptions,
     results: ResultsT,
-    read: Callable[[Path], ResultsT],
+    read: Callable[..., ResultsT],
     add: Callable[[ResultsT, ResultsT], ResultsT],
 ) -> ResultsT:
     """Return results with those of results.json, where that is asked for and there are some."""
     from agps_agent.report.experiment.results import FILE
 
     kept = options.out or results_folder(results.name)
-    return add(results, _of(results.name, read(kept), kept)) if options.add and (kept / FILE).is_file() else results
-
-
-def _of(name: str, kept: ResultsT, folder: Path) -> ResultsT:
-    """Return what was kept, if it is of the experiment that is reported."""
-    from agps_agent.report.experiment.results import check_is_of
-
-    check_is_of(kept.name, name, folder)
-    return kept
+    return add(results, read(kept, of=results.name)) if options.add and (kept / FILE).is_file() else results
 
 
 def _report_measured(options: ReportOptions, measurement: "Measurement", name: str) -> int:
@@ -186,7 +178,7 @@ def _measured(options: ReportOptions, measurement: "Measurement", name: str) -> 
             f"Nothing of {measurement.name} is measured in {folder / measurement.name}, and there is no {kept / FILE}; "
             f"`agps reproduce {name}` measures the finished runs of {measurement.runs_of}."
         )
-    return _of(measurement.name, read_measured(kept), kept)
+    return read_measured(kept, of=measurement.name)
 
 
 def results_folder(experiment: str) -> Path:

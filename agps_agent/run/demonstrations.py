@@ -148,11 +148,12 @@ def _open_simulated(
 def _keep(kept: DemoFolder, mover: Moved, *, n: int) -> None:
     """Demonstrate until a folder holds `n` episodes; an arm is held while one is written."""
     calls_before = int(kept.told(MODEL_CALLS) or 0)
-    alike = kept.count == 0 or kept.told(BY) == mover.by
-    kept.tell(BY, mover.by if alike else "unknown")  # a folder that several went on with
-
+    told: dict[str, Any] = {BY: mover.by}
     if mover.agent is not None:
-        kept.tell(DEMO_NOISE, mover.agent.demo_noise)
+        told[DEMO_NOISE] = mover.agent.demo_noise
+    for name, value in told.items():
+        alike = kept.count == 0 or kept.told(name) == value
+        kept.tell(name, value if alike else "unknown")  # a folder that several went on with, or otherwise
 
     def count_calls() -> None:
         if mover.agent is not None:

@@ -273,7 +273,7 @@ class TrainingLog:
     def evaluate(
         self, episodes: int, *, seed: int, kind: str, policy: GuidedAlgorithm | None = None, watch: Watch | None = None
     ) -> EvaluationResult:
-        """Evaluate the policy alone (no agent, no box) and write the row; keep it if it is the best."""
+        """Evaluate the policy alone (no agent, no box) and write the row."""
         started = time.monotonic()
         algorithm = self.session.algorithm
         evaluated, acting = policy or algorithm, algorithm.published  # what a thread publishes meanwhile is another one
@@ -296,9 +296,10 @@ class TrainingLog:
         Stage 1 is evaluated on the final start states: it must not be chosen by them.
         """
         if self.config.final_policy == "best" and result.success_rate >= (self.best or 0.0):
-            self.best = result.success_rate
+            started, self.best = time.monotonic(), result.success_rate
             with self.session.algorithm.acting_by(self._acted):
                 self.checkpoint(BEST)
+            self.evaluation_s += time.monotonic() - started
 
     def _confirm(self, episodes: int) -> None:
         """Try the policy on start states that nothing has used yet; the run is solved if few enough fail."""

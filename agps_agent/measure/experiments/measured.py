@@ -52,7 +52,7 @@ class Evaluated(Measured):
 
     @model_validator(mode="after")
     def _fails_no_more_than_it_tried(self) -> Self:
-        if not 1 <= self.episodes or len(self.failed_seeds) > self.episodes:
+        if self.episodes < 1 or len(self.failed_seeds) > self.episodes:
             raise ValueError(f"{len(self.failed_seeds)} of {self.episodes} episodes failed")
         return self
 

@@ -158,9 +158,9 @@ class Grid(Generic[JobT]):
         # Two trainings with two threads each on two cores take ten times as long as with one each.
         threads = str(max(1, cores() // self.jobs))
         try:
-            log_file = (self.logs / f"{run.name}.txt").open("ab")
+            log_file = self._log_of(run).open("ab")
         except OSError as error:  # the others go on
-            self._fail(run, f"Cannot write {self.logs / run.name}.txt: {error.strerror or error}")
+            self._fail(run, f"Cannot write {self._log_of(run)}: {error.strerror or error}")
             return
         with log_file as log:
             # A session of its own: Ctrl-C reaches the runner alone, which then ends each training once.
@@ -191,8 +191,11 @@ class Grid(Generic[JobT]):
         self.failed[run.name] = why
         self.listen(run, "failed")
 
+    def _log_of(self, run: JobT) -> Path:
+        return self.logs / f"{run.name}.txt"
+
     def _last_words(self, run: JobT, code: int) -> str:
-        log = self.logs / f"{run.name}.txt"
+        log = self._log_of(run)
         try:
             lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
         except OSError:

@@ -155,13 +155,9 @@ def write_measured(results: MeasuredResults, folder: Path) -> Path:
     return write_kept(results, folder, holds=_measurements, what="measurements", indent=None)
 
 
-def read_measured(folder: Path) -> MeasuredResults:
-    """Return what results.json holds.
-
-    Raises:
-        AgpsError: If it is damaged, or of another version.
-    """
-    return read_kept(folder, MeasuredResults)
+def read_measured(folder: Path, *, of: str | None = None) -> MeasuredResults:
+    """Return what results.json holds, see `read_kept`."""
+    return read_kept(folder, MeasuredResults, of=of)
 
 
 def _measurements(results: MeasuredResults) -> set[tuple[str, int, str]]:

@@ -178,13 +178,9 @@ def write_results(results: Results, folder: Path) -> Path:
     return write_kept(results, folder, holds=_runs, what="runs", indent=1)
 
 
-def read_results(folder: Path) -> Results:
-    """Return what results.json holds.
-
-    Raises:
-        AgpsError: If it is damaged, or of another version.
-    """
-    return read_kept(folder, Results)
+def read_results(folder: Path, *, of: str | None = None) -> Results:
+    """Return what results.json holds, see `read_kept`."""
+    return read_kept(folder, Results, of=of)
 
 
 def write_kept(
@@ -205,9 +201,7 @@ def write_kept(
     """
     path = folder / FILE
     if path.is_file():
-        kept = read_kept(folder, type(results))
-        check_is_of(kept.name, results.name, folder)
-        gone = sorted(holds(kept) - holds(results))
+        gone = sorted(holds(read_kept(folder, type(results), of=results.name)) - holds(results))
         if gone:
             cell, seed, *rest = gone[0]
             words = [part for part in rest if isinstance(part, str)]
@@ -221,28 +215,22 @@ def write_kept(
     return path
 
 
-def read_kept(folder: Path, kind: type[KeptT]) -> KeptT:
+def read_kept(folder: Path, kind: type[KeptT], *, of: str | None = None) -> KeptT:
     """Return what results.json holds.
+
+    Args:
+        folder: Where it lies.
+        kind: Of what.
+        of: Name of the experiment that it has to be of. None: any.
 
     Raises:
         AgpsError: If it is damaged, or of another version.
+        ConfigError: If it is of another experiment.
     """
-    return read_model(folder / FILE, kind, then="it is damaged, or of another version")
-
-
-def check_is_of(kept: str, name: str, folder: Path) -> None:
-    """Refuse results.json of another experiment.
-
-    Args:
-        kept: The name that it holds.
-        name: The experiment that is reported.
-        folder: Where it lies.
-
-    Raises:
-        ConfigError: If these differ.
-    """
-    if kept != name:
-        raise ConfigError(f"{folder / FILE} is of the experiment {kept}, not of {name}; name another --out.")
+    kept = read_model(folder / FILE, kind, then="it is damaged, or of another version")
+    if of is not None and kept.name != of:
+        raise ConfigError(f"{folder / FILE} is of the experiment {kept.name}, not of {of}; name another --out.")
+    return kept
 
 
 def number_of(origin: Origin, origins: list[Origin]) -> int:

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +31,7 @@ from rl.drq import DrQ, DrQConfig
 from rl.envs.factory import make_env
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
-from rl.learner import CAUGHT_UP_STEPS
+from rl.learner import CAUGHT_UP_STEPS, ThreadedLearner
 from rl.rewards.classifier import RewardClassifier
 from rl.rewards.classifier.classifier import Setup
 from rl.rewards.classifier.network import RewardNetwork
@@ -144,11 +143,21 @@ def test_robot_waits_between_rollouts_for_a_learner_that_is_slower(tmp_path: Pat
 
 
 def test_run_that_waits_for_its_learner_ends_when_its_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(DrQ, "train", lambda *_: time.sleep(0.5))
+    wait, waited, is_up, left_behind = ThreadedLearner.catch_up, threading.Event(), threading.Event(), []
+
+    def see_how_it_ends(learner: ThreadedLearner, until: Callable[[], bool]) -> None:
+        is_up.set()
+        wait(learner, until)
+        left_behind.append(learner.is_behind)
+        waited.set()
+
+    monkeypatch.setattr(ThreadedLearner, "catch_up", see_how_it_ends)
+    monkeypatch.setattr(DrQ, "train", lambda *_: waited.wait(50))  # no update ends before the wait does
+    monkeypatch.setattr(TrainingLog, "is_over", property(lambda _: is_up.is_set()))
     short = {"method": "serl", "task_options": {"horizon": 15}, "learner": "threaded", "max_env_steps": 10_000}
-    config, run = configure(tmp_path / "run", **short, max_minutes=0.05)
+    config, run = configure(tmp_path / "run", **short)
     summary = train(config, run, Listening())
-    assert summary["ended_by"] == "time"
+    assert summary["ended_by"] == "time" and left_behind == [True]
 
 
 def test_each_point_of_the_curve_is_of_one_policy_and_the_best_one_is_kept(
