@@ -18,10 +18,10 @@ from agps_agent.detectors import Encoder, FailureDetector, Reading, Watch
 from agps_agent.help import Help
 from agps_agent.models.gate import CallGate, CallReason
 from agps_agent.question import Question
-from agps_agent.recalling import cameras_of, unmoved
 from agps_agent.retreat import HIDDEN, retreat
 from agps_agent.settings import SupervisorConfig
 from agps_agent.state import DEMONSTRATION, Trigger
+from agps_agent.surroundings import JUDGED_AFTER, Surroundings
 from agps_agent.teaching import PlanTeacher
 from agps_agent.tracing.client import report_outcome
 from rl.episodes import Episode
@@ -48,8 +48,6 @@ STALL = "stall"
 
 SHOWN_PAUSE = 10
 """Control steps after which the agent is asked again that could not show how it is done."""
-LOOKS = 4
-"""Records that are looked for when a rollout begins."""
 SHOWN_QUERIES = 3
 """Questions to the agent in a rollout that it shows: a plan that ended without success is followed by another."""
 PLACES = 3
@@ -58,8 +56,6 @@ times as long: the way depends on where it is, and each success tells of one pla
 HELP_SHARE = 0.6
 """Share of rollouts that may get help at first. In a scene that moves all may, and go on to: only success tells where
 things were, so that a rollout which fails there teaches nothing."""
-JUDGED_AFTER = 4
-"""Successes after which it is told whether the scene moves: most rollouts since the first have begun in another."""
 MOST_TRIES, MORE_TRIES = 2, 5
 """Rollouts in which the agent tries to show so many successes: twice as many, and five."""
 
@@ -159,7 +155,7 @@ class AgentSupervisor:
         """Name of the model that is asked, for the run's log."""
         self._prefix = prefix  # begins the id of each question
         self._capture = capture
-        self._look = look or (lambda _: capture())  # some cameras alone: each costs a simulator time
+        self._surroundings = Surroundings(capture, look or (lambda _: capture()))
         self._ask = ask
         self._encoder = encoder
         self._watch = _watch(detectors, config)
@@ -185,8 +181,6 @@ class AgentSupervisor:
         """Successes that the agent still has to show."""
         self._shown = Counter[str]()
         """Rollouts that the agent guided from the first step, and successes among them."""
-        self._looked = Counter[str]()
-        """Rollouts that began after a plan had worked, and those of them in another scene than any that did."""
         self._approve = approve
         """Whether a person agrees to waypoints."""
         self._background = Background()
@@ -226,35 +220,18 @@ class AgentSupervisor:
     @property
     def helps_all(self) -> bool:
         """Whether any rollout may get help, and goes on to: in a scene that moves, where no share is given."""
-        looked = self._looked["rollouts"]
-        moves = looked >= JUDGED_AFTER - 1 and 2 * self._looked["moved"] > looked
-        return self._config.help_share is None and (moves or self.places > 1)
+        return self._config.help_share is None and (self._surroundings.moves or self.places > 1)
 
     def start_episode(self, episode: int, observation: Observation) -> None:
         """Reset the rollout clock and draw whether this rollout may get help."""
         self._abandon_question()
         self._watch.reset()
-        shows = self.is_demonstrating
+        shows, used = self.is_demonstrating, self._rollout.record_ids.values()
         self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self.helps_all or self._help.draw())
         if self.teacher is not None:
-            self._rollout.unmoved, self._rollout.has_moved = self._look_around()
-            self._looked["moved"] += self._rollout.has_moved
+            self.settle()  # what the last rollout came to is known first
+            self._rollout.unmoved, self._rollout.has_moved = self._surroundings.begin(self._memory.records(), used)
             self.teacher.start_episode(self._rollout.unmoved)
-
-    def _look_around(self) -> tuple[tuple[str, ...], bool]:
-        """Return the newest records that worked and whose targets are seen where they were, and whether all have moved.
-
-        No model is asked.
-        """
-        self.settle()  # what the last rollout came to is known first
-        worked = [record for record in self._memory.records() if record.success and record.targets]
-        newest = worked[-LOOKS:]
-        self._looked["rollouts"] += bool(worked)
-        try:
-            there = unmoved(newest, self._look(cameras_of(newest))) if worked else ()
-        except HardwareFault:  # a camera failed, and the arm was stopped: the next control step says so
-            return (), False
-        return there, bool(worked) and not there
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:
         """Show this step to the detectors; on the first drift of a rollout ask the agent.
@@ -365,7 +342,7 @@ class AgentSupervisor:
             "model_s": self._model_s,
             "gate": self._gate.state_dict(),
             "shown": dict(self._shown),
-            "looked": dict(self._looked),
+            **self._surroundings.state_dict(),
             "teacher": None if self.teacher is None else self.teacher.state_dict(),
         }
 
@@ -379,7 +356,7 @@ class AgentSupervisor:
         self._model_s = state.get("model_s", 0.0)  # older runs did not count it
         self._gate.load_state_dict(state["gate"])
         self._shown = Counter(state.get("shown", {}))  # older runs showed nothing
-        self._looked = Counter(state.get("looked", {}))
+        self._surroundings.load_state_dict(state)
         if self.teacher is not None and state.get("teacher") is not None:
             self.teacher.load_state_dict(state["teacher"])
 

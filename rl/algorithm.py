@@ -103,6 +103,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         "stage",
         "success_alone",
         "pretrain_updates",
+        "steps_due",
     )
     """Attributes that a resumed run takes over."""
     config: GuidedConfig
@@ -115,6 +116,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     """Before the policy acts and learns from that, or since."""
     pretrain_updates = 0
     """Updates of the first stage so far."""
+    steps_due = 0
+    """Control steps since the learner was last called; a run that was broken off in between is resumed there."""
     success_alone = 0.0
     """Success of the newest rollouts that nobody helped, about ten of them, from 0 before the first."""
     confirm: Confirm | None = None
@@ -402,26 +405,29 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         self.loop.episode = self._episode_num - 1
         self.loop.reset()
         callback.on_training_start(locals(), globals())
-        over = 0
         learner.start()
         try:
+            self._call(learner)  # what an interrupted run had not come to
             while self.num_timesteps < total_timesteps:
                 rollout = self.collect_rollouts(
                     self.env, callback, self.train_freq, log_interval=log_interval, learner=learner
                 )
                 if not rollout.continue_training:
                     break
-                # Several environments take more steps at once than there are between two calls of the learner.
-                over += rollout.episode_timesteps if self.n_envs > 1 else self.train_freq.frequency
-                calls, over = divmod(over, self.train_freq.frequency)
-                for call in range(calls):
-                    if call > 0:
-                        learner.settle()
-                    learner.advance()
+                self._call(learner)
         finally:
             learner.stop()
         self.check_weights()  # the last update's, with which nobody has acted or learned yet
         callback.on_training_end()
+
+    def _call(self, learner: Learner) -> None:
+        """Call the learner for the steps taken; several environments take more at once than there are to a call."""
+        assert isinstance(self.train_freq, TrainFreq)
+        calls, self.steps_due = divmod(self.steps_due, self.train_freq.frequency)
+        for call in range(calls):
+            if call > 0:
+                learner.settle()
+            learner.advance()
 
     def _make_loop(self, env: VecEnv, disturb: Disturb | None) -> "RolloutLoop | SeveralLoop":
         """Return what steps the environments: several, where nobody supervises."""
@@ -453,14 +459,17 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         """Run the control loop for `train_freq` steps or episodes and store what was executed."""
         assert self.loop is not None
         learner = learner or self.learner
+        learns = learner is self.learner
+        due = self.steps_due if learns else 0  # of a rollout that was broken off
         steps = episodes = 0
         callback.on_rollout_start()
-        while should_collect_more_steps(train_freq, steps, episodes):
+        while should_collect_more_steps(train_freq, due + steps, episodes):
             taken = self.loop.steps() if isinstance(self.loop, SeveralLoop) else [self.loop.step()]
             step = taken[0]  # callbacks read it from here
             learner.settle()
             steps += len(taken)
             self.num_timesteps += len(taken)
+            self.steps_due += len(taken) if learns else 0
             logs = False
             for place, step_of_one in enumerate(taken):
                 self.remember(step_of_one, place=place)

@@ -25,7 +25,8 @@ from agps_agent.run.build import build_agent, build_algorithm, build_supervisor,
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.place import place_of
-from agps_agent.supervisor import JUDGED_AFTER, AgentSupervisor
+from agps_agent.supervisor import AgentSupervisor
+from agps_agent.surroundings import JUDGED_AFTER
 from rl.algorithm import GuidedAlgorithm
 from rl.changes import changed
 from rl.checkpoint import DAMAGE

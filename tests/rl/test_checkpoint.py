@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 
 from rl.checkpoint import (
     MANIFEST,
@@ -24,6 +26,7 @@ from rl.checkpoint import (
 )
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError, ConfigError
+from rl.learner import OverlappedLearner
 from tests.rl.drq.reach import Reach, record
 
 SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=60)
@@ -60,6 +63,43 @@ def test_resumed_run_makes_bit_equal_updates(trained: DrQ, tmp_path: Path):
     assert resumed.n_updates == trained.n_updates
     observation, _ = Reach().reset(seed=0)
     np.testing.assert_array_equal(resumed.act(observation), trained.act(observation))
+
+
+class Saving(BaseCallback):
+    """Saves the run after some step, and notes weights and updates some steps later, before the learner is called."""
+
+    def __init__(self, path: Path, *, saved: int, noted: int) -> None:
+        super().__init__()
+        self.path, self.saved, self.noted = path, saved, noted
+        self.weights, self.updates = torch.zeros(0), 0
+
+    def _on_step(self) -> bool:
+        assert isinstance(self.model, DrQ)
+        if self.num_timesteps == self.saved:
+            save_checkpoint(self.path, self.model, {})
+        if self.num_timesteps == self.noted:
+            self.weights, self.updates = everything(self.model), self.model.n_updates
+        return self.num_timesteps < self.noted
+
+
+@pytest.mark.parametrize("overlaps", [False, True], ids=["one-core", "overlapped"])
+@pytest.mark.parametrize(("every", "saved"), [(1, 40), (2, 40), (3, 42), (2, 41), (3, 40)])
+def test_run_that_was_saved_before_its_updates_makes_them_first(every: int, saved: int, overlaps: bool, tmp_path: Path):
+    """A run is saved within a step, before the learner's call for it: what was due then is not lost."""
+    models = [make_model(dataclasses.replace(SMALL, train_freq=every), seed=seed) for seed in (0, 7)]
+    noted = saved + 1 if saved % every == 0 else saved + every
+    first, again = (Saving(tmp_path / name, saved=saved, noted=noted) for name in ("last", "again"))
+    if overlaps:
+        for model in models:
+            model.learner = OverlappedLearner(model)
+    models[0].learn(100, callback=first)
+    load_checkpoint(tmp_path / "last", models[1])
+    saved_weights = everything(models[1])
+    models[1].learn(100, callback=again, reset_num_timesteps=False)
+    assert again.updates == first.updates
+    assert not torch.equal(again.weights, saved_weights)
+    if saved % every == 0:  # else an update has seen a step since, which is another one: the environment begins anew
+        assert torch.equal(again.weights, first.weights)
 
 
 def test_resumed_run_goes_on(trained: DrQ, tmp_path: Path):

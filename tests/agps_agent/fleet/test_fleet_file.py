@@ -9,7 +9,7 @@ from agps_agent.fleet.fleet_file import config_of, read_fleet, robots_of
 from agps_agent.fleet.robot import Place
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import fixed_changes
-from agps_agent.supervisor import JUDGED_AFTER
+from agps_agent.surroundings import JUDGED_AFTER
 from rl.errors import ConfigError
 
 
