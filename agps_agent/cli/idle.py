@@ -14,7 +14,7 @@ def refuse_without_effect(argv: Sequence[str], config: RunConfig) -> None:
     Raises:
         UsageError: With the first one.
     """
-    without_effect = idle(config.model_dump(include={"helper", "robot", "reward"}))
+    without_effect = idle(config.model_dump())
     for flag in (argument.partition("=")[0] for argument in argv if argument.startswith("--")):
         name = flag.partition(".")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
         name = {"float": "detector"}.get(name, name)

@@ -26,5 +26,5 @@ def read_model(path: Path, kind: type[ModelT], *, then: str) -> ModelT:
         return kind.model_validate(read_json_object(path))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise AgpsError(f"{path}: {place}: {first['msg']}; {then}.") from None
+        where = [str(path)] + ([".".join(map(str, first["loc"]))] if first["loc"] else [])
+        raise AgpsError(f"{': '.join(where)}: {first['msg'].removeprefix('Value error, ')}; {then}.") from None

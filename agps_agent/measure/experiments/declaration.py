@@ -60,7 +60,7 @@ Episodes = Annotated[int, Field(ge=1)]
 class Declared(BaseModel):
     """Part of a file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Cell(Declared):

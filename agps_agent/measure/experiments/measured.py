@@ -15,14 +15,13 @@ from typing import ClassVar, Literal, Self, TypeVar
 from pydantic import model_validator
 
 from agps_agent.measure.experiments.declaration import Declared
-from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
+from agps_agent.measure.experiments.measurement import BOXES, VALUES, Condition, Landscape, Measurement
 from agps_agent.measure.experiments.planning import Glance, PlannedRun, Standing
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.model_file import read_model
 from rl.errors import AgpsError
 from rl.ownership import owner_of
 
-BOXES = "boxes.json"
 MeasuredT = TypeVar("MeasuredT", bound="Measured")
 
 
@@ -73,6 +72,11 @@ class ValueMap(Measured):
     values: tuple[tuple[float, ...], ...]
     """Returns, rows by height, the lowest first."""
 
+    @model_validator(mode="after")
+    def _fills_its_grid(self) -> Self:
+        self.landscape.check(self.values)
+        return self
+
 
 class Boxes(Measured):
     """Where the agent's boxes are in some scenes."""
@@ -84,6 +88,12 @@ class Boxes(Measured):
     """Of the first scene."""
     centres_mm: tuple[tuple[float, float, float], ...]
     """Middle of each box, relative to the TCP at the goal, base axes, [mm]; fewer than scenes where it gave none."""
+
+    @model_validator(mode="after")
+    def _has_no_more_than_scenes(self) -> Self:
+        if len(self.centres_mm) > self.scenes:
+            raise ValueError(f"{len(self.centres_mm)} boxes in {self.scenes} scenes")
+        return self
 
 
 @dataclass(frozen=True)
@@ -174,14 +184,14 @@ def points(measurement: Measurement, run: RunDirectory, folder: Path) -> list[Po
             path = folder / map_name(name)
             found.append(Point(path, name, _is_mapped(path, of_run, landscape)))
     if landscape.boxes:
-        path = folder / BOXES
+        path = folder / f"{BOXES}.json"
         found.append(Point(path, BOXES, _is_boxed(path, of_run, landscape)))
     return found
 
 
 def map_name(checkpoint: str | None) -> str:
     """Return the name of the file with the landscape of a checkpoint; None: of the run's last policy."""
-    return f"values-{checkpoint or 'last'}.json"
+    return f"{VALUES}{checkpoint or 'last'}.json"
 
 
 def digest(run: RunDirectory) -> str:

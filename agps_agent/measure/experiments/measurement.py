@@ -15,6 +15,8 @@ from rl.types import FloatArray
 
 MEASURES = "runs_of"
 """Entry by which a file that measures is known from one that trains."""
+BOXES, VALUES = "boxes", "values-"
+"""How the files of landscapes are called, or begin to be."""
 _MOST_POINTS = 20_000
 """Of one landscape: each is rendered."""
 
@@ -52,7 +54,7 @@ class Landscape(Declared):
         for name, (least, most) in (("y_mm", self.y_mm), ("z_mm", self.z_mm)):
             if not most > least:
                 raise ValueError(f"{name} goes from {least:g} to {most:g}; write the smaller number first")
-        count = len(self.ys_mm) * len(self.zs_mm)
+        count = (_steps(self.y_mm, self.step_mm) + 1) * (_steps(self.z_mm, self.step_mm) + 1)
         if count > _MOST_POINTS:
             raise ValueError(f"step_mm = {self.step_mm:g} makes {count:,} points, and {_MOST_POINTS:,} are the most")
         return self
@@ -71,6 +73,16 @@ class Landscape(Declared):
     def plane(self) -> "Landscape":
         """The same without what makes no difference to one map of values."""
         return self.model_copy(update={"at": (), "boxes": 0})
+
+    def check(self, values: tuple[tuple[float, ...], ...]) -> None:
+        """Refuse values, rows by height, that are not as many as there are points.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        rows, columns = len(self.zs_mm), len(self.ys_mm)
+        if [len(row) for row in values] != [columns] * rows:
+            raise ValueError(f"the values do not fill the grid of {rows} x {columns} points")
 
     @property
     def checkpoints(self) -> tuple[str | None, ...]:
@@ -105,7 +117,7 @@ class Measurement(Declared):
                 if told.count(word) > 1:
                     raise ValueError(f"two conditions have the {part} {word!r}; call each otherwise")
         for condition in self.conditions:
-            if condition.name == "boxes" or condition.name.startswith("values-"):
+            if condition.name == BOXES or condition.name.startswith(VALUES):
                 raise ValueError(
                     f"a condition is called {condition.name}, as files of landscapes are; call it otherwise"
                 )
@@ -113,5 +125,9 @@ class Measurement(Declared):
 
 
 def _grid(ends: tuple[float, float], step: float) -> FloatArray:
-    least, most = ends
-    return least + step * np.arange(int((most - least) / step + 1e-9) + 1)
+    return ends[0] + step * np.arange(_steps(ends, step) + 1)
+
+
+def _steps(ends: tuple[float, float], step: float) -> int:
+    """Return how many whole steps there are; those of the smallest number that there is are no number."""
+    return int(min((ends[1] - ends[0]) / step + 1e-9, 1e9))

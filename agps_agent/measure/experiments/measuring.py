@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from agps_agent.measure.evaluating import env_under
-from agps_agent.measure.experiments.measured import BOXES, Boxes, Evaluated, Measured, Point, ValueMap, digest, points
-from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
+from agps_agent.measure.experiments.measured import Boxes, Evaluated, Measured, Point, ValueMap, digest, points
+from agps_agent.measure.experiments.measurement import BOXES, Condition, Landscape, Measurement
 from agps_agent.measure.landscape import Plane, box_centres, value_map
 from agps_agent.run.build import build_asker, build_env, load_policy
 from agps_agent.run.config import RunConfig

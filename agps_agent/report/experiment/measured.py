@@ -1,11 +1,13 @@
 """results.json of an experiment that measures runs of another: page, table and figures are drawn from it alone."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from agps_agent.measure.experiments.measured import (
-    BOXES,
     Measured,
     MeasuredRun,
     read_boxes,
@@ -13,43 +15,50 @@ from agps_agent.measure.experiments.measured import (
     read_map,
     to_measure,
 )
-from agps_agent.measure.experiments.measurement import Condition, Landscape, Measurement
+from agps_agent.measure.experiments.measurement import BOXES, Condition, Landscape, Measurement
 from agps_agent.measure.experiments.planning import PlannedRun
-from agps_agent.report.experiment.results import Kept, KeptResults, Origin, number_of, read_kept, write_kept
+from agps_agent.report.experiment.results import (
+    Count,
+    Counted,
+    Kept,
+    KeptResults,
+    Origin,
+    Part,
+    number_of,
+    read_kept,
+    write_kept,
+)
 
 
-class Trial(Kept):
+class Trial(Counted):
     """One policy under one condition."""
 
     condition: str
-    seed: int
-    """Of the run."""
-    origin: int
-    successes: int
-    episodes: int
-    mean_steps: float
-    policy_steps: int
+    mean_steps: float = Field(ge=0)
+    policy_steps: Count
 
 
-class Map(Kept):
+class Map(Part):
     """One policy's landscape."""
 
-    at: int | None
+    at: Count | None
     """Control steps that were asked for; None: the policy that the run ended with."""
-    seed: int
-    origin: int
-    policy_steps: int
+    policy_steps: Count
     values: tuple[tuple[float, ...], ...]
     """Rows by height, the lowest first."""
 
 
-class BoxesOf(Kept):
+class BoxesOf(Part):
     """The agent's boxes in the scenes of one run."""
 
-    seed: int
-    origin: int
-    scenes: int
+    scenes: Count
     centres_mm: tuple[tuple[float, float, float], ...]
+
+    @model_validator(mode="after")
+    def _has_no_more_than_scenes(self) -> Self:
+        if len(self.centres_mm) > self.scenes:
+            raise ValueError(f"{len(self.centres_mm)} boxes in {self.scenes} scenes")
+        return self
 
 
 class MeasuredCell(Kept):
@@ -58,7 +67,7 @@ class MeasuredCell(Kept):
     name: str
     panel: str
     label: str
-    declared: int
+    declared: Count
     """Runs of it that are declared."""
     options: list[str] = []
     """What its runs were told, without seed and directory; empty in files of earlier versions."""
@@ -79,13 +88,29 @@ class MeasuredResults(KeptResults):
     command: str
     runs_of: str
     conditions: list[Condition]
-    eval_episodes: int | None = None
+    eval_episodes: Count | None = None
     """Of each trial; None in files of earlier versions."""
     landscape: Landscape | None
-    origins: list[Origin]
     cells: list[MeasuredCell]
     missing: list[str]
     """Runs that are not finished, or not measured completely."""
+
+    def parts(self) -> Iterator[Part]:
+        """Return all that was measured."""
+        for cell in self.cells:
+            yield from (*cell.trials, *cell.maps, *cell.boxes)
+
+    @model_validator(mode="after")
+    def _measures_what_it_says(self) -> Self:
+        named = {condition.name for condition in self.conditions}
+        for cell in self.cells:
+            if unknown := {trial.condition for trial in cell.trials} - named:
+                raise ValueError(f"{cell.name} has trials under {min(unknown)}, which is none of the conditions")
+            for one in cell.maps:
+                if self.landscape is None:
+                    raise ValueError(f"{cell.name} has a landscape, and no grid for it stands in the file")
+                self.landscape.check(one.values)
+        return self
 
     @property
     def declared(self) -> int:

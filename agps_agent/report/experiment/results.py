@@ -1,12 +1,13 @@
 """results.json: what an experiment came to, small enough to commit; page, table and figures are drawn from it alone."""
 
 import shlex
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agps_agent.measure.experiments.declaration import Cell, Experiment
 from agps_agent.measure.experiments.planning import PlannedRun, standing
@@ -18,32 +19,17 @@ from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 
 FILE = "results.json"
+Count = Annotated[int, Field(ge=0, lt=10**15)]
+"""Beyond it is no number of steps, episodes or tokens."""
+Amount = Annotated[float, Field(ge=0, lt=1e15)]
+"""Seconds, newtons, US dollars."""
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Kept(BaseModel):
     """Part of the file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KeptResults(Kept):
-    """The results of an experiment."""
-
-    name: str
-    """Of the experiment."""
-
-
-KeptT = TypeVar("KeptT", bound=KeptResults)
-
-
-class Point(Kept):
-    """One evaluation of the policy alone."""
-
-    env_steps: int
-    robot_time_s: float
-    wall_clock_s: float
-    success: float
-    """Share in [0, 1]."""
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Origin(Kept):
@@ -55,38 +41,86 @@ class Origin(Kept):
     versions: dict[str, str]
 
 
-class RunOutcome(Kept):
-    """One finished run."""
+class Part(Kept):
+    """What one run, or one measurement of it, came to."""
 
     seed: int
-    origin: int
+    """Of the run."""
+    origin: int = Field(ge=0)
     """Number of its origin in the file."""
+
+
+class Counted(Part):
+    """One that is counted in episodes."""
+
+    successes: Count
+    """Of the policy alone."""
+    episodes: int = Field(ge=1, lt=10**15)
+
+    @model_validator(mode="after")
+    def _succeeds_no_more_than_it_tried(self) -> Self:
+        if self.successes > self.episodes:
+            raise ValueError(f"{self.successes} of {self.episodes} episodes succeeded")
+        return self
+
+
+class KeptResults(Kept):
+    """The results of an experiment."""
+
+    name: str
+    """Of the experiment."""
+    origins: list[Origin]
+
+    @abstractmethod
+    def parts(self) -> Iterable[Part]:
+        """Return all that has an origin."""
+
+    @model_validator(mode="after")
+    def _knows_its_origins(self) -> Self:
+        most = max((part.origin for part in self.parts()), default=-1)
+        if most >= len(self.origins):
+            raise ValueError(f"origin {most} is named, and {len(self.origins)} are there, counted from 0")
+        return self
+
+
+KeptT = TypeVar("KeptT", bound=KeptResults)
+
+
+class Point(Kept):
+    """One evaluation of the policy alone."""
+
+    env_steps: Count
+    robot_time_s: Amount
+    wall_clock_s: Amount
+    success: Share
+
+
+class RunOutcome(Counted):
+    """One finished run, with the successes of its final evaluation."""
+
     ended_by: str | None
-    successes: int
-    """Of the final evaluation."""
-    episodes: int
-    env_steps: int
-    steps_to_80: int | None
+    env_steps: Count
+    steps_to_80: Count | None
     """Control steps at the first evaluation with 80 %; None: never."""
-    robot_time_s: float
-    wall_clock_s: float
-    agent_calls: int
-    memory_hits: int
-    agent_tokens: int
-    agent_prompt_tokens: int = 0
+    robot_time_s: Amount
+    wall_clock_s: Amount
+    agent_calls: Count
+    memory_hits: Count
+    agent_tokens: Count
+    agent_prompt_tokens: Count = 0
     """Of those tokens, as far as they were counted apart."""
-    agent_completion_tokens: int = 0
-    agent_seconds: float = 0.0
+    agent_completion_tokens: Count = 0
+    agent_seconds: Amount = 0.0
     """Until the model's replies, [s]."""
-    agent_usd: float | None
-    human_s: float
-    stage_1: float | None
+    agent_usd: Amount | None
+    human_s: Amount
+    stage_1: Share | None
     """Success of stage 1 alone, for a learner that has one."""
-    triggers: list[float]
+    triggers: list[Amount]
     """Triggers in each ten rollouts."""
-    training_force_N: float | None = None
+    training_force_N: Amount | None = None
     """Median over the training's rollouts of the largest contact force in each, [N]."""
-    policy_force_N: float | None = None
+    policy_force_N: Amount | None = None
     """Mean over the final evaluation's episodes of the largest contact force in each, [N]."""
     curve: list[Point]
 
@@ -100,9 +134,9 @@ class CellOutcome(Kept):
     label: str
     options: list[str]
     """What `agps train`, or `agps eval`, was told, without seed and directory."""
-    declared: int
+    declared: Count
     """Seeds that it is declared with."""
-    budget: int
+    budget: Count
     """Most control steps of a run."""
     runs: list[RunOutcome]
 
@@ -114,10 +148,13 @@ class Results(KeptResults):
     question: str
     command: str
     """Runs it, and all that is missing."""
-    origins: list[Origin]
     cells: list[CellOutcome]
     left_out: list[str]
     """Why runs that are there are not counted: they were made with other settings."""
+
+    def parts(self) -> Iterable[Part]:
+        """Return every run."""
+        return (run for cell in self.cells for run in cell.runs)
 
     @property
     def finished(self) -> int:

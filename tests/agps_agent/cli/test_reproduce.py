@@ -21,8 +21,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", experiment_names())
-def test_training_takes_every_cell_that_ships(name: str, here: Path) -> None:
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "examples").glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", [*experiment_names(), *EXAMPLES])
+def test_training_takes_every_cell_that_ships(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # as somebody runs the examples
     experiment = load_experiment(name)
     runs = plan(experiment, here, parse_cell)
     assert len(runs) == sum(experiment.seeds_of(cell) for cell in experiment.cells) == len({run.name for run in runs})
