@@ -257,7 +257,7 @@ class RunConfig(BaseModel):
                 algorithm=values.get("algorithm"),
                 helper=values.get("helper"),
                 offline=values.get("offline"),
-                robot=values.get("robot", "sim"),
+                robot=values.get("robot") or SIMULATION,
                 station=values.get("station"),
                 # A finished run is read long after its demonstrations were moved: it knows how many there were.
                 demos_dir=values.get("demos_dir") if "demos" not in values else None,

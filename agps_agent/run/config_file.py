@@ -71,9 +71,10 @@ def load_config(run: RunDirectory) -> RunConfig:
     content = read_json_object(run.config)
     if not isinstance(content.get("config"), dict):
         raise AgpsError(f"{run.config} has no `config` object; it is damaged.")
+    config = config_of(content, run.config)
     try:
         # A run of before it could be chosen was evaluated by its mean, on an arm too.
-        return RunConfig.model_validate({"eval_acting": "mean", **content["config"]})
+        return RunConfig.model_validate({"eval_acting": "mean", **config})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

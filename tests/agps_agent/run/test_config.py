@@ -230,6 +230,20 @@ def test_damaged_configuration_is_named(run: RunDirectory) -> None:
         load_config(run)
 
 
+@pytest.mark.parametrize("value", [5, [], {}, True])
+@pytest.mark.parametrize("name", ["task", "env", "method", "algorithm", "helper", "preset", "robot", "station", "mode"])
+def test_setting_of_another_type_is_damage(name: str, value: object, run: RunDirectory) -> None:
+    run.config.write_text(json.dumps({"config": {"task": "usb_insertion", name: value}}))
+    with pytest.raises(AgpsError, match=rf"config\.json: {name} is .*, no text; it is damaged"):
+        load_config(run)
+
+
+def test_robot_that_is_nothing_does_not_fit(run: RunDirectory) -> None:
+    run.config.write_text(json.dumps({"config": {"task": "usb_insertion", "robot": None}}))
+    with pytest.raises(ConfigError, match="does not fit this version: robot"):
+        load_config(run)
+
+
 def test_reward_is_the_truth_unless_a_classifier_is_asked_for() -> None:
     assert RunConfig(task="usb_insertion").reward_file is None
     learned = RunConfig(task="usb_insertion", reward="classifier")

@@ -128,6 +128,10 @@ def test_grid_of_a_landscape_has_both_ends(tmp_path: Path) -> None:
         (MEASURED + CONDITION + "speed = 2\n", "condition far: speed is nothing that is known here."),
         (MEASURED + LANDSCAPE.replace("[0, 15]", "[15, 0]"), "z_mm goes from 15 to 0; write the smaller number first."),
         (MEASURED + LANDSCAPE.replace("= 5", "= 0.01"), "step_mm = 0.01 makes 3,003,501 points"),
+        (MEASURED + LANDSCAPE.replace("= 5", "= 1e-9"), "and 20,000 are the most"),
+        (MEASURED + LANDSCAPE.replace("= 5", "= 5e-324"), "and 20,000 are the most"),
+        (MEASURED + LANDSCAPE.replace("= 5", "= inf"), "step_mm: Input should be a finite number"),
+        (MEASURED + LANDSCAPE.replace("[0, 15]", "[0, inf]"), "Input should be a finite number"),
         (MEASURED + "seeds = 3\n" + CONDITION, "mine.toml: seeds is nothing that is known here."),
     ],
 )

@@ -1,5 +1,8 @@
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,3 +182,30 @@ def test_damaged_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"name": 3}')
     with pytest.raises(AgpsError, match=r"results.json: name: .*; it is damaged"):
         read_measured(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda kept: kept["landscape"].update(step_mm=5.0), "the values do not fill the grid of 7 x 9 points"),
+        (lambda kept: kept.update(landscape=None), "agps has a landscape, and no grid for it stands in the file"),
+        (lambda kept: kept["cells"][0]["trials"][0].update(condition="x"), "agps has trials under x, which is none of"),
+        (lambda kept: kept["cells"][0]["trials"][0].update(mean_steps=float("nan")), "mean_steps: Input should be"),
+        (lambda kept: kept["cells"][0]["trials"][0].update(successes=21), "21 of 20 episodes succeeded"),
+        (lambda kept: kept["cells"][0]["boxes"][0].update(scenes=0), "boxes in 0 scenes"),
+        (lambda kept: kept.update(origins=[]), "origin 0 is named, and 0 are there"),
+    ],
+)
+def test_measurement_that_cannot_be_is_damage(
+    damage: Callable[[dict[str, Any]], None], words: str, tmp_path: Path
+) -> None:
+    measurement, runs = planned(tmp_path, STARTS + LANDSCAPE)
+    evaluated(tmp_path, measurement, runs[0], 2)
+    mapped(tmp_path, measurement, runs[0], best_y_mm=0.0)
+    write_measured_experiment(gathered(tmp_path, measurement, runs), tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / FILE).read_text())
+    damage(kept)
+    (tmp_path / "out" / FILE).write_text(json.dumps(kept))
+    with pytest.raises(AgpsError) as refusal:
+        read_measured(tmp_path / "out")
+    assert words in str(refusal.value) and str(refusal.value).endswith("it is damaged, or of another version.")

@@ -133,13 +133,23 @@ def test_finished_run_without_its_final_evaluation_is_damaged(tmp_path: Path) ->
         results_of(tmp_path)
 
 
-@pytest.mark.parametrize("damage", [{"versions": ["x"]}, {"commit": 5}, {"machine": {}}])
+@pytest.mark.parametrize("damage", [{"commit": 5}, {"machine": {}}])
 def test_damaged_settings_of_a_run_are_told_as_such(damage: dict[str, object], tmp_path: Path) -> None:
     results_of(tmp_path, 18)
     config = tmp_path / "runs/tiny/agps-seed0/config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **damage}))
     with pytest.raises(AgpsError, match="commit, machine or versions are damaged; copy it again"):
         results_of(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [{"versions": ["x"]}, {"task": 5}, {"model": []}, {"config": 5}])
+def test_run_whose_settings_cannot_be_read_is_left_out_and_said(damage: dict[str, object], tmp_path: Path) -> None:
+    results_of(tmp_path, 18)
+    config = tmp_path / "runs/tiny/agps-seed0/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **damage}))
+    results = results_of(tmp_path)
+    (why,) = results.left_out
+    assert results.finished == 0 and str(config) in why and "it is damaged" in why
 
 
 def test_mean_begins_where_every_run_has_been_evaluated() -> None:
@@ -164,6 +174,32 @@ def test_damaged_results_are_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(AgpsError, match=r"results.json: cells.0.runs.0.successes: .*; it is damaged"):
         read_results(tmp_path)
+
+
+NO_RUN_HAS = [
+    ("successes", 11, "11 of 10 episodes succeeded"),
+    ("episodes", 0, "episodes: Input should be greater than or equal to 1"),
+    ("origin", 1, "origin 1 is named, and 1 are there, counted from 0"),
+    ("wall_clock_s", float("nan"), "wall_clock_s: Input should be"),
+    ("robot_time_s", float("inf"), "robot_time_s: Input should be"),
+    ("env_steps", -1, "env_steps: Input should be greater than or equal to 0"),
+    ("env_steps", 10**18, "env_steps: Input should be less than"),
+    ("stage_1", 1.5, "stage_1: Input should be less than or equal to 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), NO_RUN_HAS)
+def test_number_that_no_run_has_is_damage(name: str, value: float, words: str, tmp_path: Path) -> None:
+    write_experiment(results_of(tmp_path, 10, 8, None, None), tmp_path / "out")
+    file = tmp_path / "out" / FILE
+    kept = json.loads(file.read_text())
+    runs = kept["cells"][0]["runs"]
+    runs[0] |= {"successes": 10, "episodes": 10}
+    runs[0][name] = value
+    file.write_text(json.dumps(kept))
+    with pytest.raises(AgpsError) as refusal:
+        read_results(tmp_path / "out")
+    assert words in str(refusal.value) and str(refusal.value).endswith("it is damaged, or of another version.")
 
 
 def test_table_of_costs_has_calls_tokens_seconds_and_money_by_each_list(tmp_path: Path) -> None:
