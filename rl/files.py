@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pickle
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,11 @@ UNPICKLING = (
     ValueError,
 )
 """What unpickling a damaged file raises."""
+
+
+def quoted(word: Path | str | None) -> str:
+    """Return a path, or another word, as a command in a message names it: whoever copies that into a shell runs it."""
+    return shlex.quote(str(word))
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

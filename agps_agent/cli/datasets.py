@@ -11,6 +11,7 @@ from agps_agent.cli.folders import demonstrations_of
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
+from rl.files import quoted
 
 if TYPE_CHECKING:
     from rl.lerobot.dataset import Dataset
@@ -104,7 +105,7 @@ def import_(argv: Sequence[str]) -> int:
     if not options.json:
         left_out = f"; {imported.left_out} episodes did not succeed and were left out" if imported.left_out else ""
         print(f"{imported.count} demonstrations of {task.name} in {options.out}{left_out}.")
-        print(f"Learn from them with `agps train {options.task} --demos-dir {options.out}`.")
+        print(f"Learn from them with `agps train {options.task} --demos-dir {quoted(options.out)}`.")
     return 0
 
 

@@ -22,7 +22,7 @@ from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from rl.bounds import Count, Seed
 from rl.errors import ConfigError
-from rl.files import read_json_object
+from rl.files import quoted, read_json_object
 
 if TYPE_CHECKING:  # the agent takes a second to load
     from agps_agent.run.showing import Asked
@@ -245,6 +245,6 @@ def summarise(folder: Path) -> dict[str, Any]:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     if not (folder / "demos.json").is_file():
         raise ConfigError(
-            f"There are no demonstrations in {folder}; `agps demos record TASK --out {folder}` makes some."
+            f"There are no demonstrations in {folder}; `agps demos record TASK --out {quoted(folder)}` makes some."
         )
     return read_json_object(folder / "demos.json")

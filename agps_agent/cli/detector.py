@@ -14,6 +14,7 @@ from agps_agent.cli.tasks import check_task
 from agps_agent.detectors import FloatConfig
 from rl.bounds import Count, Seed
 from rl.errors import ConfigError
+from rl.files import quoted
 
 if TYPE_CHECKING:
     from agps_agent.detectors import FloatDetector
@@ -119,7 +120,9 @@ def _eval(argv: Sequence[str]) -> int:
 
     file = options.file or _default_file(task.name)
     if not file.is_file():
-        raise ConfigError(f"There is no detector {file}; `agps float fit {options.task} --out {file}` makes one.")
+        raise ConfigError(
+            f"There is no detector {file}; `agps float fit {options.task} --out {quoted(file)}` makes one."
+        )
     with json_only_on_stdout(options.json) as show:
         numbers = _score(FloatDetector.load(file), options)
         show(numbers)

@@ -11,6 +11,7 @@ from agps_agent.cli.options import UsageError
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
 from agps_agent.run.signals import terminated_like_ctrl_c
 from rl.bounds import Count, Port, Seed
+from rl.files import quoted
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def run(argv: Sequence[str]) -> int:
         print(f"cameras: {cameras}")
         print(f"clock: {emulator.pace}")
         print(f"wrote {options.station}; in another terminal:")
-        print(f"  agps train {options.task} --robot franka --station {options.station} --reward truth --no-confirm")
+        station = quoted(options.station)
+        print(f"  agps train {options.task} --robot franka --station {station} --reward truth --no-confirm")
         print("Ctrl-C ends it.", flush=True)
         try:
             return emulator.wait()

@@ -11,6 +11,7 @@ import tyro
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from agps_agent.run.directory import RunDirectory
 from rl.errors import ConfigError
+from rl.files import quoted
 
 if TYPE_CHECKING:
     from agps_agent.measure.experiments.measurement import Measurement
@@ -117,7 +118,8 @@ def _results(options: ReportOptions, name: str) -> "Results":
     kept = options.out or results_folder(experiment.name)
     if not (kept / FILE).is_file():
         raise ConfigError(
-            f"No finished run of {experiment.name} in {folder}, and no {kept / FILE}; `agps reproduce {name}` runs it."
+            f"No finished run of {experiment.name} in {folder}, and no {kept / FILE}; "
+            f"`agps reproduce {quoted(name)}` runs it."
         )
     return read_results(kept, of=experiment.name)
 

@@ -13,6 +13,7 @@ from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.measure.experiments.declaration import MOST_SEEDS
 from rl.errors import AgpsError, ConfigError
+from rl.files import quoted
 
 if TYPE_CHECKING:
     from agps_agent.measure.experiments.declaration import Experiment
@@ -85,6 +86,8 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
     runs = plan(experiment, folder, parse_cell, seeds=options.seeds, cells=options.cells)
     if options.reported is not None:
         runs = _not_reported(runs, experiment, options.reported / experiment.name)
+        if not runs:
+            return 0
     if options.dry_run:
         return _say_what_it_takes(runs, options)
     return _run_grid(runs, folder, options, train)
@@ -205,8 +208,12 @@ def _run_grid(
     for line in spent_in_words(spent(runs)):
         print(line)
     if _is_all_done(outcome, len(runs)):
-        print(f"All {len(runs)} runs are finished. agps report --experiment {options.name} --runs {options.runs}")
+        print(f"All {len(runs)} runs are finished. {_report_command(options.name, options)}")
     return 0
+
+
+def _report_command(called: str | None, options: ReproduceOptions) -> str:
+    return f"agps report --experiment {quoted(called)} --runs {quoted(options.runs)}"
 
 
 def _measure(measurement: "Measurement", options: ReproduceOptions, called: str, command: Sequence[str] | None) -> int:
@@ -227,7 +234,7 @@ def _measure(measurement: "Measurement", options: ReproduceOptions, called: str,
             grid = Grid(jobs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=command)
             outcome = grid.run()
         if _is_all_done(outcome, len(jobs)):
-            print(f"{len(jobs)} runs are measured. agps report --experiment {called} --runs {options.runs}")
+            print(f"{len(jobs)} runs are measured. {_report_command(called, options)}")
     if missing:
         names = ", ".join(run.name for run in missing)
         print(

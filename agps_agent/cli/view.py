@@ -12,6 +12,7 @@ import tyro
 from agps_agent.cli.options import parse_options
 from agps_agent.run.directory import RunDirectory
 from rl.errors import AgpsError, ConfigError
+from rl.files import quoted
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ def run(argv: Sequence[str]) -> int:
     if not options.web and not has_display():
         print("There is no display here. Open the recording elsewhere, or in a browser on this machine:")
         print(f"  rerun {' '.join(names)}")
-        print(f"  agps view {directory.path} --web")
+        print(f"  agps view {quoted(directory.path)} --web")
         return 0
     web = ["--web-viewer", "--bind", "127.0.0.1"] if options.web else []
     code = subprocess.run([sys.executable, "-m", "rerun", *web, *names], check=False).returncode
     if code != 0:
-        raise AgpsError(f"The Rerun viewer ended with code {code}; try `agps view {directory.path} --web`.")
+        raise AgpsError(f"The Rerun viewer ended with code {code}; try `agps view {quoted(directory.path)} --web`.")
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from agps_agent.fleet.training import STATUS
 from rl.errors import AgpsError, ConfigError
-from rl.files import read_json_object
+from rl.files import quoted, read_json_object
 
 
 def read_status(path: Path) -> dict[str, Any]:
@@ -19,8 +19,8 @@ def read_status(path: Path) -> dict[str, Any]:
     file = path / "fleet" / STATUS
     if not file.is_file():
         raise ConfigError(
-            f"There is no fleet in {path}: `agps train TASK --robots N --run-dir {path}` starts one, and says how it "
-            "goes once its learner has begun."
+            f"There is no fleet in {path}: `agps train TASK --robots N --run-dir {quoted(path)}` starts one, and says "
+            "how it goes once its learner has begun."
         )
     status = read_json_object(file)
     at = status.get("at", 0.0)

@@ -34,7 +34,7 @@ import numpy as np
 
 from agps_agent.run.rows import check_types
 from rl.errors import AgpsError, ConfigError
-from rl.files import read_json_object, write_atomically
+from rl.files import quoted, read_json_object, write_atomically
 from rl.ownership import LOCK, InUse, give_up, own
 
 _log = logging.getLogger(__name__)
@@ -159,7 +159,9 @@ class RunDirectory:
             ConfigError: If there is no run.
         """
         if not path.is_dir():
-            raise ConfigError(f"There is no run directory {path}; `agps train TASK --run-dir {path}` makes one.")
+            raise ConfigError(
+                f"There is no run directory {path}; `agps train TASK --run-dir {quoted(path)}` makes one."
+            )
         if not (path / "config.json").is_file():
             raise ConfigError(
                 f"{path} is not a run directory: it has no config.json; name one that `agps train` wrote."

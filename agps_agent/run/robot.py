@@ -10,6 +10,7 @@ from agps_agent.run.confirm import Confirm, count_finished_run, is_first_run
 from agps_agent.run.directory import default_classifier
 from agps_agent.run.simulation import Simulation
 from rl.errors import ConfigError
+from rl.files import quoted
 from rl.robots.station import load_station
 from rl.tasks.base import Task
 from rl.tasks.expert import make_expert
@@ -70,7 +71,7 @@ class Robot:
         """Refuse a table on which nobody knows where things are."""
         from agps_agent.run.hardware import station_of
 
-        record = f"agps demos record {config.task} --robot {self.robot} --station {config.station}"
+        record = f"agps demos record {config.task} --robot {self.robot} --station {quoted(config.station)}"
         instead = f"record them with `{record}`, and name their folder with --demos-dir"
         station_of(config).require_truth(f"--demos {config.demos}", instead)
         make_expert(get_task(config.task))

@@ -2,12 +2,13 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 
 from rl.errors import AgpsError
-from rl.files import read_json_object, write_atomically
+from rl.files import quoted, read_json_object, write_atomically
 
 
 @pytest.mark.parametrize("content", ["", "λ\n", b"\x00\xff", "x" * 100_000])
@@ -71,3 +72,11 @@ def test_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.json", tmp_path):
         with pytest.raises(AgpsError, match="Cannot read"):
             read_json_object(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "word"), [("runs/mine", "runs/mine"), ("my runs", "'my runs'"), ("a;b", "'a;b'"), ("it's", "'it'\"'\"'s'")]
+)
+def test_path_in_a_command_is_one_word_to_a_shell(path: str, word: str) -> None:
+    assert quoted(Path(path)) == word
+    assert shlex.split(f"agps report {word}") == ["agps", "report", path]

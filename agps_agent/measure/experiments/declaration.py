@@ -52,9 +52,9 @@ Name = Annotated[str, AfterValidator(_checked_name)]
 Options = Annotated[str, AfterValidator(_checked_options)]
 MOST_SEEDS = 1_000
 """Of a cell: each is a training of minutes to hours."""
-Seeds = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
+Seeds = Annotated[int, Field(strict=True, ge=1, le=MOST_SEEDS)]
 """How many: 3 are the seeds 0, 1 and 2."""
-Episodes = Annotated[int, Field(ge=1)]
+Episodes = Annotated[int, Field(strict=True, ge=1)]
 
 
 class Declared(BaseModel):

@@ -44,9 +44,9 @@ class Landscape(Declared):
     """From and to where, above the goal, [mm]."""
     step_mm: float = Field(gt=0)
     """Distance of two points, [mm]."""
-    at: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    at: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = ()
     """Control steps whose policies are drawn as well as the last; a run that has not kept one is drawn without it."""
-    boxes: int = Field(0, ge=0)
+    boxes: int = Field(0, strict=True, ge=0)
     """Scenes of each run in which the agent is asked for a box. 0: nobody is asked."""
 
     @model_validator(mode="after")

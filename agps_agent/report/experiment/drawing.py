@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,9 @@ class Drawing:
     """How to read it."""
     svg: str
     png: bytes
+
+
+_LEVEL: dict[str, Any] = {"lw": 1.6, "ls": "--"}
 
 
 @dataclass(frozen=True)
@@ -145,14 +148,18 @@ def _panels(
             axes.set_xlabel(x_label)
         for axes in places[::columns]:
             axes.set_ylabel("success" if is_share else "triggers per 10 rollouts")
-        shown = [label for label in colors if any(line.label == label for lines in panels.values() for line in lines)]
-        legend(figure, shown, colors)
+        drawn = [line for lines in panels.values() for line in lines]
+        levels = {line.label for line in drawn if line.level is not None} - {
+            line.label for line in drawn if line.curves
+        }
+        shown = [label for label in colors if any(line.label == label for line in drawn)]
+        legend(figure, shown, colors, levels=levels)
         return figure
 
 
 def _draw(axes: Axes, lines: _Lines, color: str, marker: str, *, keep_last: bool) -> None:
     if lines.level is not None:
-        axes.axhline(lines.level, color=color, lw=1.6, ls="--")
+        axes.axhline(lines.level, color=color, **_LEVEL)
         return
     if not lines.curves:
         return
@@ -238,12 +245,13 @@ def look(number: int) -> tuple[str, str]:
     return OKABE_ITO[at], MARKERS[(at + around) % len(MARKERS)]
 
 
-def legend(figure: Figure, labels: Sequence[str], colors: Mapping[str, int]) -> None:
-    """Name each label with its look, below the figure."""
-    handles = [
-        Line2D([], [], color=color, marker=marker, ms=4, lw=1.9, label=label)
-        for label, (color, marker) in ((label, look(colors[label])) for label in labels)
-    ]
+def legend(figure: Figure, labels: Sequence[str], colors: Mapping[str, int], *, levels: Collection[str] = ()) -> None:
+    """Name each label with its look, below the figure; those that are drawn as a level alone are dashed."""
+    handles = []
+    for label in labels:
+        color, marker = look(colors[label])
+        style = _LEVEL if label in levels else {"marker": marker, "ms": 4, "lw": 1.9}
+        handles.append(Line2D([], [], color=color, label=label, **style))
     figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(labels), columnspacing=1.4)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from rl.errors import AgpsError, ConfigError
+from rl.files import quoted
 from rl.rewards.classifier.network import UNREADABLE, RewardNetwork
 from rl.types import ByteArray
 
@@ -122,7 +123,9 @@ class RewardClassifier:
             ConfigError: If there is none, or it is damaged or of another version.
         """
         if not Path(path).is_file():
-            raise ConfigError(f"There is no reward classifier {path}; `agps reward fit TASK --out {path}` makes one.")
+            raise ConfigError(
+                f"There is no reward classifier {path}; `agps reward fit TASK --out {quoted(path)}` makes one."
+            )
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             version, text, weights = content["format"], content["header"], content["weights"]

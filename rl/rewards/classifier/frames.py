@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rl.demonstrations import read_episode, write_episodes
 from rl.errors import ConfigError
+from rl.files import quoted
 from rl.finite import not_finite_at
 from rl.growing_folder import is_in_use, keep_episode
 from rl.types import ByteArray
@@ -267,7 +268,7 @@ def _read_manifest(folder: Path, task: str) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            f"There are no labelled frames in {folder}; `agps reward collect {task} --out {folder}` makes some."
+            f"There are no labelled frames in {folder}; `agps reward collect {task} --out {quoted(folder)}` makes some."
         ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"Cannot read {folder / MANIFEST}: {error}; collect anew.") from error

@@ -56,6 +56,7 @@ def test_line_of_help_that_names_a_subcommand_names_all(name: str, capsys: pytes
         (["train", "usb_insertion", "--drq.gamma", "2"], "gamma is 2.0"),
         (["train", "usb_insertion", "--resume"], "name it with --run-dir"),
         (["eval", "nowhere"], "There is no run directory nowhere"),
+        (["eval", "no where"], "`agps train TASK --run-dir 'no where'` makes one"),
         (["report", "nowhere"], "There is no run directory nowhere"),
         (["report"], "needs a run directory"),
         (["view", "nowhere"], "There is no run directory nowhere"),

@@ -45,6 +45,7 @@ def test_options_of_a_cell_come_after_those_of_all(tmp_path: Path) -> None:
     [
         ("seeds = = 2", "mine.toml is not TOML"),
         (HEAD, "mine.toml: cells is missing."),
+        (HEAD.replace("= 2", "= true") + CELL, "seeds: Input should be a valid integer"),
         (HEAD + "cells = []\n", "cells: Tuple should have at least 1 item"),
         (HEAD + 'color = "red"\n' + CELL, "mine.toml: color is nothing that is known here."),
         ('name = "x"\n' + HEAD + CELL, "name is what the file is called; leave it out."),

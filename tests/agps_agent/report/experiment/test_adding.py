@@ -94,6 +94,8 @@ def test_what_another_machine_reported_is_not_run_again(
     out = capsys.readouterr().out
     assert f"2 of 4 runs stand in docs/results/tiny/{FILE}." in out
     assert "queued  agps-seed1" in out and "queued  serl-seed1" in out and "seed0" not in out
+    assert main([*told[:4], "--seeds", "1"]) == 0  # nothing is left, and nothing more is said
+    assert capsys.readouterr().out == f"2 of 2 runs stand in docs/results/tiny/{FILE}.\n"
     assert main([*told[:3], "nowhere", "--dry-run"]) == 2
     assert f"There is no nowhere/tiny/{FILE}" in capsys.readouterr().err
 
