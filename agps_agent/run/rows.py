@@ -159,7 +159,7 @@ def _check_together(row: Mapping[str, Any], pairs: Iterable[tuple[str, str]], fi
 
 
 _SETTINGS: Mapping[str, tuple[type, str]] = {
-    **dict.fromkeys(("demos", "seed"), (int, "whole number")),
+    **dict.fromkeys(("agent_demos", "demos", "seed"), (int, "whole number")),
     **dict.fromkeys(("agent",), (dict, "object")),
     **dict.fromkeys(("algorithm", "demos_dir", "env", "helper", "memory", "method", "mode", "preset"), (str, "text")),
     **dict.fromkeys(("robot", "station", "task", "teleop", "vlm"), (str, "text")),

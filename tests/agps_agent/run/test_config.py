@@ -238,6 +238,13 @@ def test_setting_of_another_type_is_damage(name: str, value: object, run: RunDir
         load_config(run)
 
 
+@pytest.mark.parametrize("name", ["agent_demos", "demos", "seed"])
+def test_count_that_is_a_text_is_damage(name: str, run: RunDirectory) -> None:
+    run.config.write_text(json.dumps({"config": {"task": "usb_insertion", name: "x"}}))
+    with pytest.raises(AgpsError, match=rf"config\.json: {name} is 'x', no whole number; it is damaged"):
+        load_config(run)
+
+
 def test_robot_that_is_nothing_does_not_fit(run: RunDirectory) -> None:
     run.config.write_text(json.dumps({"config": {"task": "usb_insertion", "robot": None}}))
     with pytest.raises(ConfigError, match="does not fit this version: robot"):
