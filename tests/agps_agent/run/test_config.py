@@ -231,7 +231,9 @@ def test_damaged_configuration_is_named(run: RunDirectory) -> None:
 
 
 @pytest.mark.parametrize("value", [5, [], {}, True])
-@pytest.mark.parametrize("name", ["task", "env", "method", "algorithm", "helper", "preset", "robot", "station", "mode"])
+@pytest.mark.parametrize(
+    "name", ["task", "env", "method", "algorithm", "helper", "preset", "robot", "station", "mode", "eval_acting"]
+)
 def test_setting_of_another_type_is_damage(name: str, value: object, run: RunDirectory) -> None:
     run.config.write_text(json.dumps({"config": {"task": "usb_insertion", name: value}}))
     with pytest.raises(AgpsError, match=rf"config\.json: {name} is .*, no text; it is damaged"):
