@@ -30,8 +30,11 @@ def commit(file: Path = Path(__file__)) -> str | None:
 
 
 def machine() -> str:
-    """Return system, processor and cores in words; no name and no address."""
-    return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
+    """Return system, processor, cores and the GPU that torch sees, if any, in words; no name and no address."""
+    import torch  # late: lists and mistakes are answered without it
+
+    gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    return ", ".join([f"{platform.system()} {platform.machine()}", _processor(), f"{os.cpu_count()} cores", *gpu])
 
 
 def _processor() -> str:

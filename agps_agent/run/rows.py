@@ -161,8 +161,8 @@ def _check_together(row: Mapping[str, Any], pairs: Iterable[tuple[str, str]], fi
 _SETTINGS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(("agent_demos", "demos", "seed"), (int, "whole number")),
     **dict.fromkeys(("agent",), (dict, "object")),
-    **dict.fromkeys(("algorithm", "demos_dir", "env", "eval_acting", "helper", "memory", "method", "mode"), (str, "text")),
-    **dict.fromkeys(("preset", "robot", "station", "task", "teleop", "vlm"), (str, "text")),
+    **dict.fromkeys(("algorithm", "demos_dir", "env", "eval_acting", "helper", "memory", "method"), (str, "text")),
+    **dict.fromkeys(("mode", "preset", "robot", "station", "task", "teleop", "vlm"), (str, "text")),
 }
 """What is read of the settings of a run, whatever version wrote them."""
 
