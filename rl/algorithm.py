@@ -104,6 +104,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         "success_alone",
         "pretrain_updates",
         "steps_due",
+        "updates_owed",
     )
     """Attributes that a resumed run takes over."""
     config: GuidedConfig
@@ -118,6 +119,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     """Updates of the first stage so far."""
     steps_due = 0
     """Control steps since the learner was last called; a run that was broken off in between is resumed there."""
+    updates_owed = 0.0
+    """Updates that a learner in a thread had not come to."""
     success_alone = 0.0
     """Success of the newest rollouts that nobody helped, about ten of them, from 0 before the first."""
     confirm: Confirm | None = None

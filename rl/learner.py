@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import copy
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ class Learns(Protocol):
     """Transitions per update."""
     published: BasePolicy | None
     """Weights to act with while a thread changes `policy`."""
+    updates_owed: float
+    """What a thread had not come to when it was last asked; a resumed run makes up for it."""
 
     @property
     def policy(self) -> BasePolicy:
@@ -212,7 +215,7 @@ class ThreadedLearner:
     def start(self) -> None:
         """Publish the present weights and start the thread."""
         self._stopping.clear()
-        self._budget, self._seen_steps = 0.0, self._algorithm.num_timesteps
+        self._budget, self._seen_steps = self._algorithm.updates_owed, self._algorithm.num_timesteps
         self._last_sign = time.monotonic()
         self._publish()
         self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
@@ -225,6 +228,7 @@ class ThreadedLearner:
             AgpsError: If the running update has not come back within `stall_timeout_s`.
         """
         self._raise_error()
+        self._note_owed()
         if self.idle_s > self._stall_timeout_s:
             raise AgpsError(
                 f"The learner has given no sign for {self.idle_s:.0f} s, more than {self._stall_timeout_s:.0f} s; "
@@ -242,8 +246,13 @@ class ThreadedLearner:
         thread.join(self._stall_timeout_s)
         if thread.is_alive():
             raise AgpsError(f"The learner did not stop within {self._stall_timeout_s:.0f} s.")
+        self._note_owed()
         self._algorithm.published = None
         self._raise_error()
+
+    def _note_owed(self) -> None:
+        owed = self.owed
+        self._algorithm.updates_owed = owed if math.isfinite(owed) else 0.0
 
     @property
     def owed(self) -> float:

@@ -3,12 +3,14 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
+from rl.checkpoint import load_checkpoint, save_checkpoint
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError
 from rl.learner import CAUGHT_UP_STEPS, LockstepLearner, OverlappedLearner, ThreadedLearner
@@ -128,6 +130,40 @@ def test_robot_waits_until_the_updates_of_all_but_ten_steps_are_made():
     finally:
         release.set()
         learner.stop()
+
+
+def test_updates_that_are_owed_when_a_run_is_saved_are_made_by_the_resumed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, resumed, release = make_model(), make_model(), threading.Event()
+    made: list[int] = []
+    learner, later = (ThreadedLearner(each, max_updates_per_step=2.0) for each in (model, resumed))
+    monkeypatch.setattr(DrQ, "train", lambda *_: release.wait(60))
+    learner.start()
+    model.num_timesteps = 60
+    learner.advance()
+    save_checkpoint(tmp_path / "last", model, {})
+    release.set()
+    learner.stop()
+    monkeypatch.setattr(DrQ, "train", lambda _, steps, *__: made.append(steps))
+    load_checkpoint(tmp_path / "last", resumed)
+    later.start()
+    assert later.is_behind
+    until(lambda: later.owed == 0.0)
+    later.advance()
+    later.stop()
+    assert len(made) == 2 * 60 and resumed.updates_owed == 0.0
+
+
+def test_thread_without_a_ratio_owes_nothing():
+    model = make_model()
+    model.train = lambda *_: None  # type: ignore[method-assign,assignment]
+    learner = ThreadedLearner(model, max_updates_per_step=math.inf)
+    learner.start()
+    model.num_timesteps = 60
+    learner.advance()
+    learner.stop()
+    assert model.updates_owed == 0.0
 
 
 def test_robot_waits_no_longer_than_it_may():
