@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +74,7 @@ class _Lines:
 
 def draw(results: Results) -> list[Drawing]:
     """Return every figure that the results have something for."""
-    colors = {label: n for n, label in enumerate(dict.fromkeys(cell.label for cell in results.cells))}
+    colors = numbered((cell.panel, cell.label) for cell in results.cells)
     began = [cell for cell in results.cells if cell.runs]
     if not began:
         return []
@@ -237,6 +237,29 @@ def _draw_final(axes: Axes, cell: CellOutcome, row: int, color: str, marker: str
     axes.plot([wins / trials], [row], marker, color=color, ms=6)
     each = [run.successes / run.episodes for run in cell.runs]
     axes.plot(each, [row + 0.26] * len(each), ".", color=color, ms=3, alpha=0.7)
+
+
+def numbered(cells: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Return the number of each label's look; past seven labels a colour comes again, in panels that they do not share.
+
+    Args:
+        cells: Panel and label of each.
+    """
+    panels: dict[str, set[str]] = {}
+    for panel, label in cells:
+        panels.setdefault(label, set()).add(panel)
+    numbers: dict[str, int] = {}
+    for place, (label, own) in enumerate(panels.items()):
+        first = place - place % len(OKABE_ITO)
+        free = [number for number in range(first, first + len(OKABE_ITO)) if number not in numbers.values()]
+        beside = [look(number) for other, number in numbers.items() if panels[other] & own]
+        numbers[label] = min(free, key=lambda number: _alike(look(number), beside))
+    return numbers
+
+
+def _alike(one: tuple[str, str], others: Sequence[tuple[str, str]]) -> int:
+    """Return in how much a look is that of others: a colour counts more than a marker."""
+    return 2 * (one[0] in {color for color, _ in others}) + (one[1] in {marker for _, marker in others})
 
 
 def look(number: int) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from agps_agent.report.experiment.drawing import (
     Drawing,
     legend,
     look,
+    numbered,
     rendered,
     wrapped,
 )
@@ -104,7 +105,7 @@ def plain(landscape: Landscape, values: FloatArray) -> Plain:
 
 def _conditions(results: MeasuredResults) -> Figure:
     cells = [cell for cell in results.cells if cell.trials]
-    colors = {label: n for n, label in enumerate(dict.fromkeys(cell.label for cell in cells))}
+    colors = numbered((cell.panel, cell.label) for cell in cells)
     panels: dict[str, list[MeasuredCell]] = {}
     for cell in cells:
         panels.setdefault(cell.panel, []).append(cell)

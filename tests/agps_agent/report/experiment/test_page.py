@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agps_agent.report.experiment.drawing import _resampled, draw, legend_columns
+from agps_agent.report.experiment.drawing import _resampled, draw, legend_columns, look, numbered
 from agps_agent.report.experiment.page import write_experiment
 from agps_agent.report.experiment.results import FILE, CellOutcome, Results, gather, read_results
 from agps_agent.report.experiment.table import cost_table, markdown, steps_to_80, table
@@ -222,6 +222,15 @@ def test_table_of_costs_has_calls_tokens_seconds_and_money_by_each_list(tmp_path
 def test_nobody_who_asked_leaves_no_table_of_costs(tmp_path: Path) -> None:
     write_experiment(results_of(tmp_path, None, 4), tmp_path / "out")
     assert "questions cost" not in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_labels_of_one_panel_look_different(tmp_path: Path) -> None:
+    seven = [("A", f"label {n}") for n in range(7)]
+    assert list(numbered(seven).values()) == [0, 1, 2, 3, 4, 5, 6]
+    numbers = numbered([*seven, ("B", "label 0"), ("B", "label 2"), ("B", "eighth")])
+    looks = [look(numbers[label]) for label in ("label 0", "label 2", "eighth")]
+    assert len({color for color, _ in looks}) == len({marker for _, marker in looks}) == 3
+    assert len(set(numbered([("A", f"label {n}") for n in range(30)]).values())) == 30
 
 
 @pytest.mark.parametrize(
