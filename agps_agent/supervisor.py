@@ -155,7 +155,7 @@ class AgentSupervisor:
         """Name of the model that is asked, for the run's log."""
         self._prefix = prefix  # begins the id of each question
         self._capture = capture
-        self._surroundings = Surroundings(capture, look or (lambda _: capture()))
+        self._surroundings = Surroundings(look or (lambda _: capture()))
         self._ask = ask
         self._encoder = encoder
         self._watch = _watch(detectors, config)
@@ -226,11 +226,11 @@ class AgentSupervisor:
         """Reset the rollout clock and draw whether this rollout may get help."""
         self._abandon_question()
         self._watch.reset()
-        shows, used = self.is_demonstrating, self._rollout.record_ids.values()
+        shows = self.is_demonstrating
         self._rollout = _Rollout(episode=episode, shows=shows, may_help=shows or self.helps_all or self._help.draw())
         if self.teacher is not None:
             self.settle()  # what the last rollout came to is known first
-            self._rollout.unmoved, self._rollout.has_moved = self._surroundings.begin(self._memory.records(), used)
+            self._rollout.unmoved, self._rollout.has_moved = self._surroundings.begin(self._memory.records())
             self.teacher.start_episode(self._rollout.unmoved)
 
     def review(self, observation: Observation, *, active: Intervention | None = None) -> Intervention | None:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 from agps_agent.recalling import cameras_of, unmoved
 from rl.errors import HardwareFault
 from tools.memory import MemoryRecord
@@ -13,25 +15,22 @@ LOOKS = 4
 """Records that are looked for when a rollout begins."""
 JUDGED_AFTER = 4
 """Successes after which it is told whether the scene moves: most rollouts since the first have begun in another."""
+SAME_PLACE_M = 0.005
+"""Plans of two rollouts whose targets are this near to each other were about the same scene, [m]."""
 
 
 class Surroundings:
     """What is seen of the records when a rollout begins. No model is asked."""
 
-    def __init__(self, capture: Callable[[], Scene], look: Callable[[Collection[str]], Scene]) -> None:
+    def __init__(self, look: Callable[[Collection[str]], Scene]) -> None:
         """Prepare.
 
         Args:
-            capture: All cameras; each costs a simulator time.
-            look: Some of them, by name.
+            look: What some cameras show, by name; each costs a simulator time.
         """
-        self._capture, self._look = capture, look
-        self._began: Scene | None = None
-        """As the running rollout began, to the cameras that were looked through."""
+        self._look = look
         self._counts = Counter[str]()
-        """Rollouts that began after a plan had worked, and those of them in another scene than any that did."""
-        self._midway: set[str] = set()
-        """Records of what there never is at a start: a ring that the fingers had turned, a port that a hand hid."""
+        """Rollouts of which it could be told, and those of them that began in another scene than any known one."""
 
     @property
     def moves(self) -> bool:
@@ -39,39 +38,42 @@ class Surroundings:
         rollouts = self._counts["rollouts"]
         return rollouts >= JUDGED_AFTER - 1 and 2 * self._counts["moved"] > rollouts
 
-    def begin(self, records: Sequence[MemoryRecord], used: Collection[str] = ()) -> tuple[tuple[str, ...], bool]:
+    def begin(self, records: Sequence[MemoryRecord]) -> tuple[tuple[str, ...], bool]:
         """Return the newest records that worked and whose targets are seen where they were, and whether all have moved.
+
+        A record that was made in mid-rollout may fit no start at all, however still the scene stands: something hid
+        its target, or had turned it. So where none fits the places decide: what moves is found
+        in another one each time.
 
         Args:
             records: All, oldest first.
-            used: Those that helped in the rollout before, by id.
         """
-        self._note_midway([record for record in records if record.id in used and record.targets])
-        self._began = None
-        worked = [record for record in records if record.success and record.targets and record.id not in self._midway]
-        newest = worked[-LOOKS:]
-        self._counts["rollouts"] += bool(worked)
+        newest = [record for record in records if record.success and record.targets][-LOOKS:]
+        if not newest:
+            return (), False
         try:
-            self._began = self._look(cameras_of(newest)) if worked else self._capture()
+            there = unmoved(newest, self._look(cameras_of(newest)))
         except HardwareFault:  # a camera failed, and the arm was stopped: the next control step says so
             return (), False
-        there = unmoved(newest, self._began)
-        has_moved = bool(worked) and not there
+        before = next((one for one in reversed(newest) if one.episode != newest[-1].episode), None)
+        if not there and before is None:
+            return (), False  # of one rollout alone nobody can tell
+        has_moved = not there and before is not None and not _is_same_place(before, newest[-1])
+        self._counts["rollouts"] += 1
         self._counts["moved"] += has_moved
         return there, has_moved
 
-    def _note_midway(self, used: Sequence[MemoryRecord]) -> None:
-        """Find out which records do not fit what their own rollout began with: they tell no start from another."""
-        began = self._began
-        if began is not None:
-            seen = [record for record in used if cameras_of([record]) <= began.frames.keys()]
-            self._midway |= {record.id for record in seen} - set(unmoved(seen, began))
-
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"looked": dict(self._counts), "midway": sorted(self._midway)}
+        return {"looked": dict(self._counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; older runs kept less."""
+        """Continue from `state_dict`; older runs kept nothing."""
         self._counts = Counter(state.get("looked", {}))
-        self._midway = set(state.get("midway", ()))
+
+
+def _is_same_place(one: MemoryRecord, other: MemoryRecord) -> bool:
+    """Return whether all targets that two records share are at the same places."""
+    shared = one.targets.keys() & other.targets.keys()
+    ways = [one.targets[label].aim - other.targets[label].aim for label in shared]
+    return bool(ways) and bool(np.all(np.linalg.norm(ways, axis=1) <= SAME_PLACE_M))

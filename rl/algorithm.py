@@ -383,6 +383,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
                 f"This {type(self).__name__} has learned before, and its memory is empty: a saved policy has none. Add "
                 "demonstrations or load_replay_buffer() before learn(), or it goes on with new experience alone."
             )
+        if reset_num_timesteps or self.store.size() == 0:  # what was due was of other steps
+            self.steps_due, self.updates_owed = 0, 0.0
         self.stage = "online"
         name = tb_log_name or type(self).__name__
         self._run(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar, self.learner)
@@ -410,20 +412,20 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         callback.on_training_start(locals(), globals())
         learner.start()
         try:
-            self._call(learner)  # what an interrupted run had not come to
             while self.num_timesteps < total_timesteps:
                 rollout = self.collect_rollouts(
                     self.env, callback, self.train_freq, log_interval=log_interval, learner=learner
                 )
                 if not rollout.continue_training:
                     break
-                self._call(learner)
+                if learner is self.learner:
+                    self.call(learner)
         finally:
             learner.stop()
         self.check_weights()  # the last update's, with which nobody has acted or learned yet
         callback.on_training_end()
 
-    def _call(self, learner: Learner) -> None:
+    def call(self, learner: Learner) -> None:
         """Call the learner for the steps taken; several environments take more at once than there are to a call."""
         assert isinstance(self.train_freq, TrainFreq)
         calls, self.steps_due = divmod(self.steps_due, self.train_freq.frequency)
@@ -463,7 +465,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         assert self.loop is not None
         learner = learner or self.learner
         learns = learner is self.learner
-        due = self.steps_due if learns else 0  # of a rollout that was broken off
+        due = self.steps_due if learns else 0  # of a rollout that was broken off: where it was whole, none is taken
         steps = episodes = 0
         callback.on_rollout_start()
         while should_collect_more_steps(train_freq, due + steps, episodes):
@@ -640,6 +642,11 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         super().dump_logs()
 
     # --- saving ---------------------------------------------------------------------------------------------
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Write the Stable-Baselines3 file, with what the learner owes at this moment."""
+        self.learner.note_owed()
+        super().save(*args, **kwargs)
 
     def random_states(self) -> dict[str, Any]:
         """Return the state of every random generator of this algorithm."""

@@ -31,7 +31,7 @@ class Learns(Protocol):
     published: BasePolicy | None
     """Weights to act with while a thread changes `policy`."""
     updates_owed: float
-    """What a thread had not come to when it was last asked; a resumed run makes up for it."""
+    """What a thread had not come to when a run was saved, or stopped; one that goes on makes up for it."""
 
     @property
     def policy(self) -> BasePolicy:
@@ -60,6 +60,9 @@ class Learner(Protocol):
         Raises what an update raised.
         """
 
+    def note_owed(self) -> None:
+        """Tell the algorithm what is owed, in `updates_owed`; called before it is saved."""
+
     def stop(self) -> None:
         """Stop cleanly; called after the last step of a run, also when it failed."""
 
@@ -81,6 +84,9 @@ class NoLearner:
         """Do nothing."""
 
     def settle(self) -> None:
+        """Do nothing."""
+
+    def note_owed(self) -> None:
         """Do nothing."""
 
     def stop(self) -> None:
@@ -107,6 +113,9 @@ class LockstepLearner:
 
     def settle(self) -> None:
         """Do nothing: no update is under way."""
+
+    def note_owed(self) -> None:
+        """Do nothing: what is due follows from the steps."""
 
     def stop(self) -> None:
         """Do nothing: there is no thread."""
@@ -156,6 +165,9 @@ class OverlappedLearner:
         with torch.no_grad():
             newest: list[torch.Tensor] = list(self._algorithm.policy.parameters())
             torch._foreach_copy_(list(published.parameters()), newest)
+
+    def note_owed(self) -> None:
+        """Do nothing: what is due follows from the steps."""
 
     def stop(self) -> None:
         """Let the running updates finish, end the thread, and act with the newest weights again."""
@@ -228,7 +240,6 @@ class ThreadedLearner:
             AgpsError: If the running update has not come back within `stall_timeout_s`.
         """
         self._raise_error()
-        self._note_owed()
         if self.idle_s > self._stall_timeout_s:
             raise AgpsError(
                 f"The learner has given no sign for {self.idle_s:.0f} s, more than {self._stall_timeout_s:.0f} s; "
@@ -246,11 +257,16 @@ class ThreadedLearner:
         thread.join(self._stall_timeout_s)
         if thread.is_alive():
             raise AgpsError(f"The learner did not stop within {self._stall_timeout_s:.0f} s.")
-        self._note_owed()
+        self._tell_owed()
         self._algorithm.published = None
         self._raise_error()
 
-    def _note_owed(self) -> None:
+    def note_owed(self) -> None:
+        """Tell the algorithm what is owed now; where no thread runs it was told when that stopped."""
+        if self._thread is not None:
+            self._tell_owed()
+
+    def _tell_owed(self) -> None:
         owed = self.owed
         self._algorithm.updates_owed = owed if math.isfinite(owed) else 0.0
 

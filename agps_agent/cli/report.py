@@ -178,7 +178,7 @@ def _measured(options: ReportOptions, measurement: "Measurement", name: str) -> 
     if not (kept / FILE).is_file():
         raise ConfigError(
             f"Nothing of {measurement.name} is measured in {folder / measurement.name}, and there is no {kept / FILE}; "
-            f"`agps reproduce {name}` measures the finished runs of {measurement.runs_of}."
+            f"`agps reproduce {quoted(name)}` measures the finished runs of {measurement.runs_of}."
         )
     return read_measured(kept, of=measurement.name)
 

@@ -239,7 +239,7 @@ def _measure(measurement: "Measurement", options: ReproduceOptions, called: str,
         names = ", ".join(run.name for run in missing)
         print(
             f"{len(missing)} of {len(runs)} runs of {measurement.runs_of} are missing in {missing[0].path.parent}: "
-            f"{names}. `agps reproduce {measurement.runs_of}` runs them."
+            f"{names}. `agps reproduce {quoted(measurement.runs_of)}` runs them."
         )
     return 0
 

@@ -45,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
     names = [str(file) for file in files]
     if not options.web and not has_display():
         print("There is no display here. Open the recording elsewhere, or in a browser on this machine:")
-        print(f"  rerun {' '.join(names)}")
+        print(f"  rerun {' '.join(map(quoted, names))}")
         print(f"  agps view {quoted(directory.path)} --web")
         return 0
     web = ["--web-viewer", "--bind", "127.0.0.1"] if options.web else []

@@ -92,6 +92,7 @@ class FleetLearner:
             log.at_one_moment = self._at_one_moment
         self._lockstep = LockstepLearner(self._algorithm)
         self._threaded = PublishingLearner(self._algorithm)
+        self._algorithm.learner = self._lockstep if self._is_lockstep else self._threaded
         self._told = Told()
         if self._is_lockstep:
             self._algorithm.teacher = self._told
@@ -154,7 +155,7 @@ class FleetLearner:
                 if self._log.is_solved:
                     self._stage = "over"
                     return self._said(self._weights())
-            self._lockstep.advance()
+            self._algorithm.call(self._lockstep)
             if self._log.is_over:
                 self._stage = "over"
             return self._said(self._weights())
@@ -167,6 +168,7 @@ class FleetLearner:
         if self._streamed != streamed.key:  # its beginning was for a process that is gone: it will be sent whole
             return
         algorithm.num_timesteps += 1
+        algorithm.steps_due += 1
         self._told.lesson = streamed.lesson
         algorithm.remember(step)
         if step.outcome is not None:
@@ -264,7 +266,8 @@ class FleetLearner:
         return write_results(self._session, log, final, error, report)
 
     def _take_inbox(self) -> None:
-        """Take what was acknowledged after the last checkpoint."""
+        """Take what was acknowledged after the last checkpoint; its updates are owed by the learner that is to come."""
+        algorithm, steps = self._algorithm, self._algorithm.num_timesteps
         with self._lock:
             for key in self._inbox.waiting():
                 if key in self._log.fleet.ledger:
@@ -275,6 +278,8 @@ class FleetLearner:
                     _log.error("%s: %s", self._inbox.folder / key.file, error)
                     continue
                 self._take(message)
+        if algorithm.is_pretrained:
+            algorithm.updates_owed += (algorithm.num_timesteps - steps) * algorithm.updates_per_step
 
     def _pretrain(self) -> None:
         """Wait until the agents have shown enough, and learn from demonstrations alone."""
@@ -310,7 +315,7 @@ class FleetLearner:
     def _learn(self) -> None:
         log, algorithm = self._log, self._algorithm
         algorithm.stage = "online"
-        learner = self._lockstep if self._is_lockstep else self._threaded
+        learner = algorithm.learner
         learner.start()
         self._stage = "online"
         try:

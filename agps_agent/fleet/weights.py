@@ -61,6 +61,9 @@ class NewestWeights:
     def settle(self) -> None:
         """Do nothing: updates are made elsewhere."""
 
+    def note_owed(self) -> None:
+        """Do nothing: whoever makes them knows what it owes."""
+
     def stop(self) -> None:
         """Do nothing: there is no thread."""
 

@@ -30,10 +30,10 @@ def commit(file: Path = Path(__file__)) -> str | None:
 
 
 def machine() -> str:
-    """Return system, processor, cores and the GPU that torch sees, if any, in words; no name and no address."""
+    """Return system, processor, cores and the GPU that this process computes on, if any; no name and no address."""
     import torch  # late: lists and mistakes are answered without it
 
-    gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    gpu = [torch.cuda.get_device_name()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     return ", ".join([f"{platform.system()} {platform.machine()}", _processor(), f"{os.cpu_count()} cores", *gpu])
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import numpy as np
@@ -28,6 +29,7 @@ from rl.types import (
     RobotState,
     Waypoint,
 )
+from tests.agps_agent.test_surroundings import Table, made
 from tools.memory import EpisodicMemory, MemoryRecord
 from tools.scene import Scene
 
@@ -703,3 +705,18 @@ def test_detectors_follow_the_policy_unless_demonstrations_alone_shall_count(mak
             supervisor.review(seen(step, look=step))
         supervisor.finish_episode(ended(success=True, episode=episode))
     assert {len(reference) for reference in supervisor.state_dict()["fitted_on"]} == lengths
+
+
+def test_teacher_hears_which_plans_are_for_the_scene_that_a_rollout_begins_with(make):
+    supervisor, heard = make(says(GUIDE)), []
+    supervisor.teacher = SimpleNamespace(
+        start_episode=heard.append, finish_episode=lambda outcome: None, state_dict=dict, note=lambda *_: None
+    )
+    table = Table()
+    supervisor._surroundings = table.surroundings
+    supervisor._memory = SimpleNamespace(records=lambda: [made("a", 0, 1), made("b", 20, 2)], close=lambda: None)
+    for episode, right in enumerate([0, 20, 40, 60]):
+        table.right = right
+        supervisor.start_episode(episode, seen(0))
+    assert heard == [("a",), ("b",), (), ()]
+    assert supervisor.state_dict()["looked"] == {"rollouts": 4, "moved": 2}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl.checkpoint import (
     MANIFEST,
@@ -26,7 +27,7 @@ from rl.checkpoint import (
 )
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError, ConfigError
-from rl.learner import OverlappedLearner
+from rl.learner import OverlappedLearner, ThreadedLearner
 from tests.rl.drq.reach import Reach, record
 
 SMALL = DrQConfig(batch_size=16, learning_starts=10, hidden_size=32, channels=8, feature_size=8, buffer_capacity=60)
@@ -100,6 +101,72 @@ def test_run_that_was_saved_before_its_updates_makes_them_first(every: int, save
     assert not torch.equal(again.weights, saved_weights)
     if saved % every == 0:  # else an update has seen a step since, which is another one: the environment begins anew
         assert torch.equal(again.weights, first.weights)
+
+
+class Saved(BaseCallback):
+    """Saves the Stable-Baselines3 file after step 40, before the learner is called for it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps == 40:
+            self.model.save(self.path)
+        return True
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_policy_that_was_saved_within_a_step_learns_on_from_new_experience_alone(threaded: bool, tmp_path: Path):
+    """Its memory is not in the file, and what was due was to be learned from that."""
+    model = make_model()
+    model.learn(60, callback=Saved(tmp_path / "policy.zip"))
+    loaded = DrQ.load(tmp_path / "policy.zip", env=Reach())
+    if threaded:
+        loaded.learner = ThreadedLearner(loaded)
+    loaded.updates_owed = 40.0
+    before = loaded.n_updates
+    with pytest.warns(UserWarning, match="its memory is empty"):
+        loaded.learn(30, reset_num_timesteps=False)
+    assert threaded or loaded.n_updates - before == 15
+
+
+def test_learning_anew_owes_nothing_of_before():
+    model = make_model()
+    model.learn(60)
+    model.steps_due, model.updates_owed = 1, 40.0
+    model.learn(40)
+    assert (model.steps_due, model.updates_owed) == (0, 0.0)
+
+
+def test_collecting_leaves_what_is_due(tmp_path: Path):
+    model = make_model()
+    model.learn(60)
+    model.steps_due, updates = 2, model.n_updates
+    model.collect(10, reset_num_timesteps=False)
+    assert (model.steps_due, model.n_updates) == (2, updates)
+
+
+def test_older_checkpoint_in_a_used_model_owes_nothing(trained: DrQ, tmp_path: Path):
+    save_checkpoint(tmp_path / "last", make_model(), {})
+    trained.steps_due, trained.updates_owed = 1, 9.0
+    load_checkpoint(tmp_path / "last", trained)
+    assert (trained.steps_due, trained.updates_owed) == (0, 0.0)
+
+
+@pytest.mark.parametrize(("n_envs", "every"), [(2, 3), (3, 2), (4, 1)])
+def test_several_environments_make_as_many_updates_when_they_are_resumed(n_envs: int, every: int, tmp_path: Path):
+    def several(seed: int) -> DrQ:
+        env = DummyVecEnv([Reach] * n_envs)
+        config = dataclasses.replace(SMALL, train_freq=every, buffer_capacity=1_000)
+        return DrQ("MultiInputPolicy", env, config=config, seed=seed, device="cpu")
+
+    first, again = (Saving(tmp_path / name, saved=36, noted=60) for name in ("last", "again"))
+    models = [several(0), several(7)]
+    models[0].learn(200, callback=first)
+    load_checkpoint(tmp_path / "last", models[1])
+    models[1].learn(200, callback=again, reset_num_timesteps=False)
+    assert again.updates == first.updates > 0
 
 
 def test_resumed_run_goes_on(trained: DrQ, tmp_path: Path):

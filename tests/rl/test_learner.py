@@ -139,9 +139,9 @@ def test_updates_that_are_owed_when_a_run_is_saved_are_made_by_the_resumed_one(
     made: list[int] = []
     learner, later = (ThreadedLearner(each, max_updates_per_step=2.0) for each in (model, resumed))
     monkeypatch.setattr(DrQ, "train", lambda *_: release.wait(60))
+    model.learner = learner
     learner.start()
-    model.num_timesteps = 60
-    learner.advance()
+    model.num_timesteps = 60  # after the newest `advance`: a run is saved within a step
     save_checkpoint(tmp_path / "last", model, {})
     release.set()
     learner.stop()

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from agps_agent.measure.experiments.declaration import Declared
 from agps_agent.measure.experiments.measurement import BOXES, VALUES, Condition, Landscape, Measurement
@@ -22,6 +22,7 @@ from agps_agent.run.model_file import read_model
 from rl.errors import AgpsError
 from rl.ownership import owner_of
 
+Steps = Annotated[int, Field(ge=0, lt=10**15)]
 MeasuredT = TypeVar("MeasuredT", bound="Measured")
 
 
@@ -45,8 +46,8 @@ class Evaluated(Measured):
     seed: int
     """Of the first start; episode k starts from seed + k."""
     failed_seeds: tuple[int, ...]
-    mean_steps: float
-    policy_steps: int
+    mean_steps: float = Field(ge=0)
+    policy_steps: Steps
     """Control steps of training of the policy."""
 
     @model_validator(mode="after")
@@ -68,7 +69,7 @@ class ValueMap(Measured):
     """Its grid."""
     seed: int
     """Of the scene."""
-    policy_steps: int
+    policy_steps: Steps
     values: tuple[tuple[float, ...], ...]
     """Returns, rows by height, the lowest first."""
 
@@ -83,7 +84,7 @@ class Boxes(Measured):
 
     landscape: Landscape
     """Its goal is what the centres are relative to."""
-    scenes: int
+    scenes: int = Field(ge=0)
     seed: int
     """Of the first scene."""
     centres_mm: tuple[tuple[float, float, float], ...]

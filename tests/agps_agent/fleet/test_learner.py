@@ -1,6 +1,7 @@
 """One learner of several robots, without Ray: who is cut off goes on, and each episode counts once."""
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -236,6 +237,27 @@ def test_two_robots_learn_one_policy_though_their_links_are_cut(during: Callable
     rows = {row["robot_name"]: row for row in summary["robots"]}
     assert all(row["steps"] >= row["taken_steps"] > 0 for row in rows.values())
     assert sum(row["taken_steps"] for row in rows.values()) == summary["env_steps"]
+
+
+def test_updates_that_a_killed_learner_owed_are_owed_by_the_next_one(tmp_path: Path):
+    """Some for episodes that came between the last update and the checkpoint, others for those that came after it."""
+    config, run = configure(robots=1, demos=0, pretrain_steps=0), RunDirectory.create(tmp_path / "run")
+    with open_learner(config, run, ["r0"], SilentProgress(), evaluates=True) as before:
+        before.prepare(resume=False)
+        algorithm = before._algorithm
+        algorithm.stage = "online"
+        contents = [message_of(before, "r0", number, steps=40) for number in range(3)]
+        algorithm.learning_starts = 0
+        before.deliver(contents[0])
+        before._threaded._thread = threading.current_thread()  # one that has come to nothing yet
+        before._checkpoint()
+        before._threaded._thread = None
+        for content in contents[1:]:
+            before.deliver(content)
+    with open_learner(config, run, ["r0"], SilentProgress(), evaluates=True) as after:
+        after.prepare(resume=True)
+        after._take_inbox()
+        assert after._algorithm.updates_owed == 120 * after._algorithm.updates_per_step
 
 
 def test_fleet_that_is_resumed_goes_on_with_what_its_robots_kept(tmp_path: Path):

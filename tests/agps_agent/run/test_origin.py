@@ -34,6 +34,6 @@ def test_environment_within_somebody_elses_checkout_is_none_of_it(tmp_path: Path
 
 @pytest.mark.parametrize(("gpu", "end"), [(None, " cores"), ("NVIDIA H100", " cores, NVIDIA H100")])
 def test_machine_is_told_by_processor_cores_and_gpu(gpu: str | None, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: gpu is not None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
     assert machine().endswith(end) and len(machine().split(", ")) >= 3

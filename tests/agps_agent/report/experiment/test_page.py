@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from agps_agent.report.experiment.drawing import _resampled, draw, legend_columns, look, numbered
+from agps_agent.report.experiment.drawing import _resampled, draw, legend, legend_columns, look, numbered
 from agps_agent.report.experiment.page import write_experiment
 from agps_agent.report.experiment.results import FILE, CellOutcome, Results, gather, read_results
 from agps_agent.report.experiment.table import cost_table, markdown, steps_to_80, table
@@ -222,6 +223,14 @@ def test_table_of_costs_has_calls_tokens_seconds_and_money_by_each_list(tmp_path
 def test_nobody_who_asked_leaves_no_table_of_costs(tmp_path: Path) -> None:
     write_experiment(results_of(tmp_path, None, 4), tmp_path / "out")
     assert "questions cost" not in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_what_is_drawn_as_a_level_alone_is_dashed_in_the_legend() -> None:
+    figure = Figure()
+    legend(figure, ["a policy", "the agent alone"], {"a policy": 0, "the agent alone": 1}, levels={"the agent alone"})
+    policy, alone = figure.legends[0].get_lines()
+    assert (policy.get_linestyle(), policy.get_marker()) == ("-", "o")
+    assert (alone.get_linestyle(), alone.get_marker()) == ("--", "None")
 
 
 def test_labels_of_one_panel_look_different(tmp_path: Path) -> None:
