@@ -98,8 +98,8 @@ class _Rollout:
     """One per step, each (k,)."""
     unmoved: tuple[str, ...] = ()
     """Records whose targets were seen where they were when it began."""
-    has_moved: bool = False
-    """Plans have worked before, and of none the targets are where they were."""
+    has_moved: bool | None = False
+    """Plans have worked before, and of none the targets are where they were. None: nobody can tell."""
     queries: int = 0
     ask_from: int = 0
     """First step at which the agent is asked again."""
@@ -180,7 +180,8 @@ class AgentSupervisor:
         self._wanted = 0
         """Successes that the agent still has to show."""
         self._shown = Counter[str]()
-        """Rollouts that the agent guided from the first step, and successes among them."""
+        """Rollouts that the agent guided from the first step; of them successes, those in a scene that had moved, and
+        those of which nobody could tell that."""
         self._approve = approve
         """Whether a person agrees to waypoints."""
         self._background = Background()
@@ -214,7 +215,8 @@ class AgentSupervisor:
     @property
     def places(self) -> int:
         """How many times as much is shown, and learned from it, as in a scene that stays: 1 until it moves."""
-        moves = self._shown["successes"] >= JUDGED_AFTER and 2 * self._shown["moved"] > self._shown["rollouts"]
+        told = self._shown["rollouts"] - self._shown["untold"]
+        moves = self._shown["successes"] >= JUDGED_AFTER and 2 * self._shown["moved"] > told
         return PLACES if moves else 1
 
     @property
@@ -290,7 +292,8 @@ class AgentSupervisor:
             self.teacher.finish_episode(outcome)
         if rollout.shows:
             self._shown["rollouts"] += 1
-            self._shown["moved"] += rollout.has_moved
+            self._shown["moved"] += rollout.has_moved is True
+            self._shown["untold"] += rollout.has_moved is None
             was_helped = bool(set(outcome.intervention_ids) - {rollout.risen_for})
             self._shown["successes"] += outcome.success and outcome.guided_steps > 0 and was_helped
         elif not outcome.intervention_ids:

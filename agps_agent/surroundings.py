@@ -38,8 +38,10 @@ class Surroundings:
         rollouts = self._counts["rollouts"]
         return rollouts >= JUDGED_AFTER - 1 and 2 * self._counts["moved"] > rollouts
 
-    def begin(self, records: Sequence[MemoryRecord]) -> tuple[tuple[str, ...], bool]:
+    def begin(self, records: Sequence[MemoryRecord]) -> tuple[tuple[str, ...], bool | None]:
         """Return the newest records that worked and whose targets are seen where they were, and whether all have moved.
+
+        None: nobody can tell.
 
         A record that was made in mid-rollout may fit no start at all, however still the scene stands: something hid
         its target, or had turned it. So where none fits the places decide: what moves is found
@@ -57,7 +59,7 @@ class Surroundings:
             return (), False
         before = next((one for one in reversed(newest) if one.episode != newest[-1].episode), None)
         if not there and before is None:
-            return (), False  # of one rollout alone nobody can tell
+            return (), None  # a rollout alone does not say it
         has_moved = not there and before is not None and not _is_same_place(before, newest[-1])
         self._counts["rollouts"] += 1
         self._counts["moved"] += has_moved

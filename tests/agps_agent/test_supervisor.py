@@ -509,9 +509,10 @@ def test_failure_is_no_demonstration_and_after_too_many_the_agent_gives_up(make)
         (3, 3, 2, True),
     ],
 )
-def test_in_a_scene_that_moves_more_is_shown(make, successes, rollouts, moved, goes_on):
+@pytest.mark.parametrize("untold", [0, 3])
+def test_in_a_scene_that_moves_more_is_shown(make, untold, successes, rollouts, moved, goes_on):
     supervisor = make(says(GUIDE))
-    shown = {"successes": successes, "rollouts": rollouts, "moved": moved}
+    shown = {"successes": successes, "rollouts": rollouts + untold, "moved": moved, "untold": untold}
     supervisor.load_state_dict({**supervisor.state_dict(), "shown": shown})
     supervisor.demonstrate(10)
     assert supervisor.is_demonstrating == goes_on

@@ -254,7 +254,7 @@ def test_supervisor_sees_that_a_port_moves(tmp_path: Path, jitter_mm: float, mov
             200, RunCallback(log, until=lambda: supervisor.state_dict()["shown"]["successes"] == 4)
         )
         shown = supervisor.state_dict()["shown"]
-        assert shown["successes"] == 4 and (shown["moved"] >= 3) == moves
+        assert shown["successes"] == 4 and (shown["moved"] >= 2) == moves
         assert supervisor.is_demonstrating == moves  # 12 where each success tells of another place
         assert log.max_pretrain_steps == (150 if moves else 50)
 
