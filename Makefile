@@ -9,9 +9,9 @@ TEST_ENV := OMP_NUM_THREADS=1
 setup:
 	@scripts/setup.sh
 
-# Nobody's demonstrations: the agent begins. One update per step, not two, of batches of 64, not 128, on a second core: less time for more
+# Nobody's demonstrations: the agent begins. One update per step, not two, of batches of 32, not 128, on a second core: less time for more
 # control steps, which cost nothing in a simulation.
-DEMO = --demos 0 --learner overlapped --algorithm-options.gradient-steps 1 --algorithm-options.batch-size 64
+DEMO = --demos 0 --learner overlapped --algorithm-options.gradient-steps 1 --algorithm-options.batch-size 32
 demo: setup
 	@rm -rf runs/demo
 	$(AGPS) train usb_insertion $(DEMO) --run-dir runs/demo
