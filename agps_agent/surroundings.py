@@ -43,9 +43,8 @@ class Surroundings:
 
         None: nobody can tell.
 
-        A record that was made in mid-rollout may fit no start at all, however still the scene stands: something hid
-        its target, or had turned it. So where none fits the places decide: what moves is found
-        in another one each time.
+        A record that was made in mid-rollout may fit no start at all, however still the scene stands: something hid its
+        target, or had turned it. So where none fits, the places decide: what moves is elsewhere each time.
 
         Args:
             records: All, oldest first.

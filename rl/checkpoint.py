@@ -96,8 +96,10 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
         algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
         algorithm.set_learned_tensors(variables)
         for name in algorithm.counters:
-            if name in data or hasattr(type(algorithm), name):  # else it has not counted anything yet
-                setattr(algorithm, name, data.get(name, getattr(type(algorithm), name, None)))
+            if name in data:
+                setattr(algorithm, name, data[name])
+            elif hasattr(type(algorithm), name):  # it has not counted anything yet
+                setattr(algorithm, name, getattr(type(algorithm), name))
         _restore_memory(folder, algorithm, state)
         randomness, extra = state["random"], state["extra"]
     except DAMAGE as error:

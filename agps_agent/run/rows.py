@@ -8,7 +8,7 @@ from typing import Any
 from rl.errors import AgpsError
 
 _DAMAGED = "it is damaged, or of another version."
-_MOST = 1e15
+MOST = 10**15
 """Beyond any number of steps, seconds or tokens."""
 
 
@@ -26,7 +26,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_amount(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < _MOST
+    return _is_number(value) and 0 <= value < MOST
 
 
 def _is_stretch(value: object) -> bool:
@@ -44,7 +44,7 @@ def _mapping_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 _AMOUNT = _Kind("number from 0 up", _is_amount, may_be_null=False)
 _COST = _Kind("number from 0 up", _is_amount)
 _RATE = _Kind("number from 0 to 1", lambda value: _is_amount(value) and value <= 1)
-_NUMBER = _Kind("number", lambda value: _is_number(value) and abs(value) < _MOST)
+_NUMBER = _Kind("number", lambda value: _is_number(value) and abs(value) < MOST)
 _TEXT = _Kind("text", lambda value: isinstance(value, str))
 _FLAG = _Kind("true or false", lambda value: isinstance(value, bool))
 _NUMBERS = _Kind("list of numbers", _list_of(lambda value: _is_number(value) and value == value))  # not NaN

@@ -10,6 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+from agps_agent.run.rows import MOST
 from rl.errors import ConfigError
 from rl.nearest import did_you_mean
 
@@ -55,6 +56,8 @@ MOST_SEEDS = 1_000
 Seeds = Annotated[int, Field(strict=True, ge=1, le=MOST_SEEDS)]
 """How many: 3 are the seeds 0, 1 and 2."""
 Episodes = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(ge=0, lt=MOST)]
+"""Steps, episodes or tokens that were counted."""
 
 
 class Declared(BaseModel):

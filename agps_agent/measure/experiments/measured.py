@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from agps_agent.measure.experiments.declaration import Declared
+from agps_agent.measure.experiments.declaration import Count, Declared
 from agps_agent.measure.experiments.measurement import BOXES, VALUES, Condition, Landscape, Measurement
 from agps_agent.measure.experiments.planning import Glance, PlannedRun, Standing
 from agps_agent.run.directory import RunDirectory
@@ -22,7 +22,6 @@ from agps_agent.run.model_file import read_model
 from rl.errors import AgpsError
 from rl.ownership import owner_of
 
-Steps = Annotated[int, Field(ge=0, lt=10**15)]
 MeasuredT = TypeVar("MeasuredT", bound="Measured")
 
 
@@ -47,7 +46,7 @@ class Evaluated(Measured):
     """Of the first start; episode k starts from seed + k."""
     failed_seeds: tuple[int, ...]
     mean_steps: float = Field(ge=0)
-    policy_steps: Steps
+    policy_steps: Count
     """Control steps of training of the policy."""
 
     @model_validator(mode="after")
@@ -69,7 +68,7 @@ class ValueMap(Measured):
     """Its grid."""
     seed: int
     """Of the scene."""
-    policy_steps: Steps
+    policy_steps: Count
     values: tuple[tuple[float, ...], ...]
     """Returns, rows by height, the lowest first."""
 
@@ -84,7 +83,7 @@ class Boxes(Measured):
 
     landscape: Landscape
     """Its goal is what the centres are relative to."""
-    scenes: int = Field(ge=0)
+    scenes: Count
     seed: int
     """Of the first scene."""
     centres_mm: tuple[tuple[float, float, float], ...]

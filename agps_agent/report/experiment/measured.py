@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from agps_agent.measure.experiments.declaration import Count
 from agps_agent.measure.experiments.measured import (
     Measured,
     MeasuredRun,
@@ -18,7 +19,6 @@ from agps_agent.measure.experiments.measured import (
 from agps_agent.measure.experiments.measurement import BOXES, Condition, Landscape, Measurement
 from agps_agent.measure.experiments.planning import PlannedRun
 from agps_agent.report.experiment.results import (
-    Count,
     Counted,
     Kept,
     KeptResults,

@@ -9,21 +9,19 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from agps_agent.measure.experiments.declaration import Cell, Experiment
+from agps_agent.measure.experiments.declaration import Cell, Count, Experiment
 from agps_agent.measure.experiments.planning import PlannedRun, standing
 from agps_agent.report.curves import episodes_of, evaluations_of, per_ten_rollouts
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.model_file import read_model
-from agps_agent.run.rows import check_reportable
+from agps_agent.run.rows import MOST, check_reportable
+from rl.bounds import Share
 from rl.errors import AgpsError, ConfigError
 from rl.files import read_json_object, write_atomically
 
 FILE = "results.json"
-Count = Annotated[int, Field(ge=0, lt=10**15)]
-"""Beyond it is no number of steps, episodes or tokens."""
-Amount = Annotated[float, Field(ge=0, lt=1e15)]
+Amount = Annotated[float, Field(ge=0, lt=MOST)]
 """Seconds, newtons, US dollars."""
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Kept(BaseModel):
@@ -55,7 +53,7 @@ class Counted(Part):
 
     successes: Count
     """Of the policy alone."""
-    episodes: int = Field(ge=1, lt=10**15)
+    episodes: int = Field(ge=1, lt=MOST)
 
     @model_validator(mode="after")
     def _succeeds_no_more_than_it_tried(self) -> Self:
