@@ -377,7 +377,7 @@ def _noted(
 
     def look(cameras: Collection[str]) -> Scene:
         try:
-            return capture_scene(env, cameras)
+            return capture_scene(env, cameras, shadows=False)
         except ConfigError:  # a station without a camera that it had: whoever looks is told by what is missing
             return capture_scene(env)
 
@@ -438,13 +438,16 @@ def _check_camera(settings: AgentSettings, env: TrainingEnv) -> None:
         raise ConfigError(f"The task has no camera {settings.camera!r} for the agent; it has {', '.join(names)}.")
 
 
-def capture_scene(env: TrainingEnv, cameras: Collection[str] | None = None) -> Scene:
-    """Return a snapshot of the named cameras, of all if None, and of the arm, for the agent."""
+def capture_scene(env: TrainingEnv, cameras: Collection[str] | None = None, *, shadows: bool = True) -> Scene:
+    """Return a snapshot of the named cameras, of all if None, and of the arm, for the agent.
+
+    A simulation draws it faster without shadows: for a look that neither agent nor person sees.
+    """
     watched = Watched(env)
     robot = watched.robot
     return Scene(
         task=env.task.name,
-        frames={frame.name: frame for frame in watched.capture(cameras)},
+        frames={frame.name: frame for frame in watched.capture(cameras, shadows=shadows)},
         T_base_tcp=robot.T_base_tcp,
         gripper_opening=robot.gripper_opening,
         workspace=watched.workspace,

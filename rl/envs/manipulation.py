@@ -217,9 +217,9 @@ class ManipulationEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.
             return None
         return self.capture([self.task.agent_cameras[0].name])[0].rgb
 
-    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+    def capture(self, cameras: Collection[str] | None = None, *, shadows: bool = True) -> tuple[RGBDFrame, ...]:
         """Return full-resolution RGB-D of the named agent cameras, of all if None; the default one is the first."""
-        return self._backend.capture(cameras)
+        return self._backend.capture(cameras, shadows=shadows)
 
     def expert(self) -> Expert:
         """Return the task's scripted expert.

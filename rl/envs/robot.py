@@ -194,10 +194,10 @@ class RobotEnv(ManipulationEnv):
         info = {**info, "is_success": success, "operator": key}
         return observation, self.task.reward(success), success, not success, info
 
-    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+    def capture(self, cameras: Collection[str] | None = None, *, shadows: bool = True) -> tuple[RGBDFrame, ...]:
         """Return full-resolution RGB-D of agent cameras; a fault is raised, and ends the episode at the next step."""
         try:
-            return super().capture(cameras)
+            return super().capture(cameras, shadows=shadows)
         except HardwareFault as fault:
             self._take_note(fault)
             raise

@@ -1,5 +1,6 @@
 """What an environment offers so that a supervisor can watch its rollouts and help."""
 
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +24,7 @@ class Watchable(Protocol):
     These attributes may be there too: `T_base_ref`, the pose that the next action is added to, where that is the last
     commanded one and not the measured one, shape (4, 4), [m]; `p_tcp_tool`, the working point of what is held, in the
     TCP frame, shape (3,), [m]; `truth()`, named points that only a simulator knows; `prompt`, path of the file that
-    tells the agent about the task.
+    tells the agent about the task; `capture(cameras, shadows=False)`, for a look that neither agent nor person sees.
     """
 
     @property
@@ -93,9 +94,12 @@ class Watched:
         file = _get(self._env, "prompt") if _offers(self._env, "prompt") else None
         return None if file is None else Path(file)
 
-    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
-        """Return full-resolution RGB-D of the named cameras, of all if None."""
-        return tuple(_get(self._env, "capture")(cameras))
+    def capture(self, cameras: Collection[str] | None = None, *, shadows: bool = True) -> tuple[RGBDFrame, ...]:
+        """Return full-resolution RGB-D of the named cameras, of all if None; without shadows where it can be."""
+        capture = _get(self._env, "capture")
+        if shadows or "shadows" not in inspect.signature(capture).parameters:
+            return tuple(capture(cameras))
+        return tuple(capture(cameras, shadows=False))
 
     def truth(self) -> Mapping[str, FloatArray]:
         """Return named points that only a simulator knows, base frame, (3,), [m]; none where nobody does."""

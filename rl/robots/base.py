@@ -43,8 +43,13 @@ class Backend(Protocol):
     def policy_images(self, image_size: int) -> dict[str, ByteArray]:
         """Return the square image of each policy camera, shape (image_size, image_size, 3)."""
 
-    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
-        """Return full-resolution RGB-D of the named agent cameras, of all if None; the default one is the first."""
+    def capture(self, cameras: Collection[str] | None = None, *, shadows: bool = True) -> tuple[RGBDFrame, ...]:
+        """Return full-resolution RGB-D of the named agent cameras, of all if None; the default one is the first.
+
+        Args:
+            cameras: Their names.
+            shadows: Whether a simulation draws shadows, for whoever looks at the image.
+        """
 
     def truth(self) -> Mapping[str, FloatArray]:
         """Return named points in the base frame that only a simulator knows, each (3,), [m]; empty on a real arm."""

@@ -62,7 +62,7 @@ class FakeBackend:
         colour = (np.round(self._T[:3, 3] * 1000) % 256).astype(np.uint8)
         return {camera.name: np.tile(colour, (image_size, image_size, 1)) for camera in self._task.policy_cameras}
 
-    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+    def capture(self, cameras: Collection[str] | None = None, *, shadows: bool = True) -> tuple[RGBDFrame, ...]:
         """Return grey images of a wall half a metre in front of each camera at the base."""
         return tuple(
             RGBDFrame(

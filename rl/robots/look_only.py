@@ -80,7 +80,7 @@ class DryRunBackend:
         """Return what the policy would see."""
         return self._cameras.policy_images(image_size)
 
-    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+    def capture(self, cameras: Collection[str] | None = None, *, shadows: bool = True) -> tuple[RGBDFrame, ...]:
         """Return what the agent would see."""
         return self._cameras.capture(cameras, self._arm.pose_at)
 

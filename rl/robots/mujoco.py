@@ -254,7 +254,7 @@ class MujocoBackend:
             for camera in self._task.policy_cameras
         }
 
-    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+    def capture(self, cameras: Collection[str] | None = None, *, shadows: bool = True) -> tuple[RGBDFrame, ...]:
         """Return full-mesh RGB-D of the named agent cameras; shadows fall in the default one, which people look at."""
         if self._agent_renderer is None:
             self._agent_renderer = Renderer(
@@ -262,7 +262,7 @@ class MujocoBackend:
             )
         default = self._task.agent_cameras[0].name
         return tuple(
-            self._frame(camera, self._agent_renderer, shadows=self._shadows and camera.name == default)
+            self._frame(camera, self._agent_renderer, shadows=shadows and self._shadows and camera.name == default)
             for camera in self._task.agent_cameras
             if cameras is None or camera.name in cameras
         )

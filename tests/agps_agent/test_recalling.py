@@ -27,11 +27,11 @@ HOVER = PORT + [0.015, 0.0, 0.015]
 """Where something stands before the port, as the side camera sees it."""
 
 
-def start(task: str, seed: int, **options: float) -> tuple[Scene, dict[str, FloatArray]]:
+def start(task: str, seed: int, *, shadows: bool = True, **options: float) -> tuple[Scene, dict[str, FloatArray]]:
     """What the agent's cameras show at the start of an episode, and where things are."""
     with closing(make_env(task, **options)) as env:
         env.reset(seed=seed)
-        return capture_scene(env), dict(env.truth())
+        return capture_scene(env, shadows=shadows), dict(env.truth())
 
 
 @pytest.fixture
@@ -102,6 +102,20 @@ async def test_scene_that_has_moved_is_perceived_anew_and_remembered_beside_the_
         assert (again.cost.model_calls, again.record_id) == (0, record_id)
 
 
+@pytest.mark.parametrize(("task", "options", "point"), MOVED)
+def test_look_that_leaves_shadows_out_sees_the_same(task: str, options: dict[str, float], point: str) -> None:
+    """When a rollout begins nobody sees the images, and they are drawn without shadows; the record's have some."""
+    before, was_at = start(task, 1)
+    targets = to_targets([seen(was_at[point])], before)
+    assert targets is not None
+    record = guide(task=task, targets=targets)
+    starts = [start(task, seed, shadows=False)[0] for seed in range(2, 7)]
+    assert [unmoved([record], scene) for scene in starts] == [(record.id,)] * 5
+    moved = [start(task, seed, shadows=False, **options) for seed in range(2, 7)]
+    elsewhere = [scene for scene, is_at in moved if np.linalg.norm(is_at[point] - was_at[point]) > 0.003]
+    assert elsewhere and not any(unmoved([record], scene) for scene in elsewhere)
+
+
 async def test_box_is_not_recalled_where_its_keypoints_have_moved(memory_of: Callable[[str], EpisodicMemory]) -> None:
     memory = memory_of("usb_insertion")
     first = await asked(memory, start("usb_insertion", 1)[0], mode="prune")
@@ -113,8 +127,8 @@ async def test_box_is_not_recalled_where_its_keypoints_have_moved(memory_of: Cal
 
 
 def guide(**fields: object) -> MemoryRecord:
-    given = {"targets": {"port": remembered()}, "id": "r", **fields}
-    return MemoryRecord(task="usb_insertion", mode="guide", embedding=np.ones(4), calibration_hash="c", **given)
+    given = {"task": "usb_insertion", "targets": {"port": remembered()}, "id": "r", **fields}
+    return MemoryRecord(mode="guide", embedding=np.ones(4), calibration_hash="c", **given)
 
 
 @pytest.mark.parametrize(("shift_mm", "fits"), [((0, 0), True), ((0, 3), False), ((3, 0), False), ((-2, -2.3), False)])

@@ -120,7 +120,7 @@ class StationBackend:
         with self._stopping():
             return self._cameras.policy_images(image_size)
 
-    def capture(self, cameras: Collection[str] | None = None) -> tuple[RGBDFrame, ...]:
+    def capture(self, cameras: Collection[str] | None = None, *, shadows: bool = True) -> tuple[RGBDFrame, ...]:
         """Return RGB-D of agent cameras; those on the hand sit where it was when the frame arrived."""
         with self._stopping():
             return self._cameras.capture(cameras, self._arm.pose_at)

@@ -35,11 +35,11 @@ class Controls:
         time.sleep(self.period_s)
         return super().command(T_base_target, gripper_opening)
 
-    def capture(self, cameras=None):
+    def capture(self, cameras=None, *, shadows=True):
         if self.blind:
             self.blind = False
             raise HardwareFault("Camera side has sent no frame for 2 s; check its cable.")
-        return super().capture(cameras)
+        return super().capture(cameras, shadows=shadows)
 
     def pause(self):
         self._note("pause")

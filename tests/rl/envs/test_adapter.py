@@ -424,6 +424,7 @@ def test_environment_that_offers_what_watchable_names_is_watched() -> None:
     assert observation.images.keys() == {"top"} and observation.step == 0
     watched = Watched(env)
     assert [frame.name for frame in watched.capture()] == ["top"]
+    assert [frame.name for frame in watched.capture(["top"], shadows=False)] == ["top"]  # it knows of no shadows
     assert watched.truth() == {} and watched.p_tcp_tool.tolist() == [0.0, 0.0, 0.0]
 
 

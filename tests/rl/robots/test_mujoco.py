@@ -121,6 +121,16 @@ def test_camera_on_the_hand_is_where_its_mounting_says(backend, rng):
         np.testing.assert_allclose(mount @ frame.T_mount_cam, frame.T_base_cam, atol=1e-6)
 
 
+def test_image_that_nobody_sees_lacks_the_shadows_alone(backend, rng):
+    backend.reset(TASK.sample_start(rng), rng)
+    shown, plain = (backend.capture(["side", "wrist_1"], shadows=shadows) for shadows in (True, False))
+    for one, other in zip(shown, plain, strict=True):
+        np.testing.assert_array_equal(one.depth_m, other.depth_m)
+    darker = plain[0].rgb.mean(axis=2) - shown[0].rgb.mean(axis=2)
+    assert (darker > 10).mean() > 0.01
+    np.testing.assert_array_equal(shown[1].rgb, plain[1].rgb)  # no shadows fall there at all
+
+
 def test_mounting_of_a_camera_is_the_same_in_every_episode():
     backend = MujocoBackend(UsbInsertion(camera_jitter_m=0.005, camera_jitter_rad=0.015))
     captured = []
