@@ -138,13 +138,16 @@ class OverlappedLearner:
         self._algorithm = algorithm
         self._thread: concurrent.futures.ThreadPoolExecutor | None = None
         self._updates: concurrent.futures.Future[None] | None = None
+        self._weights: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
+        """Those to act with, and those that are updated: looking for them takes as long as copying them."""
         self._last_update = time.monotonic()
 
     def start(self) -> None:
         """Publish the present weights."""
         self._last_update = time.monotonic()
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="learner")
-        self._algorithm.published = copy.deepcopy(self._algorithm.policy)
+        published = self._algorithm.published = copy.deepcopy(self._algorithm.policy)
+        self._weights = (list(published.parameters()), list(self._algorithm.policy.parameters()))
 
     def advance(self) -> None:
         """Begin `gradient_steps` updates once there are more than `learning_starts` steps."""
@@ -160,11 +163,8 @@ class OverlappedLearner:
             return
         updates.result()
         self._last_update = time.monotonic()
-        published = self._algorithm.published
-        assert published is not None
         with torch.no_grad():
-            newest: list[torch.Tensor] = list(self._algorithm.policy.parameters())
-            torch._foreach_copy_(list(published.parameters()), newest)
+            torch._foreach_copy_(*self._weights)
 
     def note_owed(self) -> None:
         """Do nothing: what is due follows from the steps."""

@@ -22,6 +22,7 @@ SCALES_RAD = (1.0, 0.2, 0.04)
 """The same of its turn, [rad]."""
 SIZE = 3 * len(SCALES_M) + len(SCALES_RAD)
 """Features that the pointer adds."""
+_FACTORS = [UNIT_M / scale for scale in SCALES_M for _ in range(3)] + [UNIT_RAD / scale for scale in SCALES_RAD]
 HUBER = 0.1
 """Error from which the loss grows linearly, in `UNIT_M`: 10 mm."""
 
@@ -50,6 +51,5 @@ def spread(way: torch.Tensor) -> torch.Tensor:
 
     tanh(way / s) for each range s: alone in metres, the last millimetre would be a hundredth of what a network sees.
     """
-    moves = [torch.tanh(way[:, :3] * (UNIT_M / scale)) for scale in SCALES_M]
-    turns = [torch.tanh(way[:, 3:] * (UNIT_RAD / scale)) for scale in SCALES_RAD]
-    return torch.cat([*moves, *turns], 1)
+    moves, turns = way[:, :3].repeat(1, len(SCALES_M)), way[:, 3:].repeat(1, len(SCALES_RAD))
+    return torch.tanh(torch.cat((moves, turns), 1) * way.new_tensor(_FACTORS))
