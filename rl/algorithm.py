@@ -643,6 +643,18 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
     # --- saving ---------------------------------------------------------------------------------------------
 
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
+        """Read a Stable-Baselines3 file; a `config` takes the place of the saved one, in every number of it."""
+        config = kwargs.get("config")
+        if config is None:
+            return super().load(*args, **kwargs)
+        model = super().load(*args, **{**_base_arguments(config), **kwargs})
+        for name in model._get_torch_save_params()[0]:
+            for group in getattr(getattr(model, name), "param_groups", []):
+                group["lr"] = config.learning_rate
+        return model
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Write the Stable-Baselines3 file, with what the learner owes at this moment."""
         self.learner.note_owed()

@@ -177,7 +177,10 @@ def latest_checkpoint(folder: Path) -> Path:
     """
     found = _whole_checkpoints(Path(folder))
     if not found:
-        raise ConfigError(f"There is no checkpoint in {folder}; the run has not saved one yet, so start it anew.")
+        raise ConfigError(
+            f"There is no checkpoint in {folder}: the run has not saved one yet, or was copied without them; copy them "
+            "too, or start it anew."
+        )
     return max(found, key=_order)
 
 

@@ -113,6 +113,8 @@ def _record(argv: Sequence[str]) -> int:
         hint = "add --resume to go on with it, or " if (folder / "demos.json").is_file() else ""
         raise ConfigError(f"{folder} already exists and is not empty; {hint}name another --out.")
     before = _count(folder)
+    if before and (held := _read_manifest(folder).get("task")) != task.name:
+        raise ConfigError(f"{folder} holds demonstrations of {held}, not of {task.name}; name another --out.")
     try:
         with json_only_on_stdout(options.json):  # nothing that a library prints gets before the object
             _record_missing(replace(options, robot=robot), folder, before)

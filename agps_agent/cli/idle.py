@@ -25,6 +25,15 @@ def refuse_without_effect(argv: Sequence[str], config: RunConfig) -> None:
             check_served(config.vlm_model, [config.vlm])
 
 
+_WHATEVER_HELPS = {
+    "pretrain_steps": "runs with demonstrations, and this one has none; give --demos or --agent-demos a number",
+    "final_policy": "runs that are evaluated on the way, and this one is not; give --eval-every a number",
+    "curve_episodes": "runs that are evaluated on the way, and this one is not; give --eval-every a number",
+    "solved_episodes": "runs that end when they are solved, and this one does not; take --stop-when-solved",
+}
+"""What settings are for that have nothing to do with who helps."""
+
+
 def _wanted_by(name: str, config: RunConfig) -> str | None:
     """Return what an option that does nothing in a run is for; None where it may stand all the same."""
     if config.env is not None and name in (*OF_A_ROBOT, "human", "teleop"):
@@ -41,7 +50,7 @@ def _wanted_by(name: str, config: RunConfig) -> str | None:
         return _for_runs_with("agent", config)
     if name in ("human", "teleop") and config.helper in ("nobody", "agent"):
         return _for_runs_with("human", config)
-    return None
+    return _WHATEVER_HELPS.get(name)
 
 
 def _for_runs_with(helper: str, config: RunConfig) -> str:

@@ -68,7 +68,8 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
     options = parse_options(ReproduceOptions, argv, prog="agps reproduce", named=("--cells",))
     check_folder(options.runs, option="--runs")
     if options.name is None:
-        if options.seeds or options.cells or options.dry_run or options.budget_hours or options.jobs != JOBS:
+        said = (options.seeds, options.cells, options.dry_run, options.budget_hours, options.reported)
+        if any(said) or options.jobs != JOBS:
             raise UsageError("Name an experiment; `agps reproduce` lists them.")
         for line in _listed(options.runs):
             print(line)
@@ -239,7 +240,7 @@ def _measure(measurement: "Measurement", options: ReproduceOptions, called: str,
         names = ", ".join(run.name for run in missing)
         print(
             f"{len(missing)} of {len(runs)} runs of {measurement.runs_of} are missing in {missing[0].path.parent}: "
-            f"{names}. `agps reproduce {quoted(measurement.runs_of)}` runs them."
+            f"{names}. `agps reproduce {quoted(measurement.runs_of)} --runs {quoted(options.runs)}` runs them."
         )
     return 0
 
@@ -255,5 +256,5 @@ def _is_all_done(outcome: "Outcome", count: int) -> bool:
     for name, why in outcome.failed.items():
         print(f"{name} failed: {why}")
     if outcome.failed:
-        raise AgpsError(f"{len(outcome.failed)} of {count} runs failed; the same command tries them again.")
+        raise AgpsError(f"{len(outcome.failed)} of {count} runs failed; when that is mended, the same command goes on.")
     return not outcome.left

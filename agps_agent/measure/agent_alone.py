@@ -19,6 +19,7 @@ from agps_agent.run.build import Asker, build_asker, build_env, capture_scene
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import differing, load_config, save_config
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.methods import ALONE
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
 from rl.evaluation import EvaluationResult
@@ -32,8 +33,6 @@ SETTLE_STEPS = 5
 """Control steps that the arm holds still after its waypoints, and after a question without an answer: what hangs or
 lies there comes to rest."""
 
-ALONE = "agent alone"
-"""What stands in a summary in place of a method."""
 NEAR_M = 0.03
 """What is held is this near to the TCP, [m]; the arm must rise as far before it shows what came along."""
 

@@ -34,6 +34,11 @@ def env_under(conditions: Conditions, config: RunConfig) -> Iterator[TrainingEnv
     with evaluation_env(conditions.applied_to(config)) as env:
         if conditions.push_mm:
             assert isinstance(env, ManipulationEnv)  # what is simulated and a task of ours
+            if conditions.push_step >= env.task.horizon:
+                raise ConfigError(
+                    f"push_step is {conditions.push_step}, and an episode of {env.task.name} has {env.task.horizon} "
+                    "control steps: nothing would be pushed; ask for less."
+                )
             yield PushedEnv(env, Push(distance_m=conditions.push_mm / 1e3, step=conditions.push_step))
         else:
             yield env

@@ -1,6 +1,9 @@
 """Several runs side by side: grouped by method and demonstrations, pooled over seeds."""
 
+import json
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +11,9 @@ from statistics import median
 
 from agps_agent.report import figures, html
 from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of, final_evaluations_of
+from agps_agent.run.config import MayChange, RunConfig
 from agps_agent.run.directory import Row, RunDirectory
-from agps_agent.run.methods import shown
+from agps_agent.run.methods import ALONE, shown
 from agps_agent.run.rows import check_reportable, config_of
 from rl.evaluation import wilson_interval
 from rl.files import read_json_object, write_atomically
@@ -48,6 +52,13 @@ _MEDIANS = (
 """Keys of summary.json behind the columns of medians."""
 
 
+_OF_ONE_RUN = {
+    *(name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata),
+    *("seed", "run_dir", "task", "method", "demos", "demos_dir", "memory"),
+}
+"""Settings in which runs may differ and be compared as one: how long, where, and what belongs to one run."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """One run, read from its directory."""
@@ -62,10 +73,13 @@ class RunResult:
     """Evaluations on the way."""
     final: Curve = Curve([], [], [], [])
     """The last evaluation of the policy that the run ended with."""
+    task: str = ""
+    settings: str = ""
+    """What else makes runs alike, whatever their seed; in no order that means anything."""
 
     @property
     def group(self) -> str:
-        """What it is pooled with."""
+        """Who learned, and from how many demonstrations."""
         return f"{shown(self.method)}, {self.demos} demo{'' if self.demos == 1 else 's'}"
 
 
@@ -78,23 +92,38 @@ def read_result(run: RunDirectory) -> RunResult:
     config = config_of(read_json_object(run.config), run.config)
     rows, summary = run.read_metrics(), run.read_summary()
     check_reportable(rows, summary, run.path)
+    alone = summary.get("method") == ALONE  # in the settings of such a run stands a method, and nothing learns
     return RunResult(
         path=run.path,
-        method=str(config.get("method", "?")),
+        method=ALONE if alone else str(config.get("method", "?")),
         demos=int(config.get("demos", 0)),
         seed=int(config.get("seed", 0)),
         summary=summary,
         curve=evaluation_curve(evaluations_of(rows)),
         final=evaluation_curve(final_evaluations_of(rows)[-1:]),
+        task=str(config.get("task", "")),
+        settings=json.dumps({name: config[name] for name in sorted(config.keys() - _OF_ONE_RUN)}, default=str),
     )
 
 
 def grouped(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
-    """Return runs by method and number of demonstrations, most demonstrations first."""
-    groups: dict[str, list[RunResult]] = {}
-    for result in sorted(results, key=lambda r: (-r.demos, r.method, r.seed)):
-        groups.setdefault(result.group, []).append(result)
-    return groups
+    """Return runs that differ in their seed alone, by method and number of demonstrations, most demonstrations first.
+
+    Their name says the task too where there are several, and the runs' folders where the rest is the same.
+    """
+    alike: dict[tuple[str, str, str], list[RunResult]] = {}
+    for result in sorted(results, key=lambda r: (r.task, -r.demos, r.method, r.seed)):
+        alike.setdefault((result.task, result.group, result.settings), []).append(result)
+    tasks = {result.task for result in results}
+    names = {key: key[1] if len(tasks) == 1 else f"{key[0]}: {key[1]}" for key in alike}
+    named = Counter(names.values())
+    return {name if named[name] == 1 else f"{name}, {_folders(alike[key])}": alike[key] for key, name in names.items()}
+
+
+def _folders(results: Sequence[RunResult]) -> str:
+    """Return what the names of runs' folders have in common, or the first one's."""
+    first, *others = [re.sub(r"-seed\d+$", "", result.path.name) for result in results]
+    return first if all(other == first for other in others) else f"{first} and others"
 
 
 def comparison_rows(groups: Mapping[str, Sequence[RunResult]]) -> list[tuple[str, ...]]:

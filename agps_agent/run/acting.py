@@ -57,5 +57,9 @@ _ACTS: dict[str, Callable[[Settings], bool]] = {
     **dict.fromkeys(OF_A_ROBOT, _is_real),
     **dict.fromkeys(("env", "env_options", "env_arguments", "env_prompt"), _is_foreign),
     "reward_model": lambda config: config.get("reward") == "classifier",
+    "pretrain_steps": lambda config: bool(config.get("demos", 1) or (_has_agent(config) and config.get("agent_demos"))),
+    "final_policy": lambda config: config.get("final_policy") != "best" or config.get("eval_every", 1) > 0,
+    "curve_episodes": lambda config: config.get("eval_every", 1) > 0,
+    "solved_episodes": lambda config: config.get("stop_when_solved", True),
 }
 """When a setting acts; one that is not named always does."""

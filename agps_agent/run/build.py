@@ -419,10 +419,15 @@ def build_memory(config: RunConfig, run: RunDirectory, *, dim: int) -> EpisodicM
     """Return the agent's memory: in the run directory, in a folder of its own, or shared through a Chroma server.
 
     Raises:
+        ConfigError: If it is a file, or the folder of a run and not of its memory.
         MemoryUnavailable: If another process owns the folder, or the server does not answer.
     """
     server = config.memory if config.memory and "://" in config.memory else None
     directory = run.memory if config.memory is None or server else Path(config.memory)
+    if directory.is_file():
+        raise ConfigError(f"--memory {directory} is a file; name a folder.")
+    if (directory / "config.json").is_file():
+        raise ConfigError(f"--memory {directory} is a run; its memory is in {directory / 'memory'}.")
     return EpisodicMemory(directory, dim=dim, task=config.task_name, server=server)
 
 

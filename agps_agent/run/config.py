@@ -443,7 +443,9 @@ class RunConfig(BaseModel):
             raise ValueError("name a folder, or the URL of a Chroma server")
         if memory is not None and _ADDRESS.fullmatch(memory):
             raise ValueError(f"for a server write http://{memory}, for a folder of that name ./{memory}")
-        return memory
+        if memory is None or "://" in memory:
+            return memory
+        return str(Path(memory).absolute())  # a run is resumed from any folder
 
     @field_validator("vlm")
     @classmethod

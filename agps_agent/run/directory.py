@@ -272,6 +272,12 @@ class RunDirectory:
             return []
         return sorted(entry.name for entry in self.interventions.iterdir() if entry.is_dir())
 
+    def forget_questions(self, asked: int) -> None:
+        """Delete the folders of questions beyond the first `asked` ones: a resumed run asks them anew."""
+        for name in self.intervention_ids():
+            if name.isdecimal() and int(name) > asked:
+                shutil.rmtree(self.intervention(name), ignore_errors=True)
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl and hand it to the operating system at once.
 
@@ -306,7 +312,7 @@ class RunDirectory:
                 done = row.get("env_steps") or 0
                 rows = [earlier for earlier in rows if (earlier.get("env_steps") or 0) <= done]
             else:
-                rows.append(row)
+                rows = [earlier for earlier in rows if not _is_done_over(earlier, row)] + [row]
         return rows
 
     def _whole_lines(self) -> list[tuple[int, Row]]:
@@ -347,6 +353,19 @@ class RunDirectory:
         summary = read_json_object(self.summary)
         check_types(summary, where=str(self.summary))
         return summary
+
+
+def _is_done_over(earlier: Row, row: Row) -> bool:
+    """Return whether a row is of what a resumed run did again: updates of stage 1, or an evaluation at the same step.
+
+    The updates of stage 1 and its evaluation count no control step by which what was undone could be told.
+    """
+    kind = row.get("kind")
+    if kind is None or kind != earlier.get("kind"):
+        return False
+    if kind == "pretrain":
+        return bool((earlier.get("updates") or 0) >= (row.get("updates") or 0))
+    return kind == "pretrain_eval" or (kind == "final_eval" and earlier.get("env_steps") == row.get("env_steps"))
 
 
 def _object_in(line: str) -> Row | None:

@@ -74,7 +74,7 @@ def ending(
         done = f"{updates:,} of {config.pretrain_steps:,} updates of stage 1"
     said = {
         "solved": f"Solved after {done}: a perfect evaluation, then {confirmed} from fresh start states",
-        "steps": f"Ended after all {config.max_env_steps:,} steps",
+        "steps": f"Ended after all {max(env_steps, config.max_env_steps):,} steps",
         "updates": f"Ended after all {config.pretrain_steps:,} updates of stage 1",
         "time": f"Ended by the time limit of {config.max_minutes:g} minutes after {done}",
         "interrupted": f"Interrupted after {done}",
@@ -85,7 +85,7 @@ def ending(
 
 def _larger(ended_by: EndedBy, config: RunConfig, env_steps: int) -> list[str]:
     """Return the options that leave a resumed run something to do: what was spent, twice."""
-    more_steps = ["--max-env-steps", str(2 * config.max_env_steps)]
+    more_steps = ["--max-env-steps", str(2 * max(env_steps, config.max_env_steps))]
     options: dict[EndedBy, list[str]] = {
         "solved": ["--no-stop-when-solved", *(more_steps if env_steps >= config.max_env_steps else [])],
         "steps": more_steps,

@@ -138,6 +138,10 @@ def plan_of(method: str) -> Plan:
     return Plan(algorithm=algorithm, offline=True) if helper == OFFLINE else Plan(algorithm=algorithm, helper=helper)
 
 
+ALONE = "agent alone"
+"""What stands in place of a method in the summary of a run in which only the agent acted."""
+
+
 def shown(method: str) -> str:
     """Return a method as a report writes it: short forms are acronyms, of others only the names."""
     if method in METHODS:

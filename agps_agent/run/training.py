@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agps_agent.run.build import Session, build_session
 from agps_agent.run.config import RunConfig
-from agps_agent.run.config_file import save_config
+from agps_agent.run.config_file import load_config, save_config
 from agps_agent.run.directory import RunDirectory, kept_at
 from agps_agent.run.log import FINAL_SEED, TrainingLog
 from agps_agent.run.progress import ProgressListener
@@ -126,11 +126,12 @@ def _learn(session: Session, log: TrainingLog, *, resume: bool) -> None:
     algorithm, config = session.algorithm, log.config
     if not algorithm.is_pretrained:  # else a resumed run has left it behind
         _demonstrate(session, log, resume=resume)
-        if algorithm.num_timesteps >= config.max_env_steps:  # a resumed run goes on showing, or with what was shown
-            return
-        if config.agent_demos > 0 and len(algorithm.demo) == 0:
+        has_spent_all = algorithm.num_timesteps >= config.max_env_steps
+        if config.agent_demos > 0 and len(algorithm.demo) == 0 and (has_spent_all or not log.is_over):
             _log.warning(NOTHING_SHOWN)
-        elif config.pretrain_steps > 0 and len(algorithm.demo) > 0:
+        if has_spent_all:  # a resumed run goes on showing, or with what was shown
+            return
+        if config.pretrain_steps > 0 and len(algorithm.demo) > 0:
             pretrain(algorithm, log)
         resume |= algorithm.num_timesteps > 0
     if config.offline:
@@ -157,6 +158,9 @@ def prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     session.hold()
     if resume:
         _load(latest_checkpoint(log.run.checkpoints), session, log)
+        _check_budget(session, log)
+        if isinstance(session.supervisor, AgentSupervisor):
+            log.run.forget_questions(int(session.supervisor.metrics().get("questions", 0)))
         save_config(
             log.config, log.run, model=session.model
         )  # only now: options that cannot be resumed with must not stay in the run
@@ -166,6 +170,13 @@ def prepare(session: Session, log: TrainingLog, *, resume: bool) -> None:
     if demos and log.config.plan.helper == "agent":  # for nobody else it takes any time
         log.announce("calibrate")
     session.supervisor.calibrate(demos)
+
+
+def _check_budget(session: Session, log: TrainingLog) -> None:
+    """Refuse a budget given anew that is less than what is done: the run would end at once, with that in its name."""
+    done, budget = session.algorithm.num_timesteps, log.config.max_env_steps
+    if budget < done and budget != load_config(log.run).max_env_steps:
+        raise ConfigError(f"--max-env-steps is {budget:,}, and {done:,} control steps are made already; ask for more.")
 
 
 def _load(checkpoint: Path, session: Session, log: TrainingLog) -> None:

@@ -46,7 +46,8 @@ class PixelAlgorithm(GuidedAlgorithm):
         # Files of the time before environments said so: seven components were six and a gripper command.
         has_gripper = self.action_space.shape == (7,) if self.has_gripper is None else self.has_gripper
         points = self.state_scales is not None and self.config.points
-        self.clip_target = self.config.clip_target
+        is_wrong = self._warned_of_returns and self.config.clip_target == PixelConfig.clip_target  # so rewards showed
+        self.clip_target = None if is_wrong else self.config.clip_target
         return {**super().policy_arguments(), "has_gripper": has_gripper, "points": points}
 
     def look_at(self, slots: IntArray) -> None:
@@ -194,4 +195,4 @@ class PixelAlgorithm(GuidedAlgorithm):
         return torch.randn((*size, self.policy.actor_size), generator=self.noise_rng, device=self.device)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "precision", "_warned_of_returns", "clip_target"]
+        return [*super()._excluded_save_params(), "precision", "clip_target"]

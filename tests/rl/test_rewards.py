@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +47,17 @@ def test_returns_beyond_clip_target_are_warned_about_once(
         model.learn(40)
     assert len(caught) == 1 and "clip_target" in str(caught[0].message)
     assert len(caplog.records) == 1
+
+
+@each_algorithm
+def test_range_that_rewards_showed_to_be_wrong_is_not_back_in_a_loaded_model(
+    kind: type[GuidedAlgorithm], tmp_path: Path
+):
+    model = make_model(kind, Paying(5.0), clip_target=(0.0, 1.0))
+    with pytest.warns(UserWarning, match="returns from"):
+        model.learn(40)
+    model.save(tmp_path / "policy.zip")
+    assert model.clip_target is None and kind.load(tmp_path / "policy.zip", device="cpu").clip_target is None
 
 
 @each_algorithm

@@ -62,7 +62,7 @@ def estimate_grid(runs: Sequence[PlannedRun], measured: Iterable[Path]) -> GridE
 
 
 def step_rates(measured: Iterable[Path]) -> dict[str, float]:
-    """Return control steps per second of wall-clock by task, evaluations included: the median over finished runs."""
+    """Return control steps per second of wall-clock by task, without evaluations: the median over finished runs."""
     rates: dict[str, list[float]] = {}
     for path in measured:
         try:
@@ -109,7 +109,7 @@ def in_words(estimate: GridEstimate, *, jobs: int) -> list[str]:
     hours = (
         "hours are not known: no run of each task has been measured here"
         if estimate.hours is None
-        else f"at most {estimate.hours / at_a_time:.1f} h with {jobs} at a time, by the rate of the runs that are here"
+        else f"at most {estimate.hours / at_a_time:.1f} h with {jobs} at a time, and evaluations; by runs that are here"
     )
     lines = [f"{estimate.runs} runs to do, at most {estimate.control_steps:,} control steps; {hours}."]
     if estimate.asking:

@@ -62,7 +62,7 @@ def _page(results: Results, drawings: list[Drawing]) -> str:
     sections = [html.header(results.title, state), html.notice(results.question)]
     if results.finished < results.declared:
         sections.append(html.notice(f"Not all runs are finished. The others: {results.command}", "wrong"))
-    sections += [html.notice(f"Left out: {why}", "wrong") for why in results.left_out]
+    sections += [html.notice(words, "wrong") for words in _left_out(results)]
     sections.append(html.section("Side by side", HOW_TO_READ, html.wide(html.table(*table(results)))))
     sections += [
         html.section(drawing.title, drawing.note, html.figure(drawing.svg, drawing.title)) for drawing in drawings
@@ -79,12 +79,16 @@ def _markdown(results: Results) -> str:
     lines = [
         f"# {results.title}",
         results.question,
-        f"{results.finished} of {results.declared} declared runs. {HOW_TO_READ}",
+        " ".join([f"{results.finished} of {results.declared} declared runs.", *_left_out(results), HOW_TO_READ]),
         "\n\n".join([markdown(*table(results)).rstrip(), *_costs(results)]),
         f"```bash\n{results.command}\n{results.command.replace('reproduce', 'report --experiment', 1)}\n```",
         *[f"- {words}" for words in origins_in_words(results.origins)],
     ]
     return "\n\n".join(lines[:5]) + "\n\n" + "\n".join(lines[5:]) + "\n"
+
+
+def _left_out(results: Results) -> list[str]:
+    return [f"Left out: {why}" for why in results.left_out]
 
 
 def _costs(results: Results) -> list[str]:

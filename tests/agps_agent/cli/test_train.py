@@ -82,7 +82,7 @@ def test_resumed_run_keeps_its_seed(run_dir: Path, capsys: pytest.CaptureFixture
         (["--mode", "guide"], "mode = auto, not guide"),
         (["--float.alpha", "0.2"], "detector.alpha = None, not 0.2"),
         (["--drq.gamma", "0.5"], "algorithm_options.gamma = 0.92, not 0.5"),
-        (["--memory", "elsewhere"], "memory = None, not elsewhere"),
+        (["--memory", "/elsewhere"], "memory = None, not /elsewhere"),
     ],
 )
 def test_resumed_run_stays_what_it_is(

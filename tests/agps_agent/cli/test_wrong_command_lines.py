@@ -192,6 +192,12 @@ train usb_insertion --config x.toml                         | Did you mean --con
 train usb_insertion --seed 1e3                              | --seed is '1e3'; give a whole number
 train usb_insertion --max-env-steps 1,000                   | --max-env-steps is '1,000'; give a whole number
 train usb_insertion --method serl --agent-demos 3           | record its demonstrations with `agps demos record --by
+train usb_insertion --agent-demos 0 --pretrain-steps 20 --demos 0 | --pretrain-steps is for runs with demonstrations
+train usb_insertion --eval-every 0 --final-policy best      | --final-policy is for runs that are evaluated on the way
+train usb_insertion --eval-every 0 --curve-episodes 5       | --curve-episodes is for runs that are evaluated on the
+train usb_insertion --no-stop-when-solved --solved-episodes 3 | --solved-episodes is for runs that end when they are
+train usb_insertion --memory no_checkpoint                  | is a run; its memory is in
+eval no_checkpoint --experiment fig4a --seed 7              | --seed and --experiment fig4a both say what is measured
 train usb_insertion --agent-demos 0 --demo-noise 0.2        | --demo-noise is for the agent's demonstrations, and thi
 train usb_insertion --method serl --vlm reference           | --vlm is for runs that the agent helps, and with --me
 train usb_insertion --method serl --vlm=embedded            | nobody helps; take --method agps, or leave it out
@@ -230,6 +236,7 @@ reproduce fig3 --seeds 99999999999                          | --seeds is 9999999
 reproduce fig3 --jobs 99999 --dry-run                       | --jobs is 99999; ask for at most 1024
 reproduce fig3 --budget-hours nan                           | --budget-hours is nan; give a finite number
 reproduce --jobs 3                                          | Name an experiment
+reproduce --reported docs/results                           | Name an experiment
 reproduce fig3 --cells --dry-run                            | --cells names nothing; name at least one, or leave it
 bench env --steps 99999999999                               | --steps is 99999999999; ask for at most 1000000
 bench env --image-size 99999                                | --image-size is 99999; ask for at most 1024
@@ -278,7 +285,7 @@ train usb_insertion --vlm http://127.0.0.1:9/v1             | No model server an
 train usb_insertion --vlm embedded,point-error=3            | has no setting point-error; it has point-error-px
 train usb_insertion --memory localhost:8000                 | for a server write http://localhost:8000
 train usb_insertion --memory http://127.0.0.1:9             | No Chroma server answers at http://127.0.0.1:9
-train usb_insertion --memory file.txt                       | The memory file.txt cannot be opened
+train usb_insertion --memory file.txt                       | file.txt is a file; name a folder
 serve-model --host not.a.host.invalid                       | Cannot listen on not.a.host.invalid:8000
 train usb_insertion --vlm ./plain.py:Plain                  | Cannot make the model
 # environments of others
@@ -372,6 +379,7 @@ train usb_insertion --demos-dir demos_torn --demos 0        | holds 1 demonstrat
 demos list empty                                            | There are no demonstrations in empty
 demos list demos_no_json                                    | demos_no_json/demos.json is not JSON
 demos list demos_task                                       | demos.json says task is None; record the demonstratio
+demos record usb_insertion --n 1 --resume --out demos_of_knot | holds demonstrations of knot_hanging, not of usb
 demos record usb_insertion --n 2 --resume --out demos_keys  | There is no 'state' in demos_keys/episode_000.npz
 demos show demos_torn                                       | demos_torn/episode_000.npz is damaged
 demos export nowhere --out new                              | is neither a folder of demonstrations (demos.json) nor

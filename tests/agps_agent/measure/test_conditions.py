@@ -57,3 +57,9 @@ def test_conditions_are_for_simulated_tasks(tmp_path: Path) -> None:
 def test_impossible_condition_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Conditions.model_validate(wrong)
+
+
+def test_push_after_the_end_of_an_episode_is_refused() -> None:
+    words = "push_step is 500, and an episode of usb_insertion has"
+    with pytest.raises(ConfigError, match=words), env_under(Conditions(push_mm=20, push_step=500), USB):
+        pass

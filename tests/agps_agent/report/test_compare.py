@@ -1,4 +1,6 @@
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from agps_agent.report.compare import (
 from agps_agent.report.curves import Curve
 from agps_agent.report.figures import mean_curve
 from agps_agent.run.directory import RunDirectory
+from agps_agent.run.methods import ALONE
 from rl.errors import AgpsError
 from tests.agps_agent.report.synthetic import make_run
 
@@ -167,3 +170,22 @@ def test_final_evaluation_is_drawn_beside_the_way_to_it(tmp_path: Path) -> None:
     assert (final.env_steps, final.success) == ([steps], [0.82])
     (low, high) = final.intervals[0]
     assert low < 0.82 < high
+
+
+def test_runs_of_another_task_or_with_other_settings_are_not_pooled() -> None:
+    made = [replace(result(seed=seed), task="usb_insertion") for seed in (0, 1)]
+    knot, wide = replace(made[0], task="knot_hanging"), replace(made[1], settings="wide", path=Path("runs/wide-seed1"))
+    assert list(grouped([*made, knot])) == ["knot_hanging: AGPS, 1 demo", "usb_insertion: AGPS, 1 demo"]
+    narrow = [replace(run, path=Path(f"runs/narrow-seed{run.seed}")) for run in made]
+    groups = grouped([*narrow, wide])
+    assert {name: [run.seed for run in runs] for name, runs in groups.items()} == {
+        "AGPS, 1 demo, narrow": [0, 1],
+        "AGPS, 1 demo, wide": [1],
+    }
+
+
+def test_agent_alone_is_no_policy_of_its_method(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "alone")
+    run.config.write_text(json.dumps({"config": {"task": "usb_insertion", "method": "agps", "demos": 0}}))
+    run.write_summary({"method": ALONE, "success_rate": 1.0, "eval_episodes": 2})
+    assert list(grouped([read_result(run)])) == ["agent alone, 0 demos"]

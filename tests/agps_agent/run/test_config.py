@@ -213,9 +213,14 @@ def test_address_without_a_scheme_is_no_folder_of_memories(memory: str) -> None:
         RunConfig(task="usb_insertion", memory=memory)
 
 
-@pytest.mark.parametrize("memory", ["memories", "./127.0.0.1:9", "/data/a:b", "http://127.0.0.1:9", None])
+@pytest.mark.parametrize("memory", ["/data/a:b", "http://127.0.0.1:9", None])
 def test_folder_and_url_are_taken(memory: str | None) -> None:
     assert RunConfig(task="usb_insertion", memory=memory).memory == memory
+
+
+@pytest.mark.parametrize("memory", ["memories", "./127.0.0.1:9"])
+def test_memory_is_where_it_was_when_the_run_is_resumed_from_another_folder(memory: str) -> None:
+    assert RunConfig(task="usb_insertion", memory=memory).memory == str(Path.cwd() / memory)
 
 
 def test_configuration_of_another_version_is_refused_by_field(run: RunDirectory) -> None:

@@ -149,6 +149,29 @@ def test_what_a_resumed_run_did_over_counts_once(run: RunDirectory) -> None:
     assert [row["env_steps"] for row in run.read_metrics()] == [44, 97]
 
 
+def test_stage_1_that_a_resumed_run_did_over_counts_once(run: RunDirectory) -> None:
+    """Its rows count no control step, or those of the agent's demonstrations."""
+    for updates in (100, 200, 300):
+        run.append_metrics({"kind": "pretrain", "env_steps": 0, "updates": updates})
+    run.append_metrics({"kind": "pretrain_eval", "env_steps": 40, "success_rate": 0.2})
+    run.append_metrics({"kind": "resume", "env_steps": 40})
+    for updates in (200, 300, 400):
+        run.append_metrics({"kind": "pretrain", "env_steps": 0, "updates": updates})
+    run.append_metrics({"kind": "pretrain_eval", "env_steps": 40, "success_rate": 0.4})
+    for env_steps, rate in ((80, 0.5), (80, 0.6), (120, 0.7)):
+        run.append_metrics({"kind": "final_eval", "env_steps": env_steps, "success_rate": rate})
+    rows = run.read_metrics()
+    assert [row["updates"] for row in rows if row["kind"] == "pretrain"] == [100, 200, 300, 400]
+    assert [row["success_rate"] for row in rows if "success_rate" in row] == [0.4, 0.6, 0.7]
+
+
+def test_questions_that_a_resumed_run_asks_anew_are_forgotten(run: RunDirectory) -> None:
+    for name in ("0001", "0002", "0003", "notes"):
+        run.intervention(name).mkdir()
+    run.forget_questions(2)
+    assert run.intervention_ids() == ["0001", "0002", "notes"]
+
+
 def test_run_without_metrics_has_none(run: RunDirectory) -> None:
     assert run.read_metrics() == [] and run.read_summary() == {}
 

@@ -81,3 +81,10 @@ def test_solved_run_without_steps_left_gets_more_of_them() -> None:
     config = RunConfig(task="usb_insertion", max_env_steps=3_000)
     sentence = ending("solved", config, Path("run"), env_steps=3_000, updates=0, confirmed="60 of 60")
     assert sentence.endswith("--no-stop-when-solved --max-env-steps 6000")
+
+
+def test_run_that_made_more_steps_than_asked_for_goes_on_from_those() -> None:
+    """A fleet's robots are in an episode when the budget is spent."""
+    config = RunConfig(task="usb_insertion", max_env_steps=80)
+    sentence = ending("steps", config, Path("run"), env_steps=89, updates=0)
+    assert sentence.startswith("Ended after all 89 steps; ") and sentence.endswith("--max-env-steps 178")

@@ -219,6 +219,26 @@ def test_agent_that_shows_nothing_that_succeeds_is_told(tmp_path: Path, caplog: 
     assert [record.message for record in caplog.records if "None of the agent" in record.message] == [NOTHING_SHOWN]
 
 
+@pytest.mark.parametrize(("budget", "is_told"), [({"max_env_steps": 4}, True), ({"max_minutes": 1e-9}, False)])
+def test_agent_that_has_spent_all_steps_in_vain_is_told_and_one_that_time_stopped_is_not(
+    budget: dict[str, float], is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    hopeless = {"agent_demos": 1, "pretrain_steps": 5, "task_options": {"horizon": 2}, "max_env_steps": 40, **budget}
+    config, run = configure(tmp_path / "run", **hopeless)
+    train(config, run, Listening())
+    assert (NOTHING_SHOWN in caplog.messages) is is_told
+
+
+def test_budget_below_what_is_done_is_refused(tmp_path: Path):
+    config, run = configure(tmp_path / "run", max_env_steps=30)
+    train(config, run, Listening())
+    before = run.config.read_bytes()
+    less = config.model_copy(update={"max_env_steps": 20})
+    with pytest.raises(ConfigError, match="--max-env-steps is 20, and 30 control steps are made already"):
+        train(less, run, Listening(), resume=True)
+    assert run.config.read_bytes() == before
+
+
 def test_run_that_ended_while_the_agent_showed_goes_on_showing(tmp_path: Path):
     config, run = configure(tmp_path / "run", agent_demos=3, pretrain_steps=5, max_env_steps=15)
     train(config, run, Listening())

@@ -205,6 +205,19 @@ def test_loaded_algorithm_goes_on_learning(tmp_path: Path):
     assert loaded.num_timesteps == 60
 
 
+def test_settings_that_a_file_is_loaded_with_take_the_place_of_the_saved_ones(tmp_path: Path):
+    make_model().learn(20).save(tmp_path / "policy.zip")
+    saved = DrQ.load(tmp_path / "policy.zip", device="cpu").config
+    told = dataclasses.replace(
+        saved, gradient_steps=3, batch_size=4, train_freq=1, learning_rate=0.1, gamma=0.5, tau=0.5
+    )
+    loaded = DrQ.load(tmp_path / "policy.zip", device="cpu", config=told)
+    assert loaded.config == told
+    assert (loaded.gradient_steps, loaded.batch_size, loaded.train_freq.frequency) == (3, 4, 1)
+    assert (loaded.gamma, loaded.tau, loaded.updates_per_step) == (0.5, 0.5, 3.0)
+    assert {group["lr"] for group in loaded.critic_optimizer.param_groups} == {0.1}
+
+
 def test_predict_takes_one_observation_or_a_batch():
     model = make_model()
     observation, _ = Reach().reset(seed=3)
