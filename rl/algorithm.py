@@ -247,6 +247,19 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         wrapped = Monitor(env) if monitor_wrapper else env
         return DummyVecEnv([lambda: wrapped])
 
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:  # noqa: FBT001, FBT002  # as in the base class
+        """Learn in another environment (Stable-Baselines3), whose spaces and gripper are those of the one before.
+
+        Raises:
+            ConfigError: If one of both commands a gripper: the networks would take its command for something else.
+        """
+        given = self._wrap_env(env, self.verbose)
+        has_one = commands_gripper(given)
+        if self.has_gripper is not None and has_one != self.has_gripper:
+            now, then = ("commands a gripper", "none") if has_one else ("commands no gripper", "one")
+            raise ConfigError(f"The environment {now}, and the model was built for {then}; build one for it.")
+        super().set_env(given, force_reset)
+
     # --- acting ---------------------------------------------------------------------------------------------
 
     @property

@@ -222,9 +222,9 @@ def find_checkpoint(path: Path) -> Path:
     for folder in (path, _new(path), _previous(path)):  # a crash between the two renames of `_swap` leaves the others
         if (folder / MANIFEST).is_file():
             return folder
-    raise ConfigError(
-        f"There is no checkpoint at {path}; train first, or give the run directory of a run that has one."
-    )
+    others = sorted(folder.name for folder in _whole_checkpoints(path.parent)) if path.parent.is_dir() else []
+    hint = f"beside it there are {', '.join(others)}" if others else "train first, or give a run directory that has one"
+    raise ConfigError(f"There is no checkpoint at {path}; {hint}.")
 
 
 def _whole_checkpoints(folder: Path) -> list[Path]:

@@ -2,7 +2,8 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Literal, Protocol
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from rl.errors import ConfigError
 from rl.rollout import Act, Moment, run_episode
@@ -96,9 +98,9 @@ def evaluate(
 ) -> EvaluationResult:
     """Run episodes from start states seed, seed + 1, ...
 
-    Success is what the environment's info calls `is_success`, not the reward. With `allowed_failures` the evaluation is
-    broken off at the first failure beyond them: its result has fewer episodes then. `watch` sees what is run. Where an
-    environment shows no arm, `unstuck` is `mean`.
+    Success is what the environment's info calls `is_success`, not the reward. The seed fixes what a policy draws, too.
+    With `allowed_failures` the evaluation is broken off at the first failure beyond them: its result has fewer episodes
+    then. `watch` sees what is run. Where an environment shows no arm, `unstuck` is `mean`.
 
     Raises:
         ConfigError: If `episodes` is less than 1.
@@ -107,9 +109,10 @@ def evaluate(
         raise ConfigError(f"episodes is {episodes}; ask for at least 1.")
     outcomes: list[_Ended] = []
     for i in range(episodes):
-        outcomes.append(
-            _run_episode(_Alone(policy, acting), env, seed + i, None if watch is None else partial(watch, i))
-        )
+        with _drawing_from(seed + i):
+            outcomes.append(
+                _run_episode(_Alone(policy, acting), env, seed + i, None if watch is None else partial(watch, i))
+            )
         failures = sum(not one.success for one in outcomes)
         if allowed_failures is not None and failures > allowed_failures:
             break
@@ -162,6 +165,14 @@ def _gets_on(before: RobotState, now: RobotState) -> bool:
     delta = pose_difference(before.T_base_tcp, now.T_base_tcp)
     goes = float(np.linalg.norm(delta[:3])) >= STUCK_M or float(np.linalg.norm(delta[3:])) >= STUCK_RAD
     return goes or abs(now.gripper_opening - before.gripper_opening) >= STUCK_OPENING
+
+
+@contextmanager
+def _drawing_from(seed: int) -> Iterator[None]:
+    """Fix what a policy draws, which comes from torch's generator; a training goes on as if nothing had been drawn."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def _run_episode(act: Act, env: gym.Env[Any, Any], seed: int, watch: Callable[[Moment], None] | None) -> _Ended:

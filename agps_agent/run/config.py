@@ -433,7 +433,8 @@ class RunConfig(BaseModel):
         if algorithm is not None and Plan(algorithm=algorithm).traits.needs_demonstrations and demos == 0 and not shown:
             on_a_robot = " (record them with `agps demos record --robot`, and name their folder with --demos-dir)"
             where = place_of(info.data.get("robot", "sim")).choose("", on_a_robot)
-            raise ValueError(f"{algorithm} learns from demonstrations first, ask for at least 1{where}")
+            or_shown = ", or of the agent's with --agent-demos" if info.data.get("helper") == "agent" else ""
+            raise ValueError(f"{algorithm} learns from demonstrations first, ask for at least 1{or_shown}{where}")
         return demos
 
     @field_validator("memory")

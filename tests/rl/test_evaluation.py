@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
@@ -109,6 +110,32 @@ def test_what_gets_on_by_hand(x_m, turn_rad, opening, gets_on):
     before = RobotState(T_base_tcp=np.eye(4), twist=np.zeros(6), wrench=np.zeros(6), gripper_opening=0.2)
     T = pose(np.array([x_m, 0.0, 0.0]), rotvec_to_matrix(np.array([0.0, 0.0, turn_rad])))
     assert _gets_on(before, replace(before, T_base_tcp=T, gripper_opening=opening)) is gets_on
+
+
+class Drawing(Still):
+    """Draws its actions as a policy does, from torch's generator, and keeps them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[np.ndarray] = []
+
+    def predict(self, *args: object, **options: object) -> tuple[np.ndarray, None]:
+        self.drawn.append(torch.randn(2).numpy())
+        return self.drawn[-1], None
+
+
+def test_seed_fixes_what_is_drawn_in_an_episode_and_a_training_goes_on_as_if_nothing_were():
+    policies = Drawing(), Drawing()
+    torch.manual_seed(3)
+    expected = torch.randn(1)
+    for number, policy in enumerate(policies):
+        torch.manual_seed(3)
+        torch.randn(number)  # what was drawn before
+        evaluate(policy, Reach(), episodes=2, seed=7, acting="sampled")
+    np.testing.assert_array_equal(policies[0].drawn, policies[1].drawn)
+    torch.manual_seed(3)
+    evaluate(policies[0], Reach(), episodes=1, seed=7, acting="sampled")
+    assert torch.randn(1) == expected
 
 
 def test_wilson_interval_by_hand():

@@ -420,6 +420,7 @@ eval lost_task                                              | there is no file /
 eval no_checkpoint                                          | There is no checkpoint in no_checkpoint/checkpoints
 eval checkpoint_no_json                                     | manifest.json is not readable
 eval checkpoint_empty                                       | is damaged, or of another version
+train towel_folding --demos 0 --agent-demos 0               | ask for at least 1, or of the agent's with --agent-demos
 eval taken --checkpoint nope                                | There is no checkpoint at taken/checkpoints/nope
 ask usb_insertion --scene empty                             | empty holds no scene
 ask usb_insertion --scene scene_no_json                     | scene_no_json holds no scene

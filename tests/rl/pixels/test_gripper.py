@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -236,6 +237,19 @@ def test_six_components_have_no_gripper_critic():
     model = DrQ("MultiInputPolicy", Reach(), config=SMALL, seed=0, device="cpu")
     assert model.policy.gripper is None
     assert not any("gripper" in name for name in model.policy.state_dict())
+
+
+def test_environment_whose_last_component_is_something_else_is_refused():
+    class Reaching(ReachAndClose):
+        metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    model = DrQ("MultiInputPolicy", ReachAndClose(), config=SMALL, seed=0, device="cpu")
+    before = model.env
+    with pytest.raises(ConfigError, match="commands no gripper, and the model was built for one"):
+        model.set_env(Reaching())
+    assert model.env is before
+    model.set_env(ReachAndClose())
+    assert model.env is not before
 
 
 def test_loaded_gripper_commands_the_same(tmp_path: Path):
