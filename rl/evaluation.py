@@ -11,7 +11,6 @@ from typing import Any, Literal, Protocol
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rl.errors import ConfigError
 from rl.rollout import Act, Moment, run_episode
@@ -170,6 +169,8 @@ def _gets_on(before: RobotState, now: RobotState) -> bool:
 @contextmanager
 def _drawing_from(seed: int) -> Iterator[None]:
     """Fix what a policy draws, which comes from torch's generator; a training goes on as if nothing had been drawn."""
+    import torch  # results are read without it
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
