@@ -311,8 +311,10 @@ class RunDirectory:
             if row.get("kind") == "resume":
                 done = row.get("env_steps") or 0
                 rows = [earlier for earlier in rows if (earlier.get("env_steps") or 0) <= done]
-            else:
-                rows = [earlier for earlier in rows if not _is_done_over(earlier, row)] + [row]
+                continue
+            if row.get("kind") in _DONE_AGAIN:  # few rows are: the others are not searched for each
+                rows = [earlier for earlier in rows if not _is_done_over(earlier, row)]
+            rows.append(row)
         return rows
 
     def _whole_lines(self) -> list[tuple[int, Row]]:
@@ -355,17 +357,21 @@ class RunDirectory:
         return summary
 
 
+_DONE_AGAIN = ("pretrain", "pretrain_eval", "final_eval")
+"""Kinds of rows that a resumed run may write again though it undid no control step."""
+
+
 def _is_done_over(earlier: Row, row: Row) -> bool:
     """Return whether a row is of what a resumed run did again: updates of stage 1, or an evaluation at the same step.
 
     The updates of stage 1 and its evaluation count no control step by which what was undone could be told.
     """
-    kind = row.get("kind")
-    if kind is None or kind != earlier.get("kind"):
+    kind = row["kind"]
+    if kind != earlier.get("kind"):
         return False
     if kind == "pretrain":
         return bool((earlier.get("updates") or 0) >= (row.get("updates") or 0))
-    return kind == "pretrain_eval" or (kind == "final_eval" and earlier.get("env_steps") == row.get("env_steps"))
+    return bool(kind == "pretrain_eval" or earlier.get("env_steps") == row.get("env_steps"))
 
 
 def _object_in(line: str) -> Row | None:

@@ -78,8 +78,6 @@ class PixelPolicy(BasePolicy):
         else:
             self.encoder = self.pointer = None
         self.smooth_encoder, self.smooth_pointer = averaged_copy(self.encoder), averaged_copy(self.pointer)
-        self._mixed: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
-        """Averages, and what they follow: looking for them takes as long as mixing them."""
         self.state_size = int(np.prod(self.reading.seen[STATE].shape or (0,)))
         self.discrete_gripper = has_gripper and config.gripper == "discrete"
         self.actor_size = self.reading.action_size - self.discrete_gripper
@@ -130,15 +128,14 @@ class PixelPolicy(BasePolicy):
 
     def average(self) -> None:
         """Mix the weights into their moving averages, by `average_rate`."""
-        if self._mixed is None:
-            pairs = [pair for pair in self.averaged() if pair[0] is not None]
-            averages, weights = (
-                [weight for network in networks if network is not None for weight in network.parameters()]
-                for networks in zip(*pairs, strict=True)
-            )
-            self._mixed = averages, weights
+        averages: list[torch.Tensor] = []
+        weights: list[torch.Tensor] = []
+        for average, network in self.averaged():
+            if average is not None and network is not None:
+                averages += average.parameters()
+                weights += network.parameters()
         with torch.no_grad():
-            torch._foreach_lerp_(*self._mixed, self.config.average_rate)
+            torch._foreach_lerp_(averages, weights, self.config.average_rate)
 
     def patches(self, images: Mapping[str, npt.NDArray[np.uint8]], batch_size: int) -> torch.Tensor:
         """Return batched images per camera, (B, H, W, C), as the encoder wants them."""
