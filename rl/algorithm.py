@@ -129,6 +129,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     """Whether the last component of the action commands a gripper; None where no environment has said it."""
     state_scales: StateScales | None = None
     """Units of a state that begins with the TCP's way since reset; None where it does not."""
+    update_threads = 1
+    """Threads of an update; it comes to the same with two, sooner where a core is idle."""
     published: BasePolicy | None = None
     """Weights to act with while another thread changes `policy`; None when nobody does."""
     loop: RolloutLoop | SeveralLoop | None = None

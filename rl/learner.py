@@ -30,6 +30,8 @@ class Learns(Protocol):
     """Transitions per update."""
     published: BasePolicy | None
     """Weights to act with while a thread changes `policy`."""
+    update_threads: int
+    """Threads of an update."""
     updates_owed: float
     """What a thread had not come to when a run was saved, or stopped; one that goes on makes up for it."""
 
@@ -131,11 +133,12 @@ class OverlappedLearner:
 
     The loop acts with weights that are one call older, and stores a step only when the updates under way are done. So
     each update sees the same transitions, each action comes from the same weights, whatever the machine: a seed fixes
-    the whole run.
+    the whole run. An update has two threads: a step takes half of it, and leaves the core idle for the rest.
     """
 
     def __init__(self, algorithm: Learns) -> None:
         self._algorithm = algorithm
+        algorithm.update_threads = 2
         self._thread: concurrent.futures.ThreadPoolExecutor | None = None
         self._updates: concurrent.futures.Future[None] | None = None
         self._weights: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []

@@ -15,7 +15,6 @@ from rl.episodes import STATE
 from rl.finite import check_loss
 from rl.pixels.algorithm import POLICY_NAMES, PixelAlgorithm
 from rl.pixels.batch import Batch
-from rl.pixels.policy import Seen
 
 LABEL_KNEE = 0.1
 """Distance between action and label from which its loss grows linearly."""
@@ -80,12 +79,13 @@ class DrQ(PixelAlgorithm):
         for _ in range(gradient_steps):
             batch = self.sample(batch_size or self.config.batch_size)
             with self.update_lock:
-                seen = self.policy.see(batch.patches, self.precision)
-                features = self.update_critic(batch, metrics, seen)
-                self._n_updates += 1
-                if self._n_updates % self.config.actor_every == 0:
+                seen, next_features = self.policy.see(batch.patches, self.precision), self.next_features(batch)
+                finish_pointer = self.submit_pointer(batch, metrics, seen.way)
+                features = self.update_critic(batch, metrics, (seen.features, next_features))
+                if (self._n_updates + 1) % self.config.actor_every == 0:
                     self.update_actor(features, batch, metrics)
-                self.update_pointer(batch, metrics, seen.way)
+                finish_pointer()
+                self._n_updates += 1
                 self.update_target()
         self.train_metrics = {**self.train_metrics, **{key: float(value) for key, value in metrics.items()}}
 
@@ -111,29 +111,33 @@ class DrQ(PixelAlgorithm):
                 target = target.clamp(*self.clip_target)
         return target
 
-    def update_critic(self, batch: Batch, metrics: dict[str, torch.Tensor], seen: Seen | None = None) -> torch.Tensor:
+    def update_critic(
+        self,
+        batch: Batch,
+        metrics: dict[str, torch.Tensor],
+        features: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         """Fit critics and encoder to their targets; return the detached features of the observations. Shape (B, F).
 
         Args:
             batch: What to learn from.
             metrics: Takes loss and values.
-            seen: What the policy sees in the batch's images, with gradient; None: it looks.
+            features: Of the observations, with gradient, and of the next ones, without; None: the policy looks.
         """
-        next_features = self.next_features(batch)
+        seen, next_features = features or (self.policy.encode(batch.patches, self.precision), self.next_features(batch))
         target = self.target(batch, next_features)
-        features = (seen or self.policy.see(batch.patches, self.precision)).features
-        q = self.policy.critic(features, batch.states, batch.actions[:, : self.policy.actor_size])
+        q = self.policy.critic(seen, batch.states, batch.actions[:, : self.policy.actor_size])
         loss = F.mse_loss(q, target.expand_as(q), reduction="none").sum(0).mean()
         metrics |= {"critic_loss": loss.detach(), "q_mean": q.detach().mean(), "target_mean": target.mean()}
         metrics |= {"q_min": q.detach().min(), "q_max": q.detach().max()}
         if batch.gripper is not None:
             gripper_target = self.gripper_target(batch, batch.gripper, next_features)
-            loss = loss + self.gripper_loss(features, batch, batch.gripper, gripper_target, metrics)
+            loss = loss + self.gripper_loss(seen, batch, batch.gripper, gripper_target, metrics)
         check_loss("critic's", loss, update=self._n_updates + 1)
         self.critic_optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.critic_optimizer.step()
-        return features.detach()
+        return seen.detach()
 
     def update_actor(self, features: torch.Tensor, batch: Batch, metrics: dict[str, torch.Tensor]) -> None:
         """Raise E[w (Q(s, a) - alpha log pi(a|s))] minus what imitation costs, then move alpha.
@@ -151,7 +155,7 @@ class DrQ(PixelAlgorithm):
         weight = torch.where(batch.labelled, least + (1.0 - least) * self.success_alone, 1.0)
         loss = (weight * (self.log_ent_coef.detach().exp() * log_prob - value)).mean()
         loss = loss + self.imitation_loss(mean, batch, metrics)
-        check_loss("actor's", loss, update=self._n_updates)
+        check_loss("actor's", loss, update=self._n_updates + 1)
         self.actor_optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=list(self.policy.actor.parameters()))  # no gradient for the critics
         self.actor_optimizer.step()

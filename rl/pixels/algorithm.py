@@ -1,6 +1,8 @@
 """What DrQ and ConRFT share: optimizers, batches, target networks, and the critic of a discrete gripper."""
 
 from abc import abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +37,7 @@ class PixelAlgorithm(GuidedAlgorithm):
     clip_target: tuple[float, float] | None
     """Range to which targets are clamped: that of `config`, until rewards show that a default nobody chose is wrong."""
     _warned_of_returns = False
+    _pointing: Executor | None = None
 
     @property
     @abstractmethod
@@ -151,6 +154,19 @@ class PixelAlgorithm(GuidedAlgorithm):
             metrics["gripper_cloning_loss"] = cloning_loss.detach()
         return loss
 
+    def submit_pointer(
+        self, batch: Batch, metrics: dict[str, torch.Tensor], way: torch.Tensor | None
+    ) -> Callable[[], None]:
+        """Begin `update_pointer` in a thread of its own, with two to an update; return what waits for it, or does it.
+
+        It shares no weights with actor and critics: once both have looked, the order of their updates is all one.
+        """
+        if self.update_threads == 1 or way is None:
+            return lambda: self.update_pointer(batch, metrics, way)
+        if self._pointing is None:
+            self._pointing = ThreadPoolExecutor(1, thread_name_prefix="pointer")
+        return self._pointing.submit(self.update_pointer, batch, metrics, way).result
+
     def update_pointer(self, batch: Batch, metrics: dict[str, torch.Tensor], way: torch.Tensor | None = None) -> None:
         """Learn the way to where episodes succeeded, from the batch's frames of successes: Huber's loss.
 
@@ -167,7 +183,7 @@ class PixelAlgorithm(GuidedAlgorithm):
         told = in_units(batch.ways[known])
         error = torch.where(torch.isnan(told), 0.0, said - told.nan_to_num())
         loss = F.huber_loss(error, torch.zeros_like(error), delta=HUBER)
-        check_loss("pointer's", loss, update=self._n_updates)
+        check_loss("pointer's", loss, update=self._n_updates + 1)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -195,4 +211,4 @@ class PixelAlgorithm(GuidedAlgorithm):
         return torch.randn((*size, self.policy.actor_size), generator=self.noise_rng, device=self.device)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "precision", "clip_target"]
+        return [*super()._excluded_save_params(), "precision", "clip_target", "update_threads", "_pointing"]

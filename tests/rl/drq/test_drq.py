@@ -1,4 +1,5 @@
 import dataclasses
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from stable_baselines3.common.monitor import Monitor
 
 from rl.drq import DrQ, DrQConfig
 from rl.drq.policies import squashed_sample
-from rl.errors import ConfigError
+from rl.errors import ConfigError, NotFinite
 from rl.pixels.batch import Batch, make_batch
 from tests.rl.drq.reach import Reach, ReachInMetres, record
 
@@ -486,6 +487,33 @@ def test_critics_do_not_teach_the_pointer():
     model.update_actor(features, batch, {})
     torch.testing.assert_close(parameters(model.policy.pointer), before, rtol=0, atol=0)
     assert features.shape == (8, 32 + 12)
+
+
+def test_update_comes_to_the_same_with_two_threads():
+    one, two = (pointing(ReachInMetres()) for _ in range(2))
+    two.update_threads = 2
+    seen = []
+    told, update = two.update_pointer, threading.current_thread()
+    two.update_pointer = lambda *args: (seen.append(threading.current_thread()), told(*args))[1]  # type: ignore[method-assign]
+    for model in (one, two):
+        model.learn(0)
+        model.train(5)
+    assert len(seen) == 5 and update not in seen
+    torch.testing.assert_close(parameters(two.policy), parameters(one.policy), rtol=0, atol=0)
+    assert two.train_metrics == one.train_metrics
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pointer_that_diverges_ends_the_update_that_it_was_in(threads):
+    model = pointing(ReachInMetres())
+    model.learn(0)
+    model.update_threads = threads
+    model.train(3)
+    assert model.policy.pointer is not None
+    with torch.no_grad():
+        model.policy.pointer.head[-1].bias.fill_(float("inf"))
+    with pytest.raises(NotFinite, match="pointer's loss is inf at update 4"):
+        model.train(1)
 
 
 def test_environment_that_does_not_say_where_the_tcp_is_has_no_pointer():
