@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import scipy.linalg  # noqa: F401  # loads its own linear algebra, which can be limited only then
 import torch
+from threadpoolctl import threadpool_limits
 
 LIBRARIES = 100_000
 """Objects set apart from which on the libraries are among them; some Pythons begin with a few hundred."""
@@ -16,10 +18,12 @@ def prepare_process(threads: int = 0) -> None:
     """Set up this process for learning.
 
     Args:
-        threads: Torch threads; 0 for torch's own choice, one per physical core.
+        threads: Of torch, and of numpy's linear algebra, which would take the core that an update could have had; 0 for
+            their own choice, one per physical core.
     """
     if threads > 0:
         torch.set_num_threads(threads)
+        threadpool_limits(threads, user_api="blas")
     keep_freed_memory()
 
 
