@@ -192,8 +192,7 @@ class RunConfig(BaseModel):
     """lockstep: a fixed number of updates per control step, reproducible. overlapped: the same on a second core, made
     while the next step is taken; reproducible too. threaded: it runs freely beside the loop."""
     threads: Annotated[Threads, MayChange] = 1
-    """Threads of torch and of numpy's linear algebra; 0: one per physical core. Two are a third faster alone and ten times
-    slower beside other work."""
+    """Torch's and numpy's threads; 0: one per core. Two: a third faster alone, ten times slower beside other work."""
 
     device: Annotated[str, MayChange] = "auto"
     """Where networks compute: auto, cpu, cuda or cuda:N. Auto is a CUDA GPU if torch sees one."""
