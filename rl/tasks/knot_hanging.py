@@ -8,7 +8,17 @@ import numpy as np
 from annotated_types import Interval
 
 from rl.bounds import NotNegative, Positive
-from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, Subject
+from rl.tasks.base import (
+    TABLE_MJCF,
+    TOOL_DOWN,
+    Camera,
+    Recipe,
+    SceneMjcf,
+    SceneVariation,
+    Shift,
+    SimulatedTask,
+    Subject,
+)
 from rl.tasks.cord import Cord, cord_mjcf, hanging_points
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, Expert, FloatArray, RobotState
@@ -74,7 +84,7 @@ class KnotHanging(SimulatedTask):
     success_height_m: NotNegative = 0.035
     """...and the pads are less than this above that place, [m]: a loop that is let go there stays on."""
 
-    hook_jitter_m: NotNegative = 0.0
+    hook_jitter_m: Shift = 0.0
     """The hook moves uniformly within this of its nominal place in x and y each episode, [m]."""
     hook_jitter_rad: NotNegative = 0.0
     """The hook turns uniformly within this about z each episode, [rad]."""

@@ -16,6 +16,7 @@ from rl.tasks.base import (
     Recipe,
     SceneMjcf,
     SceneVariation,
+    Shift,
     SimulatedTask,
     SoftGrasp,
     Subject,
@@ -117,7 +118,7 @@ class TowelFolding(SimulatedTask):
     """The policy also sees the image of a camera on the hand. Of 64 px side images alone, a kernel regression reads the
     way to the corner to 1 mm (2 mm when the towel's place is random), with the hand's to 0.5 (1.4) mm; 14 mm do."""
 
-    towel_jitter_m: NotNegative = 0.0
+    towel_jitter_m: Shift = 0.0
     """The towel moves uniformly within this of its nominal place in x and y each episode, [m]."""
     towel_jitter_rad: NotNegative = 0.0
     """The towel turns uniformly within this about z each episode, [rad]."""

@@ -7,7 +7,17 @@ from typing import ClassVar
 import numpy as np
 
 from rl.bounds import NotNegative, Positive
-from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, Subject
+from rl.tasks.base import (
+    TABLE_MJCF,
+    TOOL_DOWN,
+    Camera,
+    Recipe,
+    SceneMjcf,
+    SceneVariation,
+    Shift,
+    SimulatedTask,
+    Subject,
+)
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, Expert, FloatArray, RobotState
 
@@ -71,7 +81,7 @@ class UsbInsertion(SimulatedTask):
     success_xy_m: NotNegative = 0.0015
     """...and within this of the port's axis in x and y, [m]."""
 
-    port_jitter_m: NotNegative = 0.0
+    port_jitter_m: Shift = 0.0
     """The port moves uniformly within this of its nominal place in x and y each episode, [m]."""
     port_jitter_rad: NotNegative = 0.0
     """The port turns uniformly within this about z each episode, [rad]."""

@@ -16,6 +16,7 @@ from rl.tasks.base import (
     Recipe,
     SceneMjcf,
     SceneVariation,
+    Shift,
     SimulatedTask,
     Subject,
 )
@@ -73,7 +74,7 @@ class PegInHole(SimulatedTask):
     success_xy_m: Positive = 0.0015
     """...and within this of the hole's axis, [m]."""
 
-    hole_jitter_m: NotNegative = 0.0
+    hole_jitter_m: Shift = 0.0
     """The block moves uniformly within this of its nominal place in x and y each episode, [m]."""
 
     @property

@@ -183,6 +183,7 @@ train usb_insertion --conrft.gamma 0.9                      | this run learns wi
 train usb_insertion --task-options.clearance 1              | has no such option; it has horizon
 train usb_insertion --task-options.port-position 1 2        | is '1', '2'; give FLOAT FLOAT FLOAT
 train usb_insertion --task-options.clearance-mm -1          | Input should be greater than 0, got -1.0
+train usb_insertion --task-options.port-jitter-mm 101       | Input should be less than or equal to 100, got 101.0
 train usb_insertion --run-dir ""                            | --run-dir is empty; give it a value, or leave it out
 train usb_insertion --run-dir=                              | --run-dir is empty
 train usb_insertion --memory ""                             | --memory is empty

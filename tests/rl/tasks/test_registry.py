@@ -25,6 +25,15 @@ def test_gymnasium_ids_are_made_of_names() -> None:
     assert dict(gym_ids())["agps/TowelFolding-v0"] == "towel_folding"
 
 
+@pytest.mark.parametrize(
+    ("task", "field"), [(UsbInsertion, "port"), (KnotHanging, "hook"), (TowelFolding, "towel")], ids=str
+)
+def test_fixture_stays_where_the_arm_may_go(task: type[SimulatedTask], field: str) -> None:
+    task(**{f"{field}_jitter_m": 0.1})
+    with pytest.raises(ConfigError, match=rf"{field}_jitter_m is 0.101; ask for at most 0.1\."):
+        task(**{f"{field}_jitter_m": 0.101})
+
+
 @pytest.mark.parametrize("name", TASKS.names)
 def test_what_a_task_says_of_its_scene_is_in_the_scene(name: str) -> None:
     """Landmarks are true in the nominal scene, what is held is where the hand has it, and success begins as no."""
