@@ -58,6 +58,15 @@ def test_every_row_of_the_readme_with_an_agent_says_that_it_is_no_vlm() -> None:
     assert all("embedded agent, no VLM" in row for row in rows)
 
 
+def test_what_is_told_of_the_demo_is_what_it_does() -> None:
+    (options,) = re.findall(r"^DEMO = (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f"agps train usb_insertion {options} --seed N" in (ROOT / "docs" / "results.md").read_text()
+    (batch,) = re.findall(r"batch-size (\d+)", options)
+    told = (ROOT / "docs" / "tutorial" / "first_run.md").read_text()
+    assert re.findall(r"batches of (\d+),", told) == [batch]
+    assert "gradient-steps 1" in options and "one update per control step" in told
+
+
 def test_no_page_holds_a_place_for_what_was_to_be_written_later() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     pages += sorted((ROOT / "examples").rglob("*.md"))
