@@ -18,6 +18,8 @@ from rl.errors import ConfigError
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
+Shift = Annotated[float, Interval(ge=0, le=0.1)]
+"""How far a fixture may move to each side of its nominal place, [m]: workspaces reach little further."""
 Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
 """0, 1, 2 ..."""

@@ -20,8 +20,6 @@ from rl.transforms import TOOL_DOWN as TOOL_DOWN
 from rl.transforms import apply_delta, pose_difference
 from rl.types import POSE_ACTIONS, Box, ByteArray, Expert, FloatArray, RobotState
 
-Shift = Annotated[float, Interval(ge=0, le=0.1)]
-"""How far a fixture may move to each side of its nominal place, [m]: workspaces reach little further."""
 TABLE_MJCF = (
     '<light name="key" directional="true" pos="1.6 .6 1.4" dir="-.8 -.35 -1" diffuse=".50 .50 .48" '
     'specular=".2 .2 .2" castshadow="true"/>'

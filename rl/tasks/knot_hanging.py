@@ -7,18 +7,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Interval
 
-from rl.bounds import NotNegative, Positive
-from rl.tasks.base import (
-    TABLE_MJCF,
-    TOOL_DOWN,
-    Camera,
-    Recipe,
-    SceneMjcf,
-    SceneVariation,
-    Shift,
-    SimulatedTask,
-    Subject,
-)
+from rl.bounds import NotNegative, Positive, Shift
+from rl.tasks.base import TABLE_MJCF, TOOL_DOWN, Camera, Recipe, SceneMjcf, SceneVariation, SimulatedTask, Subject
 from rl.tasks.cord import Cord, cord_mjcf, hanging_points
 from rl.transforms import pose, rotvec_to_matrix
 from rl.types import Box, Expert, FloatArray, RobotState

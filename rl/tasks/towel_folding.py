@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rl.bounds import NotNegative, Positive
+from rl.bounds import NotNegative, Positive, Shift
 from rl.conrft.config import ConRFTConfig
 from rl.drq.config import DrQConfig
 from rl.tasks.base import (
@@ -16,7 +16,6 @@ from rl.tasks.base import (
     Recipe,
     SceneMjcf,
     SceneVariation,
-    Shift,
     SimulatedTask,
     SoftGrasp,
     Subject,

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Interval
 
-from rl.bounds import NotNegative, Positive
+from rl.bounds import NotNegative, Positive, Shift
 from rl.tasks.base import (
     TABLE_MJCF,
     TOOL_DOWN,
@@ -16,7 +16,6 @@ from rl.tasks.base import (
     Recipe,
     SceneMjcf,
     SceneVariation,
-    Shift,
     SimulatedTask,
     Subject,
 )
