@@ -17,6 +17,9 @@ from rl.rollout import Act, Moment, run_episode
 from rl.transforms import pose_difference
 from rl.types import Observation, RobotState
 
+CURVE_SEED, FINAL_SEED, CONFIRMATION_SEED = 10_000, 20_000, 30_000
+"""First start of the curve, of the final evaluation, and of the first confirmation; each later one has new ones. None
+is used in training, nor for two purposes."""
 Acting = Literal["mean", "unstuck", "sampled"]
 """How a policy acts alone: its mean; its mean, but what it draws where the arm gets nowhere; what it draws."""
 STUCK_STEPS, STUCK_M, STUCK_RAD, STUCK_OPENING = 4, 0.001, 0.02, 0.05

@@ -16,15 +16,13 @@ from agps_agent.run.directory import RunDirectory
 from agps_agent.settings import AgentSettings
 from rl.bounds import Count, Positive, Seed, Threads
 from rl.errors import ConfigError
-from rl.evaluation import Acting, EvaluationResult
+from rl.evaluation import FINAL_SEED, Acting, EvaluationResult
 
 if TYPE_CHECKING:
     from agps_agent.run.config import RunConfig
 
 PROG = "agps eval"
 AGENT_ALONE = "--agent-alone"
-FIRST_START = 20_000
-"""Seed of the first start where nobody says another."""
 COMMON_ALONE = ("task", "episodes", "seed", "vlm", "vlm_model", "max_questions", "horizon_factor", "out", "json")
 """What `agps eval --agent-alone --help` shows."""
 
@@ -42,7 +40,7 @@ class EvalOptions:
     """Run directory."""
     episodes: Count | None = None
     """Episodes. None: 50, or 10 on a robot."""
-    seed: Seed = FIRST_START
+    seed: Seed = FINAL_SEED
     """Seed of the first start; episode k starts from seed + k. The default repeats the final evaluation of training."""
     station: Path | None = None
     """Run on a robot: its station file. It is asked for again, as the arm will move. A policy that was trained in
@@ -78,7 +76,7 @@ class AgentAloneOptions:
     """Task."""
     episodes: Count = 50
     """Episodes."""
-    seed: Seed = FIRST_START
+    seed: Seed = FINAL_SEED
     """Seed of the first start; episode k starts from seed + k."""
     vlm: str = "embedded"
     """Chat model: `embedded` works offline, `embedded,point-error-px=3` errs as a VLM does; else the base URL of an
@@ -179,7 +177,7 @@ def _measure(options: EvalOptions, name: str) -> int:
     directory = RunDirectory.open(options.run_dir)
     own = ("episodes", "station", "robot_ip", "speed", "checkpoint", "acting")
     given = [flag for flag in own if getattr(options, flag) is not None]
-    given += ["seed"] if options.seed != FIRST_START else []
+    given += ["seed"] if options.seed != FINAL_SEED else []
     if given or options.conditions.values:
         flag = (given or list(options.conditions.values))[0].replace("_", "-")
         raise UsageError(f"--{flag} and --experiment {name} both say what is measured; leave one of them out.")

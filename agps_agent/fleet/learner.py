@@ -16,12 +16,11 @@ from agps_agent.fleet.message import EpisodeMessage, Key, from_bytes
 from agps_agent.fleet.spool import PATIENCE_S, Spool
 from agps_agent.run.build import Session
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.log import FINAL_SEED
 from agps_agent.run.training import NOTHING_SHOWN, prepare, pretrain, write_results
 from rl.algorithm import GuidedAlgorithm
 from rl.episodes import Episode
 from rl.errors import AgpsError
-from rl.evaluation import EvaluationResult
+from rl.evaluation import FINAL_SEED, EvaluationResult
 from rl.learner import LockstepLearner, ThreadedLearner
 from rl.teacher import Lesson
 from rl.types import EpisodeOutcome, Observation

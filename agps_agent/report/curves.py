@@ -97,10 +97,14 @@ def steps_to(evaluations: Sequence[Row], level: float) -> int | None:
 
 
 def per_ten_rollouts(episodes: Sequence[Row], key: str) -> list[float]:
-    """Return a per-episode count summed over each 10 rollouts; an unfinished last ten is scaled up to ten."""
+    """Return a per-episode count summed over each 10 rollouts; where the last ten is unfinished, over the newest ten.
+
+    Fewer than ten in all are scaled up to ten.
+    """
     bins: list[float] = []
     for start in range(0, len(episodes), ROLLOUTS_PER_BIN):
-        chunk = episodes[start : start + ROLLOUTS_PER_BIN]
+        end = min(start + ROLLOUTS_PER_BIN, len(episodes))
+        chunk = episodes[max(end - ROLLOUTS_PER_BIN, 0) : end]
         bins.append(sum(float(row.get(key) or 0) for row in chunk) * ROLLOUTS_PER_BIN / len(chunk))
     return bins
 

@@ -23,15 +23,12 @@ from agps_agent.run.signals import saving
 from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import load_policy, save_checkpoint
-from rl.evaluation import EvaluationResult, Predictor, Watch, evaluate
+from rl.evaluation import CONFIRMATION_SEED, CURVE_SEED, EvaluationResult, Predictor, Watch, evaluate
 from rl.loop import Step
 from rl.pixels.algorithm import PixelAlgorithm
 from rl.supervisor import Reading
 from rl.types import EpisodeOutcome
 
-CURVE_SEED, FINAL_SEED, CONFIRMATION_SEED = 10_000, 20_000, 30_000
-"""Start states of the curve, of the final evaluation, and of the first confirmation; each later one has new ones. None
-is used in training, nor for two purposes."""
 SUCCESS_WINDOW = 20
 """Unaided training episodes over which the live success rate is taken."""
 

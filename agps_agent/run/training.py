@@ -12,14 +12,14 @@ from agps_agent.run.build import Session, build_session
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import load_config, save_config
 from agps_agent.run.directory import RunDirectory, kept_at
-from agps_agent.run.log import FINAL_SEED, TrainingLog
+from agps_agent.run.log import TrainingLog
 from agps_agent.run.progress import ProgressListener
 from agps_agent.run.signals import BrokenOff, saving, terminated_like_ctrl_c
 from agps_agent.supervisor import AgentSupervisor
 from rl.algorithm import GuidedAlgorithm
 from rl.checkpoint import latest_checkpoint, load_checkpoint
 from rl.errors import ConfigError
-from rl.evaluation import EvaluationResult
+from rl.evaluation import FINAL_SEED, EvaluationResult
 from rl.learner import ThreadedLearner
 from rl.loop import RolloutLoop, Step
 

@@ -16,11 +16,10 @@ from agps_agent.run.build import build_asker, build_env, load_policy
 from agps_agent.run.config import RunConfig
 from agps_agent.run.config_file import installed_versions, load_config
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.log import FINAL_SEED
 from agps_agent.run.origin import origin
 from agps_agent.run.place import place_of
 from rl.errors import ConfigError
-from rl.evaluation import evaluate
+from rl.evaluation import FINAL_SEED, evaluate
 from rl.files import write_atomically
 from rl.ownership import owned
 from rl.pixels.policy import PixelPolicy

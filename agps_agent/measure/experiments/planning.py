@@ -13,6 +13,7 @@ from agps_agent.run.config_file import differing, load_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.rows import check_types
 from rl.errors import AgpsError, ConfigError
+from rl.evaluation import FINAL_SEED
 from rl.ownership import owner_of
 
 Parse = Callable[[Sequence[str]], RunConfig]
@@ -24,8 +25,8 @@ BESIDE_THE_POINT = frozenset(
     {"run_dir", "threads", "max_minutes", "checkpoint_every", "keep_at", "record_every", "wandb", "station"}
 )
 """Settings that no result depends on: where and how fast a run went, and what it kept."""
-ALONE_SEED = 20_000
-"""First start of the agent alone in a cell's first run: those of the final evaluation of policies."""
+ALONE_APART = 1_000
+"""The agent alone begins where policies are evaluated, and its next run so many starts further on."""
 FOLLOWS = frozenset({"agent_demos"})
 """Settings that follow from others, which are named before them."""
 CUT_OFF = ("interrupted", "fault")
@@ -129,8 +130,7 @@ def plan(
         except SystemExit:  # a cell that asks for help
             raise ConfigError(f"{experiment.name}, cell {cell.name}: its options ask for help.") from None
         for seed in range(seeds or experiment.seeds_of(cell)):
-            # The agent alone begins where policies are evaluated, and no two of its runs at the same start.
-            told_seed = ALONE_SEED + 1_000 * seed if cell.agent_alone else seed
+            told_seed = FINAL_SEED + ALONE_APART * seed if cell.agent_alone else seed
             told = (*arguments, "--seed", str(told_seed))
             path = folder / run_name(cell.name, seed)
             runs.append(PlannedRun(cell, seed, path, told, config.model_copy(update={"seed": told_seed})))

@@ -97,7 +97,10 @@ def draw(results: Results) -> list[Drawing]:
     watched = [cell for cell in began if any(any(run.triggers) for run in cell.runs)]
     if watched:
         figure = _panels(_by_panel(watched, _triggers), colors, "training rollouts", is_share=False)
-        note = "Triggers in each ten rollouts. Thin: one seed. Thick: mean over the seeds that got so far."
+        note = (
+            "Triggers in each ten rollouts; the last point is of the newest ten. Thin: one seed. Thick: mean over the "
+            "seeds that got so far."
+        )
         drawings.append(rendered("triggers", "Triggers per ten rollouts", note, figure))
     note = "Final evaluation of the policy alone, seeds pooled, with its 95 % Wilson interval. Small: one seed."
     drawings.append(rendered("final", "Final success", note, _finals(began, colors)))

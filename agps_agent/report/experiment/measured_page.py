@@ -10,7 +10,7 @@ from agps_agent.report.experiment.drawing import Drawing
 from agps_agent.report.experiment.measured import MeasuredCell, MeasuredResults, Trial, write_measured
 from agps_agent.report.experiment.measured_drawing import Stage, draw_measured, plain, stages
 from agps_agent.report.experiment.page import origins_in_words, write_page
-from agps_agent.report.experiment.table import NOTHING, markdown
+from agps_agent.report.experiment.table import NOTHING, count_of, markdown
 from rl.evaluation import wilson_interval
 from rl.types import FloatArray
 
@@ -62,7 +62,7 @@ def condition_table(results: MeasuredResults) -> Table:
     for cell in results.cells:
         for condition in results.conditions:
             trials = cell.under(condition.name)
-            told = [cell.panel, cell.label, condition.in_words() or "as trained", f"{len(trials)} of {cell.declared}"]
+            told = [cell.panel, cell.label, condition.in_words() or "as trained", count_of(len(trials), cell.declared)]
             rows.append([*told, *(_pooled(trials) if trials else [NOTHING] * 3)])
     return head, rows
 
@@ -73,9 +73,8 @@ def map_table(results: MeasuredResults) -> Table:
     rows = []
     for cell in results.cells:
         for stage in stages(cell):
-            rows.append(
-                [cell.panel, cell.label, stage.when, f"{len(stage.maps)} of {cell.declared}", *_heights(results, stage)]
-            )
+            runs = count_of(len(stage.maps), cell.declared)
+            rows.append([cell.panel, cell.label, stage.when, runs, *_heights(results, stage)])
         if not cell.maps:
             rows.append([cell.panel, cell.label, NOTHING, f"0 of {cell.declared}", *[NOTHING] * 3])
     return head, rows
@@ -89,7 +88,7 @@ def alignment_table(results: MeasuredResults) -> Table:
     for cell in results.cells:
         scenes, given = sum(one.scenes for one in cell.boxes), sum(len(one.centres_mm) for one in cell.boxes)
         inside, distances = aligned(results, cell)
-        row = [cell.panel, cell.label, f"{len(inside)} of {cell.declared}", f"{given} in {scenes} scenes"]
+        row = [cell.panel, cell.label, count_of(len(inside), cell.declared), f"{given} in {scenes} scenes"]
         rows.append([*row, *_with_interval(inside, "{:.0%}"), *_with_interval(distances, "{:.1f}")])
     return head, rows
 

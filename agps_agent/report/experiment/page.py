@@ -4,10 +4,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from agps_agent.measure.experiments.planning import ALONE_APART
 from agps_agent.report import html
 from agps_agent.report.experiment.drawing import Drawing, draw
 from agps_agent.report.experiment.results import CellOutcome, Origin, Results, RunOutcome, write_results
 from agps_agent.report.experiment.table import cost_table, markdown, table
+from rl.evaluation import FINAL_SEED
 from rl.files import write_atomically
 
 PAGE, TABLE = "index.html", "table.md"
@@ -116,15 +118,18 @@ def _run(cell: CellOutcome, run: RunOutcome) -> list[str]:
 
 
 def _how(results: Results) -> str:
-    commands = [(cell.name, f"agps {_command(cell)} {shlex.join(cell.options)}") for cell in results.cells]
+    commands = [(cell.name, _command(cell)) for cell in results.cells]
     origins = [words.split(": ", 1) for words in origins_in_words(results.origins)]
     made = html.wide(html.table(("origin", "commit, machine, versions"), origins))
-    how = html.wide(html.table(("cell", "one run of it, with --seed N"), commands))
+    how = html.wide(html.table(("cell", "its run, after N=0 for seed 0"), commands))
     return html.notice(results.command) + made + html.unfolding("What each cell is told", how)
 
 
 def _command(cell: CellOutcome) -> str:
-    return "eval" if "--agent-alone" in cell.options else "train"
+    """Return the command of a cell's run, for a shell that knows its seed N."""
+    if "--agent-alone" in cell.options:
+        return f"agps eval {shlex.join(cell.options)} --seed $(({FINAL_SEED} + {ALONE_APART} * N))"
+    return f"agps train {shlex.join(cell.options)} --seed $N"
 
 
 def origins_in_words(origins: Sequence[Origin]) -> list[str]:

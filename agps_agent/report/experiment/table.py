@@ -85,6 +85,11 @@ def steps_to_80(cell: CellOutcome) -> tuple[str, str]:
     return said, NOTHING if len(steps) == 1 else f"{_steps(low, cell.budget)} to {_steps(high, cell.budget)}"
 
 
+def count_of(runs: int, declared: int) -> str:
+    """Return how many runs there are of those that are declared; whoever wants more may have run more."""
+    return f"{runs} of {declared}" if runs <= declared else f"{runs}, where {declared} are declared"
+
+
 def _row(cell: CellOutcome) -> list[str]:
     runs = cell.runs
     wins, trials = sum(run.successes for run in runs), sum(run.episodes for run in runs)
@@ -95,7 +100,7 @@ def _row(cell: CellOutcome) -> list[str]:
     return [
         cell.panel,
         cell.label,
-        f"{len(runs)} of {cell.declared}",
+        count_of(len(runs), cell.declared),
         f"{wins}/{trials}" if runs else NOTHING,
         f"{low:.0%} to {high:.0%}" if runs else NOTHING,
         *steps_to_80(cell),

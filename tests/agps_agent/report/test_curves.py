@@ -35,8 +35,9 @@ def test_rollout_that_a_box_changed_was_helped() -> None:
     assert not is_unaided({"guided_steps": 0, "pruned_steps": 3})
 
 
-def test_unfinished_ten_is_scaled_up() -> None:
-    assert per_ten_rollouts([{"triggered": True}] * 15, "triggered") == [10.0, 10.0]
+def test_unfinished_ten_is_that_of_the_newest_ten() -> None:
+    triggered = [True] * 10 + [False] * 4 + [True]
+    assert per_ten_rollouts([{"triggered": one} for one in triggered], "triggered") == [10.0, 6.0]
 
 
 def test_steps_to_a_level_are_those_of_the_first_evaluation_there() -> None:
@@ -89,7 +90,7 @@ def test_episode_is_aided_by_what_acted(row: dict[str, object], unaided: bool) -
     [
         ([], []),
         ([1] * 10, [10.0]),
-        ([0] * 10 + [1, 0], [0.0, 5.0]),  # one of two: five of ten
+        ([0] * 10 + [1, 0], [0.0, 1.0]),  # one of the newest ten
         ([2] * 3, [20.0]),
         ([None, 1], [5.0]),
     ],

@@ -14,9 +14,9 @@ from agps_agent.detectors.base import Reading
 from agps_agent.run.build import BEST
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import SUMMARY_KEYS, RunDirectory
-from agps_agent.run.log import CONFIRMATION_SEED, CURVE_SEED, FINAL_SEED, SUCCESS_WINDOW, TrainingLog
+from agps_agent.run.log import SUCCESS_WINDOW, TrainingLog
 from agps_agent.run.progress import Progress
-from rl.evaluation import EvaluationResult
+from rl.evaluation import CONFIRMATION_SEED, CURVE_SEED, FINAL_SEED, EvaluationResult
 from rl.loop import Step
 from rl.types import EpisodeOutcome, InterventionEnd, Transition
 

@@ -125,6 +125,22 @@ def test_more_seeds_of_one_cell_complete_no_other(tmp_path: Path) -> None:
     more = [*results.cells[0].runs, *(run.model_copy(update={"seed": run.seed + 2}) for run in results.cells[0].runs)]
     results.cells[0] = results.cells[0].model_copy(update={"runs": more})
     assert results.finished == 2
+    assert [row[2] for row in table(results)[1]] == ["4, where 2 are declared", "0 of 2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        (["usb_insertion", "--demos", "0"], "agps train usb_insertion --demos 0 --seed $N"),
+        # What `plan` tells a run of the agent alone: the start of the final evaluation, 1,000 further for each seed.
+        (["--agent-alone", "usb_insertion"], "agps eval --agent-alone usb_insertion --seed $((20000 + 1000 * N))"),
+    ],
+)
+def test_page_tells_the_command_of_each_run(tmp_path: Path, options: list[str], command: str) -> None:
+    results = results_of(tmp_path, 18)
+    results.cells[0] = results.cells[0].model_copy(update={"options": options})
+    write_experiment(results, tmp_path / "out")
+    assert command in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_finished_run_without_its_final_evaluation_is_damaged(tmp_path: Path) -> None:
