@@ -26,7 +26,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_wrapper
 
-from rl.buffers import FrameStore, IndexBuffer, IntArray, StateScales, demo_count
+from rl.buffers import FrameStore, IndexBuffer, IntArray, StateScales
 from rl.config import GuidedConfig
 from rl.episodes import Episode
 from rl.errors import ConfigError
@@ -36,7 +36,7 @@ from rl.learner import Learner, LockstepLearner, NoLearner
 from rl.lessons import Notes, disturbed
 from rl.loop import Confirm, Disturb, RolloutLoop, Step
 from rl.reading import Reading
-from rl.replay import EPISODES, index_state, read_replay, restore
+from rl.replay import EPISODES, ReplayMemory, read_replay
 from rl.several import SeveralLoop
 from rl.supervisor import NullSupervisor, Supervisor
 from rl.teacher import Teacher
@@ -74,8 +74,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
     Observations may hold any images and numbers, and actions are a Box with limits: `reading` brings them to a Dict of
     uint8 images (H, W, C) and `state`, and to [-1, 1], which is what is stored and learned. `loop` steps the
-    environment and asks `supervisor`; `learner` says when updates happen; `store` holds every frame once, and `online`
-    and `demo` are index sets over it.
+    environment and asks `supervisor`; `learner` says when updates happen; `replay_buffer` holds what was executed
+    and demonstrated.
 
     A subclass names itself, its configuration and its policy (`policy_aliases`), and gives `setup_optimizers`, `act`,
     `train` and `_get_torch_save_params`. One with a first stage on demonstrations alone says so in `pretrains`; `stage`
@@ -108,6 +108,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     )
     """Attributes that a resumed run takes over."""
     config: GuidedConfig
+    replay_buffer: ReplayMemory  # type: ignore[assignment]  # no flat buffer of Stable-Baselines3
+    """What was executed and what was demonstrated."""
     supervisor: Supervisor
     teacher: Teacher | None = None
     """Who labels what the policy has seen with what should have been done there; None for nobody."""
@@ -227,11 +229,23 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
     def setup_memory(self) -> None:
         """Start with an empty replay memory."""
-        space, size, capacity = self.reading.seen, self.reading.action_size, self.config.buffer_capacity
-        self.store = FrameStore(space, size, capacity=capacity, pad=self.config.shift_pad)
-        self.online = IndexBuffer(self.store)
-        self.demo = IndexBuffer(self.store, keep=True)
-        self.replay_buffer = self.store  # type: ignore[assignment]  # where Stable-Baselines3's callbacks look for it
+        seen, size = self.reading.seen, self.reading.action_size
+        self.replay_buffer = ReplayMemory(seen, size, self.config, store_guided=self.store_guided)
+
+    @property
+    def store(self) -> FrameStore:
+        """The frames of the memory, each once."""
+        return self.replay_buffer.store
+
+    @property
+    def online(self) -> IndexBuffer:
+        """Which transitions were executed."""
+        return self.replay_buffer.online
+
+    @property
+    def demo(self) -> IndexBuffer:
+        """Which transitions are demonstrations, or are learned from as such."""
+        return self.replay_buffer.demo
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed networks, exploration, sampling and environment."""
@@ -320,21 +334,10 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             ConfigError: If an episode does not fit the spaces or the memory, or holds what cannot be learned from.
                 None is stored then.
         """
-        given = [self.reading.episode(episode) for episode in episodes]
-        for number, episode in enumerate(given):
-            self.store.check(episode, where=f"demonstration {number}")
-        if (observations := sum(len(episode["action"]) + 1 for episode in given)) > self.store.room:
-            raise ConfigError(
-                f"{len(given)} demonstrations have {observations} observations, more than the {self.store.room} that "
-                "the memory has room for; ask for a larger buffer_capacity."
-            )
-        added = 0
-        for episode in given:
-            slots = self.store.add_episode(episode)
-            self.demo.add(slots)
+        added = self.replay_buffer.add_demonstrations([self.reading.episode(episode) for episode in episodes])
+        for slots in added:
             self.look_at(slots)
-            added += len(slots)
-        return added
+        return sum(len(slots) for slots in added)
 
     @property
     def is_pretrained(self) -> bool:
@@ -520,29 +523,16 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             step: What was done and seen.
             place: Number of the environment that it is of.
         """
-        transition = step.transition
         with self.store.lock:
-            # An episode may have been left open by an earlier `learn`: what follows a reset never continues it.
-            if step.begins_episode or not self.store.is_open(place):
-                self.store.start_episode(transition.observation, place=place)
-            slot = self.store.append(
-                transition.action,
-                transition.reward,
-                transition.next_observation,
-                terminated=transition.terminated,
-                truncated=transition.truncated,
-                guided=transition.guided,
-                place=place,
-            )
-            self.online.add(slot)
+            slot = self.replay_buffer.append(step.transition, begins_episode=step.begins_episode, place=place)
             if self.n_envs == 1:  # nobody teaches several
                 self._learn_labels(step, slot)
-            episode = None if step.outcome is None else self._episode_of(slot)
-            self.look_at(np.array([slot]) if episode is None else episode)
-            if self.store_guided == "both" and transition.guided:
-                self.demo.add(slot, give_way=True)
-            if step.outcome is not None and episode is not None:
-                self._keep_ended(episode, success=step.outcome.success)
+            if step.outcome is None:
+                self.look_at(np.array([slot]))
+                return
+            episode = self.replay_buffer.episode_with(slot)
+            self.look_at(episode)
+            self.replay_buffer.end_episode(episode, success=step.outcome.success)
 
     def take_episode(self, episode: Episode, *, success: bool, helped: bool) -> None:
         """Store a whole episode that somebody else has collected, and count it as one of our own.
@@ -558,13 +548,9 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             ConfigError: If it does not fit; nothing is stored then.
         """
         with self.store.lock:
-            slots = self.store.add_episode(episode)
+            slots = self.replay_buffer.add_executed(episode, success=success)
             self.num_timesteps += len(slots)
-            self.online.add(slots)
             self.look_at(slots)
-            if self.store_guided == "both":
-                self.demo.add(slots[self.store.guided(slots)], give_way=True)
-            self._keep_ended(slots, success=success)
             self.note_episode(success=success, helped=helped)
 
     def note_episode(self, *, success: bool, helped: bool) -> None:
@@ -573,32 +559,18 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
         if not helped:
             self.success_alone += (success - self.success_alone) / ROLLOUTS
 
-    def _keep_ended(self, slots: IntArray, *, success: bool) -> None:
-        """Put an episode into the demo buffer too: a success from where it was guided on, one rewarded enough whole."""
-        if self.store_guided == "success" and success:
-            guided = np.flatnonzero(self.store.guided(slots))
-            if len(guided) > 0:
-                self.demo.add(slots[guided[0] :], give_way=True)
-        least = self.config.demo_reward
-        if least is not None and self.store.rewards(slots).max() >= least:
-            self.demo.add(slots, give_way=True)
-
     def _learn_labels(self, step: Step, slot: int) -> None:
         """Keep what was seen, and when the rollout is over, what it teaches."""
         notes = self._notes
         notes.take(step)
         if self.teacher is None or step.outcome is None or not notes.seen:
             return
-        slots = self._episode_of(slot)
+        slots = self.replay_buffer.episode_with(slot)
         if len(slots) != len(notes.seen):  # it was not stored from its beginning
             return
         lesson = notes.lesson(self.teacher, step.outcome, keeps_guidance=self.keeps_guidance)
         if lesson is not None:
             self.store.teach(slots, lesson.actions, None if lesson.goal is None else lesson.goal - notes.poses())
-
-    def _episode_of(self, slot: int) -> IntArray:
-        """Return the transitions of the episode that one of them belongs to. Shape (T,)."""
-        return self.store.slots_of(int(self.store.episode_of(np.array([slot]))[0]))[:-1]
 
     def look_at(self, slots: IntArray) -> None:  # noqa: B027  # most trust what is stored
         """Look at what was just stored: the transitions of a whole episode, or the newest of a running one. (T,)."""
@@ -617,28 +589,7 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
     @abstractmethod
     def train(self, gradient_steps: int, batch_size: int | None = None) -> None:
-        """Update the networks on batches drawn with `draw_slots`; hold `update_lock` while they change."""
-
-    def draw_slots(self, batch_size: int) -> tuple[IntArray, int]:
-        """Draw transitions from both buffers, demonstrations first. Shape (B,); and how many are demonstrations.
-
-        Raises:
-            ConfigError: If both buffers are empty.
-        """
-        online, demo, config = self.online, self.demo, self.config
-        if len(online) + len(demo) == 0:
-            raise ConfigError("There is nothing to learn from: collect steps or add demonstrations first.")
-        from_demo = demo_count(
-            batch_size,
-            len(online),
-            len(demo),
-            fraction=config.demo_fraction,
-            small_count=config.small_demo_count,
-            small_fraction=config.small_demo_fraction,
-        )
-        drawn = [(demo, from_demo), (online, batch_size - from_demo)]
-        parts = [buffer.sample(count, self.sampling_rng) for buffer, count in drawn if count > 0]
-        return np.concatenate(parts), from_demo
+        """Update the networks on batches that `replay_buffer` draws; hold `update_lock` while they change."""
 
     def check_weights(self) -> None:
         """Refuse to go on with weights that are no finite numbers.
@@ -718,12 +669,12 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
     def replay_state(self) -> dict[str, Any]:
         """Return what there is to know of the stored episodes beside them: numbers, strings, lists and arrays."""
-        return {**index_state(self.store, self.online, self.demo), "memory": self.memory_state()}
+        return {**self.replay_buffer.state(), "memory": self.memory_state()}
 
     def restore_replay(self, episodes: Iterable[tuple[int, Episode]], state: Mapping[str, Any]) -> None:
         """Replace the memory by saved episodes, with their numbers, and the `replay_state` that was saved with them."""
         self.setup_memory()
-        restore(self.store, self.online, self.demo, episodes, state)
+        self.replay_buffer.restore(episodes, state)
         self.set_memory_state(state.get("memory", {}))
         for number in self.store.episodes:
             self.look_at(self.store.slots_of(number)[:-1])
@@ -753,8 +704,8 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
             "confirm",
             "update_lock",
         ]
-        memory = ["reading", "store", "online", "demo", "acting_rng", "sampling_rng", "noise_rng"]
-        return [*super()._excluded_save_params(), *wired, *memory]
+        drawn = ["reading", "acting_rng", "sampling_rng", "noise_rng"]
+        return [*super()._excluded_save_params(), *wired, *drawn]
 
     @abstractmethod
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

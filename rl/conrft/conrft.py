@@ -148,7 +148,7 @@ class ConRFT(PixelAlgorithm):
             if self.stage == "pretrain":
                 slots, from_demo = self.demo.sample(batch_size, rng), batch_size
             else:
-                slots, from_demo = self.draw_slots(batch_size)
+                slots, from_demo = self.replay_buffer.draw(batch_size, self.sampling_rng)
             return self.complete(self.make_batch(slots, from_demo), slots)
 
     def complete(self, batch: Batch, slots: IntArray) -> ConRFTBatch:

@@ -92,7 +92,7 @@ class DrQ(PixelAlgorithm):
     def sample(self, batch_size: int) -> Batch:
         """Draw a batch from both buffers, randomly shifted."""
         with self.store.lock:
-            return self.make_batch(*self.draw_slots(batch_size))
+            return self.make_batch(*self.replay_buffer.draw(batch_size, self.sampling_rng))
 
     def target(self, batch: Batch, next_features: torch.Tensor) -> torch.Tensor:
         """Return y = R + discount * min_i Q_target,i(s', a'), a' ~ pi(s'), clamped to `clip_target`. Shape (B,).

@@ -140,7 +140,7 @@ def test_temperature_falls_while_entropy_is_above_target():
 def test_half_of_a_batch_is_demonstrations():
     model = make_model(demos=30)
     model.learn(8)
-    slots, from_demo = model.draw_slots(16)
+    slots, from_demo = model.replay_buffer.draw(16, model.sampling_rng)
     assert from_demo == 8
     assert np.isin(slots[:8], model.demo.slots).all()
     assert np.isin(slots[8:], model.online.slots).all()
@@ -320,7 +320,7 @@ def test_impossible_settings_are_refused(change: dict[str, float]):
 @pytest.mark.parametrize("mode", ["online", "both", "success"])
 def test_guided_steps_go_where_asked(mode: str):
     model = make_model(demos=0)
-    model.store_guided = mode  # type: ignore[assignment]
+    model.replay_buffer.store_guided = mode  # type: ignore[assignment]
     model.learn(1)
     step = model.loop.step()
     start = len(model.online)
