@@ -1,5 +1,6 @@
 import dataclasses
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -514,6 +515,26 @@ def test_pointer_that_diverges_ends_the_update_that_it_was_in(threads):
         model.policy.pointer.head[-1].bias.fill_(float("inf"))
     with pytest.raises(NotFinite, match="pointer's loss is inf at update 4"):
         model.train(1)
+
+
+def test_update_that_fails_leaves_no_pointer_learning_behind():
+    model = pointing(ReachInMetres())
+    model.learn(0)
+    model.update_threads = 2
+    ended, told = [], model.update_pointer
+
+    def late(*args):
+        time.sleep(0.2)
+        told(*args)
+        ended.append(True)
+
+    def diverge(*args):
+        raise NotFinite("critic")
+
+    model.update_pointer, model.update_critic = late, diverge  # type: ignore[method-assign]
+    with pytest.raises(NotFinite, match="critic"):
+        model.train(1)
+    assert len(ended) == 1
 
 
 def test_environment_that_does_not_say_where_the_tcp_is_has_no_pointer():
