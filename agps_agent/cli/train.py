@@ -267,7 +267,12 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
         if config.helper == "agent" and is_url(config.vlm):
             given = config.vlm_price_in, config.vlm_price_out
             asked = estimate(
-                config.task_name, vlm=config.vlm, model=config.vlm_model, given=given, task_options=config.task_options
+                config.task_name,
+                vlm=config.vlm,
+                model=config.vlm_model,
+                given=given,
+                task_options=config.task_options,
+                recalls=config.agent.recall_similarity < 1.0,
             )
             print(asked.in_words())
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 MILLION = 1_000_000
-GIVEN = "--vlm-price-in and --vlm-price-out"
-"""Where a price comes from that the user gave."""
+GIVEN = ("--vlm-price-in", "--vlm-price-out")
+"""Where a price comes from that the user gave: of prompts, of replies."""
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 """What stands behind the name of a model for its state on a day, which costs the same."""
 
@@ -78,12 +78,26 @@ def price_of(url: str, model: str, *, given: tuple[float | None, float | None] =
     Args:
         url: What is asked: the base URL of a server, or the name of a model in this process.
         model: Name of the model at that server.
-        given: What the user says a million prompt tokens and a million reply tokens cost, [USD]; one alone leaves the
-            other at 0.
+        given: What the user says a million prompt tokens and a million reply tokens cost, [USD]; of one that is not
+            given the list decides, and without a list it is 0.
     """
+    listed = _listed(url, model)
+    told = {name: price for name, price in zip(GIVEN, given, strict=True) if price is not None}
+    if not told:
+        return listed
+    source = " and ".join(told)
+    if listed is None or len(told) == len(GIVEN):
+        return Price(prompt=given[0] or 0.0, completion=given[1] or 0.0, source=source)
     prompt, completion = given
-    if prompt is not None or completion is not None:
-        return Price(prompt=prompt or 0.0, completion=completion or 0.0, source=GIVEN)
+    return Price(
+        prompt=listed.prompt if prompt is None else prompt,
+        completion=listed.completion if completion is None else completion,
+        source=f"{source}; {listed.source}",
+    )
+
+
+def _listed(url: str, model: str) -> Price | None:
+    """Return what the server's price list says; None where there is none."""
     name = _DATE.sub("", model.rpartition("/")[2])  # servers put `models/` or the vendor before it
     for prices in price_lists():
         if urlsplit(url).hostname == prices.host and name in prices.models:

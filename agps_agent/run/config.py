@@ -129,7 +129,8 @@ class RunConfig(BaseModel):
     """What a million tokens of prompts cost there, [USD]. None: as that server's price list says, where one is known
     (docs/vlm.md)."""
     vlm_price_out: Annotated[float | None, Field(ge=0), MayChange] = None
-    """What a million tokens of replies cost there, [USD]. None: 0 if the other is given, else as that list says."""
+    """What a million tokens of replies cost there, [USD]. None: as that list says; where none is known, 0 if the
+    other is given."""
     memory: str | None = None
     """What the agent remembers. None: in the run directory, for this run. A folder: beyond the run, one run at a time.
     The URL of a Chroma server, e.g. http://127.0.0.1:8001: shared by several robots."""

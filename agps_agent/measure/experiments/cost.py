@@ -11,11 +11,11 @@ from statistics import median
 from agps_agent.measure.experiments.planning import PlannedRun, is_finished
 from agps_agent.models.prices import in_dollars, listed_prices, price_of
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.estimate import MEASURED, OTHER, Usage, questions_of
+from agps_agent.run.estimate import MEASURED, OTHER, Usage, calls_of
 from rl.errors import AgpsError
 
-QUESTIONS_ALONE = 4
-"""Most questions of an episode in which the agent acts alone."""
+CALLS_ALONE = (2, 10)
+"""Fewest and most calls of an episode in which the agent acts alone, mean over those of a run in docs/results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +26,11 @@ class GridEstimate:
     control_steps: int
     """At most: a run that is solved ends earlier."""
     hours: float | None
-    """Of one run after the other, at most; None: no run of one of the tasks has been measured here."""
+    """Of one run after the other, at most; None: of a task that is learned no run has been measured here."""
     asking: int
     """Runs that ask the agent."""
     least: Usage
-    """Fewest questions, of all runs together."""
+    """Fewest calls, of all runs together."""
     most: Usage
     prices: tuple[tuple[str, float, float], ...]
     """What that costs at least and at most, [USD], by the name of model and server."""
@@ -46,10 +46,11 @@ def estimate_grid(runs: Sequence[PlannedRun], measured: Iterable[Path]) -> GridE
     steps = {run.name: run.size for run in runs}
     rates = step_rates(measured)
     tasks = {run.config.task_name for run in runs if steps[run.name]}
-    known = tasks <= rates.keys() and bool(tasks)
+    known = tasks <= rates.keys()
     seconds = sum(steps[run.name] / rates[run.config.task_name] for run in runs if steps[run.name]) if known else None
     asking = [run for run in runs if run.config.helper == "agent"]
-    least, most = _together(asking, 0), _together(asking, 1)
+    bounds = [_bounds(run) for run in asking]
+    least, most = (_together([one[end] for one in bounds]) for end in (0, 1))
     return GridEstimate(
         runs=len(runs),
         control_steps=sum(steps.values()),
@@ -74,15 +75,18 @@ def step_rates(measured: Iterable[Path]) -> dict[str, float]:
     return {task: median(values) for task, values in rates.items()}
 
 
-def _asked(run: PlannedRun, questions: int) -> int:
-    """Return how many of so many questions a run puts; the agent alone puts 1 to 4 in each episode."""
-    return run.config.eval_episodes * min(questions, QUESTIONS_ALONE) if run.cell.agent_alone else questions
+def _bounds(run: PlannedRun) -> tuple[Usage, Usage]:
+    """Return what a run takes at least and at most."""
+    config, usage = run.config, MEASURED.get(run.config.task_name, OTHER)
+    if run.cell.agent_alone:
+        fewest, most = (config.eval_episodes * calls for calls in CALLS_ALONE)
+    else:
+        fewest, most = calls_of(config.task_options, recalls=config.agent.recall_similarity < 1.0)
+    return usage.least.times(fewest), usage.most.times(most)
 
 
-def _together(runs: Sequence[PlannedRun], which: int) -> Usage:
-    """Return what runs take at least (0) or at most (1)."""
-    asked = [_asked(run, questions_of(run.config.task_options)[which]) for run in runs]
-    each = [MEASURED.get(run.config.task_name, OTHER).times(number) for run, number in zip(runs, asked, strict=True)]
+def _together(each: Sequence[Usage]) -> Usage:
+    """Return what runs take together."""
     return Usage(
         calls=sum(usage.calls for usage in each),
         prompt_tokens=sum(usage.prompt_tokens for usage in each),
@@ -106,12 +110,13 @@ def _prices(asking: Sequence[PlannedRun], least: Usage, most: Usage) -> Iterable
 def in_words(estimate: GridEstimate, *, jobs: int) -> list[str]:
     """Return an estimate line by line."""
     at_a_time = max(1, min(jobs, estimate.runs))
-    hours = (
-        "hours are not known: no run of each task has been measured here"
-        if estimate.hours is None
-        else f"at most {estimate.hours / at_a_time:.1f} h with {jobs} at a time, and evaluations; by runs that are here"
-    )
-    lines = [f"{estimate.runs} runs to do, at most {estimate.control_steps:,} control steps; {hours}."]
+    work = f"{estimate.runs} runs to do, at most {estimate.control_steps:,} control steps"
+    if estimate.hours is None:
+        work += "; hours are not known: no run of each task has been measured here"
+    elif estimate.control_steps > 0:  # of the agent alone there are none: its minutes are not counted
+        hours = estimate.hours / at_a_time
+        work += f"; at most {hours:.1f} h with {jobs} at a time, and evaluations; by runs that are here"
+    lines = [f"{work}."]
     if estimate.asking:
         least, most = estimate.least, estimate.most
         lines.append(

@@ -35,7 +35,8 @@ def test_estimate_multiplies_tokens_and_their_price_and_asks_nobody(capsys: pyte
     estimated = json.loads(capsys.readouterr().out)
     one, most = estimated["question"], estimated["run_at_most"]
     assert one["usd"] == pytest.approx((2 * one["prompt_tokens"] + 10 * one["completion_tokens"]) / 1e6)
-    assert most["prompt_tokens"] == 16 * one["prompt_tokens"]
+    assert most["usd"] == pytest.approx((2 * most["prompt_tokens"] + 10 * most["completion_tokens"]) / 1e6)
+    assert (estimated["run_at_least"]["calls"], most["calls"], most["prompt_tokens"]) == (2, 110, 110 * 1_440)
     assert estimated["first"].startswith("agps bench grounding usb_insertion --vlm http://127.0.0.1:9/v1")
 
 

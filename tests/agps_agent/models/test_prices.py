@@ -33,8 +33,24 @@ def test_price_of_another_server_or_model_is_not_taken(url: str, model: str) -> 
 
 
 def test_what_the_user_says_comes_before_the_list() -> None:
-    price = price_of(OPENAI, "gpt-5-mini", given=(4.0, None))
-    assert price is not None and price.of(1_000_000, 1_000_000) == 4.0
+    price = price_of(OPENAI, "gpt-5-mini", given=(4.0, 1.0))
+    assert price is not None and price.of(1_000_000, 1_000_000) == 5.0
+    assert price.source == "--vlm-price-in and --vlm-price-out"
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "price", "source"),
+    [
+        (OPENAI, (4.0, None), (4.0, 2.0), "--vlm-price-in; OpenAI, "),  # gpt-5-mini: $0.25 and $2.00
+        (OPENAI, (None, 4.0), (0.25, 4.0), "--vlm-price-out; OpenAI, "),
+        ("http://127.0.0.1:8000/v1", (4.0, None), (4.0, 0.0), "--vlm-price-in"),
+    ],
+)
+def test_what_the_user_does_not_say_comes_from_the_list(
+    url: str, given: tuple[float | None, float | None], price: tuple[float, float], source: str
+) -> None:
+    found = price_of(url, "gpt-5-mini", given=given)
+    assert found is not None and (found.prompt, found.completion) == price and found.source.startswith(source)
 
 
 def test_every_list_says_where_its_prices_come_from() -> None:

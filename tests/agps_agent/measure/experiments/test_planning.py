@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from agps_agent.cli.reproduce import parse_cell
 from agps_agent.measure.experiments.cost import estimate_grid, in_words, spent, spent_in_words, step_rates
-from agps_agent.measure.experiments.planning import Glance, glance, seeds_found, standing
-from agps_agent.run.estimate import questions_of
+from agps_agent.measure.experiments.library import load_experiment
+from agps_agent.measure.experiments.planning import Glance, glance, plan, seeds_found, standing
+from agps_agent.run.estimate import calls_of
 from rl.errors import ConfigError
 from rl.ownership import give_up, own
 from tests.agps_agent.measure.experiments.grids import GRID, leave_run, tiny_grid
@@ -115,22 +117,48 @@ def test_estimate_is_by_the_rate_of_finished_runs(tmp_path: Path) -> None:
     estimate = estimate_grid(runs[1:], [runs[0].path])
     assert (estimate.runs, estimate.control_steps, estimate.asking) == (3, 180, 1)
     assert estimate.hours == pytest.approx(180 / 0.5 / 3600)
-    assert (estimate.least.calls, estimate.most.calls) == (3, 48)  # 3 calls a question, 1 to 16 questions
+    assert (estimate.least.calls, estimate.most.calls) == (2, 110)
     assert "at most 0.1 h with 2 at a time" in in_words(estimate, jobs=2)[0]
     prices = {name: (low, high) for name, low, high in estimate.prices}
-    # 4,270 tokens of prompts at 2.50 and 150 of replies at 10.00 USD per million.
-    assert prices["gpt-4o (Vercel AI Gateway)"][0] == pytest.approx(0.012175)
+    # Two calls of 980 tokens of prompts at 2.50 and 37 of replies at 10.00 USD per million.
+    assert prices["gpt-4o (Vercel AI Gateway)"][0] == pytest.approx(0.00564)
 
 
 def test_scene_that_moves_asks_more() -> None:
-    assert questions_of({"port_jitter_mm": 30.0}) == questions_of({"hook_jitter_deg": 1}) == (30, 140)
-    assert questions_of({}) == questions_of({"port_jitter_mm": 0, "light_jitter": 0.4}) == (1, 16)
+    assert calls_of({"port_jitter_mm": 30.0}) == calls_of({"hook_jitter_deg": 1}) == (140, 500)
+    assert calls_of({}) == calls_of({"port_jitter_mm": 0, "light_jitter": 0.4}) == (2, 110)
+    assert calls_of({}, recalls=False) == (20, 130)
+
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.mark.parametrize("name", ["fig3", "fig4b", "vlm-error", "ablation", "ablation-tasks"])
+def test_every_published_run_lies_within_its_estimate(name: str, tmp_path: Path) -> None:
+    results = json.loads((ROOT / "docs" / "results" / name / "results.json").read_text())
+    published = {cell["name"]: cell["runs"] for cell in results["cells"]}
+    own = ROOT / "examples" / f"{name}.toml"
+    experiment = load_experiment(str(own) if own.is_file() else name)
+    outside, seen = [], 0
+    for run in plan(experiment, tmp_path, parse_cell, seeds=1):
+        estimate = estimate_grid([run], [])
+        for done in published[run.cell.name] if estimate.asking else []:
+            seen += 1
+            for count in ("calls", "prompt_tokens", "completion_tokens"):
+                low, high = getattr(estimate.least, count), getattr(estimate.most, count)
+                if not low <= done[f"agent_{count}"] <= high:
+                    outside.append((run.cell.name, done["seed"], count, low, done[f"agent_{count}"], high))
+    assert seen >= 20 and outside == []
 
 
 def test_hours_are_not_guessed(tmp_path: Path) -> None:
     _, runs = tiny_grid(tmp_path)
     assert estimate_grid(runs, []).hours is None
     assert "hours are not known" in in_words(estimate_grid(runs, []), jobs=2)[0]
+
+
+def test_where_nothing_is_learned_there_are_no_hours_to_know() -> None:
+    assert in_words(estimate_grid([], []), jobs=2) == ["0 runs to do, at most 0 control steps."]
 
 
 def test_what_questions_have_cost_is_summed_over_finished_runs_and_told_by_each_price_list(tmp_path: Path) -> None:
