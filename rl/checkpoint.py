@@ -39,6 +39,8 @@ DAMAGE = (*UNPICKLING, RuntimeError, zipfile.BadZipFile, zlib.error, ConfigError
 """What reading a damaged file raises, found by damaging them."""
 OLDEST_ALGORITHM = "drq"
 """Checkpoints that do not name their algorithm are DrQ's."""
+UPDATE_S = 60.0
+"""Longest wait for an update under way, [s]; one that has not come back then never will."""
 
 
 def save_checkpoint(
@@ -54,15 +56,15 @@ def save_checkpoint(
 
     Raises:
         NotFinite: If the weights are not finite: they must not replace a checkpoint from which training can go on.
-        AgpsError: If the disk is full or not writable; the earlier checkpoint is still there.
+        AgpsError: If the disk is full or not writable, or an update hangs; the earlier checkpoint is still there.
     """
     path = Path(path)
     algorithm.check_weights()
     new = _new(path)
     try:
-        shutil.rmtree(new, ignore_errors=True)
-        (new / EPISODES).mkdir(parents=True)
-        with algorithm.update_lock, algorithm.store.lock:
+        with _update_over(algorithm, path), algorithm.store.lock:
+            shutil.rmtree(new, ignore_errors=True)
+            (new / EPISODES).mkdir(parents=True)
             _write_all(new, path, algorithm, extra, about or {})
         _swap(new, path)
     except OSError as error:
@@ -70,6 +72,24 @@ def save_checkpoint(
         reason = error.strerror or str(error)
         advice = "the earlier checkpoint is kept; make room and resume from it" if path.exists() else "make room there"
         raise AgpsError(f"Cannot save {path}: {reason}; {advice}.") from error
+
+
+@contextlib.contextmanager
+def _update_over(algorithm: GuidedAlgorithm, path: Path) -> Iterator[None]:
+    """Hold networks still: no update is under way, and none begins.
+
+    Raises:
+        AgpsError: If one is under way and does not end.
+    """
+    if not algorithm.update_lock.acquire(timeout=UPDATE_S):
+        raise AgpsError(
+            f"Cannot save {path}: an update has been under way for more than {UPDATE_S:.0f} s; an earlier checkpoint "
+            "is kept; is the machine out of memory or overloaded?"
+        )
+    try:
+        yield
+    finally:
+        algorithm.update_lock.release()
 
 
 def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from rl.bounds import Count, Seed
 
 TASKS = ("usb_insertion", "knot_hanging", "towel_folding")
 """The tasks of the paper."""
+DEMONSTRATIONS = 20
+"""Those that detectors are fitted on where nobody says another number."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class DetectorsOptions:
     """Tasks."""
     episodes: Count = 10
     """Rollouts of each kind in each split, and three times as many good ones: on USB insertion 17 in all for each."""
-    demos: Annotated[int, Ge(2)] = 20
-    """Demonstrations that detectors are fitted on."""
+    demos: Annotated[int, Ge(2)] | None = None
+    """Demonstrations that detectors are fitted on. None: 20."""
     seed: Seed = 0
     """Seed of the first start."""
     image_size: Annotated[int, Interval(ge=16, le=1_024)] = 64
@@ -59,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
             bench_detectors(
                 task,
                 episodes=options.episodes,
-                demos=options.demos,
+                demos=DEMONSTRATIONS if options.demos is None else options.demos,
                 seed=options.seed,
                 image_size=options.image_size,
                 encoders=options.encoders,
@@ -89,6 +91,8 @@ def _check(options: DetectorsOptions) -> None:
             raise UsageError(f"{option}: name each once, not {' '.join(names)}.")
     for task in options.tasks:
         check_task(task)
+    if options.demos is not None and options.fit_on == "successes":
+        raise UsageError("--demos: with --fit-on successes detectors are fitted on good rollouts; leave it out.")
     if options.policies and len(options.tasks) > 1:
         raise UsageError("--policies: a policy is for one task; name that task alone.")
 

@@ -2,6 +2,7 @@
 
 import keyword
 import re
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -29,7 +30,7 @@ def write_task(name: str, parent: Path) -> list[Path]:
 
     Raises:
         ConfigError: If the name cannot be one or is taken, or the folder exists.
-        AgpsError: If a file cannot be written.
+        AgpsError: If a file cannot be written; then none is.
     """
     _check_name(name)
     folder = parent / name
@@ -52,6 +53,7 @@ def write_task(name: str, parent: Path) -> list[Path]:
             path.write_text(Template(text).substitute(words), encoding="utf-8")
             written.append(path)
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         raise AgpsError(f"Cannot write {folder}: {error.strerror}; make room, or choose another place.") from error
     return written
 
@@ -61,3 +63,5 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"{name!r} cannot name a task; use lower-case letters, digits and _, as in ring_on_peg.")
     if name in TASKS:
         raise ConfigError(f"There is a task {name} already; choose another name.")
+    if f"agps_{name}" == __name__.partition(".")[0]:  # it would be installed into ourselves
+        raise ConfigError(f"AGPS's own package is called agps_{name}; choose another name.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from agps_agent.report import figures, html
-from agps_agent.report.curves import Axis, Curve, evaluation_curve, evaluations_of, final_evaluations_of
+from agps_agent.report.curves import NEVER, Axis, Curve, evaluation_curve, evaluations_of, final_evaluations_of
 from agps_agent.run.config import MayChange, RunConfig
 from agps_agent.run.directory import Row, RunDirectory
 from agps_agent.run.methods import ALONE, shown
@@ -158,8 +158,8 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> Path:
         html.section(
             "Side by side",
             "Successes of the deterministic policy alone, pooled over seeds with their Wilson interval; the other "
-            "columns are medians over seeds. A dash: never reached, or not finished. Columns that say nothing are left "
-            "out.",
+            "columns are medians over seeds; a run that never reached a level counts as later than all. A dash: never "
+            "reached, or not finished. Columns that say nothing are left out.",
             html.wide(html.table(*said(TABLE_HEAD, comparison_rows(groups)))),
         ),
         *_curves(groups),
@@ -241,12 +241,17 @@ def _pretrained(summaries: Sequence[Row]) -> str:
 
 
 def _reached(summaries: Sequence[Row], key: str) -> str:
-    """Return the median of the steps to a level, and how many runs reached it when not all did."""
-    steps = [int(s[key]) for s in summaries if s.get(key) is not None]
-    if not steps:
+    """Return the median of the steps to a level, and how many runs reached it when not all did.
+
+    A run that never got there counts as later than all, so that the median may be never, too.
+    """
+    steps = [NEVER if s.get(key) is None else float(s[key]) for s in summaries]
+    reached = sum(count != NEVER for count in steps)
+    if not reached:
         return "-"
-    share = "" if len(steps) == len(summaries) else f" ({len(steps)} of {len(summaries)})"
-    return f"{median(steps):.0f}{share}"
+    middle = median(steps)
+    share = "" if reached == len(steps) else f" ({reached} of {len(steps)})"
+    return ("never" if middle == NEVER else f"{middle:.0f}") + share
 
 
 def _median(summaries: Sequence[Row], key: str) -> str:

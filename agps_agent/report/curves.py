@@ -1,5 +1,6 @@
 """From the lines of metrics.jsonl to the numbers that a report shows. Pure functions."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -11,6 +12,9 @@ Axis = Literal["env_steps", "wall_clock_s", "robot_time_s"]
 
 WINDOW = 20
 """Unaided episodes over which the training success is averaged."""
+
+NEVER = math.inf
+"""Control steps of a run that never reached a level."""
 
 ROLLOUTS_PER_BIN = 10
 """Rollouts over which triggers are counted (paper, triggers per 10 rollouts)."""

@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -260,6 +261,31 @@ def test_only_new_episodes_are_written(trained: DrQ, tmp_path: Path):
     assert len(kept) >= 3
     assert all(before[name] == after[name] for name in kept)
     assert after.keys() - before.keys()
+
+
+def test_update_that_hangs_keeps_nobody_waiting_for_ever(trained: DrQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save_checkpoint(tmp_path / "c", trained, {"n": 1})
+    monkeypatch.setattr("rl.checkpoint.UPDATE_S", 0.2)
+    holds, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with trained.update_lock:
+            holds.set()
+            release.wait(60)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    assert holds.wait(60)
+    try:
+        with pytest.raises(AgpsError, match="an update has been under way for more than 0 s; an earlier checkpoint"):
+            save_checkpoint(tmp_path / "c", trained, {"n": 2})
+    finally:
+        release.set()
+        thread.join()
+    assert load_checkpoint(tmp_path / "c", trained) == {"n": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    save_checkpoint(tmp_path / "c", trained, {"n": 3})
+    assert load_checkpoint(tmp_path / "c", trained) == {"n": 3}
 
 
 def test_full_disk_leaves_the_earlier_checkpoint(trained: DrQ, tmp_path: Path):

@@ -9,8 +9,6 @@ import numpy as np
 
 from rl.types import FloatArray
 
-NEVER = math.inf
-"""Control steps of a run that never reached a level."""
 LEVEL = 0.95
 _EXACT = 50_000
 """Resamples up to which all are gone through: n**n of n values, so 6 at most."""

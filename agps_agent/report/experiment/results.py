@@ -242,8 +242,8 @@ def write_kept(
             words = [part for part in rest if isinstance(part, str)]
             raise ConfigError(
                 f"{path} has {len(gone)} {what} that are not in this folder of runs "
-                f"({', '.join([cell, f'seed {seed}', *words])}); copy them together, keep them with --add if "
-                "their cells are declared as they were, or name another --out."
+                f"({', '.join([cell, f'seed {seed}', *words])}); copy them together, keep them with --add, "
+                "which takes those of cells that are declared now as they were then, or name another --out."
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, results.model_dump_json(indent=indent) + "\n")

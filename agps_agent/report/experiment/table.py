@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from agps_agent.models.prices import in_dollars, listed_prices
-from agps_agent.report.experiment.intervals import NEVER, median_interval
+from agps_agent.report.curves import NEVER
+from agps_agent.report.experiment.intervals import median_interval
 from agps_agent.report.experiment.results import CellOutcome, Results
 from rl.evaluation import wilson_interval
 

@@ -32,6 +32,7 @@ from agps_agent.cli.main import main
         (["detectors", "usb_insertion", "usb_insertion"], "TASK: name each once, not usb_insertion usb_insertion."),
         (["detectors", "--episodes", "0"], "--episodes is 0; ask for at least 1."),
         (["detectors", "--demos", "1"], "--demos is 1; ask for at least 2."),
+        (["detectors", "--demos", "9", "--fit-on", "successes"], "fitted on good rollouts; leave it out."),
         (["detectors", "usb_insertion", "--demos", "4"], "compares with 5 demonstrations, not 4."),
         (["detectors", "usb_insertion", "--encoders", "vgg"], "Unknown encoder 'vgg'"),
         (["detectors", "usb_insertion", "--encoders"], "--encoders: name at least one."),

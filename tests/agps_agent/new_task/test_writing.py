@@ -7,7 +7,7 @@ import pytest
 
 from agps_agent.cli.main import main
 from agps_agent.new_task.writing import write_task
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 from rl.tasks import load_task
 from tests.outside import install
 
@@ -43,6 +43,25 @@ def test_what_cannot_be_a_name_is_refused(name: str, tmp_path: Path) -> None:
 def test_name_of_a_task_that_there_is_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="There is a task usb_insertion already"):
         write_task("usb_insertion", tmp_path)
+
+
+def test_name_of_our_own_package_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="own package is called agps_agent; choose another name"):
+        write_task("agent", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_that_refuses_leaves_no_half_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *args: object, **options: object) -> int:
+        if path.name == "task.py":
+            raise OSError(28, "No space left on device")
+        return write(path, *args, **options)  # type: ignore[arg-type]
+
+    write = Path.write_text
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(AgpsError, match="No space left on device; make room"):
+        write_task("open_lid", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_exists_is_left_alone(

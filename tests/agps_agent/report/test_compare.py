@@ -113,7 +113,9 @@ def test_median_is_over_the_seeds_that_finished() -> None:
     ("steps", "told"),
     [
         ([1000, 3000], "2000"),
-        ([1000, None], "1000 (1 of 2)"),
+        ([1000, 1800, None], "1800 (2 of 3)"),
+        ([1000, None, None], "never (1 of 3)"),
+        ([1000, None], "never (1 of 2)"),  # between 1,000 and never
         ([None, None], "-"),
         ([0, 0], "0"),  # stage 1 was there already
     ],

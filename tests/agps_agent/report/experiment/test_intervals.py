@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from agps_agent.report.experiment.intervals import NEVER, mean_band, median_interval
+from agps_agent.report.curves import NEVER
+from agps_agent.report.experiment.intervals import mean_band, median_interval
 
 
 def test_one_value_has_no_interval_but_itself() -> None:
