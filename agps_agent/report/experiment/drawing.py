@@ -290,9 +290,16 @@ def legend_columns(labels: Sequence[str]) -> int:
     return 1
 
 
-def wrapped(title: str, columns: int) -> str:
-    """Return the title of a panel in lines that fit its width, where so many stand beside each other."""
-    return textwrap.fill(title, int((WIDTH_IN - 0.6) / columns / _LETTER_IN))
+def wrapped(title: str, columns: int, names: Sequence[str] = ()) -> str:
+    """Return the title of a panel in lines that fit its width.
+
+    Args:
+        title: In one line.
+        columns: Panels that stand beside each other.
+        names: What stands to the left of them; none: numbers.
+    """
+    beside_in = 0.6 + _LETTER_IN * max(map(len, names), default=0)
+    return textwrap.fill(title, int((WIDTH_IN - beside_in) / columns / _LETTER_IN))
 
 
 def rendered(name: str, title: str, note: str, figure: Figure) -> Drawing:

@@ -110,6 +110,7 @@ def _conditions(results: MeasuredResults) -> Figure:
     for cell in cells:
         panels.setdefault(cell.panel, []).append(cell)
     name = varied(results.conditions)
+    names = [] if name else [condition.label for condition in results.conditions]
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     most = max(len(panel) for panel in panels.values())
@@ -119,7 +120,7 @@ def _conditions(results: MeasuredResults) -> Figure:
         grid: Any = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True)
         places: list[Axes] = list(grid.flat)
         for axes, (title, panel) in zip(places, panels.items(), strict=False):
-            axes.set_title(wrapped(title, columns), loc="left", color=INK)
+            axes.set_title(wrapped(title, columns, names), loc="left", color=INK)
             for place, cell in enumerate(panel):
                 shift = place - (len(panel) - 1) / 2
                 if name:

@@ -1,11 +1,13 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from agps_agent.cli.reproduce import parse_cell
@@ -14,7 +16,7 @@ from agps_agent.measure.experiments.measured import Boxes, Evaluated, ValueMap, 
 from agps_agent.measure.experiments.measurement import Measurement
 from agps_agent.measure.experiments.planning import PlannedRun, plan
 from agps_agent.report.experiment.measured import MeasuredResults, gather_measured, read_measured
-from agps_agent.report.experiment.measured_drawing import varied
+from agps_agent.report.experiment.measured_drawing import _conditions, varied
 from agps_agent.report.experiment.measured_page import (
     alignment_table,
     condition_table,
@@ -25,6 +27,7 @@ from agps_agent.report.experiment.results import FILE
 from rl.errors import AgpsError, ConfigError
 from tests.agps_agent.measure.experiments.grids import leave_run, tiny_grid
 
+RESULTS = Path(__file__).parents[4] / "docs" / "results"
 MEASURED = """
 title = "Further out"
 question = "How far?"
@@ -167,6 +170,17 @@ def test_everything_measured_is_drawn_again_from_results_json_alone(tmp_path: Pa
 def test_one_number_that_varies_is_an_axis_and_several_are_lines(tmp_path: Path) -> None:
     assert varied(load_measurement("fig4a").conditions) == "start_scale"
     assert varied(load_measurement("robustness").conditions) is None
+
+
+@pytest.mark.parametrize("name", ["fig4a", "robustness"])
+def test_titles_of_panels_stand_beside_each_other_within_the_page(name: str) -> None:
+    figure = _conditions(read_measured(RESULTS / name))
+    FigureCanvasAgg(figure).draw()
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    titles = [axes._left_title.get_window_extent() for axes in shown]
+    assert len(titles) == 6
+    assert all(box.x1 <= figure.bbox.width and box.x0 >= 0 for box in titles)
+    assert not any(one.overlaps(other) for one, other in combinations(titles, 2))
 
 
 def test_measurements_that_stand_are_not_replaced_by_fewer(tmp_path: Path) -> None:
