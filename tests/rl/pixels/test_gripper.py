@@ -144,8 +144,9 @@ def test_gripper_target_is_clamped_to_returns_and_what_toggling_may_cost():
 
 def hold_transitions(model: DrQ, store: FrameStore, slots: np.ndarray) -> None:
     """Let the demo buffer be these transitions of another store."""
-    model.store, model.demo = store, IndexBuffer(store)
-    model.demo.add(slots)
+    memory = model.replay_buffer
+    memory.store, memory.demo = store, IndexBuffer(store)
+    memory.demo.add(slots)
 
 
 def set_values(critic: torch.nn.Module | None, values: list[float]) -> None:
