@@ -69,6 +69,11 @@ class AgentSettings(CallLimits):
         default_factory=dict, description="Prompts to take in another version than the newest, e.g. perceive 1."
     )
 
+    @property
+    def recalls(self) -> bool:
+        """Whether what worked can be recalled: no two views are as like as 1."""
+        return self.recall_similarity < 1.0
+
     def toolbox(self, task: "TaskPrompt") -> "Toolbox":
         """Return what the model may call for a task.
 

@@ -123,8 +123,8 @@ def _estimate(options: AskOptions, task: str) -> int:
     if not is_url(options.vlm):
         raise ConfigError(f"--estimate is about a served model, and {options.vlm} costs nothing; give --vlm URL.")
     given = options.vlm_price_in, options.vlm_price_out
-    recalls = options.agent.recall_similarity < 1.0
-    estimated = estimate(task, vlm=options.vlm, model=options.vlm_model, given=given, recalls=recalls)
+    asked = options.agent
+    estimated = estimate(task, vlm=options.vlm, model=options.vlm_model, given=given, recalls=asked.recalls)
     with json_only_on_stdout(options.json) as show:
         show(estimated.described())
     if not options.json:

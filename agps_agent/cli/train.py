@@ -272,7 +272,7 @@ def _train(config: RunConfig, directory: RunDirectory, *, resume: bool) -> dict[
                 model=config.vlm_model,
                 given=given,
                 task_options=config.task_options,
-                recalls=config.agent.recall_similarity < 1.0,
+                recalls=config.agent.recalls,
             )
             print(asked.in_words())
 

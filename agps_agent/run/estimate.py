@@ -76,6 +76,12 @@ def calls_of(task_options: Mapping[str, Any], *, recalls: bool = True) -> tuple[
     return CALLS_OF_A_RUN if recalls else CALLS_WITHOUT_RECALL
 
 
+def usage_of(task: str, calls: tuple[int, int]) -> tuple[Usage, Usage]:
+    """Return what the fewest and the most calls about a task take, at least and at most."""
+    usage = MEASURED.get(task, OTHER)
+    return usage.least.times(calls[0]), usage.most.times(calls[1])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What a model will cost, for people and programs."""
@@ -96,8 +102,7 @@ class Estimate:
     @property
     def run(self) -> tuple[Usage, Usage]:
         """What a run takes at least and at most."""
-        usage = MEASURED.get(self.task, OTHER)
-        return usage.least.times(self.calls[0]), usage.most.times(self.calls[1])
+        return usage_of(self.task, self.calls)
 
     def described(self) -> dict[str, Any]:
         """Return everything as plain values."""

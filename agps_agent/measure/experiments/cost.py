@@ -11,7 +11,7 @@ from statistics import median
 from agps_agent.measure.experiments.planning import PlannedRun, is_finished
 from agps_agent.models.prices import in_dollars, listed_prices, price_of
 from agps_agent.run.directory import RunDirectory
-from agps_agent.run.estimate import MEASURED, OTHER, Usage, calls_of
+from agps_agent.run.estimate import Usage, calls_of, usage_of
 from rl.errors import AgpsError
 
 CALLS_ALONE = (2, 10)
@@ -77,12 +77,11 @@ def step_rates(measured: Iterable[Path]) -> dict[str, float]:
 
 def _bounds(run: PlannedRun) -> tuple[Usage, Usage]:
     """Return what a run takes at least and at most."""
-    config, usage = run.config, MEASURED.get(run.config.task_name, OTHER)
+    config = run.config
+    calls = calls_of(config.task_options, recalls=config.agent.recalls)
     if run.cell.agent_alone:
-        fewest, most = (config.eval_episodes * calls for calls in CALLS_ALONE)
-    else:
-        fewest, most = calls_of(config.task_options, recalls=config.agent.recall_similarity < 1.0)
-    return usage.least.times(fewest), usage.most.times(most)
+        calls = (config.eval_episodes * CALLS_ALONE[0], config.eval_episodes * CALLS_ALONE[1])
+    return usage_of(config.task_name, calls)
 
 
 def _together(each: Sequence[Usage]) -> Usage:
