@@ -7,7 +7,7 @@ import threading
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -29,7 +29,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, 
 from rl.buffers import FrameStore, IndexBuffer, IntArray, StateScales
 from rl.config import GuidedConfig
 from rl.episodes import Episode
-from rl.errors import ConfigError
+from rl.errors import AgpsError, ConfigError
 from rl.finite import check_weights
 from rl.guidance import GuidanceConfig
 from rl.learner import Learner, LockstepLearner, NoLearner
@@ -48,6 +48,8 @@ PretrainCallback = Callable[[int, Mapping[str, float]], bool]
 """Told the number of updates so far and the newest losses; returns whether to go on."""
 ROLLOUTS = 10
 """Rollouts without help over which their success is averaged."""
+UPDATE_S = 60.0
+"""Longest wait for an update under way, [s]; one that has not come back then never will."""
 _log = logging.getLogger(__name__)
 
 
@@ -289,17 +291,40 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
 
         Args:
             acting: `published` when it acted. None: nobody changes `policy`, and it acted itself.
+
+        Raises:
+            AgpsError: As `at_rest` does.
         """
         if acting is None:
             yield
             return
-        with self.update_lock:
+        with self.at_rest("Cannot save the weights that acted"):
             newest = copy.deepcopy(self.policy.state_dict())
             self.policy.load_state_dict(acting.state_dict())
             try:
                 yield
             finally:
                 self.policy.load_state_dict(newest)
+
+    @contextmanager
+    def at_rest(self, otherwise: str) -> Iterator[None]:
+        """Hold networks and memory still: no update is under way, and none begins.
+
+        Args:
+            otherwise: What cannot be done where that does not come about, to begin the error with.
+
+        Raises:
+            AgpsError: If an update is under way and does not end within `UPDATE_S`.
+        """
+        with ExitStack() as held:
+            for lock in (self.update_lock, self.store.lock):
+                if not lock.acquire(timeout=UPDATE_S):
+                    raise AgpsError(
+                        f"{otherwise}: an update has been under way for more than {UPDATE_S:.0f} s; an earlier "
+                        "checkpoint is kept; is the machine out of memory or overloaded?"
+                    )
+                held.callback(lock.release)
+            yield
 
     @abstractmethod
     def act(self, observation: Mapping[str, npt.NDArray[Any]], deterministic: bool = False) -> npt.NDArray[np.float32]:
@@ -446,11 +471,13 @@ class GuidedAlgorithm(OffPolicyAlgorithm):
     def call(self, learner: Learner) -> None:
         """Call the learner for the steps taken; several environments take more at once than there are to a call."""
         assert isinstance(self.train_freq, TrainFreq)
-        calls, self.steps_due = divmod(self.steps_due, self.train_freq.frequency)
-        for call in range(calls):
-            if call > 0:
+        settled = True
+        while self.steps_due >= self.train_freq.frequency:
+            if not settled:
                 learner.settle()
             learner.advance()
+            self.steps_due -= self.train_freq.frequency  # a call that was broken off is still due
+            settled = False
 
     def _make_loop(self, env: VecEnv, disturb: Disturb | None) -> "RolloutLoop | SeveralLoop":
         """Return what steps the environments: several, where nobody supervises."""

@@ -183,14 +183,19 @@ class FrameStore:
         """Store a whole episode and return the slots of its transitions. Shape (T,).
 
         Raises:
-            ConfigError: If `check_episode` refuses it.
+            ConfigError: If `check` refuses it; nothing is stored then.
         """
         self.check(episode)
         return self._add(episode)
 
     def check(self, episode: Episode, *, where: str = "the episode") -> None:
-        """Refuse an episode that this store cannot take (see `check_episode`)."""
+        """Refuse an episode that this store cannot take: `check_episode` tells why, or there is no room for it."""
         check_episode(episode, self.image_shapes, self.state_size, self.action_size, where=where)
+        if (observations := len(episode["action"]) + 1) > self.room:
+            raise ConfigError(
+                f"{where[0].upper()}{where[1:]} has {observations} observations, more than the {self.room} that the "
+                "memory has room for; ask for a larger buffer_capacity."
+            )
 
     def check_layout(self, episode: Episode, *, where: str = "the episode") -> None:
         """Refuse an episode of other observations or actions (see `rl.episodes.check_layout`)."""

@@ -39,8 +39,6 @@ DAMAGE = (*UNPICKLING, RuntimeError, zipfile.BadZipFile, zlib.error, ConfigError
 """What reading a damaged file raises, found by damaging them."""
 OLDEST_ALGORITHM = "drq"
 """Checkpoints that do not name their algorithm are DrQ's."""
-UPDATE_S = 60.0
-"""Longest wait for an update under way, [s]; one that has not come back then never will."""
 
 
 def save_checkpoint(
@@ -62,7 +60,7 @@ def save_checkpoint(
     algorithm.check_weights()
     new = _new(path)
     try:
-        with _update_over(algorithm, path), algorithm.store.lock:
+        with algorithm.at_rest(f"Cannot save {path}"):
             shutil.rmtree(new, ignore_errors=True)
             (new / EPISODES).mkdir(parents=True)
             _write_all(new, path, algorithm, extra, about or {})
@@ -72,24 +70,6 @@ def save_checkpoint(
         reason = error.strerror or str(error)
         advice = "the earlier checkpoint is kept; make room and resume from it" if path.exists() else "make room there"
         raise AgpsError(f"Cannot save {path}: {reason}; {advice}.") from error
-
-
-@contextlib.contextmanager
-def _update_over(algorithm: GuidedAlgorithm, path: Path) -> Iterator[None]:
-    """Hold networks still: no update is under way, and none begins.
-
-    Raises:
-        AgpsError: If one is under way and does not end.
-    """
-    if not algorithm.update_lock.acquire(timeout=UPDATE_S):
-        raise AgpsError(
-            f"Cannot save {path}: an update has been under way for more than {UPDATE_S:.0f} s; an earlier checkpoint "
-            "is kept; is the machine out of memory or overloaded?"
-        )
-    try:
-        yield
-    finally:
-        algorithm.update_lock.release()
 
 
 def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
@@ -312,10 +292,12 @@ def _write(path: Path, dump: Callable[[io.BytesIO], Any]) -> None:
     """Serialise in memory first: some writers turn a full disk into another error."""
     buffer = io.BytesIO()
     dump(buffer)
-    with path.open("wb") as file:
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
         file.write(buffer.getbuffer())
         file.flush()
         os.fsync(file.fileno())
+    part.rename(path)  # there is no half a file, after a loss of power either
 
 
 def _dump_arrays(arrays: Mapping[str, Any], file: io.BytesIO) -> None:

@@ -128,8 +128,10 @@ class ReplayMemory:
         """Draw transitions from both buffers, demonstrations first. Shape (B,); and how many are demonstrations.
 
         Raises:
-            ConfigError: If both buffers are empty.
+            ConfigError: If both buffers are empty, or nothing is asked for.
         """
+        if batch_size < 1:
+            raise ConfigError(f"A batch has at least one transition, not {batch_size}.")
         online, demo, config = self.online, self.demo, self.config
         if len(online) + len(demo) == 0:
             raise ConfigError("There is nothing to learn from: collect steps or add demonstrations first.")
@@ -195,4 +197,12 @@ def read_replay(path: str | Path | io.BufferedIOBase, store: FrameStore) -> dict
             f"{path} holds {observations} observations, more than the memory's {store.capacity}; "
             "ask for a larger buffer_capacity."
         )
+    lengths = {number: len(episode["action"]) for number, episode in saved[EPISODES].items()}
+    for name in ("online", "demo"):
+        for number, step in zip(*(part.tolist() for part in saved[name]), strict=True):
+            if not 0 <= step < lengths.get(number, 0):
+                raise ConfigError(
+                    f"Replay buffer {path} is damaged (step {step} of episode {number} is in {name}, and not in the "
+                    "file); use another one."
+                )
     return saved

@@ -1,5 +1,6 @@
 """What a model's tokens cost: by the price list of the server that is asked (`prices.toml`), or as the user says."""
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -108,5 +109,8 @@ def _listed(url: str, model: str) -> Price | None:
 
 
 def in_dollars(cost: float) -> str:
-    """Return an amount for people: cents from a dollar on, and two digits that count below a cent."""
-    return f"${cost:,.2f}" if cost >= 0.01 or cost == 0 else f"${cost:.2g}"
+    """Return an amount for people: cents, and below a cent two digits that count, to a millionth of a dollar."""
+    if cost == 0 or cost >= 0.00995:
+        return f"${cost:,.2f}"
+    digits = 1 - math.floor(math.log10(cost)) if cost >= 1e-6 else 0
+    return f"${cost:.{digits}f}" if digits else "less than $0.000001"

@@ -80,13 +80,10 @@ class DrQ(PixelAlgorithm):
             batch = self.sample(batch_size or self.config.batch_size)
             with self.update_lock:
                 seen, next_features = self.policy.see(batch.patches, self.precision), self.next_features(batch)
-                finish_pointer = self.submit_pointer(batch, metrics, seen.way)
-                try:
+                with self.updating_pointer(batch, metrics, seen.way):
                     features = self.update_critic(batch, metrics, (seen.features, next_features))
                     if (self._n_updates + 1) % self.config.actor_every == 0:
                         self.update_actor(features, batch, metrics)
-                finally:  # no weights change once the lock is free, whatever failed
-                    finish_pointer()
                 self._n_updates += 1
                 self.update_target()
         self.train_metrics = {**self.train_metrics, **{key: float(value) for key, value in metrics.items()}}

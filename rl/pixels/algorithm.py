@@ -1,8 +1,9 @@
 """What DrQ and ConRFT share: optimizers, batches, target networks, and the critic of a discrete gripper."""
 
 from abc import abstractmethod
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -154,18 +155,27 @@ class PixelAlgorithm(GuidedAlgorithm):
             metrics["gripper_cloning_loss"] = cloning_loss.detach()
         return loss
 
-    def submit_pointer(
+    @contextmanager
+    def updating_pointer(
         self, batch: Batch, metrics: dict[str, torch.Tensor], way: torch.Tensor | None
-    ) -> Callable[[], None]:
-        """Begin `update_pointer` in a thread of its own, with two to an update; return what waits for it, or does it.
+    ) -> Iterator[None]:
+        """Take `update_pointer` beside what is done within, in a thread of its own, with two to an update; else after.
 
         It shares no weights with actor and critics: once both have looked, the order of their updates is all one.
+        Where what is within fails, that is told: no update of the pointer begins then, one under way is waited for.
         """
         if self.update_threads == 1 or way is None:
-            return lambda: self.update_pointer(batch, metrics, way)
+            yield
+            self.update_pointer(batch, metrics, way)
+            return
         if self._pointing is None:
             self._pointing = ThreadPoolExecutor(1, thread_name_prefix="pointer")
-        return self._pointing.submit(self.update_pointer, batch, metrics, way).result
+        pointing = self._pointing.submit(self.update_pointer, batch, metrics, way)
+        try:
+            yield
+        finally:  # no weights change once the lock is free
+            wait([pointing])
+        pointing.result()
 
     def update_pointer(self, batch: Batch, metrics: dict[str, torch.Tensor], way: torch.Tensor | None = None) -> None:
         """Learn the way to where episodes succeeded, from the batch's frames of successes: Huber's loss.

@@ -223,6 +223,24 @@ def test_store_full_of_demonstrations_says_what_to_do():
         store.start_episode(observe(20))
 
 
+def test_episode_that_there_is_no_room_for_leaves_what_was_stored():
+    store = make_store(capacity=8)
+    demo = IndexBuffer(store, keep=True)
+    demo.add(roll(store, 0, 3, terminated=True))
+    roll(store, 10, 2, terminated=True)
+    before = {number: store.slots_of(number).tolist() for number in store.episodes}
+    other = make_store(capacity=8)
+    roll(other, 2, 4, terminated=True)
+    with pytest.raises(ConfigError, match="The episode has 5 observations, more than the 4 .*larger buffer_capacity"):
+        store.add_episode(other.episode(0))
+    assert {number: store.slots_of(number).tolist() for number in store.episodes} == before
+    assert not store.is_open()
+    other = make_store(capacity=8)
+    roll(other, 2, 3, terminated=True)
+    store.add_episode(other.episode(0))
+    assert firsts(store, demo) == [0] and store.observations == 8
+
+
 def test_transition_in_two_sets_stays_in_the_other():
     store = make_store()
     slots = roll(store, 0, 3, terminated=True)

@@ -16,6 +16,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from rl import checkpoint
 from rl.checkpoint import (
     MANIFEST,
     check_about,
@@ -263,13 +264,16 @@ def test_only_new_episodes_are_written(trained: DrQ, tmp_path: Path):
     assert after.keys() - before.keys()
 
 
-def test_update_that_hangs_keeps_nobody_waiting_for_ever(trained: DrQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("held", ["update", "memory"])
+def test_update_that_hangs_keeps_nobody_waiting_for_ever(
+    held: str, trained: DrQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     save_checkpoint(tmp_path / "c", trained, {"n": 1})
-    monkeypatch.setattr("rl.checkpoint.UPDATE_S", 0.2)
+    monkeypatch.setattr("rl.algorithm.UPDATE_S", 0.2)
     holds, release = threading.Event(), threading.Event()
 
     def hang() -> None:
-        with trained.update_lock:
+        with trained.update_lock if held == "update" else trained.store.lock:
             holds.set()
             release.wait(60)
 
@@ -279,6 +283,11 @@ def test_update_that_hangs_keeps_nobody_waiting_for_ever(trained: DrQ, tmp_path:
     try:
         with pytest.raises(AgpsError, match="an update has been under way for more than 0 s; an earlier checkpoint"):
             save_checkpoint(tmp_path / "c", trained, {"n": 2})
+        with (
+            pytest.raises(AgpsError, match="Cannot save the weights that acted: an update has been under way"),
+            trained.acting_by(trained.policy),
+        ):
+            pass
     finally:
         release.set()
         thread.join()
@@ -286,6 +295,21 @@ def test_update_that_hangs_keeps_nobody_waiting_for_ever(trained: DrQ, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
     save_checkpoint(tmp_path / "c", trained, {"n": 3})
     assert load_checkpoint(tmp_path / "c", trained) == {"n": 3}
+
+
+def test_file_that_was_cut_off_while_it_was_written_is_none(
+    trained: DrQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A file of an episode is shared by checkpoints: what stands under its name is taken as whole."""
+    (tmp_path / "episode").write_bytes(b"whole")
+
+    def lose_power(fd: int) -> None:
+        raise OSError("no power")
+
+    monkeypatch.setattr("os.fsync", lose_power)
+    with pytest.raises(OSError, match="no power"):
+        checkpoint._write(tmp_path / "episode", lambda file: file.write(b"half"))
+    assert (tmp_path / "episode").read_bytes() == b"whole"
 
 
 def test_full_disk_leaves_the_earlier_checkpoint(trained: DrQ, tmp_path: Path):

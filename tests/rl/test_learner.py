@@ -51,6 +51,26 @@ def test_lockstep_waits_for_learning_starts():
     assert model.n_updates == 1
 
 
+def test_call_that_is_broken_off_is_still_due():
+    class Trips(LockstepLearner):
+        calls = 0
+
+        def advance(self) -> None:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+
+    model = make_model()
+    learner = Trips(model)
+    every = model.train_freq.frequency
+    model.steps_due = 3 * every
+    with pytest.raises(KeyboardInterrupt):
+        model.call(learner)
+    assert (model.steps_due, learner.calls) == (2 * every, 2)
+    model.call(learner)
+    assert (model.steps_due, learner.calls) == (0, 4)
+
+
 def test_threaded_learner_updates_beside_the_loop_within_its_ratio():
     model = make_model()
     model.learner = ThreadedLearner(model, publish_every=2)

@@ -135,6 +135,26 @@ def test_memory_that_is_too_large_is_refused(tmp_path: Path):
         make_model(DrQ, buffer_capacity=50).load_replay_buffer(tmp_path / "memory.pkl")
 
 
+@pytest.mark.parametrize(("name", "at"), [("online", (7, 0)), ("demo", (0, 20)), ("demo", (0, -1))])
+def test_memory_that_names_a_transition_which_it_does_not_hold_is_refused(name, at, tmp_path: Path):
+    make_model(DrQ).learn(20).save_replay_buffer(tmp_path / "memory.pkl")
+    saved = pickle.loads((tmp_path / "memory.pkl").read_bytes())
+    saved[name] = tuple(np.append(part, one) for part, one in zip(saved[name], at, strict=True))
+    (tmp_path / "memory.pkl").write_bytes(pickle.dumps(saved))
+    model = make_model(DrQ)
+    model.add_demonstrations([demonstration()])
+    with pytest.raises(ConfigError, match=rf"memory\.pkl is damaged \(step {at[1]} of episode {at[0]} is in {name}"):
+        model.load_replay_buffer(tmp_path / "memory.pkl")
+    assert len(model.demo) == 6
+
+
+def test_batch_of_nothing_is_refused():
+    model = make_model(DrQ)
+    model.add_demonstrations([demonstration()])
+    with pytest.raises(ConfigError, match="at least one transition, not 0"):
+        model.replay_buffer.draw(0, model.sampling_rng)
+
+
 def test_features_of_a_backbone_come_back_with_the_memory(tmp_path: Path):
     class Sums:
         name, feature_size = "sums", 1

@@ -9,13 +9,31 @@ from pathlib import Path
 from statistics import median
 
 from agps_agent.measure.experiments.planning import PlannedRun, is_finished
-from agps_agent.models.prices import in_dollars, listed_prices, price_of
+from agps_agent.models.library import is_url
+from agps_agent.models.prices import Price, in_dollars, listed_prices, price_of
+from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.estimate import Usage, calls_of, usage_of
 from rl.errors import AgpsError
 
 CALLS_ALONE = (2, 10)
 """Fewest and most calls of an episode in which the agent acts alone, mean over those of a run in docs/results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedEstimate:
+    """What runs will ask of one model."""
+
+    model: str
+    """Its name, and its server."""
+    runs: int
+    least: Usage
+    """Fewest calls, of all runs together."""
+    most: Usage
+    price: Price | None
+    """None: nobody knows one."""
+    in_process: bool
+    """It is a model of this process: unless a price is given, its tokens cost nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +45,34 @@ class GridEstimate:
     """At most: a run that is solved ends earlier."""
     hours: float | None
     """Of one run after the other, at most; None: of a task that is learned no run has been measured here."""
-    asking: int
-    """Runs that ask the agent."""
-    least: Usage
-    """Fewest calls, of all runs together."""
-    most: Usage
-    prices: tuple[tuple[str, float, float], ...]
-    """What that costs at least and at most, [USD], by the name of model and server."""
+    longest: float | None
+    """Of the longest run, at most, [h]."""
+    asked: tuple[AskedEstimate, ...]
+    """By the model that is asked; what costs nothing is one."""
+
+    @property
+    def asking(self) -> int:
+        """Runs that ask the agent."""
+        return sum(one.runs for one in self.asked)
+
+    @property
+    def least(self) -> Usage:
+        """Fewest calls, of all runs together."""
+        return _together(one.least for one in self.asked)
+
+    @property
+    def most(self) -> Usage:
+        """Most calls, of all runs together."""
+        return _together(one.most for one in self.asked)
+
+    def hours_with(self, at_a_time: int) -> float | None:
+        """Return the hours with some runs at a time, at most: a place that becomes free takes the next run.
+
+        R. L. Graham, Bounds for certain multiprocessing anomalies, 1966.
+        """
+        if self.hours is None or self.longest is None:
+            return None
+        return self.hours / at_a_time + self.longest * (1.0 - 1.0 / at_a_time)
 
 
 def estimate_grid(runs: Sequence[PlannedRun], measured: Iterable[Path]) -> GridEstimate:
@@ -43,22 +82,16 @@ def estimate_grid(runs: Sequence[PlannedRun], measured: Iterable[Path]) -> GridE
         runs: Those that are still to be done.
         measured: Directories of runs that may have been made here, by which the rate is told.
     """
-    steps = {run.name: run.size for run in runs}
     rates = step_rates(measured)
-    tasks = {run.config.task_name for run in runs if steps[run.name]}
-    known = tasks <= rates.keys()
-    seconds = sum(steps[run.name] / rates[run.config.task_name] for run in runs if steps[run.name]) if known else None
-    asking = [run for run in runs if run.config.helper == "agent"]
-    bounds = [_bounds(run) for run in asking]
-    least, most = (_together([one[end] for one in bounds]) for end in (0, 1))
+    learning = [run for run in runs if run.size]
+    known = {run.config.task_name for run in learning} <= rates.keys()
+    hours = [run.size / rates[run.config.task_name] / 3600.0 for run in learning] if known else None
     return GridEstimate(
         runs=len(runs),
-        control_steps=sum(steps.values()),
-        hours=None if seconds is None else seconds / 3600.0,
-        asking=len(asking),
-        least=least,
-        most=most,
-        prices=tuple(_prices(asking, least, most)),
+        control_steps=sum(run.size for run in runs),
+        hours=None if hours is None else sum(hours),
+        longest=None if hours is None else max(hours, default=0.0),
+        asked=tuple(_asked(run for run in runs if run.config.helper == "agent")),
     )
 
 
@@ -84,47 +117,80 @@ def _bounds(run: PlannedRun) -> tuple[Usage, Usage]:
     return usage_of(config.task_name, calls)
 
 
-def _together(each: Sequence[Usage]) -> Usage:
+def _together(each: Iterable[Usage]) -> Usage:
     """Return what runs take together."""
+    usages = list(each)
     return Usage(
-        calls=sum(usage.calls for usage in each),
-        prompt_tokens=sum(usage.prompt_tokens for usage in each),
-        completion_tokens=sum(usage.completion_tokens for usage in each),
+        calls=sum(usage.calls for usage in usages),
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
     )
 
 
-def _prices(asking: Sequence[PlannedRun], least: Usage, most: Usage) -> Iterable[tuple[str, float, float]]:
-    """Yield what it costs: with the served models that the runs name, or else with each whose price is known."""
-    config = asking[0].config if asking else None
-    if config is None:
-        return
-    given = config.vlm_price_in, config.vlm_price_out
-    own = price_of(config.vlm, config.vlm_model or "", given=given)
-    named = listed_prices() if own is None else ((config.vlm_model or config.vlm, own),)
-    for name, price in named:
-        low, high = (price.of(usage.prompt_tokens, usage.completion_tokens) for usage in (least, most))
-        yield name, low, high
+def _asked(asking: Iterable[PlannedRun]) -> Iterable[AskedEstimate]:
+    """Yield what is asked of each model."""
+    by_model: dict[tuple[str, Price | None, bool], list[PlannedRun]] = {}
+    for run in asking:
+        by_model.setdefault(_model(run.config), []).append(run)
+    for (model, price, in_process), runs in by_model.items():
+        least, most = zip(*map(_bounds, runs), strict=True)
+        yield AskedEstimate(
+            model=model,
+            runs=len(runs),
+            least=_together(least),
+            most=_together(most),
+            price=price,
+            in_process=in_process,
+        )
+
+
+def _model(config: RunConfig) -> tuple[str, Price | None, bool]:
+    """Return what a run asks: a name for people, its price, and whether it is a model of this process."""
+    named, in_process = config.vlm_model or "", not is_url(config.vlm)
+    price = price_of(config.vlm, named, given=(config.vlm_price_in, config.vlm_price_out))
+    if not in_process:
+        return f"{named or 'the model'} at {config.vlm}", price, in_process
+    return ("a model in this process" if price is None else config.vlm), price, in_process
 
 
 def in_words(estimate: GridEstimate, *, jobs: int) -> list[str]:
     """Return an estimate line by line."""
     at_a_time = max(1, min(jobs, estimate.runs))
     work = f"{estimate.runs} runs to do, at most {estimate.control_steps:,} control steps"
-    if estimate.hours is None:
+    hours = estimate.hours_with(at_a_time)
+    if hours is None:
         work += "; hours are not known: no run of each task has been measured here"
     elif estimate.control_steps > 0:  # of the agent alone there are none: its minutes are not counted
-        hours = estimate.hours / at_a_time
-        work += f"; at most {hours:.1f} h with {jobs} at a time, and evaluations; by runs that are here"
+        work += f"; at most {hours:.1f} h with {at_a_time} at a time, and evaluations; by runs that are here"
     lines = [f"{work}."]
-    if estimate.asking:
-        least, most = estimate.least, estimate.most
-        lines.append(
-            f"{estimate.asking} runs ask the agent: {least.calls:,} to {most.calls:,} model calls, "
-            f"{least.prompt_tokens + least.completion_tokens:,} to {most.prompt_tokens + most.completion_tokens:,} "
-            "tokens. The embedded model costs nothing; a served one in its place:"
-        )
-        lines += [f"  {name}: {in_dollars(low)} to {in_dollars(high)}" for name, low, high in estimate.prices]
-    return lines
+    if not estimate.asked:
+        return lines
+    least, most = estimate.least, estimate.most
+    asked = (
+        f"{estimate.asking} runs ask the agent: {least.calls:,} to {most.calls:,} model calls, "
+        f"{least.prompt_tokens + least.completion_tokens:,} to {most.prompt_tokens + most.completion_tokens:,} tokens."
+    )
+    if all(one.in_process and one.price is None for one in estimate.asked):
+        lines.append(f"{asked} The embedded model costs nothing; a served one in its place:")
+        return lines + [f"  {name}: {_range(price, least, most)}" for name, price in listed_prices()]
+    return [*lines, asked, *(f"  {one.model}, {_runs(one.runs)}: {_cost(one)}" for one in estimate.asked)]
+
+
+def _cost(asked: AskedEstimate) -> str:
+    if asked.price is not None:
+        return _range(asked.price, asked.least, asked.most)
+    if asked.in_process:
+        return "nothing"
+    return "no price is known; give one with --vlm-price-in and --vlm-price-out"
+
+
+def _range(price: Price, least: Usage, most: Usage) -> str:
+    low, high = (in_dollars(price.of(usage.prompt_tokens, usage.completion_tokens)) for usage in (least, most))
+    return f"{low} to {high}"
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 @dataclass(frozen=True, kw_only=True)

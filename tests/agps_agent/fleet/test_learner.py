@@ -15,7 +15,7 @@ import pytest
 from agps_agent.fleet.build import open_learner
 from agps_agent.fleet.learner import FleetLearner
 from agps_agent.fleet.link import LinkDown, RobotReport, Weights
-from agps_agent.fleet.message import EpisodeMessage, Key, to_bytes
+from agps_agent.fleet.message import EpisodeMessage, Key, from_bytes, to_bytes
 from agps_agent.fleet.robot import STATE, Place, RobotRun
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.progress import SilentProgress
@@ -91,6 +91,15 @@ def test_episode_of_another_image_size_is_refused_with_its_robot(learning: Fleet
     learning._algorithm.store.image_shapes = dict.fromkeys(learning._algorithm.store.image_shapes, (32, 32, 3))
     with pytest.raises(ConfigError, match="robot r1"):
         learning.deliver(content)
+
+
+def test_episode_that_there_is_no_room_for_is_refused_before_it_waits_on_disk(learning: FleetLearner):
+    store = learning._algorithm.store
+    store.keep(store.add_episode(from_bytes(message_of(learning, "r0", 0)).episode))
+    store.capacity = 10  # 6 observations of 10 are kept for good: there is room for 4
+    with pytest.raises(ConfigError, match="An episode of robot r1 has 6 observations, more than the 4"):
+        learning.deliver(message_of(learning, "r1", 0))
+    assert learning._inbox.waiting() == []
 
 
 def test_what_was_acknowledged_after_the_last_checkpoint_is_there_after_a_kill(tmp_path: Path):

@@ -59,7 +59,12 @@ def test_every_list_says_where_its_prices_come_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cost", "words"), [(0.0, "$0.00"), (0.000421, "$0.00042"), (0.034, "$0.03"), (1234.5, "$1,234.50")]
+    ("cost", "words"),
+    [
+        *[(0.0, "$0.00"), (0.034, "$0.03"), (1234.5, "$1,234.50"), (0.0101, "$0.01")],
+        *[(0.000421, "$0.00042"), (0.00994, "$0.0099"), (0.00999, "$0.01"), (0.00001, "$0.000010")],
+        *[(2e-9, "less than $0.000001"), (2.5e-6, "$0.0000025")],
+    ],
 )
 def test_amounts_are_said_for_people(cost: float, words: str) -> None:
     assert in_dollars(cost) == words

@@ -537,5 +537,22 @@ def test_update_that_fails_leaves_no_pointer_learning_behind():
     assert len(ended) == 1
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_update_that_fails_says_why_whatever_the_pointer_meets(threads):
+    model = pointing(ReachInMetres())
+    model.learn(0)
+    model.update_threads = threads
+
+    def diverge(*args):
+        raise NotFinite("critic")
+
+    def trip(*args):
+        raise NotFinite("pointer")
+
+    model.update_pointer, model.update_critic = trip, diverge  # type: ignore[method-assign]
+    with pytest.raises(NotFinite, match="critic"):
+        model.train(1)
+
+
 def test_environment_that_does_not_say_where_the_tcp_is_has_no_pointer():
     assert make_model().policy.pointer is None
