@@ -205,7 +205,7 @@ async def give_up(state: GraphState, error: NodeError) -> Command[Any]:
 
 async def _recall(context: AgentContext, *, mode: Mode | None) -> tuple[MemoryRecord, ...]:
     """Return what worked in like scenes at this station; other questions and writes go on meanwhile."""
-    if context.memory is None or context.embedding is None:
+    if context.memory is None or context.embedding is None or not context.settings.recalls:
         return ()
     try:
         return await asyncio.to_thread(

@@ -39,7 +39,10 @@ class AgentSettings(CallLimits):
         description="Times within a question that tools may answer the model before it must plan; 0: none that do.",
     )
     recall_similarity: float = Field(
-        0.60, ge=-1, le=1, description="Least cosine similarity of the wrist views at which a record is reused."
+        0.60,
+        ge=-1,
+        le=1,
+        description="Least cosine similarity of the wrist views at which a record is reused; 1: none is.",
     )
     camera: str | None = Field(None, description="Camera that the agent is shown; None takes the scene's first.")
     max_views: int = Field(2, ge=1, description="Images that are tried when a keypoint is hidden: one call each.")
@@ -71,7 +74,7 @@ class AgentSettings(CallLimits):
 
     @property
     def recalls(self) -> bool:
-        """Whether what worked can be recalled: no two views are as like as 1."""
+        """Whether what worked is recalled: at 1 nothing is, were two views the same."""
         return self.recall_similarity < 1.0
 
     def toolbox(self, task: "TaskPrompt") -> "Toolbox":

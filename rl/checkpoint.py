@@ -37,6 +37,8 @@ LAST = "last"
 """The checkpoint that a run renews; preferred where nothing else says which one is newer."""
 DAMAGE = (*UNPICKLING, RuntimeError, zipfile.BadZipFile, zlib.error, ConfigError)
 """What reading a damaged file raises, found by damaging them."""
+RESUME_SEED = 8_000_000
+"""What seeds of the starts of resumed runs begin from, far from those of evaluations (`rl.evaluation`)."""
 OLDEST_ALGORITHM = "drq"
 """Checkpoints that do not name their algorithm are DrQ's."""
 
@@ -104,12 +106,16 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
         randomness, extra = state["random"], state["extra"]
     except DAMAGE as error:
         raise _unreadable(folder, error) from error
-    if algorithm.env is not None and algorithm.seed is not None:
-        # The start states of a resumed run must not be those of its beginning again.
-        algorithm.env.seed(algorithm.seed + algorithm.num_timesteps)
+    seed_resumed_starts(algorithm)
     _set_random_states(algorithm, randomness)
     known: dict[str, Any] = extra
     return known
+
+
+def seed_resumed_starts(algorithm: GuidedAlgorithm) -> None:
+    """Let a resumed run begin rollouts neither where it began them before, nor where evaluations do."""
+    if algorithm.env is not None and algorithm.seed is not None:
+        algorithm.env.seed((algorithm.seed + RESUME_SEED + algorithm.num_timesteps) % 2**32)
 
 
 def load_policy(

@@ -18,8 +18,8 @@ from rl.transforms import pose_difference
 from rl.types import Observation, RobotState
 
 CURVE_SEED, FINAL_SEED, CONFIRMATION_SEED = 10_000, 20_000, 30_000
-"""First start of the curve, of the final evaluation, and of the first confirmation; each later one has new ones. None
-is used in training, nor for two purposes."""
+"""First start of the curve; of the final evaluation, and of the one after pretraining, to be compared with it; and of
+the first confirmation: each later one has new ones. A run whose seed is far below does not train from them."""
 Acting = Literal["mean", "unstuck", "sampled"]
 """How a policy acts alone: its mean; its mean, but what it draws where the arm gets nowhere; what it draws."""
 STUCK_STEPS, STUCK_M, STUCK_RAD, STUCK_OPENING = 4, 0.001, 0.02, 0.05

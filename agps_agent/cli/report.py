@@ -109,19 +109,21 @@ def _results(options: ReportOptions, name: str) -> "Results":
 
     experiment = load_experiment(name)
     folder = (options.runs or Path("runs")) / experiment.name
-    seeds = seeds_found(experiment, folder)
+    seeds, left_out = seeds_found(experiment, folder), []
     if seeds:
         declared = max(experiment.seeds_of(cell) for cell in experiment.cells)
         results = gather(experiment, plan(experiment, folder, parse_cell, seeds=max(seeds, declared)), called=name)
         if results.finished:
             return _with_kept(options, results, read_results, add_runs)
+        left_out = results.left_out
     kept = options.out or results_folder(experiment.name)
     if not (kept / FILE).is_file():
+        why = f" ({len(left_out)} left out, such as {left_out[0]})" if left_out else ""
         raise ConfigError(
-            f"No finished run of {experiment.name} in {folder}, and no {kept / FILE}; "
+            f"No finished run of {experiment.name} in {folder}{why}, and no {kept / FILE}; "
             f"`agps reproduce {quoted(name)}` runs it."
         )
-    return read_results(kept, of=experiment.name)
+    return read_results(kept, of=experiment.name).model_copy(update={"left_out": left_out} if left_out else {})
 
 
 def _with_kept(

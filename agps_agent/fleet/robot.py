@@ -29,7 +29,7 @@ from agps_agent.supervisor import AgentSupervisor
 from agps_agent.surroundings import JUDGED_AFTER
 from rl.algorithm import GuidedAlgorithm
 from rl.changes import changed
-from rl.checkpoint import DAMAGE
+from rl.checkpoint import DAMAGE, seed_resumed_starts
 from rl.errors import AgpsError, ConfigError
 from rl.files import write_atomically
 from rl.learner import CAUGHT_UP_STEPS
@@ -366,8 +366,7 @@ class RobotRun:
         algorithm = self._algorithm
         algorithm.num_timesteps = state["num_timesteps"]
         algorithm.acting_rng.bit_generator.state = state["acting"]
-        if algorithm.env is not None and algorithm.seed is not None:  # not the start states of its beginning again
-            algorithm.env.seed((algorithm.seed + algorithm.num_timesteps) % 2**32)
+        seed_resumed_starts(algorithm)
 
 
 class Heard:

@@ -142,6 +142,8 @@ def check_reportable(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, An
         _check_all_there(row, needed, f"{folder / 'metrics.jsonl'}: a line of {kind}")
         _check_together(row, _TOGETHER, folder / "metrics.jsonl")
     _check_together(summary, (*_TOGETHER, *_TOGETHER_IN_SUMMARY), folder / "summary.json")
+    if summary.get("success_rate") is not None and summary["eval_episodes"] < 1:
+        raise AgpsError(f"{folder / 'summary.json'}: eval_episodes is {summary['eval_episodes']}; {_DAMAGED}")
 
 
 def _check_all_there(row: Mapping[str, Any], names: Iterable[str], where: str) -> None:

@@ -14,6 +14,7 @@ from agps_agent.models.offline.embedded import EmbeddedVLM
 from agps_agent.models.profiles import load_profile
 from agps_agent.recalling import cameras_of, first_that_fits, to_targets, unmoved
 from agps_agent.run.build import capture_scene
+from agps_agent.settings import AgentSettings
 from agps_agent.state import AgentContext
 from rl.envs import make_env
 from rl.robots.mujoco import MujocoBackend
@@ -47,10 +48,15 @@ def memory_of(tmp_path: Path) -> Iterator[Callable[[str], EpisodicMemory]]:
         memory.close()
 
 
-async def asked(memory: EpisodicMemory, at: Scene, **how: str) -> Answer:
+async def asked(memory: EpisodicMemory, at: Scene, settings: AgentSettings | None = None, **how: str) -> Answer:
     """The embedded agent's answer; to the memory all scenes look alike."""
     context = AgentContext(
-        scene=at, model=EmbeddedVLM(), profile=load_profile("embedded"), memory=memory, embedding=np.ones(4)
+        scene=at,
+        model=EmbeddedVLM(),
+        profile=load_profile("embedded"),
+        memory=memory,
+        embedding=np.ones(4),
+        settings=settings or AgentSettings(),
     )
     return await ask(build_graph(at.task), context, **{"mode": "guide", **how})
 
@@ -73,6 +79,17 @@ async def test_plan_with_several_targets_is_recalled_from_another_start(
     np.testing.assert_allclose(
         again.intervention.waypoints[-1].T_base_tcp, first.intervention.waypoints[-1].T_base_tcp, atol=1e-9
     )
+
+
+async def test_nothing_is_recalled_of_the_same_view_where_nothing_is_to_be(
+    memory_of: Callable[[str], EpisodicMemory],
+) -> None:
+    memory, (before, _) = memory_of("usb_insertion"), start("usb_insertion", 1)
+    first = await asked(memory, before)
+    memory.mark(first.record_id or "", success=True, T_base_tcp_final=np.eye(4))
+    for similarity, calls in ((0.99, 0), (1.0, 2)):
+        again = await asked(memory, before, settings=AgentSettings(recall_similarity=similarity))
+        assert again.cost.model_calls == calls
 
 
 MOVED = [

@@ -29,6 +29,7 @@ from rl.checkpoint import (
 )
 from rl.drq import DrQ, DrQConfig
 from rl.errors import AgpsError, ConfigError
+from rl.evaluation import CURVE_SEED
 from rl.learner import OverlappedLearner, ThreadedLearner
 from tests.rl.drq.reach import Reach, record
 
@@ -103,6 +104,23 @@ def test_run_that_was_saved_before_its_updates_makes_them_first(every: int, save
     assert not torch.equal(again.weights, saved_weights)
     if saved % every == 0:  # else an update has seen a step since, which is another one: the environment begins anew
         assert torch.equal(again.weights, first.weights)
+
+
+@pytest.mark.parametrize(("seed", "expected"), [(0, 8_010_000), (2**32 - 1, 8_009_999)])
+def test_resumed_run_begins_rollouts_where_no_evaluation_does(seed: int, expected: int, tmp_path: Path):
+    """10,000 control steps after seed 0 it began them at the starts of the learning curve."""
+    models = [make_model(seed=seed) for _ in range(2)]
+    models[0].num_timesteps = CURVE_SEED
+    save_checkpoint(tmp_path / "last", models[0], {})
+    load_checkpoint(tmp_path / "last", models[1])
+    env = models[1].env
+    assert env is not None
+    env.reset()
+    again, other = (Reach(), Reach())
+    again.reset(seed=expected)
+    other.reset(seed=CURVE_SEED)
+    told = env.get_attr("goal")[0].tolist()
+    assert told == again.goal.tolist() and told != other.goal.tolist()
 
 
 class Saved(BaseCallback):

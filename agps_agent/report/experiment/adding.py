@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from agps_agent.measure.experiments.measurement import Condition
 from agps_agent.measure.experiments.planning import run_name
 from agps_agent.report.experiment.measured import MeasuredCell, MeasuredResults
 from agps_agent.report.experiment.results import Kept, Origin, Results, number_of
@@ -38,14 +39,16 @@ def add_runs(here: Results, kept: Results) -> Results:
 def add_measurements(here: MeasuredResults, kept: MeasuredResults) -> MeasuredResults:
     """Return what is measured with the measurements that were kept of earlier ones, unless they are here too.
 
-    Those of a condition, a landscape, or runs that are declared otherwise now are not taken.
+    Those of a condition, a landscape, or runs that are declared otherwise now are not taken; what a condition is called
+    on the axis of figures does not matter.
 
     Args:
         here: What the folders of measurements hold; nothing of it is replaced.
         kept: What results.json holds.
     """
     origins = list(here.origins)
-    same = [condition.name for condition in here.conditions if condition in kept.conditions]
+    conditions = [_unlabelled(condition) for condition in kept.conditions]
+    same = [condition.name for condition in here.conditions if _unlabelled(condition) in conditions]
     if kept.eval_episodes not in (None, here.eval_episodes):
         same = []
     drawn = here.landscape == kept.landscape
@@ -70,6 +73,10 @@ def add_measurements(here: MeasuredResults, kept: MeasuredResults) -> MeasuredRe
 def standing_in(results: Results) -> set[tuple[str, tuple[str, ...], int]]:
     """Return the runs that stand there: cell, what it was told, and seed."""
     return {(cell.name, tuple(cell.options), run.seed) for cell in results.cells for run in cell.runs}
+
+
+def _unlabelled(condition: Condition) -> Condition:
+    return condition.model_copy(update={"label": ""})
 
 
 def _joined(

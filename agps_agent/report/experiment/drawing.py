@@ -97,10 +97,8 @@ def draw(results: Results) -> list[Drawing]:
     watched = [cell for cell in began if any(any(run.triggers) for run in cell.runs)]
     if watched:
         figure = _panels(_by_panel(watched, _triggers), colors, "training rollouts", is_share=False)
-        note = (
-            "Triggers in each ten rollouts; the last point is of the newest ten. Thin: one seed. Thick: mean over the "
-            "seeds that got so far."
-        )
+        lines = "Thin: one seed. Thick: mean over the seeds that got so far."
+        note = f"Triggers in each ten rollouts; {_last(watched)}. {lines}"
         drawings.append(rendered("triggers", "Triggers per ten rollouts", note, figure))
     note = "Final evaluation of the policy alone, seeds pooled, with its 95 % Wilson interval. Small: one seed."
     drawings.append(rendered("final", "Final success", note, _finals(began, colors)))
@@ -116,6 +114,17 @@ def _successes(along: Callable[[Point], float]) -> Callable[[CellOutcome], _Line
         return _Lines(cell.label, [([along(p) for p in curve], [p.success for p in curve]) for curve in evaluated])
 
     return lines
+
+
+def _last(cells: Sequence[CellOutcome]) -> str:
+    """Say what the last point of triggers is of."""
+    newest = [run.triggers_of_newest_ten for cell in cells for run in cell.runs if run.triggers]
+    if all(newest):
+        return "the last point is of the newest ten"
+    scaled = "scaled up from the rollouts that were left over"
+    if not any(newest):
+        return f"the last point is {scaled}"
+    return f"the last point is of the newest ten, and in {newest.count(False)} of {len(newest)} runs {scaled}"
 
 
 def _triggers(cell: CellOutcome) -> _Lines:

@@ -38,8 +38,8 @@ def write_measured_experiment(results: MeasuredResults, folder: Path) -> Path:
         ConfigError: If results.json there has measurements that these results have not.
         AgpsError: If a file cannot be written.
     """
+    drawings = draw_measured(results)  # first: what cannot be drawn replaces nothing
     write_measured(results, folder)
-    drawings = draw_measured(results)
     return write_page(folder, drawings, markdown=_markdown(results), page=_page(results, drawings))
 
 

@@ -116,6 +116,8 @@ class RunOutcome(Counted):
     """Success of stage 1 alone, for a learner that has one."""
     triggers: list[Amount]
     """Triggers in each ten rollouts."""
+    triggers_of_newest_ten: bool = False
+    """The last of these is of the newest ten; in older files it is scaled up from the rollouts that were left over."""
     training_force_N: Amount | None = None
     """Median over the training's rollouts of the largest contact force in each, [N]."""
     policy_force_N: Amount | None = None
@@ -242,8 +244,8 @@ def write_kept(
             words = [part for part in rest if isinstance(part, str)]
             raise ConfigError(
                 f"{path} has {len(gone)} {what} that are not in this folder of runs "
-                f"({', '.join([cell, f'seed {seed}', *words])}); copy them together, keep them with --add, "
-                "which takes those of cells that are declared now as they were then, or name another --out."
+                f"({', '.join([cell, f'seed {seed}', *words])}); copy them together, or name another "
+                "--out; --add keeps those of cells that are declared now as they were then."
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, results.model_dump_json(indent=indent) + "\n")
@@ -300,8 +302,6 @@ def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
     if not final:
         raise AgpsError(f"{run.path / 'metrics.jsonl'} lacks the final evaluation; it is damaged, copy it again.")
     episodes = int(summary["eval_episodes"])
-    if episodes < 1:
-        raise AgpsError(f"{directory.summary}: eval_episodes is {episodes}; it is damaged, copy it again.")
     usd = summary.get("agent_usd")
     return RunOutcome(
         seed=run.seed,
@@ -323,6 +323,7 @@ def _outcome(run: PlannedRun, origins: list[Origin]) -> RunOutcome:
         human_s=_rounded(summary.get("human_s")),
         stage_1=summary.get("pretrain_success_rate"),
         triggers=[round(count, 2) for count in per_ten_rollouts(episodes_of(rows), "triggered")],
+        triggers_of_newest_ten=True,
         training_force_N=_median(episodes_of(rows), "contact_force_peak_N"),
         policy_force_N=_median(final[-1:], "contact_force_peak_N"),
         curve=[_point(row) for row in evaluations_of(rows)],

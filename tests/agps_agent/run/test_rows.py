@@ -54,6 +54,9 @@ def test_summary_with_a_rate_of_no_episodes_is_refused(tmp_path: Path) -> None:
     check_reportable([], {"success_rate": 0.5, "eval_episodes": 10}, tmp_path)
     with pytest.raises(AgpsError, match="success_rate stands without eval_episodes"):
         check_reportable([], {"success_rate": 0.5}, tmp_path)
+    for none in (0, -3):
+        with pytest.raises(AgpsError, match=rf"summary\.json: eval_episodes is {none}; "):
+            check_reportable([], {"success_rate": 0.5, "eval_episodes": none}, tmp_path)
 
 
 @pytest.mark.parametrize(

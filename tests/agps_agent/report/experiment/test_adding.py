@@ -54,7 +54,23 @@ def test_without_being_told_nothing_is_mixed(here: Path, elsewhere: Path, capsys
     before = (elsewhere / FILE).read_bytes()
     leave_run(tiny_grid(here)[1][2])
     assert main(REPORT) == 2
-    assert "keep them with --add" in capsys.readouterr().err and (elsewhere / FILE).read_bytes() == before
+    assert "--add keeps those of cells" in capsys.readouterr().err and (elsewhere / FILE).read_bytes() == before
+
+
+def test_runs_that_are_left_out_are_told_where_none_counts(
+    here: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in tiny_grid(here, GRID.replace("--demos 1", "--demos 2"))[1]:
+        leave_run(run)
+    tiny_grid(here)
+    assert main(REPORT) == 0
+    results = read_results(elsewhere)
+    assert results.finished == 2 and len(results.left_out) == 4
+    assert "Left out: " in (elsewhere / "index.html").read_text()
+    capsys.readouterr()
+    assert main([*REPORT, "--out", "nowhere"]) == 2
+    told = capsys.readouterr().err
+    assert "No finished run of tiny in runs/tiny (4 left out, such as " in told and "demos = 2, and 1 is" in told
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -115,6 +131,16 @@ def test_measurements_of_two_machines_come_together(here: Path) -> None:
     trials = {(cell.name, one.seed, one.condition): one.successes for cell in both.cells for one in cell.trials}
     assert trials == {("agps", 0, "start-1"): 15, ("agps", 0, "start-2"): 10, ("agps", 1, "start-1"): 20}
     assert [len(cell.maps) for cell in both.cells] == [2, 0] and [len(cell.boxes) for cell in both.cells] == [1, 0]
+
+
+def test_condition_that_is_called_otherwise_on_an_axis_is_the_same(here: Path) -> None:
+    measurement, runs = planned(here, STARTS)
+    evaluated(here, measurement, runs[0], 10, 10)
+    kept = gathered(here, measurement, runs)
+    shutil.rmtree(here / "runs/far")
+    renamed = [one.model_copy(update={"label": f"far {one.label}"}) for one in kept.conditions]
+    both = add_measurements(gathered(here, measurement, runs), kept.model_copy(update={"conditions": renamed}))
+    assert [one.condition for cell in both.cells for one in cell.trials] == ["start-1", "start-2"]
 
 
 def test_measurements_that_are_declared_otherwise_now_are_not_taken(here: Path) -> None:

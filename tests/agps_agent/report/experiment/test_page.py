@@ -81,6 +81,23 @@ def test_run_of_other_settings_is_left_out_and_said(tmp_path: Path) -> None:
     assert results.finished == 1 and "made with demos = 1, and 2 is declared" in results.left_out[0]
 
 
+@pytest.mark.parametrize(
+    ("newest", "words"),
+    [
+        ((True, True), "the last point is of the newest ten. "),
+        ((False, False), "the last point is scaled up from the rollouts that were left over. "),
+        ((True, False), "is of the newest ten, and in 1 of 2 runs scaled up from the rollouts that were left over. "),
+    ],
+)
+def test_figure_says_what_the_last_point_of_triggers_is(newest: tuple[bool, bool], words: str, tmp_path: Path) -> None:
+    results = results_of(tmp_path, 18, 4, 20)
+    agps = results.cells[0]
+    told = zip(agps.runs, newest, strict=True)
+    runs = [run.model_copy(update={"triggers": [3.0, 1.0], "triggers_of_newest_ten": one}) for run, one in told]
+    results = results.model_copy(update={"cells": [agps.model_copy(update={"runs": runs}), *results.cells[1:]]})
+    assert words in next(drawing.note for drawing in draw(results) if drawing.name == "triggers")
+
+
 def test_everything_is_drawn_again_from_results_json_alone(tmp_path: Path) -> None:
     write_experiment(results_of(tmp_path, 18, 4, 20), tmp_path / "out")
     shutil.rmtree(tmp_path / "runs")
