@@ -12,10 +12,12 @@ from agps_agent.cli.folders import check_folder
 from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.measure.experiments.declaration import MOST_SEEDS
+from agps_agent.run.address import EXAMPLE, is_address
 from rl.errors import AgpsError, ConfigError
 from rl.files import quoted
 
 if TYPE_CHECKING:
+    from agps_agent.cli.grid_table import Shown
     from agps_agent.measure.experiments.declaration import Experiment
     from agps_agent.measure.experiments.measurement import Measurement
     from agps_agent.measure.experiments.planning import PlannedRun
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from agps_agent.run.config import RunConfig
 
 JOBS = 2
-"""Runs at a time, where nobody says how many."""
+"""Runs at a time on this machine, where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class ReproduceOptions:
     """Experiment: one of the list, or FILE.toml (docs/reproduce.md)."""
     seeds: Annotated[int, Interval(ge=1, le=MOST_SEEDS)] | None = None
     """Seeds of each cell: 3 are the seeds 0, 1 and 2. None: as declared."""
-    jobs: Annotated[int, Interval(ge=1, le=1_024)] = JOBS
-    """Runs at a time; the processor's cores are shared out among them."""
+    jobs: Annotated[int, Interval(ge=1, le=1_024)] | None = None
+    """Runs at a time; the processor's cores are shared out among them. None: 2; with --ray as many as it has cores."""
+    ray: str | None = None
+    """Ray cluster on whose machines the runs work, HOST:PORT; what they leave comes home. None: on this machine."""
     budget_hours: Annotated[float | None, Gt(0)] = None
     """Start no run after so many hours; those that run come to their end. None: no limit."""
     runs: Path = Path("runs")
@@ -68,8 +72,8 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
     options = parse_options(ReproduceOptions, argv, prog="agps reproduce", named=("--cells",))
     check_folder(options.runs, option="--runs")
     if options.name is None:
-        said = (options.seeds, options.cells, options.dry_run, options.budget_hours, options.reported)
-        if any(said) or options.jobs != JOBS:
+        said = (options.seeds, options.cells, options.dry_run, options.budget_hours, options.reported, options.jobs)
+        if any(said) or options.ray is not None:
             raise UsageError("Name an experiment; `agps reproduce` lists them.")
         for line in _listed(options.runs):
             print(line)
@@ -78,6 +82,8 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
     from agps_agent.measure.experiments.measurement import Measurement
     from agps_agent.measure.experiments.planning import plan
 
+    if options.ray is not None and not is_address(options.ray):
+        raise UsageError(f"--ray {options.ray}: {EXAMPLE}.")
     experiment = load_declared(options.name)
     if isinstance(experiment, Measurement):
         if options.reported is not None:
@@ -90,7 +96,7 @@ def run(argv: Sequence[str], *, train: Sequence[str] | None = None) -> int:
         if not runs:
             return 0
     if options.dry_run:
-        return _say_what_it_takes(runs, options)
+        return _say_what_it_takes(runs, options, _workplace(options))
     return _run_grid(runs, folder, options, train)
 
 
@@ -175,42 +181,94 @@ def _listed(folder: Path) -> Iterable[str]:
         yield f"{name:<{width}}  {counted:<34}  {experiment.title}"
 
 
-def _say_what_it_takes(runs: "Sequence[PlannedRun]", options: ReproduceOptions) -> int:
+@dataclass(frozen=True)
+class Workplace:
+    """Where runs work."""
+
+    jobs: int
+    """Runs at a time."""
+    cores: int
+    """Processor cores that they share."""
+    starts: Sequence[str]
+    """What starts a command of AGPS there."""
+
+
+def _workplace(options: ReproduceOptions) -> Workplace:
+    """Return where runs work.
+
+    Raises:
+        ConfigError: If Ray is not installed.
+        AgpsError: If there is no such cluster.
+    """
+    from agps_agent.measure.experiments.running import AGPS, cores
+
+    if options.ray is None:
+        return Workplace(options.jobs or JOBS, cores(), AGPS)
+    from agps_agent.cli.elsewhere import starts_elsewhere
+    from agps_agent.fleet.cluster import cores_of
+
+    there = cores_of(options.ray)
+    return Workplace(options.jobs or there, there, starts_elsewhere(options.ray))
+
+
+def _say_what_it_takes(runs: "Sequence[PlannedRun]", options: ReproduceOptions, at: Workplace) -> int:
     for run in runs:
         now = run.standing()
         print(f"{now.state:>8}  {run.name}{': ' + now.why if now.why else ''}")
-    _say_what_is_left(runs, options)
+    _say_what_is_left(runs, options, at)
     return 0
 
 
-def _say_what_is_left(runs: "Sequence[PlannedRun]", options: ReproduceOptions) -> None:
+def _say_what_is_left(runs: "Sequence[PlannedRun]", options: ReproduceOptions, at: Workplace) -> None:
     """Say what those runs will take that are not finished."""
     from agps_agent.measure.experiments.cost import estimate_grid, in_words
 
     to_do = [run for run in runs if run.standing().state in ("queued", "in use")]
     measured = (path.parent for path in options.runs.glob("*/*/summary.json"))
-    for line in in_words(estimate_grid(to_do, measured), jobs=options.jobs):
+    for line in in_words(estimate_grid(to_do, measured), jobs=at.jobs):
         print(line)
 
 
 def _run_grid(
     runs: "Sequence[PlannedRun]", folder: Path, options: ReproduceOptions, train: Sequence[str] | None
 ) -> int:
-    from agps_agent.cli.grid_table import GridTable
     from agps_agent.measure.experiments.cost import spent, spent_in_words
-    from agps_agent.measure.experiments.running import Grid
-    from agps_agent.run.signals import terminated_like_ctrl_c
 
+    at = _workplace(options)
     if any(run.standing().state == "queued" for run in runs):
-        _say_what_is_left(runs, options)
-    with terminated_like_ctrl_c(), GridTable(runs) as table:  # its trainings are told to end, and save
-        grid = Grid(runs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=train)
-        outcome = grid.run()
+        _say_what_is_left(runs, options, at)
+    outcome = _work(runs, folder, options, at, train)
     for line in spent_in_words(spent(runs)):
         print(line)
     if _is_all_done(outcome, len(runs)):
         print(f"All {len(runs)} runs are finished. {_report_command(options.name, options)}")
     return 0
+
+
+def _work(
+    jobs: "Sequence[Shown]",
+    folder: Path,
+    options: ReproduceOptions,
+    at: Workplace,
+    train: Sequence[str] | None,
+) -> "Outcome":
+    """Do all that is not finished, and show it."""
+    from agps_agent.cli.grid_table import GridTable
+    from agps_agent.measure.experiments.running import Grid
+    from agps_agent.run.signals import terminated_like_ctrl_c
+
+    with terminated_like_ctrl_c(), GridTable(jobs) as table:  # its trainings are told to end, and save
+        grid = Grid(
+            jobs,
+            folder,
+            at.jobs,
+            table.changed,
+            budget_s=options.budget_s,
+            starts=at.starts,
+            cores=at.cores,
+            train=train,
+        )
+        return grid.run()
 
 
 def _report_command(called: str | None, options: ReproduceOptions) -> str:
@@ -219,10 +277,7 @@ def _report_command(called: str | None, options: ReproduceOptions) -> str:
 
 def _measure(measurement: "Measurement", options: ReproduceOptions, called: str, command: Sequence[str] | None) -> int:
     """Measure the finished runs of another experiment, and name those that are missing."""
-    from agps_agent.cli.grid_table import GridTable
     from agps_agent.measure.experiments.measured import to_measure
-    from agps_agent.measure.experiments.running import Grid
-    from agps_agent.run.signals import terminated_like_ctrl_c
 
     folder = options.runs / measurement.name
     runs = planned(measurement, options.runs, seeds=options.seeds, cells=options.cells)
@@ -231,9 +286,7 @@ def _measure(measurement: "Measurement", options: ReproduceOptions, called: str,
         for job in jobs:
             print(f"{job.standing().state:>8}  {job.name}: {job.glance().done} of {job.size} {job.unit}")
     elif jobs:
-        with terminated_like_ctrl_c(), GridTable(jobs) as table:
-            grid = Grid(jobs, folder, options.jobs, table.changed, budget_s=options.budget_s, train=command)
-            outcome = grid.run()
+        outcome = _work(jobs, folder, options, _workplace(options), command)
         if _is_all_done(outcome, len(jobs)):
             print(f"{len(jobs)} runs are measured. {_report_command(called, options)}")
     if missing:

@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ ANSWER_S = 10.0
 """Longest wait for a cluster to accept a connection, [s]."""
 TRIES = 4
 """Times a cluster of ours is started: Ray gives up after 30 s, which a busy machine may need the first time."""
-EXTRA = "A fleet needs Ray: install it with `pip install 'agps[distributed]'`, or leave out --robots and --fleet."
+EXTRA = "This needs Ray: install it with `pip install 'agps[distributed]'`, or leave out --robots, --fleet and --ray."
 
 
 def require_ray() -> None:
@@ -68,6 +69,22 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
         ray.shutdown()
 
 
+def cores_of(address: str) -> int:
+    """Return how many processor cores a cluster has.
+
+    Raises:
+        ConfigError: If Ray is not installed.
+        AgpsError: If there is no such cluster, or it has none.
+    """
+    with open_cluster(address) as ray:
+        cores = int(ray.cluster_resources().get("CPU", 0))
+    if cores < 1:
+        raise AgpsError(
+            f"The Ray cluster at {address} has no processor core for runs; give `ray start` more --num-cpus."
+        )
+    return cores
+
+
 def prepare_environment(*, is_ours: bool) -> None:
     """Set what Ray reads when it is imported.
 
@@ -104,7 +121,7 @@ def _connect(ray: Any, address: str | None) -> None:
             if left:
                 continue
             where = "on this machine" if address is None else f"at {address}"
-            said = " ".join(str(error).split())[:300]
+            said = textwrap.shorten(str(error), 300, placeholder=" ...")
             raise AgpsError(
                 f"There is no Ray cluster {where} ({said}); docs/fleet.md says how to start one."
             ) from error

@@ -1,7 +1,6 @@
 """Everything that a run can be told: documented here, reachable from the command line, saved as config.json."""
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,6 +20,7 @@ from pydantic import (
 from agps_agent.detectors import DETECTORS, ENCODERS, FloatConfig, StallConfig
 from agps_agent.detectors.base import load_detector
 from agps_agent.models.library import check_model, model_reference
+from agps_agent.run.address import EXAMPLE, is_address
 from agps_agent.run.directory import default_classifier, folder_name
 from agps_agent.run.environment import FOREIGN, arguments_of
 from agps_agent.run.field_options import check_options, field_values, made
@@ -46,10 +46,6 @@ from rl.traits import ALGORITHMS
 
 Robot = Annotated[str, AfterValidator(check_robot)]
 """Where a run takes place: `agps_agent.run.place`."""
-
-
-_ADDRESS = re.compile(r"(//)?[^/]+:\d+(/.*)?")
-"""Host and port without a scheme."""
 
 
 OWN_SETTINGS = ("float", "stall")
@@ -336,8 +332,8 @@ class RunConfig(BaseModel):
     @field_validator("ray")
     @classmethod
     def _is_an_address(cls, ray: str | None) -> str | None:
-        if ray is not None and not _ADDRESS.fullmatch(ray):
-            raise ValueError("write HOST:PORT, such as 10.0.0.1:6379")
+        if ray is not None and not is_address(ray):
+            raise ValueError(EXAMPLE)
         return ray
 
     @field_validator("algorithm_options")
@@ -443,7 +439,7 @@ class RunConfig(BaseModel):
     def _is_folder_or_url(cls, memory: str | None) -> str | None:
         if memory == "":
             raise ValueError("name a folder, or the URL of a Chroma server")
-        if memory is not None and _ADDRESS.fullmatch(memory):
+        if memory is not None and is_address(memory):
             raise ValueError(f"for a server write http://{memory}, for a folder of that name ./{memory}")
         if memory is None or "://" in memory:
             return memory

@@ -77,6 +77,10 @@ class Grid(Generic[JobT]):
     """Hears of each change."""
     budget_s: float | None = None
     """No run is started after so many seconds. None: no limit."""
+    starts: Sequence[str] = AGPS
+    """What starts a command of AGPS, before its name."""
+    cores: int = field(default_factory=cores)
+    """Processor cores that the runs share."""
     train: Sequence[str] | None = None
     """What stands in for `agps train` and `agps eval`, before the arguments of a job."""
     clock: Callable[[], float] = time.monotonic
@@ -156,7 +160,7 @@ class Grid(Generic[JobT]):
             return
         arguments = run.begin()
         # Two trainings with two threads each on two cores take ten times as long as with one each.
-        threads = str(max(1, cores() // self.jobs))
+        threads = str(max(1, self.cores // self.jobs))
         try:
             log_file = self._log_of(run).open("ab")
         except OSError as error:  # the others go on
@@ -165,7 +169,7 @@ class Grid(Generic[JobT]):
         with log_file as log:
             # A session of its own: Ctrl-C reaches the runner alone, which then ends each training once.
             process = subprocess.Popen(
-                [*(self.train or (*AGPS, run.does)), *arguments, "--threads", threads],
+                [*(self.train or (*self.starts, run.does)), *arguments, "--threads", threads],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -237,6 +237,8 @@ reproduce fig3 --seeds 99999999999                          | --seeds is 9999999
 reproduce fig3 --jobs 99999 --dry-run                       | --jobs is 99999; ask for at most 1024
 reproduce fig3 --budget-hours nan                           | --budget-hours is nan; give a finite number
 reproduce --jobs 3                                          | Name an experiment
+reproduce --ray 10.0.0.1:6379                               | Name an experiment
+reproduce fig3 --ray nowhere                                | --ray nowhere: write HOST:PORT, such as 10.0.0.1:6379
 reproduce --reported docs/results                           | Name an experiment
 reproduce fig3 --cells --dry-run                            | --cells names nothing; name at least one, or leave it
 bench env --steps 99999999999                               | --steps is 99999999999; ask for at most 1000000
