@@ -35,6 +35,17 @@ panel = "USB insertion"
 label = "SERL"
 options = "--eval-every 40"
 """
+FAR = """
+title = "Far"
+question = "And from further away?"
+runs_of = "tiny.toml"
+eval_episodes = 1
+
+[[conditions]]
+name = "start-2"
+label = "2x"
+start_scale = 2
+"""
 LONG = GRID.replace("--max-env-steps 80", "--max-env-steps 100000")
 
 
@@ -45,10 +56,10 @@ def address() -> Iterator[str]:
         yield ray.get_runtime_context().gcs_address
 
 
-def reproduce(folder: Path, address: str, *more: str, grid: str = GRID) -> "subprocess.Popen[str]":
+def reproduce(folder: Path, address: str, name: str = "tiny.toml", grid: str = GRID) -> "subprocess.Popen[str]":
     (folder / "tiny.toml").write_text(grid)
     return subprocess.Popen(
-        [sys.executable, "-m", "agps_agent.cli", "reproduce", "tiny.toml", "--ray", address, *more],
+        [sys.executable, "-m", "agps_agent.cli", "reproduce", name, "--ray", address],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -65,7 +76,7 @@ def said(process: "subprocess.Popen[str]") -> str:
 
 @needs_ray
 @pytest.mark.timeout(600)
-def test_run_comes_home_whole(address: str, tmp_path: Path) -> None:
+def test_run_and_what_is_measured_of_it_come_home_whole(address: str, tmp_path: Path) -> None:
     run = tmp_path / "runs/tiny/serl-seed0"
     out = said(reproduce(tmp_path, address))
     assert "with 1 at a time" in out or "1 runs to do" in out
@@ -76,6 +87,9 @@ def test_run_comes_home_whole(address: str, tmp_path: Path) -> None:
     log = (tmp_path / "runs/tiny/logs/serl-seed0.txt").read_text()
     assert "The policy alone succeeds" in log and "Report: runs/tiny/serl-seed0/report.html" in log
     assert json.loads((run / "config.json").read_text())["config"]["run_dir"] == "runs/tiny/serl-seed0"
+    (tmp_path / "far.toml").write_text(FAR)
+    assert "1 runs are measured." in said(reproduce(tmp_path, address, name="far.toml"))
+    assert [path.name for path in (tmp_path / "runs/far/serl-seed0").iterdir()] == ["start-2.json"]
 
 
 @needs_ray
