@@ -187,8 +187,8 @@ class Workplace:
 
     jobs: int
     """Runs at a time."""
-    cores: int
-    """Processor cores that they share."""
+    machines: Sequence[int]
+    """Processor cores of each machine that they share."""
     starts: Sequence[str]
     """What starts a command of AGPS there."""
 
@@ -203,12 +203,12 @@ def _workplace(options: ReproduceOptions) -> Workplace:
     from agps_agent.measure.experiments.running import AGPS, cores
 
     if options.ray is None:
-        return Workplace(options.jobs or JOBS, cores(), AGPS)
+        return Workplace(options.jobs or JOBS, (cores(),), AGPS)
     from agps_agent.cli.elsewhere import starts_elsewhere
     from agps_agent.fleet.cluster import cores_of
 
     there = cores_of(options.ray)
-    return Workplace(options.jobs or there, there, starts_elsewhere(options.ray))
+    return Workplace(options.jobs or sum(there), there, starts_elsewhere(options.ray))
 
 
 def _say_what_it_takes(runs: "Sequence[PlannedRun]", options: ReproduceOptions, at: Workplace) -> int:
@@ -265,7 +265,7 @@ def _work(
             table.changed,
             budget_s=options.budget_s,
             starts=at.starts,
-            cores=at.cores,
+            machines=at.machines,
             train=train,
         )
         return grid.run()

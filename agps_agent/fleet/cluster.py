@@ -69,16 +69,17 @@ def open_cluster(address: str | None = None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def cores_of(address: str) -> int:
-    """Return how many processor cores a cluster has.
+def cores_of(address: str) -> tuple[int, ...]:
+    """Return how many processor cores each machine of a cluster has for runs.
 
     Raises:
         ConfigError: If Ray is not installed.
         AgpsError: If there is no such cluster, or it has none.
     """
     with open_cluster(address) as ray:
-        cores = int(ray.cluster_resources().get("CPU", 0))
-    if cores < 1:
+        offered = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    cores = tuple(count for count in offered if count > 0)
+    if not cores:
         raise AgpsError(
             f"The Ray cluster at {address} has no processor core for runs; give `ray start` more --num-cpus."
         )

@@ -28,6 +28,17 @@ def cores() -> int:
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
+def threads_each(jobs: int, machines: Sequence[int]) -> int:
+    """Return the most threads of a run with which so many find room at a time, each on one machine; at least one.
+
+    Args:
+        jobs: Runs at a time.
+        machines: Processor cores of each.
+    """
+    found = (count for count in range(max(machines), 1, -1) if sum(cores // count for cores in machines) >= jobs)
+    return next(found, 1)
+
+
 Change = Literal["queued", "running", "elsewhere", "finished", "failed", "left"]
 """`elsewhere`: another process trains there, such as one that a killed runner left behind. `left`: the budget is
 spent."""
@@ -79,8 +90,8 @@ class Grid(Generic[JobT]):
     """No run is started after so many seconds. None: no limit."""
     starts: Sequence[str] = AGPS
     """What starts a command of AGPS, before its name."""
-    cores: int = field(default_factory=cores)
-    """Processor cores that the runs share."""
+    machines: Sequence[int] = field(default_factory=lambda: (cores(),))
+    """Processor cores of each machine that the runs share."""
     train: Sequence[str] | None = None
     """What stands in for `agps train` and `agps eval`, before the arguments of a job."""
     clock: Callable[[], float] = time.monotonic
@@ -160,7 +171,7 @@ class Grid(Generic[JobT]):
             return
         arguments = run.begin()
         # Two trainings with two threads each on two cores take ten times as long as with one each.
-        threads = str(max(1, self.cores // self.jobs))
+        threads = str(threads_each(self.jobs, self.machines))
         try:
             log_file = self._log_of(run).open("ab")
         except OSError as error:  # the others go on

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agps_agent.measure.experiments.planning import PlannedRun, standing
-from agps_agent.measure.experiments.running import Change, Grid, Outcome
+from agps_agent.measure.experiments.running import Change, Grid, Outcome, threads_each
 from rl.ownership import owner_of
 from tests.agps_agent.measure.experiments.grids import GRID, leave_run, tiny_grid
 
@@ -156,3 +156,15 @@ def test_real_trainings_survive_the_death_of_their_runner(tmp_path: Path) -> Non
     assert subprocess.run(command, cwd=tmp_path, check=False, timeout=900).returncode == 0
     again = [(folder / name / "summary.json").stat().st_mtime_ns for name in ("agps-seed0", "serl-seed0")]
     assert again == finished
+
+
+@pytest.mark.parametrize(
+    ("jobs", "machines", "threads"),
+    [
+        *[(2, (2,), 1), (1, (8,), 8), (3, (8,), 2), (9, (8,), 1)],
+        *[(2, (2, 2, 2, 2), 2), (4, (8, 2), 2), (2, (8, 2), 4), (5, (2, 2), 1), (1, (1, 16), 16)],
+    ],
+)
+def test_every_run_finds_room_on_one_machine(jobs: int, machines: tuple[int, ...], threads: int) -> None:
+    """A run that is to have more cores than any machine would wait for ever."""
+    assert threads_each(jobs, machines) == threads
