@@ -113,9 +113,13 @@ def load_checkpoint(path: Path, algorithm: GuidedAlgorithm) -> dict[str, Any]:
 
 
 def seed_resumed_starts(algorithm: GuidedAlgorithm) -> None:
-    """Let a resumed run begin rollouts neither where it began them before, nor where evaluations do."""
+    """Let a resumed run begin rollouts neither where it began them before, nor where evaluations do.
+
+    One that was interrupted before its first control step begins them where it would have.
+    """
     if algorithm.env is not None and algorithm.seed is not None:
-        algorithm.env.seed((algorithm.seed + RESUME_SEED + algorithm.num_timesteps) % 2**32)
+        further = RESUME_SEED + algorithm.num_timesteps if algorithm.num_timesteps > 0 else 0
+        algorithm.env.seed((algorithm.seed + further) % 2**32)
 
 
 def load_policy(
