@@ -175,6 +175,10 @@ def load_reference(reference: str) -> Any:
     module, _, attribute = reference.rpartition(":")
     value: Any = _import_file(Path(module)) if module.endswith(".py") else _import_module(module)
     for part in attribute.split("."):
+        if not hasattr(value, part):
+            names = [name for name, one in vars(value).items() if isinstance(one, type) and name[0] != "_"]
+            own = [name for name in names if getattr(value, name).__module__ == getattr(value, "__name__", None)]
+            raise AttributeError(f"{module} has no attribute {part!r}; it has {', '.join(own) or 'no class'}")
         value = getattr(value, part)
     return value
 

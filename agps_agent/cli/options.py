@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import tyro
@@ -21,6 +22,7 @@ from rl.nearest import did_you_mean
 OptionsT = TypeVar("OptionsT")
 
 _STYLE = (tyro.conf.PositionalMetavarFromFieldName,)
+_NAME = re.compile(r"--[A-Za-z]")
 _FRAME = re.compile(r"^[│╭╰|+]|[│╮╯|+]$")
 _OF_GROUP = re.compile(r"^Error parsing ([\w.-]+): (\w+) (?=Input should)")
 """A group of options that a limit is in: `Error parsing agent: max_views Input should be ...`."""
@@ -235,9 +237,11 @@ def complaint_line(box: str) -> str:
             break
         if not is_rule:
             said.append(line)
-    for index, line in enumerate(lines):
-        if line.startswith("Perhaps you meant") and index + 1 < len(lines):
-            hint = f" Did you mean {lines[index + 1].split(' ')[0].rstrip(',')}?"
+    meant = [line.split(" ")[0].rstrip(",") for line in lines if _NAME.match(line)]
+    if meant and any(line.startswith("Perhaps you meant") for line in lines):
+        wrong = next((word.rstrip(",") for line in lines for word in line.split() if _NAME.match(word)), "")
+        close = get_close_matches(wrong, meant, n=1, cutoff=0.0)  # tyro lists them by where they stand
+        hint = f" Did you mean {close[0]}?"
     text = _PYDANTIC_TAIL.sub(r", got \1", _PYDANTIC_HEAD.sub("", one_line(" ".join(said))))
     for noise, plain in (("Value error, ", ""), ("Error parsing config: ", ""), ("parsing config.", "parsing ")):
         text = text.replace(noise, plain)

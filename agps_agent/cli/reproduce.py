@@ -268,7 +268,12 @@ def _work(
             machines=at.machines,
             train=train,
         )
-        return grid.run()
+        try:
+            return grid.run()
+        except KeyboardInterrupt:
+            raise AgpsError(
+                "Interrupted. What was running is saved as far as it came; the same command goes on."
+            ) from None
 
 
 def _report_command(called: str | None, options: ReproduceOptions) -> str:

@@ -25,6 +25,7 @@ from agps_agent.run.methods import combine
 from agps_agent.run.place import place_of
 from agps_agent.run.signals import BrokenOff, terminated_like_ctrl_c
 from rl.errors import AgpsError, ConfigError
+from rl.files import quoted
 from rl.rewards.base import load_reward
 from rl.traits import ALGORITHMS
 
@@ -304,6 +305,8 @@ def _words_of_the_end(interruption: KeyboardInterrupt, config: RunConfig, direct
     go_on = f"go on with: {resume_command(config, path)}"
     if isinstance(interruption, BrokenOff):
         return f"Broken off while the run was being saved. The last whole checkpoint is in {path}; {go_on}"
+    if directory.read_summary().get("ended_by") not in (None, "interrupted", "fault"):
+        return f"The run had ended, and what it came to is in {path}; `agps report {quoted(path)}` writes its page."
     return f"Interrupted. The checkpoint and the report so far are in {path}; {go_on}"
 
 

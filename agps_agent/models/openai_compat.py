@@ -146,7 +146,9 @@ def _listed_models(url: str, *, timeout_s: float, is_named: bool) -> list[str]:
             raise ConfigError(f"The model server at {asked} answers {error.status_code} ({said}): {hint}.") from error
         except openai.APIConnectionError as error:
             reason = error.__cause__ or error
-            raise ConfigError(f"No model server answers at {asked} within {timeout_s:g} s ({reason}).") from error
+            raise ConfigError(
+                f"No model server answers at {asked} within {timeout_s:g} s ({reason}); start it, or correct --vlm."
+            ) from error
     try:
         names = _names(answer.json())
     except ValueError as error:

@@ -59,8 +59,10 @@ def write_task(name: str, parent: Path) -> list[Path]:
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise ConfigError(f"{name!r} cannot name a task; use lower-case letters, digits and _, as in ring_on_peg.")
+    if keyword.iskeyword(name):
+        raise ConfigError(f"{name!r} is a word of Python, and cannot name a module; choose another name.")
     if name in TASKS:
         raise ConfigError(f"There is a task {name} already; choose another name.")
     if f"agps_{name}" == __name__.partition(".")[0]:  # it would be installed into ourselves

@@ -19,6 +19,7 @@ from rl.evaluation import wilson_interval
 from rl.files import read_json_object, write_atomically
 
 TABLE_HEAD = (
+    "runs",
     "method",
     "demos",
     "seeds",
@@ -37,8 +38,8 @@ TABLE_HEAD = (
     "stage 1 alone",
 )
 
-HEADLINE = 6
-"""Columns that are always shown: who, and how often the policy alone succeeded."""
+HEADLINE = 7
+"""Columns that are always shown: who, and how often the policy alone succeeded; the first tells groups apart."""
 
 _MEDIANS = (
     "env_steps",
@@ -52,11 +53,13 @@ _MEDIANS = (
 """Keys of summary.json behind the columns of medians."""
 
 
+_BUDGETS = {"max_env_steps", "pretrain_steps"}
+"""Settings that may change when a run is resumed, and that decide what comes of it."""
 _OF_ONE_RUN = {
     *(name for name, field in RunConfig.model_fields.items() if MayChange in field.metadata),
     *("seed", "run_dir", "task", "method", "demos", "demos_dir", "memory"),
-}
-"""Settings in which runs may differ and be compared as one: how long, where, and what belongs to one run."""
+} - _BUDGETS
+"""Settings in which runs may differ and be compared as one: where, what is kept, and what belongs to one run."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,17 @@ def _folders(results: Sequence[RunResult]) -> str:
 
 def comparison_rows(groups: Mapping[str, Sequence[RunResult]]) -> list[tuple[str, ...]]:
     """Return one line per group with the columns of `TABLE_HEAD`; medians over seeds, successes pooled."""
-    return [_row(results) for results in groups.values()]
+    return [(name, *_row(results)) for name, results in groups.items()]
 
 
 def said(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Return a table without the columns that say nothing: nobody needed a human, or no run has a first stage."""
+    """Return a table without the columns that say nothing: nobody needed a human, or no run has a first stage.
+
+    The names of groups say something where two are of one method, with as many demonstrations.
+    """
     told = [any(row[n] not in ("-", "0") for row in rows) for n in range(len(head))]
-    columns = [n for n in range(len(head)) if n < HEADLINE or told[n]]
+    alike = len({row[1:3] for row in map(tuple, rows)}) < len(rows)
+    columns = [n for n in range(len(head)) if (n < HEADLINE or told[n]) and (n > 0 or alike)]
     return [head[n] for n in columns], [[row[n] for n in columns] for row in rows]
 
 
@@ -169,26 +176,37 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> Path:
     return path
 
 
-def _curves(groups: Mapping[str, Sequence[RunResult]]) -> list[str]:
+def looks(groups: Mapping[str, Sequence[RunResult]]) -> list[tuple[int, int]]:
+    """Return the numbers of colour and dash of each group: no two look alike.
+
+    Colour says how many demonstrations and the dash which method; where there is one number, colour the method. Where
+    that leaves two alike, each has a colour of its own, and once these are used up another dash.
+    """
     counts = sorted({results[0].demos for results in groups.values()}, reverse=True)
     methods = sorted({results[0].method for results in groups.values()})
+    found = [(counts.index(results[0].demos), methods.index(results[0].method)) for results in groups.values()]
+    if len(counts) == 1:
+        found = [(method, 0) for _, method in found]
+    colors = len(figures.SERIES)
+    if len({(hue % colors, dash % len(figures.DASHES)) for hue, dash in found}) < len(found):
+        return [(number % colors, number // colors) for number in range(len(found))]
+    return found
+
+
+def _curves(groups: Mapping[str, Sequence[RunResult]]) -> list[str]:
     series = []
-    for name, results in groups.items():
+    for (name, results), (hue, dash) in zip(groups.items(), looks(groups), strict=True):
         curves = [result.curve for result in results if result.curve.success]
-        if not curves:
+        finals = [result.final for result in results if result.final.success]
+        if not curves and not finals:
             continue
-        # Colour says how many demonstrations and the dash which method; where there is one number, colour the method.
-        hue, dash = counts.index(results[0].demos), methods.index(results[0].method)
-        if len(counts) == 1:
-            hue, dash = dash, 0
-        color = figures.SERIES[hue % len(figures.SERIES)]
         series.append(
             figures.Series(
-                label=name,
-                color=color,
+                label=f"{name} ({len(results)})",
+                color=figures.SERIES[hue % len(figures.SERIES)],
                 dash=figures.DASHES[dash % len(figures.DASHES)],
                 curves=curves,
-                finals=[result.final for result in results if result.final.success],
+                finals=finals,
             )
         )
     if not series:

@@ -339,11 +339,11 @@ def comparison(series: Sequence[Series], axis: Axis) -> str:
         for group in series:
             for curve in group.curves:
                 axes.plot(curve.along(axis), curve.success, color=group.color, linewidth=0.9, alpha=0.3)
-            label = f"{group.label} ({len(group.curves)})"
             for final in group.finals:
                 axes.plot(final.along(axis), final.success, "D", color=group.color, markersize=6, alpha=0.7)
-            mean = mean_curve(group.curves, axis)
-            axes.plot(*mean, color=group.color, linestyle=group.dash, linewidth=2.4, label=label)
+            x, y = mean_curve(group.curves, axis) if group.curves else (np.zeros(0), np.zeros(0))
+            marker = "o" if len(x) and x[0] == x[-1] else None  # one evaluation is a point, and no line
+            axes.plot(x, y, color=group.color, linestyle=group.dash, linewidth=2.4, marker=marker, label=group.label)
         _style_success(axes)
         axes.set_xlabel(AXIS_LABELS[axis])
         axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, columnspacing=1.4)

@@ -158,6 +158,8 @@ class RunDirectory:
         Raises:
             ConfigError: If there is no run.
         """
+        if path.is_file():
+            raise ConfigError(f"{path} is a file, and no run directory; name one that `agps train` wrote.")
         if not path.is_dir():
             raise ConfigError(
                 f"There is no run directory {path}; `agps train TASK --run-dir {quoted(path)}` makes one."

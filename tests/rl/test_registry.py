@@ -80,7 +80,7 @@ def test_file_and_name_need_no_package(shapes: Registry[type], tmp_path: Path) -
     [
         ("./nowhere.py:Hexagon", "there is no file .*nowhere.py"),
         ("no_such_package.shapes:Hexagon", "No module named 'no_such_package'"),
-        ("pegs:Hexagon", "has no attribute 'Hexagon'"),
+        ("pegs:Hexagon", "has no attribute 'Hexagon'; it has Square"),
     ],
 )
 def test_reference_that_leads_nowhere_says_why(shapes: Registry[type], name: str, reason: str) -> None:

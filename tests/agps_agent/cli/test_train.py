@@ -233,6 +233,22 @@ def test_run_that_is_broken_off_says_what_is_whole(
     assert "The last whole checkpoint is in" in capsys.readouterr().err
 
 
+def test_run_that_had_ended_is_not_called_interrupted(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody presses Ctrl-C while its report is written."""
+
+    def train(config: RunConfig, run: RunDirectory, *told: object, **more: object) -> dict[str, Any]:
+        (run.checkpoints / "last").mkdir()
+        (run.checkpoints / "last" / "manifest.json").touch()
+        run.write_summary({"ended_by": "solved"})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", train)
+    assert main(train_argv(run_dir)) == 1
+    assert f"The run had ended, and what it came to is in {run_dir}; `agps report" in capsys.readouterr().err
+
+
 def test_options_of_another_task_are_refused_before_anything_is_made(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

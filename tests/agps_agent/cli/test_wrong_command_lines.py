@@ -309,7 +309,10 @@ reproduce fig5 --cells knot-agps-0                          | its cells are usb-
 new-task 9lives                                             | use lower-case letters, digits and _, as in ring_on_peg
 new-task Ring-On-Peg                                        | 'Ring-On-Peg' cannot name a task
 new-task ../escape                                          | '../escape' cannot name a task
-new-task class                                              | 'class' cannot name a task
+new-task class                                              | 'class' is a word of Python
+train usb_insertion --demo 5                                | Did you mean --demos?
+train usb_insertion --max-steps 5                           | Did you mean --max-env-steps?
+report file.txt                                             | file.txt is a file, and no run directory
 new-task usb_insertion                                      | There is a task usb_insertion already
 new-task empty                                              | empty exists already; choose another name
 keypoints marc usb_insertion                                | Did you mean mark?
@@ -413,7 +416,7 @@ reward eval usb_insertion --out file.txt                    | file.txt is a file
 reward eval usb_insertion --file empty                      | There is no reward classifier empty
 reward eval usb_insertion --file model.pt                   | model.pt is damaged or no reward classifier
 eval nowhere                                                | There is no run directory nowhere
-eval file.txt                                               | There is no run directory file.txt
+eval file.txt                                               | file.txt is a file, and no run directory
 eval list                                                   | list/config.json holds list, not an object
 eval bytes                                                  | bytes/config.json is not JSON
 eval somebodys                                              | somebodys/config.json has no `config` object

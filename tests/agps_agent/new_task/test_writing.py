@@ -33,10 +33,16 @@ def test_installed_package_is_found_by_its_name(tmp_path: Path, monkeypatch: pyt
     assert load_task("open_lid").__name__ == "OpenLid"
 
 
-@pytest.mark.parametrize("name", ["Lid", "open-lid", "2_lids", "lid_", "../lid", "class", ""])
+@pytest.mark.parametrize("name", ["Lid", "open-lid", "2_lids", "lid_", "../lid", ""])
 def test_what_cannot_be_a_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot name a task; use lower-case letters, digits and _"):
         write_task(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_word_of_python_is_no_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'class' is a word of Python, and cannot name a module"):
+        write_task("class", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,11 +13,13 @@ from agps_agent.report.compare import (
     comparison_markdown,
     comparison_rows,
     grouped,
+    looks,
     read_result,
+    said,
     write_comparison,
 )
 from agps_agent.report.curves import Curve
-from agps_agent.report.figures import mean_curve
+from agps_agent.report.figures import SERIES, Series, comparison, mean_curve
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.methods import ALONE
 from rl.errors import AgpsError
@@ -72,11 +74,18 @@ def test_mean_over_seeds_keeps_what_a_run_ended_with() -> None:
     np.testing.assert_allclose(y, [0.5, 0.625, 0.75])
 
 
-def result(method: str = "agps", demos: int = 1, seed: int = 0, rate: float | None = None, **summary: Any) -> RunResult:
+def result(
+    method: str = "agps",
+    demos: int = 1,
+    seed: int = 0,
+    rate: float | None = None,
+    path: Path | None = None,
+    **summary: Any,
+) -> RunResult:
     """A run of which only the summary matters; without a rate it has not finished."""
     done = {} if rate is None else {"success_rate": rate, "eval_episodes": 50}
     return RunResult(
-        path=Path(f"runs/{method}{seed}"),
+        path=path or Path(f"runs/{method}{seed}"),
         method=method,
         demos=demos,
         seed=seed,
@@ -132,7 +141,7 @@ def test_run_of_an_earlier_version_lacks_columns_and_not_the_table() -> None:
 
 def test_nothing_is_known_before_a_run_finished() -> None:
     row = row_of(result())
-    assert {row[name] for name in TABLE_HEAD[3:]} == {"-"}
+    assert {row[name] for name in TABLE_HEAD[4:]} == {"-"}
 
 
 def test_markdown_has_one_cell_per_column_in_every_line() -> None:
@@ -184,6 +193,48 @@ def test_runs_of_another_task_or_with_other_settings_are_not_pooled() -> None:
         "AGPS, 1 demo, narrow": [0, 1],
         "AGPS, 1 demo, wide": [1],
     }
+
+
+def test_runs_with_other_budgets_are_not_pooled(tmp_path: Path) -> None:
+    """They come to other ends: a run of 200 control steps is no second seed of one of 600."""
+    named = []
+    for name, told in (("long", {"max_env_steps": 600}), ("short", {"max_env_steps": 200}), ("other", {})):
+        run = RunDirectory.create(tmp_path / name)
+        common = {"task": "usb_insertion", "method": "agps", "demos": 0, "max_env_steps": 600, "pretrain_steps": 400}
+        run.config.write_text(json.dumps({"config": {**common, **told, "max_minutes": len(named)}}))
+        named.append(read_result(run))
+    groups = grouped(named)
+    assert sorted(len(runs) for runs in groups.values()) == [1, 2]
+
+
+def test_groups_of_one_method_look_different_and_are_named() -> None:
+    groups = {f"AGPS, 1 demo, {n}": [result(path=Path(f"runs/{n}"))] for n in range(11)}
+    found = looks(groups)
+    assert len(set(found)) == 11 and max(hue for hue, _ in found) < len(SERIES)
+    assert looks({"a": [result("agps", 20)], "b": [result("serl", 20)], "c": [result("agps", 0)]}) == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+    ]
+    head, rows = said(TABLE_HEAD, comparison_rows(groups))
+    assert head[0] == "runs" and [row[0] for row in rows] == list(groups)
+    assert said(TABLE_HEAD, comparison_rows({"a": [result("agps")], "b": [result("serl")]}))[0][0] == "method"
+
+
+def test_run_with_one_evaluation_is_drawn_as_a_point_and_one_with_none_by_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("agps_agent.report.figures._svg", lambda figure: drawn.append(figure) or "<svg/>")
+    one = Curve([400.0], [1.0], [1.0], [0.5])
+    series = [
+        Series(label="one (2)", color="#000000", dash="-", curves=[one]),
+        Series(label="none (1)", color="#ff0000", dash="-", curves=[], finals=[one]),
+    ]
+    comparison(series, "env_steps")
+    lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
+    assert lines["one (2)"].get_marker() == "o" and lines["none (1)"].get_marker() in (None, "None")
+    assert len(lines["none (1)"].get_xdata()) == 0 and any(line.get_marker() == "D" for line in drawn[0].axes[0].lines)
 
 
 def test_agent_alone_is_no_policy_of_its_method(tmp_path: Path) -> None:

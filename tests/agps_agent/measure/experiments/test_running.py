@@ -158,6 +158,25 @@ def test_real_trainings_survive_the_death_of_their_runner(tmp_path: Path) -> Non
     assert again == finished
 
 
+def test_runner_that_is_told_to_end_says_that_nothing_is_lost(tmp_path: Path) -> None:
+    _, runs = tiny_grid(tmp_path)
+    folder = runs[0].path.parent
+    folder.mkdir(parents=True)
+    for run in runs[:2]:
+        (folder / f"hold-{run.name}").touch()
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, " ".join(STANDIN), "tiny.toml"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: len(begun(folder)) == 2, "two runs to begin")
+    runner.send_signal(signal.SIGINT)
+    _, told = runner.communicate(timeout=120)
+    assert runner.returncode != 0 and "the same command goes on" in told
+
+
 @pytest.mark.parametrize(
     ("jobs", "machines", "threads"),
     [
