@@ -15,6 +15,7 @@ from agps_agent.cli.options import (
     run_subcommand,
 )
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
+from agps_agent.cli.terminal import progress_bars
 from rl.bounds import Positive, Seed, Share, Threads
 
 Numbers = dict[str, Any]
@@ -27,7 +28,7 @@ Scenes = Annotated[int, Interval(ge=1, le=MOST_SCENES)]
 class EnvOptions:
     """Control steps per second of one core's time, with RGB and depth of two wrist cameras."""
 
-    task: str = "usb_insertion"
+    task: tyro.conf.Positional[str] = "usb_insertion"
     """Task."""
     image_size: Annotated[int, Interval(ge=1, le=1_024)] = 128
     """Edge of the images, [px]."""
@@ -55,7 +56,7 @@ class FloatOptions:
 class AgentOptions:
     """Time of one question to the agent, from the trigger to the answer."""
 
-    task: str = "usb_insertion"
+    task: tyro.conf.Positional[str] = "usb_insertion"
     """Task."""
     vlm: str = "embedded"
     """Chat model: `embedded`, or the base URL of an OpenAI-compatible server."""
@@ -71,7 +72,7 @@ class AgentOptions:
 class RealtimeOptions:
     """Whether the control loop keeps 10 Hz while the agent thinks."""
 
-    task: str = "usb_insertion"
+    task: tyro.conf.Positional[str] = "usb_insertion"
     """Task."""
     agent_s: Annotated[float, Interval(ge=0, le=3_600)] = 5.0
     """Time of each of the model's replies, [s]."""
@@ -90,7 +91,7 @@ class RealtimeOptions:
 class MemoryOptions:
     """How often memory recalls what fits: remembered in some random scenes, asked for in others."""
 
-    task: str = "usb_insertion"
+    task: tyro.conf.Positional[str] = "usb_insertion"
     """Task."""
     scenes: Scenes = 100
     """Scenes to remember, and as many held out to ask for."""
@@ -226,18 +227,21 @@ def _grounding(argv: Sequence[str]) -> int:
     check_vlm(options.vlm, model=options.vlm_model)
     from agps_agent.measure.grounding import bench_grounding
 
-    return _measure(
-        lambda: bench_grounding(
-            options.task,
-            scenes=options.scenes,
-            absent=options.absent,
-            seed=options.seed,
-            progressed=options.progressed,
-            vlm=options.vlm,
-            vlm_model=options.vlm_model,
-        ),
-        as_json=options.json,
-    )
+    def look() -> Numbers:
+        with progress_bars() as progress:
+            bar = progress.add_task("looking at scenes", total=options.scenes + options.absent)
+            return bench_grounding(
+                options.task,
+                scenes=options.scenes,
+                absent=options.absent,
+                seed=options.seed,
+                progressed=options.progressed,
+                vlm=options.vlm,
+                vlm_model=options.vlm_model,
+                report=lambda count: progress.update(bar, completed=count),
+            )
+
+    return _measure(look, as_json=options.json)
 
 
 def _update(argv: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import tyro
 
 from agps_agent.cli.options import Described, describe, parse_options
-from agps_agent.cli.short_help import first_sentence, flat_fields
+from agps_agent.cli.short_help import first_sentence, flat_fields, is_positional, positional_fields
 
 Run = Callable[[Sequence[str]], int]
 _COMMAND = tyro.conf.arg(name="")
@@ -101,8 +101,7 @@ def _words(told: Described, run: Run) -> Mapping[str, type[Any]]:
     """Return what the first argument may be, where that is a task or one of a few words, and what may follow it."""
     from rl.tasks.registry import TASKS
 
-    arguments = [(name, get_args(hint)[0]) for name, hint, _, _ in flat_fields(*_source(told)) if _is_positional(hint)]
-    name, kind = arguments[0] if arguments else ("", None)
+    name, kind = next(iter(positional_fields(*_source(told)).items()), ("", None))
     if name == "task":
         return {task: _plain(task, _fields(describe(run, [task]))) for task in TASKS.names if _can_load(task)}
     return {str(word): _plain(str(word), {}) for word in get_args(kind)} if get_origin(kind) is Literal else {}
@@ -136,7 +135,7 @@ def _fields(told: Described) -> dict[str, tuple[Any, Any]]:
     names = _names()
     fields: dict[str, tuple[Any, Any]] = {}
     for name, hint, help_, default in flat_fields(*_source(told)):
-        if _is_positional(hint) or default in (dataclasses.MISSING, tyro.MISSING):
+        if is_positional(hint) or default in (dataclasses.MISSING, tyro.MISSING):
             continue
         if name in names:
             hint = _with_choices(hint, names[name])
@@ -175,10 +174,6 @@ def _names() -> Mapping[str, Sequence[str]]:
         "methods": tuple(METHODS),
         "preset": tuple(DrQConfig.presets),
     }
-
-
-def _is_positional(hint: Any) -> bool:
-    return get_origin(hint) is Annotated and tyro.conf.Positional in get_args(hint)[1:]
 
 
 def _plain(name: str, fields: Mapping[str, tuple[Any, Any]]) -> type[Any]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import tyro
 from pydantic import ValidationError
 
-from agps_agent.cli.short_help import ALL, SHORT, common_options
+from agps_agent.cli.short_help import ALL, SHORT, common_options, positional_fields
 from rl.bounds import check_bounds
 from rl.errors import ConfigError
 from rl.nearest import did_you_mean
@@ -117,6 +117,7 @@ def parse_options(
         raise SystemExit(0)
     _check_not_empty(argv, prog)
     _check_named(argv, named)
+    _check_nameless(argv, options, prog)
     given: dict[str, Any] = {} if default is None else {"default": default}
     told = [SHORT[-1] if argument == ALL else argument for argument in argv]
     with complaints_as_usage_errors(prog):
@@ -150,6 +151,17 @@ def _check_named(argv: Sequence[str], named: Sequence[str]) -> None:
     for argument, following in zip(argv, [*argv[1:], "--"], strict=False):  # nothing, where there is no argument
         if argument in named and following.startswith("--"):
             raise UsageError(f"{argument} names nothing; name at least one, or leave it out.")
+
+
+def _check_nameless(argv: Sequence[str], options: type[Any], prog: str) -> None:
+    """Refuse the name of an argument that stands without one, as `--task`: tyro would complain of its value.
+
+    Raises:
+        UsageError: With the first one.
+    """
+    for name in (field.replace("_", "-") for field in positional_fields(options)):
+        if any(argument.partition("=")[0] == f"--{name}" for argument in argv):
+            raise UsageError(f"{name.upper()} stands without --{name}: `{prog} {name.upper()}`. See `{prog} --help`.")
 
 
 def _show(options: type[Any], prog: str) -> None:

@@ -1,6 +1,5 @@
 """`agps reward collect|fit|eval TASK`: a reward from images in place of the truth, which a real table does not tell."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +12,7 @@ from agps_agent.cli.arm_options import STATION, Speed, refuse_idle_arm
 from agps_agent.cli.folders import check_file, check_folder
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.tasks import TaskOptions, check_task, parse_for_task
-from agps_agent.cli.terminal import console, say
+from agps_agent.cli.terminal import progress_bars, say
 from agps_agent.run.directory import RunDirectory, default_classifier, reward_folder
 from agps_agent.run.place import check_robot, named_at, place_of
 from agps_agent.run.simulation import SIMULATION
@@ -22,8 +21,6 @@ from rl.errors import ConfigError
 from rl.rewards.classifier import FitConfig
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from rl.envs import ManipulationEnv
     from rl.rewards.classifier import RewardClassifier
     from rl.rewards.classifier.collecting import Policy
@@ -53,7 +50,7 @@ class CollectOptions:
     In simulation and on an emulator scripted behaviour shows them and the truth labels them. On hardware somebody moves
     the arm and the operator's keys label what is seen: s from when it is done, f from when it is not any more; every
     episode begins as not done. The second before either key and the last one of an episode are left out. Space or Esc
-    stop the arm; the episodes that were finished are kept.
+    stop the arm. Whatever ends a recording, the episodes that were finished are kept.
     """
 
     task: tyro.conf.Positional[str]
@@ -160,12 +157,15 @@ def _collect(argv: Sequence[str]) -> int:
     if options.by not in (None, "expert"):
         place.require_arm(f"--by {options.by} needs a robot; in simulation scripted behaviour shows everything.")
     folder = options.out or default_frames(task.name, options.robot)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    from rl.growing_folder import is_in_use
+
+    if is_in_use(folder):
         raise ConfigError(f"{folder} already exists and is not empty; name another --out.")
     check_folder(folder)
     collect = place.choose(_collect_in_simulation, _collect_on_robot)
     with json_only_on_stdout(options.json) as show:
-        episodes = collect(options, folder, positive, negative)
+        with _what_is_kept_is_told(folder):
+            episodes = collect(options, folder, positive, negative)
         numbers = {
             "folder": str(folder),
             "task": task.name,
@@ -182,58 +182,66 @@ def _collect(argv: Sequence[str]) -> int:
     return 0
 
 
+@contextmanager
+def _what_is_kept_is_told(folder: Path) -> Iterator[None]:
+    """Say what a collection that ended early leaves, and how to go on."""
+    try:
+        yield
+    except BaseException:
+        if (folder / "frames.json").is_file():
+            say(
+                f"What was recorded is kept in {folder}. Record the rest with another --out and --seed; "
+                "`agps reward fit` takes both folders as --data."
+            )
+        raise
+
+
 def _collect_in_simulation(
     options: CollectOptions, folder: Path, positive: int, negative: int
 ) -> "Sequence[FrameEpisode]":
+    from agps_agent.run.signals import saving
     from rl.rewards.classifier.collecting import collect_episodes
-    from rl.rewards.classifier.frames import save_frames
+    from rl.rewards.classifier.frames import FrameFolder
 
     env = _env(options.task, options.image_size, options.task_options)
+    kept = FrameFolder(folder, env=env, seed=options.seed)
     try:
-        with _progress() as progress:
+        with progress_bars() as progress:
             bar = progress.add_task("collecting", total=positive + negative)
-            collected = collect_episodes(
+            for episode in collect_episodes(
                 env,
                 positive=positive,
                 negative=negative,
                 seed=options.seed,
                 policy=_policy(options.run, options.task, options.image_size),
                 report=lambda found, missing: progress.update(bar, completed=found + missing),
-            )
-            episodes = list(collected)
-        save_frames(folder, episodes, env=env, seed=options.seed)
+            ):
+                with saving():
+                    kept.keep(episode)
     finally:
         env.close()
-    return episodes
+    return kept.episodes
 
 
 def _collect_on_robot(options: CollectOptions, folder: Path, positive: int, negative: int) -> "Sequence[FrameEpisode]":
     from agps_agent.run.reward_frames import record_frames
 
-    try:
-        return record_frames(
-            folder,
-            task=options.task,
-            by=options.by,
-            robot=options.robot,
-            positive=positive,
-            negative=negative,
-            seed=options.seed,
-            image_size=options.image_size,
-            station=options.where.station,
-            robot_ip=options.where.robot_ip,
-            speed=options.where.speed,
-            task_options=options.task_options,
-            policy=_policy(options.run, options.task, options.image_size),
-            say=say,
-        )
-    except BaseException:
-        if folder.is_dir():
-            say(
-                f"What was recorded is kept in {folder}. Record the rest with another --out and --seed; "
-                "`agps reward fit` takes both folders as --data."
-            )
-        raise
+    return record_frames(
+        folder,
+        task=options.task,
+        by=options.by,
+        robot=options.robot,
+        positive=positive,
+        negative=negative,
+        seed=options.seed,
+        image_size=options.image_size,
+        station=options.where.station,
+        robot_ip=options.where.robot_ip,
+        speed=options.where.speed,
+        task_options=options.task_options,
+        policy=_policy(options.run, options.task, options.image_size),
+        say=say,
+    )
 
 
 def _fit(argv: Sequence[str]) -> int:
@@ -248,7 +256,7 @@ def _fit(argv: Sequence[str]) -> int:
     frames = load_frames(options.data or (default_frames(task.name, options.robot),), task=task.name)
     prepare_process(options.threads)
     with json_only_on_stdout(options.json) as show:
-        with _progress() as progress:
+        with progress_bars() as progress:
             bar = progress.add_task("fitting", total=options.fit.updates)
 
             def report(update: int, loss: float, validation_loss: float) -> None:
@@ -338,7 +346,7 @@ def _judge(classifier: "RewardClassifier", options: EvalOptions, rollouts: int) 
     from rl.rewards.classifier.judging import RUNS, judge_rollouts, score_verdicts
 
     policy = _policy(options.run, options.task, classifier.image_size)
-    with _judging_env(options, classifier.image_size) as env, _progress() as progress:
+    with _judging_env(options, classifier.image_size) as env, progress_bars() as progress:
         bar = progress.add_task("watching rollouts", total=rollouts)
         judged = judge_rollouts(
             env,
@@ -452,13 +460,3 @@ def _policy(run_dir: Path | None, task: str, image_size: int) -> "Policy | None"
     policy = load_policy(directory)
     policy.predict(policy.observation_space.sample(), deterministic=False)  # slow the first time: no arm shall wait
     return lambda observation: policy.predict(dict(observation), deterministic=False)[0]
-
-
-@contextmanager
-def _progress() -> "Iterator[Progress]":
-    """Show bars on stderr while something goes on, and nothing where stderr is not a terminal."""
-    from rich.progress import Progress
-
-    shown = console(sys.stderr)
-    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
-        yield progress

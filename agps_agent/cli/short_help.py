@@ -56,6 +56,16 @@ def flat_fields(options: Any, default: Any) -> Iterator[tuple[str, Any, str, Any
             yield name, hints[name], docs.get(name, ""), value
 
 
+def positional_fields(options: Any, default: Any = None) -> dict[str, Any]:
+    """Return the type of each argument that stands without its name, by its field."""
+    return {name: get_args(hint)[0] for name, hint, _, _ in flat_fields(options, default) if is_positional(hint)}
+
+
+def is_positional(hint: Any) -> bool:
+    """Return whether a field's value stands without its name."""
+    return get_origin(hint) is Annotated and tyro.conf.Positional in get_args(hint)[1:]
+
+
 def _defaults(options: type[Any]) -> dict[str, Any]:
     if issubclass(options, BaseModel):
         return {

@@ -3,13 +3,14 @@
 import contextlib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
     from rich.live import Live
+    from rich.progress import Progress
 
 
 def replace_what_cannot_be_shown(stream: TextIO) -> None:
@@ -38,6 +39,16 @@ def live(shown: Console, render: Callable[[], RenderableType], *, per_second: in
     drawn = Live(console=shown, get_renderable=render, refresh_per_second=per_second, redirect_stdout=False)
     drawn.start()
     return drawn
+
+
+@contextlib.contextmanager
+def progress_bars() -> "Iterator[Progress]":
+    """Show bars on stderr while something goes on, and nothing where stderr is not a terminal."""
+    from rich.progress import Progress
+
+    shown = console(sys.stderr)
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
+        yield progress
 
 
 class Forgiving(io.TextIOBase):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -93,6 +93,7 @@ def bench_grounding(
     progressed: float = 0.0,
     vlm: str = "embedded",
     vlm_model: str | None = None,
+    report: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
     """Return error, misses, swaps and inventions of each keypoint, and over all of them.
 
@@ -108,6 +109,7 @@ def bench_grounding(
         progressed: Share of the scenes in which a clumsy expert has acted before: something is lifted, folded, hung.
         vlm: `embedded`, or the base URL of an OpenAI-compatible server.
         vlm_model: Model name at that server.
+        report: Called after each scene with their count so far.
 
     Raises:
         ConfigError: If there is no such task, it has no scene, the agent has no words for it, the simulator does not
@@ -129,6 +131,7 @@ def bench_grounding(
                 scene=scene, model=chat.model, profile=chat.profile, settings=settings, task_prompt=words
             )
             found = asyncio.run(_look(context, faults, present=present))
+            report(number + 1)
             if found is None:
                 continue
             rejected += not present and not found

@@ -10,8 +10,8 @@ from agps_agent.cli.main import main
 from agps_agent.run.demonstrations import open_moved_arm
 from rl.envs import make_env
 from rl.rewards.classifier.collecting import DemonstratesAndUndoes, collect_episodes, run_actor
-from rl.rewards.classifier.frames import save_frames
 from rl.tasks.expert import make_expert
+from tests.rl.rewards.classifier.folders import keep_frames
 
 pytest.importorskip("franky", reason="needs the extra robot")
 pytest.importorskip("franky_sim", reason="needs the extra emulator")
@@ -30,12 +30,12 @@ def test_frames_of_the_arm_become_the_reward_of_a_run(emulator, tmp_path, monkey
         expert, rng = make_expert(arm.env.task), np.random.default_rng(0)
         shown = run_actor(arm.env, DemonstratesAndUndoes(expert, rng), seed=0)
         arm.env.halt()
-        save_frames(tmp_path / "seen", [shown], env=arm.env, seed=0, robot="franka")
+        keep_frames(tmp_path / "seen", [shown], env=arm.env, seed=0, robot="franka")
     assert shown.success.any() and not shown.success.all() and shown.images["wrist_1"].std() > 10.0
     shown_s = time.monotonic() - began_s
 
     env = make_env(NAME, robot="fake")  # a few frames of the arm are no data set
-    save_frames(tmp_path / "more", list(collect_episodes(env, positive=30, negative=90, seed=9)), env=env, seed=0)
+    keep_frames(tmp_path / "more", list(collect_episodes(env, positive=30, negative=90, seed=9)), env=env, seed=0)
     tiny = ["--width", "8", "--updates", "20", "--least-positives", "3", "--data", "seen", "more", "--json"]
     assert main(["reward", "fit", NAME, "--robot", "franka", *tiny]) == 0
     assert json.loads(capsys.readouterr().out)["file"] == f"runs/reward/franka-{NAME}/classifier.pt"

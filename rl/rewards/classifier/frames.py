@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rl.demonstrations import read_episode, write_episodes
+from rl.demonstrations import read_episode
 from rl.errors import ConfigError
 from rl.files import quoted
 from rl.finite import not_finite_at
@@ -132,40 +132,17 @@ def assign_splits(
     return splits
 
 
-def save_frames(
-    folder: Path,
-    episodes: Sequence[FrameEpisode],
-    *,
-    env: "ManipulationEnv",
-    seed: int,
-    held_out: float = HELD_OUT,
-    validation: float = VALIDATION,
-    robot: str = "sim",
-) -> None:
-    """Write `frames.json` and one `episode_NNN.npz` each; the folder appears complete or not at all.
-
-    Args:
-        folder: Folder to make.
-        episodes: As `rl.rewards.classifier.collecting` returns them.
-        env: Environment they were recorded in.
-        seed: Seed of the draw of the splits.
-        held_out: Share of episodes that no fit may see.
-        validation: Share of episodes that choose threshold and stopping time.
-        robot: Where they were recorded, as `--robot` says it.
-
-    Raises:
-        ConfigError: If the folder is in use.
-        AgpsError: If the disk refuses.
-    """
-    manifest = _manifest(episodes, env=env, seed=seed, held_out=held_out, validation=validation, robot=robot)
-    write_episodes(folder, MANIFEST, manifest, [_arrays(episode) for episode in episodes])
-
-
 class FrameFolder:
     """Labelled frames that are kept as they are made: whatever ends a recording, those before it are on disk."""
 
-    def __init__(self, folder: Path, *, env: "ManipulationEnv", seed: int, robot: str) -> None:
-        """Begin a folder, which appears with the first episode; seed and robot are those of `save_frames`.
+    def __init__(self, folder: Path, *, env: "ManipulationEnv", seed: int, robot: str = "sim") -> None:
+        """Begin a folder of `frames.json` and one `episode_NNN.npz` each, which appears with the first episode.
+
+        Args:
+            folder: Folder to make.
+            env: Environment that the episodes are recorded in.
+            seed: Seed of the draw of the splits.
+            robot: Where they are recorded, as `--robot` says it.
 
         Raises:
             ConfigError: If the folder is in use.
@@ -203,12 +180,10 @@ def _manifest(
     *,
     env: "ManipulationEnv",
     seed: int,
-    held_out: float = HELD_OUT,
-    validation: float = VALIDATION,
     robot: str,
 ) -> dict[str, Any]:
     groups = ["success" if episode.success.any() else str(episode.source[-1]) for episode in episodes]
-    splits = assign_splits(groups, held_out=held_out, validation=validation, rng=np.random.default_rng(seed))
+    splits = assign_splits(groups, held_out=HELD_OUT, validation=VALIDATION, rng=np.random.default_rng(seed))
     return {
         "task": env.task.name,
         "actions": env.task.actions,

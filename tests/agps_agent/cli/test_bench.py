@@ -12,7 +12,7 @@ from agps_agent.cli.main import main
     [
         (["env", "--steps", "0"], "--steps is 0; ask for at least 1."),
         (["env", "--image-size", "0"], "--image-size is 0; ask for at least 1."),
-        (["env", "--task", "knitting"], "There is no task 'knitting'"),
+        (["env", "knitting"], "There is no task 'knitting'"),
         (["float", "--demos", "0"], "--demos is 0; ask for at least 1."),
         (["float", "--frames", "-3"], "--frames is -3; ask for at least 1."),
         (["float", "--dimensions", "0"], "--dimensions is 0; ask for at least 1."),

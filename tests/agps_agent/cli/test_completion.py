@@ -71,7 +71,7 @@ def test_every_command_of_a_group_is_offered(group: str, bash_script: Path, caps
         (["agps", "train", "usb_insertion", "--image-size", ""], {"64", "128", "256"}),
         (["agps", "train", "usb_insertion", "--detectors", "float", ""], {"float", "stall"}),
         (["agps", "train", "usb_insertion", "--reward", ""], {"truth", "classifier", "keys"}),
-        (["agps", "bench", "env", "--task", ""], set(TASKS.names)),
+        (["agps", "bench", "env", ""], set(TASKS.names)),
         (["agps", "calibrate", ""], {"board", "wrist_1"}),
         (["agps", "completion", ""], {"bash", "zsh"}),
     ],

@@ -1,11 +1,17 @@
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from agps_agent.cli.main import main
 from agps_agent.cli.reward import EvalOptions
+from rl.rewards.classifier import collecting
+from rl.rewards.classifier.collecting import collect_episodes
+from rl.rewards.classifier.frames import FrameEpisode
 from rl.rewards.classifier.reward import CONSECUTIVE
 
 
@@ -50,6 +56,25 @@ def test_existing_frames_are_not_overwritten(here: Path, capsys: pytest.CaptureF
     folder.mkdir(parents=True)
     (folder / "mine").write_text("")
     assert "name another --out" in complaint(["reward", "collect", "usb_insertion"], capsys)
+
+
+def test_what_was_collected_before_ctrl_c_is_kept_and_can_be_fitted_to(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect = ["reward", "collect", "usb_insertion", "--positive", "40", "--negative", "120"]
+
+    def cut_off(*args: Any, **kwargs: Any) -> Iterator[FrameEpisode]:
+        yield from itertools.islice(collect_episodes(*args, **kwargs), 12)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collecting, "collect_episodes", cut_off)
+        assert main([*collect, "--out", "part"]) == 1
+    assert "kept in part. Record the rest with another --out and --seed" in capsys.readouterr().err
+    assert len(list((here / "part").glob("episode_*.npz"))) == 12
+    assert main([*collect, "--out", "rest", "--seed", "9"]) == 0
+    quick = ["--width", "8", "--updates", "20", "--least-positives", "3", "--data", "part", "rest"]
+    assert main(["reward", "fit", "usb_insertion", *quick]) == 0
 
 
 @pytest.mark.parametrize(

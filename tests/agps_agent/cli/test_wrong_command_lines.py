@@ -130,6 +130,9 @@ trian usb_insertion                                         | did you mean `agps
 help                                                        | did you mean `agps --help`?
 --hlep                                                      | did you mean `agps --help`?
 train                                                       | Missing from agps train: TASK
+train --task usb_insertion --method serl                    | TASK stands without --task: `agps train TASK`
+bench memory --task knot_hanging                            | TASK stands without --task: `agps bench memory TASK`
+eval --run-dir=runs/old                                     | RUN-DIR stands without --run-dir: `agps eval RUN-DIR`
 train usb                                                   | did you mean usb_insertion?
 train towel                                                 | did you mean towel_folding?
 train usb-insertion                                         | did you mean usb_insertion?

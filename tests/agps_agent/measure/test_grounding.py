@@ -16,7 +16,9 @@ from tools.perception import is_shown, project
 
 @pytest.mark.parametrize("task", task_names())
 def test_keypoints_are_found_where_the_simulator_has_them(task: str) -> None:
-    numbers = bench_grounding(task, scenes=2, absent=1, seed=3)
+    counts: list[int] = []
+    numbers = bench_grounding(task, scenes=2, absent=1, seed=3, report=counts.append)
+    assert counts == [1, 2, 3]
     assert numbers["median_px"] < 4.0 and numbers["median_mm"] < 5.0
     assert (numbers["missed"], numbers["swapped"], numbers["absent_rejected"]) == (0.0, 0.0, 1.0)
     assert numbers["shown"] + numbers["hidden"] == 3 * len(numbers["keypoints"])

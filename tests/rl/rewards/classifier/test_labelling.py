@@ -5,10 +5,11 @@ import pytest
 
 from rl.envs.robot import RobotEnv
 from rl.errors import ConfigError, HardwareFault
-from rl.rewards.classifier.frames import load_frames, save_frames
+from rl.rewards.classifier.frames import load_frames
 from rl.rewards.classifier.labelling import collect_labelled, labels_from_keys, run_labelled
 from rl.tasks import get_task
 from tests.rl.envs.robots import FailingBackend
+from tests.rl.rewards.classifier.folders import keep_frames
 
 HORIZON = 40
 STILL = np.zeros(6, np.float32)
@@ -84,7 +85,7 @@ def test_asked_numbers_come_from_several_episodes_and_can_be_fitted_to(tmp_path)
     assert sum(bool(e.success.any()) for e in episodes) >= 10
     assert [e.seed for e in episodes] == list(range(7, 7 + len(episodes)))
     assert counts[-1] == (30, 60) and set(heard) == {"success"}
-    save_frames(tmp_path / "frames", episodes, env=env, seed=0, robot="franka")
+    keep_frames(tmp_path / "frames", episodes, env=env, seed=0, robot="franka")
     frames = load_frames([tmp_path / "frames"], task="usb_insertion")
     assert {str(split) for split in frames.split[frames.success]} == {"train", "validation", "held_out"}
 
