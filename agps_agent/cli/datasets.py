@@ -11,6 +11,7 @@ from agps_agent.cli.folders import demonstrations_of
 from agps_agent.cli.options import UsageError, json_only_on_stdout, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
+from rl.counting import counted
 from rl.files import quoted
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def export(argv: Sequence[str]) -> int:
         show({"folder": str(options.out), **asdict(exported), "task": about.task})
     if not options.json:
         print(
-            f"{exported.episodes} episodes of {about.task} ({exported.successes} successes, {exported.frames} frames) "
+            f"{counted(exported.episodes, 'episode')} of {about.task} "
+            f"({counted(exported.successes, 'success', 'successes')}, {counted(exported.frames, 'frame')}) "
             f"in {options.out}, LeRobotDataset v3.0."
         )
         for camera, error in exported.colour_error.items():
@@ -103,8 +105,10 @@ def import_(argv: Sequence[str]) -> int:
         _warn(dataset, task)
         show({"folder": str(options.out), "task": task.name, **asdict(imported)})
     if not options.json:
-        left_out = f"; {imported.left_out} episodes did not succeed and were left out" if imported.left_out else ""
-        print(f"{imported.count} demonstrations of {task.name} in {options.out}{left_out}.")
+        many = "episodes did not succeed and were left out"
+        told = counted(imported.left_out, "episode did not succeed and was left out", many)
+        left_out = f"; {told}" if imported.left_out else ""
+        print(f"{counted(imported.count, 'demonstration')} of {task.name} in {options.out}{left_out}.")
         print(f"Learn from them with `agps train {options.task} --demos-dir {quoted(options.out)}`.")
     return 0
 

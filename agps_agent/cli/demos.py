@@ -21,6 +21,7 @@ from agps_agent.cli.options import (
 from agps_agent.cli.tasks import check_task
 from agps_agent.cli.terminal import say
 from rl.bounds import Count, Seed
+from rl.counting import counted
 from rl.errors import ConfigError
 from rl.files import quoted, read_json_object
 
@@ -217,8 +218,10 @@ def _print_summary(folder: Path, *, as_json: bool) -> int:
     with json_only_on_stdout(as_json) as show:
         show(summary)
     if not as_json:
-        calls = f"; the agent's took {summary['model_calls']} model calls" if "model_calls" in summary else ""
-        print(f"{summary['count']} demonstrations of {summary['task']} in {folder}{calls}")
+        calls = (
+            f"; the agent's took {counted(summary['model_calls'], 'model call')}" if "model_calls" in summary else ""
+        )
+        print(f"{counted(summary['count'], 'demonstration')} of {summary['task']} in {folder}{calls}")
         for episode in summary["episodes"]:
             outcome = "success" if episode["success"] else "failure"
             print(f"  {episode['file']}  {episode['steps']:>4} steps  {outcome}")

@@ -15,6 +15,7 @@ from agps_agent.measure.conditions import Conditions
 from agps_agent.run.directory import RunDirectory
 from agps_agent.settings import AgentSettings
 from rl.bounds import Count, Positive, Seed, Threads
+from rl.counting import counted
 from rl.errors import ConfigError
 from rl.evaluation import FINAL_SEED, Acting, EvaluationResult
 
@@ -242,7 +243,8 @@ def _evaluate_agent(argv: Sequence[str]) -> int:
         modes = ", ".join(f"{count} {mode.replace('_', ' ')}" for mode, count in result.failure_modes.items())
         failed = f" Failures: {modes}." if modes else ""
         print(
-            f"The agent alone: {_in_words(result)}; {result.questions} questions, {result.model_calls} model calls; "
+            f"The agent alone: {_in_words(result)}; {counted(result.questions, 'question')}, "
+            f"{counted(result.model_calls, 'model call')}; "
             f"{task.name}, no learned policy.{failed}"
         )
     return 0

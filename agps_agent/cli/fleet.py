@@ -9,6 +9,7 @@ import tyro
 
 from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subcommand
 from agps_agent.cli.progress_bar import robot_line
+from rl.counting import counted
 from rl.errors import AgpsError
 
 
@@ -48,11 +49,12 @@ def status(argv: Sequence[str]) -> int:
 
 
 def _in_words(said: Mapping[str, Any]) -> list[str]:
-    lines = [f"{len(said['robots'])} robots, {said['age_s']:.0f} s ago:", *map(robot_line, said["robots"])]
+    lines = [f"{counted(len(said['robots']), 'robot')}, {said['age_s']:.0f} s ago:", *map(robot_line, said["robots"])]
     if pool := said["pool"]:
         lines.append(
-            f"agents: {pool['questions']} questions, {pool['model_calls']} model calls, {pool['memory_hits']} "
-            f"answered from memory, {pool['late']} too late, at work {pool['use']:.0%} of the time"
+            f"agents: {counted(pool['questions'], 'question')}, {counted(pool['model_calls'], 'model call')}, "
+            f"{pool['memory_hits']} answered from memory, {pool['late']} too late, at work {pool['use']:.0%} of the "
+            "time"
         )
     return lines
 

@@ -12,6 +12,7 @@ from agps_agent.cli.options import json_only_on_stdout, parse_options, run_subco
 from agps_agent.cli.tasks import check_task, is_task
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.rows import config_of
+from rl.counting import counted
 from rl.errors import ConfigError
 from rl.files import read_json_object
 
@@ -105,7 +106,7 @@ def _list(argv: Sequence[str]) -> int:
         records = [_summary(record) for record in place.records()]
         show({"task": place.task, "records": records})
     if not options.json:
-        print(f"{len(records)} records of {place.task} in {place.directory}")
+        print(f"{counted(len(records), 'record')} of {place.task} in {place.directory}")
         for record in records:
             outcome = "open" if record["success"] is None else "worked" if record["success"] else "failed"
             where = ", ".join(f"{label} at {mm} mm" for label, mm in record["targets_mm"].items())
@@ -126,7 +127,7 @@ def _rebuild(argv: Sequence[str]) -> int:
     place = _find(options.folder, options.task)
     with place.open() as memory:
         memory.rebuild()
-        print(f"The index of {len(memory)} records of {place.task} was built again.")
+        print(f"The index of {counted(len(memory), 'record')} of {place.task} was built again.")
     return 0
 
 
@@ -136,7 +137,7 @@ def _forget(argv: Sequence[str]) -> int:
     place.record(options.record)  # refuses before anything is opened for changes
     with place.open() as memory:
         memory.forget(options.record)
-        print(f"{options.record} is forgotten; {len(memory)} records of {place.task} are left.")
+        print(f"{options.record} is forgotten; {counted(len(memory), 'record')} of {place.task} left.")
     return 0
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from agps_agent.cli.terminal import console, live
 from agps_agent.run.diagnosis import Figures
 from agps_agent.run.progress import Progress
+from rl.counting import counted
 
 PHASES = {
     "demos": "demonstrations: recording or loading",
@@ -123,9 +124,9 @@ def robot_line(row: Mapping[str, Any]) -> str:
         f"agent {row['agent_wait_s']:.0f} s",
         f"period {row['period_p50_ms']:.0f} ms, 99 % below {row['period_p99_ms']:.0f} ms",
         "no weights yet" if age is None else f"weights {age} updates old",
-        *([f"{row['faults']} faults"] if row["faults"] else []),
-        *([f"{row['unsent']} episodes unsent"] if row["unsent"] else []),
-        *([f"died {row['deaths']} times"] if row.get("deaths") else []),
+        *([counted(row["faults"], "fault")] if row["faults"] else []),
+        *([f"{counted(row['unsent'], 'episode')} unsent"] if row["unsent"] else []),
+        *([f"died {counted(row['deaths'], 'time')}"] if row.get("deaths") else []),
         *([] if row["is_here"] else ["silent"]),
     ]
     return ", ".join(parts)
@@ -150,7 +151,7 @@ def _extent(progress: Progress) -> tuple[int, int, str]:
 def _counters(progress: Progress) -> list[str]:
     done, _, unit = _extent(progress)
     rate = done / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
-    human = [f"human {progress.human_interventions} times, {progress.human_s:.0f} s"]
+    human = [f"human {counted(progress.human_interventions, 'time')}, {progress.human_s:.0f} s"]
     return [
         _lambda(progress),
         f"triggers {progress.triggers}",

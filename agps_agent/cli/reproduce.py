@@ -13,6 +13,7 @@ from agps_agent.cli.options import UsageError, parse_options
 from agps_agent.cli.tasks import check_task
 from agps_agent.measure.experiments.declaration import MOST_SEEDS
 from agps_agent.run.address import EXAMPLE, is_address
+from rl.counting import counted
 from rl.errors import AgpsError, ConfigError
 from rl.files import quoted
 
@@ -241,7 +242,7 @@ def _run_grid(
     for line in spent_in_words(spent(runs)):
         print(line)
     if _is_all_done(outcome, len(runs)):
-        print(f"All {len(runs)} runs are finished. {_report_command(options.name, options)}")
+        print(f"All {counted(len(runs), 'run is', 'runs are')} finished. {_report_command(options.name, options)}")
     return 0
 
 
@@ -293,7 +294,7 @@ def _measure(measurement: "Measurement", options: ReproduceOptions, called: str,
     elif jobs:
         outcome = _work(jobs, folder, options, _workplace(options), command)
         if _is_all_done(outcome, len(jobs)):
-            print(f"{len(jobs)} runs are measured. {_report_command(called, options)}")
+            print(f"{counted(len(jobs), 'run is', 'runs are')} measured. {_report_command(called, options)}")
     if missing:
         names = ", ".join(run.name for run in missing)
         print(
@@ -310,7 +311,9 @@ def _is_all_done(outcome: "Outcome", count: int) -> bool:
         AgpsError: If some have failed.
     """
     if outcome.left:
-        print(f"The budget is spent; {len(outcome.left)} runs are left. The same command goes on.")
+        print(
+            f"The budget is spent; {counted(len(outcome.left), 'run is', 'runs are')} left. The same command goes on."
+        )
     for name, why in outcome.failed.items():
         print(f"{name} failed: {why}")
     if outcome.failed:

@@ -17,6 +17,7 @@ from agps_agent.run.directory import RunDirectory, default_classifier, reward_fo
 from agps_agent.run.place import check_robot, named_at, place_of
 from agps_agent.run.simulation import SIMULATION
 from rl.bounds import Count, Seed, Threads, Whole
+from rl.counting import counted
 from rl.errors import ConfigError
 from rl.rewards.classifier import FitConfig
 
@@ -166,7 +167,7 @@ def _collect(argv: Sequence[str]) -> int:
     with json_only_on_stdout(options.json) as show:
         with _what_is_kept_is_told(folder):
             episodes = collect(options, folder, positive, negative)
-        numbers = {
+        numbers: dict[str, Any] = {
             "folder": str(folder),
             "task": task.name,
             "episodes": len(episodes),
@@ -176,8 +177,8 @@ def _collect(argv: Sequence[str]) -> int:
         show(numbers)
     if not options.json:
         print(
-            f"{numbers['positive']} frames of success and {numbers['negative']} of failure from "
-            f"{numbers['episodes']} episodes in {folder}"
+            f"{counted(numbers['positive'], 'frame')} of success and {numbers['negative']} of failure from "
+            f"{counted(numbers['episodes'], 'episode')} in {folder}"
         )
     return 0
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from agps_agent.overlay import draw_answer
 from agps_agent.run.directory import Row, RunDirectory
+from rl.counting import counted
 from rl.types import InterventionEnd
 from tools.describe import describe_end
 
@@ -139,7 +140,7 @@ def cost_in_words(cost: Mapping[str, Any]) -> str:
     if not cost:
         return ""
     tokens = cost.get("prompt_tokens", 0) + cost.get("completion_tokens", 0)
-    text = f"{cost.get('model_calls', 0)} model calls, {cost.get('latency_s', 0.0):.2f} s"
+    text = f"{counted(cost.get('model_calls', 0), 'model call')}, {cost.get('latency_s', 0.0):.2f} s"
     return f"{text}, {tokens} tokens" if tokens else text
 
 

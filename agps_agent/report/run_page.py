@@ -27,6 +27,7 @@ from agps_agent.run.directory import Row, RunDirectory
 from agps_agent.run.films import films_in
 from agps_agent.run.methods import shown
 from agps_agent.run.rows import check_reportable, config_of
+from rl.counting import counted
 from rl.evaluation import wilson_interval
 from rl.files import read_json_object, write_atomically
 
@@ -143,7 +144,7 @@ def _headline(
     last: Row = {**(episodes[-1] if episodes else {}), **summary}
     numbers = [
         _final_success(summary, evaluations),
-        (f"{last.get('env_steps', 0):,}", f"environment steps, {len(episodes)} rollouts"),
+        (f"{last.get('env_steps', 0):,}", f"environment steps, {counted(len(episodes), 'rollout')}"),
         (f"{last.get('learner_steps', 0):,}", "learner steps"),
         (_duration(last.get("wall_clock_s", 0.0)), "training, wall-clock"),
         (_duration(last.get("robot_time_s", 0.0)), "robot time at 10 Hz, agent pauses included"),
@@ -155,7 +156,9 @@ def _headline(
     if questions or last.get("agent_calls"):
         triggered = per_ten_rollouts(episodes, "triggered")
         hits = last.get("memory_hits", 0)
-        numbers.append((f"{last.get('agent_calls', 0)}", f"agent calls in {questions} questions, {hits} from memory"))
+        numbers.append(
+            (f"{last.get('agent_calls', 0)}", f"agent calls in {counted(questions, 'question')}, {hits} from memory")
+        )
         numbers.append(
             (
                 f"{triggered[0]:.0f} → {triggered[-1]:.0f}" if triggered else "-",

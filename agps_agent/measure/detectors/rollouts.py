@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agps_agent.measure.detectors.mishaps import Mishap, dropped, from_step, mishap_of, missed_grasp
+from rl.counting import counted
 from rl.envs.factory import make_env
 from rl.envs.manipulation import ManipulationEnv
 from rl.errors import ConfigError
@@ -236,6 +237,6 @@ def make_rollouts(
         for split in splits:
             for kind in ("good",) if split == "calibration" else maker.kinds:
                 n = GOOD_SHARE * episodes if kind == "good" else episodes
-                progress(f"{task.name}: {n} rollouts, {split}, {kind}")
+                progress(f"{task.name}: {counted(n, 'rollout')}, {split}, {kind}")
                 made += maker.make(kind, split, n)
     return made

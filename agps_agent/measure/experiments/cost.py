@@ -14,6 +14,7 @@ from agps_agent.models.prices import Price, in_dollars, listed_prices, price_of
 from agps_agent.run.config import RunConfig
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.estimate import Usage, calls_of, usage_of
+from rl.counting import counted
 from rl.errors import AgpsError
 
 CALLS_ALONE = (2, 10)
@@ -156,7 +157,7 @@ def _model(config: RunConfig) -> tuple[str, Price | None, bool]:
 def in_words(estimate: GridEstimate, *, jobs: int) -> list[str]:
     """Return an estimate line by line."""
     at_a_time = max(1, min(jobs, estimate.runs))
-    work = f"{estimate.runs} runs to do, at most {estimate.control_steps:,} control steps"
+    work = f"{counted(estimate.runs, 'run')} to do, at most {estimate.control_steps:,} control steps"
     hours = estimate.hours_with(at_a_time)
     if hours is None:
         work += "; hours are not known: no run of each task has been measured here"
@@ -167,13 +168,13 @@ def in_words(estimate: GridEstimate, *, jobs: int) -> list[str]:
         return lines
     least, most = estimate.least, estimate.most
     asked = (
-        f"{estimate.asking} runs ask the agent: {least.calls:,} to {most.calls:,} model calls, "
+        f"{counted(estimate.asking, 'run asks', 'runs ask')} the agent: {least.calls:,} to {most.calls:,} model calls, "
         f"{least.prompt_tokens + least.completion_tokens:,} to {most.prompt_tokens + most.completion_tokens:,} tokens."
     )
     if all(one.in_process and one.price is None for one in estimate.asked):
         lines.append(f"{asked} The embedded model costs nothing; a served one in its place:")
         return lines + [f"  {name}: {_range(price, least, most)}" for name, price in listed_prices()]
-    return [*lines, asked, *(f"  {one.model}, {_runs(one.runs)}: {_cost(one)}" for one in estimate.asked)]
+    return [*lines, asked, *(f"  {one.model}, {counted(one.runs, 'run')}: {_cost(one)}" for one in estimate.asked)]
 
 
 def _cost(asked: AskedEstimate) -> str:
@@ -187,10 +188,6 @@ def _cost(asked: AskedEstimate) -> str:
 def _range(price: Price, least: Usage, most: Usage) -> str:
     low, high = (in_dollars(price.of(usage.prompt_tokens, usage.completion_tokens)) for usage in (least, most))
     return f"{low} to {high}"
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +230,9 @@ def spent_in_words(cost: Spent) -> list[str]:
         return []
     paid = f"{in_dollars(cost.usd)} by the prices of its servers" if cost.usd else "nothing where the model is embedded"
     lines = [
-        f"{cost.runs} finished runs asked the agent: {usage.calls:,} model calls, {usage.prompt_tokens:,} tokens of "
-        f"prompts and {usage.completion_tokens:,} of replies, {cost.seconds:,.0f} s until these. They cost {paid}; the "
-        "same tokens would cost of a served one:"
+        f"{counted(cost.runs, 'finished run')} asked the agent: {usage.calls:,} model calls, "
+        f"{usage.prompt_tokens:,} tokens of prompts and {usage.completion_tokens:,} of replies, "
+        f"{cost.seconds:,.0f} s until these. They cost {paid}; the same tokens would cost of a served one:"
     ]
     usd = ((name, price.of(usage.prompt_tokens, usage.completion_tokens)) for name, price in listed_prices())
     return lines + [f"  {name}: {in_dollars(amount)}" for name, amount in usd]

@@ -18,6 +18,7 @@ from agps_agent.run.config_file import installed_versions, load_config
 from agps_agent.run.directory import RunDirectory
 from agps_agent.run.origin import origin
 from agps_agent.run.place import place_of
+from rl.counting import counted
 from rl.errors import ConfigError
 from rl.evaluation import FINAL_SEED, evaluate
 from rl.files import write_atomically
@@ -125,7 +126,7 @@ class _Work:
             centres_mm=tuple(centres),
             **self._about(started),
         )
-        return boxes, f"{len(centres)} boxes in {len(found)} scenes"
+        return boxes, f"boxes in {len(centres)} of {counted(len(found), 'scene')}"
 
     def _about(self, started_s: float) -> dict[str, Any]:
         made = origin()

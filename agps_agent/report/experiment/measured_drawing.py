@@ -25,6 +25,7 @@ from agps_agent.report.experiment.drawing import (
 )
 from agps_agent.report.experiment.measured import Map, MeasuredCell, MeasuredResults
 from agps_agent.report.figures import INK
+from rl.counting import counted
 from rl.evaluation import wilson_interval
 from rl.types import FloatArray
 
@@ -216,7 +217,7 @@ def _landscapes(results: MeasuredResults, landscape: Landscape) -> Drawing:
                 axes.set_visible(False)
             for axes, stage in zip(line, row, strict=False):
                 image = _map(axes, stage, landscape, least, most)
-                told = [stage.when, f"{len(stage.maps)} run{'s' if len(stage.maps) != 1 else ''}"]
+                told = [stage.when, counted(len(stage.maps), "run")]
                 whose = [stage.cell.label, *([stage.cell.panel] if len(panels) > 1 else [])]
                 axes.set_title("\n".join(told if by_time else [*whose, *told]), loc="left", color=INK, fontsize=7.5)
             above = "above the goal, z [mm]"

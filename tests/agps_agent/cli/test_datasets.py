@@ -69,7 +69,7 @@ def test_import_of_somebody_elses_dataset_tells_what_it_took_on_trust(
     make_public(Path("set"), **rewarded())
     assert main([*IMPORT, "--camera", f"wrist_1={TOP}", "--camera", f"wrist_2={SIDE}"]) == 0
     out, err = capsys.readouterr()
-    assert "2 demonstrations of usb_insertion in back; 1 episodes did not succeed and were left out." in out
+    assert "2 demonstrations of usb_insertion in back; 1 episode did not succeed and was left out." in out
     assert "agps train usb_insertion --demos-dir back" in out
     assert "set calls action joint_0.pos, joint_1.pos" in err and "set does not say what observation.state is" in err
 

@@ -66,7 +66,7 @@ def test_change_while_a_run_uses_it_is_one_clear_sentence(
 def test_forget_and_rebuild(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["memory", "forget", str(run.path), SECOND]) == 0
     assert main(["memory", "rebuild", str(run.path)]) == 0
-    assert "The index of 1 records of usb_insertion was built again." in capsys.readouterr().out
+    assert "The index of 1 record of usb_insertion was built again." in capsys.readouterr().out
     with EpisodicMemory(run.memory, 8, "usb_insertion") as memory:
         found = memory.recall(EAST, calibration_hash="cafe", min_similarity=0.9)
         assert [r.id for r in found] == [FIRST]
@@ -80,7 +80,7 @@ def test_memory_beyond_a_run_is_a_folder(tmp_path: Path, capsys: pytest.CaptureF
         memory.remember(record(np.ones(8)))
     for folder in (tmp_path / "lab", run.path):
         assert main(["memory", "list", str(folder)]) == 0
-        assert "1 records of usb_insertion" in capsys.readouterr().out
+        assert "1 record of usb_insertion" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

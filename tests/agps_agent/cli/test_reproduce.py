@@ -125,7 +125,7 @@ def test_finished_runs_are_measured_once_and_the_missing_are_named(
     for _ in range(2):  # the second time nothing is left to do
         assert reproduce(["far.toml"], train=STANDIN_EVAL) == 0
     out = capsys.readouterr().out
-    assert "1 runs are measured. agps report --experiment far.toml --runs runs" in out
+    assert "1 run is measured. agps report --experiment far.toml --runs runs" in out
     assert "3 of 4 runs of tiny.toml are missing in runs/tiny: serl-seed0, agps-seed1, serl-seed1." in out
     assert (here / "runs" / "far" / "begun.txt").read_text() == "agps-seed0\n"
     assert main(["report", "--experiment", "far.toml", "--json"]) == 0

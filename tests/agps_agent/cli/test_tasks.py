@@ -128,7 +128,7 @@ def test_what_changes_about_the_task_reaches_the_task() -> None:
         (["ask", "button.py:PressButton"], "The agent has no prompt for task press_button: write press_button.md"),
         (["demos", "record", "button.py:PressButton"], "Task press_button is for a real table"),
         (["emulate", "button.py:PressButton"], "Task press_button is for a real table"),
-        (["bench", "env", "--task", "button.py:PressButton"], "Task press_button is for a real table"),
+        (["bench", "env", "button.py:PressButton"], "Task press_button is for a real table"),
         (
             ["train", "--run-dir", "usb_insertion", "knitting"],
             "There is no task 'knitting'; did you mean knot_hanging?",
@@ -147,7 +147,7 @@ def test_what_a_task_cannot_do_is_refused_in_one_sentence_before_anything_starts
 
 
 def test_task_without_an_expert_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "env", "--task", "slow.py:SlowUsb", "--steps", "3", "--image-size", "64", "--json"]) == 0
+    assert main(["bench", "env", "slow.py:SlowUsb", "--steps", "3", "--image-size", "64", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cameras"] == 2
 
 

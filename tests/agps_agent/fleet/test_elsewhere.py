@@ -79,8 +79,8 @@ def said(process: "subprocess.Popen[str]") -> str:
 def test_run_and_what_is_measured_of_it_come_home_whole(address: str, tmp_path: Path) -> None:
     run = tmp_path / "runs/tiny/serl-seed0"
     out = said(reproduce(tmp_path, address))
-    assert "with 1 at a time" in out or "1 runs to do" in out
-    assert "All 1 runs are finished." in out
+    assert "with 1 at a time" in out or "1 run to do" in out
+    assert "All 1 run is finished." in out
     assert json.loads((run / "summary.json").read_text())["env_steps"] == 80
     assert {"config.json", "metrics.jsonl", "checkpoints", "report.html"} <= {path.name for path in run.iterdir()}
     assert not list(run.glob(".*")) and not (run / "owner.lock").exists()
@@ -88,7 +88,7 @@ def test_run_and_what_is_measured_of_it_come_home_whole(address: str, tmp_path: 
     assert "The policy alone succeeds" in log and "Report: runs/tiny/serl-seed0/report.html" in log
     assert json.loads((run / "config.json").read_text())["config"]["run_dir"] == "runs/tiny/serl-seed0"
     (tmp_path / "far.toml").write_text(FAR)
-    assert "1 runs are measured." in said(reproduce(tmp_path, address, name="far.toml"))
+    assert "1 run is measured." in said(reproduce(tmp_path, address, name="far.toml"))
     assert [path.name for path in (tmp_path / "runs/far/serl-seed0").iterdir()] == ["start-2.json"]
 
 
@@ -161,7 +161,7 @@ def test_command_finds_what_was_sent_along_and_says_how_it_ended(temporary: Path
     far = str(tmp_path / "tiny.toml")
     command = Guest({far: pack(tmp_path / "tiny.toml"), "runs": None}, "runs", ["reproduce", far, "--dry-run"])
     output, files, code = wait_for_end(command)
-    assert code == 0 and "1 runs to do, at most 80 control steps" in output and files == {}
+    assert code == 0 and "1 run to do, at most 80 control steps" in output and files == {}
     assert command.folder() is None
     command.clear()
     assert list(temporary.iterdir()) == []
