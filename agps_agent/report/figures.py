@@ -124,7 +124,7 @@ def return_over_steps(episodes: Sequence[Row], evaluations: Sequence[Row], final
         axes.plot(steps, returns, "o-", color=POLICY, markersize=4, label="policy alone, mean")
         last = [row for row in final if "mean_return" in row]
         steps, returns = [row["env_steps"] for row in last], [row["mean_return"] for row in last]
-        axes.plot(steps, returns, "D", color=GOOD, markersize=7, label="final evaluation, mean")
+        axes.plot(steps, returns, "D", color=GOOD, ms=7, clip_on=False, label="final evaluation, mean")
         axes.set_xlabel("environment steps")
         axes.set_ylabel("return")
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.18), ncols=3)
@@ -340,7 +340,7 @@ def comparison(series: Sequence[Series], axis: Axis) -> str:
             for curve in group.curves:
                 axes.plot(curve.along(axis), curve.success, color=group.color, linewidth=0.9, alpha=0.3)
             for final in group.finals:
-                axes.plot(final.along(axis), final.success, "D", color=group.color, markersize=6, alpha=0.7)
+                axes.plot(final.along(axis), final.success, "D", color=group.color, ms=6, alpha=0.7, clip_on=False)
             x, y = mean_curve(group.curves, axis) if group.curves else (np.zeros(0), np.zeros(0))
             marker = "o" if len(x) and x[0] == x[-1] else None  # one evaluation is a point, and no line
             axes.plot(x, y, color=group.color, linestyle=group.dash, linewidth=2.4, marker=marker, label=group.label)
@@ -369,7 +369,8 @@ def _draw_success(axes: Axes, axis: Axis, training: Curve, evaluation: Curve, fi
         if curve.intervals:
             axes.vlines(curve.along(axis), *zip(*curve.intervals, strict=True), color=color, lw=1.2, alpha=0.4)
     if final.success:
-        axes.plot(final.along(axis), final.success, "D", color=INK, markersize=7, label="final evaluation")
+        steps = final.along(axis)
+        axes.plot(steps, final.success, "D", color=INK, markersize=7, clip_on=False, label="final evaluation")
     _style_success(axes)
 
 
@@ -402,18 +403,22 @@ def _draw_traces(axes: Axes, traced: Sequence[Row], name: str) -> None:
 
 def _draw_scores(axes: Axes, traced: Sequence[Row], name: str) -> None:
     rollouts = np.array([row["episode"] for row in traced])
-    highest = np.clip([max(row[f"{name}_scores"]) for row in traced], 0.0, _HIGHEST_SCORE)
+    largest = np.array([max(row[f"{name}_scores"]) for row in traced])
+    highest = np.clip(largest, 0.0, _HIGHEST_SCORE)
     good = np.array([bool(row["success"]) for row in traced])
     helped = np.array([not is_unaided(row) for row in traced])
     for chosen, color in ((good, GOOD), (~good, BAD)):
         axes.plot(rollouts[chosen], highest[chosen], "o", color=color, markersize=3.5, alpha=0.8)
+    beyond = largest > _HIGHEST_SCORE
+    if beyond.any():
+        axes.plot(rollouts[beyond], highest[beyond] + 0.25, "^", color=BAD, ms=4, label=f"above {_HIGHEST_SCORE:g}")
     axes.plot(rollouts[helped], highest[helped], "o", ms=7, mfc="none", mec=AGENT, mew=1.2, label="agent helped")
     axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.4)
     axes.set_ylim(-0.1, max(2.0, 1.08 * float(highest.max())))
     axes.xaxis.set_major_locator(_whole())
     axes.set_xlabel("training rollout")
     axes.set_ylabel("largest score")
-    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16))
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=2, columnspacing=1.2)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -65,7 +65,7 @@ CALLS_OF_A_RUN = (2, 110)
 by 15 px, and of one that may answer with boxes alone; else they are at most 38..."""
 CALLS_WITHOUT_RECALL = (20, 130)
 """...of those that recall nothing..."""
-CALLS_WHERE_IT_MOVES = (80, 500)
+CALLS_WHERE_IT_MOVES = (60, 500)
 """...and of those in which something moves from rollout to rollout, so that nothing that worked fits again."""
 
 

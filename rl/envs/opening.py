@@ -42,11 +42,19 @@ def _make(name: str, given: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     except ConfigError:
         raise
     except Exception as error:  # somebody else's code runs here: whatever it raises is theirs to mend
-        cure = " Without a screen, set MUJOCO_GL=egl." if "OpenGL" in str(error) else ""
-        raise ConfigError(f"Cannot make the environment {name!r} ({words_of(error)}).{cure}") from error
+        raise ConfigError(f"Cannot make the environment {name!r} ({words_of(error)}).{_cure(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise ConfigError(f"{name} makes a {type(env).__name__}, not a gymnasium.Env.")
     return env
+
+
+def _cure(error: Exception) -> str:
+    """Return what to do about an environment that cannot be made; nothing where only its author knows."""
+    if isinstance(error, gymnasium.error.UnregisteredEnv):
+        return " Name an id that Gymnasium has, package:ID where a package registers it, or ./file.py:Name."
+    if isinstance(error, ModuleNotFoundError):
+        return f" Install {error.name}, or mend the name before the colon."
+    return " Without a screen, set MUJOCO_GL=egl." if "OpenGL" in str(error) else ""
 
 
 def _maker(name: str) -> Callable[..., gymnasium.Env[Any, Any]]:

@@ -161,13 +161,13 @@ def test_rollout_that_no_detector_scored_is_left_out() -> None:
     assert figures.detector_traces(more, "float", symbol="λ") == figures.detector_traces(scored, "float", symbol="λ")
 
 
-def test_lost_rollout_does_not_press_the_others_down() -> None:
-    """A score of 500 is drawn as one of 5."""
-    ordinary, lost = traced(True, [0.5]), traced(False, [500.0], 1)
-    at_the_limit = traced(False, [5.0], 1)
-    assert figures.detector_traces([ordinary, lost], "float", symbol="λ") == figures.detector_traces(
-        [ordinary, at_the_limit], "float", symbol="λ"
+def test_lost_rollout_does_not_press_the_others_down_and_is_marked() -> None:
+    """A score of 500 is drawn as one of 50; one of 5 is where it is."""
+    lost, less, shown = (
+        figures.detector_traces([traced(True, [0.5]), traced(False, [score], 1)], "float", symbol="λ")
+        for score in (500.0, 50.0, 5.0)
     )
+    assert lost == less and "above 5" in words(lost) and "above 5" not in words(shown)
 
 
 def test_groups_of_runs_are_named() -> None:

@@ -360,8 +360,8 @@ def test_arguments_reach_the_environment() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("Pendulum-v9", {}, r"Cannot make the environment 'Pendulum-v9' \(VersionNotFound"),
-        ("nowhere:a/B-v0", {}, r"Cannot make the environment 'nowhere:a/B-v0' \(ModuleNotFoundError"),
+        ("Pendulum-v9", {}, r"make the environment 'Pendulum-v9' \(VersionNotFound.*\. Name an id that Gymnasium has"),
+        ("nowhere:a/B-v0", {}, r"make the environment 'nowhere:a/B-v0' \(ModuleNotFoundError.*\. Install nowhere, or"),
         (f"{MODULE}:Nothing", {}, "has no attribute 'Nothing'"),
         ("builtins:dict", {}, "builtins:dict makes a dict, not a gymnasium.Env"),
         (f"{MODULE}:SevenJoints", {"gaol": 1}, "unexpected keyword argument 'gaol'"),
