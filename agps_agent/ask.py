@@ -121,7 +121,7 @@ def save_answer(folder: Path, answer: Answer, scene: Scene) -> None:
         scene: What it was asked about; `load_scene(folder / "scene")` gives it back.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "prompt.md").write_text(_prompts_markdown(answer), encoding="utf-8")
+    (folder / "prompt.md").write_text(_prompts_markdown(answer), encoding="utf-8", errors="replace")
     _write_json(folder / "reply.json", [_exchange_json(exchange) for exchange in answer.transcript])
     _write_json(folder / "intervention.json", describe_answer(answer))
     if answer.annotated is not None:

@@ -134,7 +134,9 @@ async def _call(
     exchange.reply = said(reply)
     if reply.usage_metadata is not None:
         exchange.prompt_tokens = reply.usage_metadata["input_tokens"]
-        exchange.completion_tokens = reply.usage_metadata["output_tokens"]
+        # Some count thoughts in the total alone, and bill them as replies.
+        thought = reply.usage_metadata["total_tokens"] - exchange.prompt_tokens
+        exchange.completion_tokens = max(reply.usage_metadata["output_tokens"], thought)
     return reply
 
 

@@ -34,13 +34,15 @@ def quoted(word: Path | str | None) -> str:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a crash or a full disk leaves either the old content or the new, never half.
 
+    Half a character, as cut text has them, becomes a question mark.
+
     Raises:
         AgpsError: If it cannot be written; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content.encode(errors="replace") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

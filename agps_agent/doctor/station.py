@@ -36,6 +36,7 @@ class StationCheckup:
         self._path, self._ip, self._task_name, self._hold_s = path, ip, task, hold_s
         self._open = ExitStack()
         self._cameras: dict[str, CameraDriver] = {}
+        self._devices: dict[tuple[str, str], CameraDriver] = {}
 
     def __enter__(self) -> "StationCheckup":
         """Begin."""
@@ -103,9 +104,11 @@ class StationCheckup:
             software.camera_client()
         except AgpsError:
             raise NotChecked("not checked: the camera client does not work") from None
-        camera = open_camera(config, self._station.clock)
-        self._open.callback(camera.close)
-        self._cameras[config.name] = camera
+        device = (config.kind, config.device)
+        if device not in self._devices:  # two cameras may be crops of one
+            self._devices[device] = open_camera(config, self._station.clock)
+            self._open.callback(self._devices[device].close)
+        self._cameras[config.name] = camera = self._devices[device]
         found = camera.info
         return (
             f"{found.model} {found.serial}, {found.width}x{found.height} at {config.fps} Hz, "

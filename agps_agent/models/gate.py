@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import time
 from collections import Counter
@@ -15,6 +16,8 @@ from langchain_core.messages import AIMessage, BaseMessage
 from agps_agent.models.limits import CallLimits
 from agps_agent.models.words import words
 from rl.errors import AgpsError
+
+logger = logging.getLogger(__name__)
 
 CallReason = Literal[
     "timeout",
@@ -63,6 +66,8 @@ class CallGate:
         self._open_until: float | None = None
         """Until when no call passes, by the clock, [s]; None while the breaker is closed."""
         self._is_probing = False
+        self._has_warned = False
+        """Of a server that does not tell how many tokens a reply takes."""
 
     async def call(
         self, model: BaseChatModel, messages: list[BaseMessage], *, limits: CallLimits, options: Mapping[str, Any]
@@ -172,11 +177,22 @@ class CallGate:
             raise explain(error, limits.call_timeout_s) from error
         if reply.usage_metadata is not None:
             self._counts["model_tokens"] += reply.usage_metadata["total_tokens"]
+        else:
+            self._warn_of_untold_tokens(limits)
         if len(reply.text) > LONGEST_REPLY:
             raise CallFailed(
                 "reply_too_long", f"The reply has {len(reply.text)} characters; {LONGEST_REPLY} is the limit."
             )
         return reply
+
+    def _warn_of_untold_tokens(self, limits: CallLimits) -> None:
+        if limits.max_tokens is not None and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "The server does not say how many tokens a reply takes: it counts as none, and max_tokens %d may be "
+                "passed; limit max_calls.",
+                limits.max_tokens,
+            )
 
     def _failed(self, limits: CallLimits) -> None:
         self._failures_in_a_row += 1
@@ -216,6 +232,8 @@ def _of_status(error: openai.APIStatusError) -> CallFailed:
         return CallFailed("server_error", message, retry_after_s=_retry_after_s(headers))
     if code == 413:
         message += " Lower image.max_side in the model's profile, or raise the limit of the server."
+    if code in (400, 422) and "max_completion_tokens" in message:
+        message += ' Set limit = "max_tokens" under [sampling] in the model\'s profile.'
     if code in (401, 403):
         message += " Set OPENAI_API_KEY."
     return CallFailed("model_error", message)

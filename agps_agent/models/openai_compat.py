@@ -18,7 +18,7 @@ from agps_agent.models.gate import CallFailed
 from agps_agent.models.library import check_url
 from agps_agent.models.profiles import ModelProfile, find_profile
 from agps_agent.models.replies import BESIDE
-from agps_agent.models.words import words
+from agps_agent.models.words import printable, words
 from rl.errors import ConfigError
 from tools.proxies import proxy_for
 
@@ -52,6 +52,9 @@ class ServedModel(NamedTuple):
 class CompatibleChat(ChatOpenAI):
     """`ChatOpenAI` for servers that keep to the protocol less strictly: what they say is not lost."""
 
+    reply_limit: str = "max_completion_tokens"
+    """Field of the request that limits the reply."""
+
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
@@ -60,6 +63,8 @@ class CompatibleChat(ChatOpenAI):
         if "response_format" in payload:
             form = {"response_format": payload.pop("response_format")}
             payload["extra_body"] = {**(payload.get("extra_body") or {}), **form}
+        if "max_completion_tokens" in payload:
+            payload[self.reply_limit] = payload.pop("max_completion_tokens")
         return payload
 
     def _create_chat_result(
@@ -70,7 +75,7 @@ class CompatibleChat(ChatOpenAI):
         Raises:
             CallFailed: In the server's words, if that is no reply.
         """
-        body = response.model_dump(warnings=False) if isinstance(response, openai.BaseModel) else response
+        body = printable(response.model_dump(warnings=False) if isinstance(response, openai.BaseModel) else response)
         said = _first_message(body)
         result = super()._create_chat_result({**body, "choices": body["choices"][:1]}, generation_info)
         message = result.generations[0].message
@@ -104,6 +109,7 @@ def open_chat_model(config: OpenAICompatConfig) -> ServedModel:
         top_p=sampling.top_p,
         presence_penalty=sampling.presence_penalty,
         max_completion_tokens=config.reply_tokens or sampling.max_tokens,
+        reply_limit=sampling.limit,
         extra_body=dict(sampling.extra) or None,
         use_responses_api=False,
         openai_proxy="",  # or the library looks for one too
@@ -206,7 +212,7 @@ def _first_message(body: Any) -> Mapping[str, Any]:
         raise CallFailed("model_error", f"The server's answer holds no message: {words(body)}.")
     message: dict[str, Any] = first["message"]
     _tidy_tools(message)
-    message["role"] = message.get("role") or "assistant"
+    message["role"] = "assistant"  # whatever a server calls it
     return message
 
 

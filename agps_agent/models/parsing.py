@@ -3,13 +3,14 @@
 import copy
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from agps_agent.models.pointing import as_keypoints, tags_as_keypoints
+from agps_agent.models.words import printable
 from rl.errors import AgpsError
 from tools.answers import PerceiveAnswer
 
@@ -55,15 +56,17 @@ def parse_json(text: str) -> Any:
             in the middle of a thought.
     """
     broken: list[Broken] = []
-    for value in _values(without_thoughts(text), broken):
+    said = without_thoughts(text)
+    for value in _values([*_FENCE.findall(said), said], broken):
         return value
     raise _no_json(text, broken)
 
 
 def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
-    """Return the validated answer in a reply: the first JSON value in it that fits, or the points in its tags.
+    """Return the validated answer in a reply: the last JSON value in it that fits, or the points in its tags.
 
-    A bare list is taken as the answer's only list, and points are read in each family's form (`pointing`).
+    A model that corrects itself in prose gives its draft first; what is in a fence goes before what is not. A bare
+    list is taken as the answer's only list, and points are read in each family's form (`pointing`).
 
     Args:
         text: What the model said.
@@ -77,13 +80,17 @@ def parse_answer(text: str, answer: type[AnswerT]) -> AnswerT:
     points = issubclass(answer, PerceiveAnswer)
     tagged = tags_as_keypoints(text) if points else None
     broken: list[Broken] = []
-    for value in islice(_values(text, broken) if tagged is None else [tagged], MOST_VALUES):
-        try:
-            return _validated(_wrapped(as_keypoints(value) if points else value, answer), answer)
-        except ValidationError as error:
-            size = len(str(value))  # a stray [1] in the prose is not what was meant
-            if closest is None or size > closest[0]:
-                closest = size, error
+    for part in (_FENCE.findall(text), [text]):
+        fitting: AnswerT | None = None
+        for value in islice(_values(part, broken) if tagged is None else [tagged], MOST_VALUES):
+            try:
+                fitting = _validated(_wrapped(as_keypoints(value) if points else value, answer), answer)
+            except ValidationError as error:
+                size = len(str(value))  # a stray [1] in the prose is not what was meant
+                if closest is None or size > closest[0]:
+                    closest = size, error
+        if fitting is not None:
+            return fitting
     if closest is None or closest[0] < max((length for length, _ in broken), default=0):
         raise _no_json(text, broken)
     wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in closest[1].errors()[:5])
@@ -150,18 +157,18 @@ def _has_open_thought(text: str) -> bool:
     return True
 
 
-def _values(text: str, broken: list[Broken]) -> Iterator[Any]:
-    """Yield the JSON objects and lists in a reply, those in a fence first, none from inside another.
+def _values(parts: Sequence[str], broken: list[Broken]) -> Iterator[Any]:
+    """Yield the JSON objects and lists in parts of a reply, none from inside another.
 
     Args:
-        text: The reply, without thoughts.
+        parts: Of the reply, without thoughts.
         broken: Takes the length of what begins like JSON and is none, and what is wrong with it.
 
     Raises:
         ReplyError: If a number is not finite.
     """
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    for part in (*_FENCE.findall(text), text):
+    for part in parts:
         end = 0
         for match in islice(_OPENING.finditer(part), MOST_OPENINGS):
             if match.start() < end:
@@ -174,9 +181,9 @@ def _values(text: str, broken: list[Broken]) -> Iterator[Any]:
                     end = _closing(part, match.start())
                     broken.append((end - match.start(), _complaint(error)))
                 continue
-            except RecursionError:  # a flood of brackets: each of the next ones would take as long
+            except (RecursionError, ValueError):  # a flood of brackets or digits: each of the next would take as long
                 break
-            yield value
+            yield printable(value)
 
 
 def _no_json(text: str, broken: list[Broken]) -> ReplyError:

@@ -14,7 +14,7 @@ _BOXES = ("bbox_2d", "box_2d", "bbox", "box")
 _LISTS = ("keypoints", "points", "objects", "detections")
 
 _POINT_TAG = re.compile(r"<points?\b([^<>]*)>([^<]*)</points?>")
-_ATTRIBUTE = re.compile(r'([a-z]+\d*)\s*=\s*"([^"]*)"')
+_ATTRIBUTE = re.compile(r"""([a-z]+\d*)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _REF_BOX = re.compile(r"<ref>([^<]*)</ref>\s*<box>\s*(\[[^<]*\])\s*</box>")
 
 
@@ -71,9 +71,12 @@ def _centre(box: Any) -> Any:
 
 def _point_tags(text: str) -> Iterator[dict[str, Any]]:
     for match in _POINT_TAG.finditer(text):
-        attributes = dict(_ATTRIBUTE.findall(match[1]))
+        attributes = {name: double or single for name, double, single in _ATTRIBUTE.findall(match[1])}
         label = (attributes.get("alt") or match[2]).strip()
         x, y = (attributes.get(axis) or attributes.get(f"{axis}1") for axis in "xy")
+        if (x is None or y is None) and set(attributes) - {"alt"}:  # of a form that is not read: no absence
+            yield {"label": label, "point_2d": match[1].strip(), "visible": True}
+            continue
         if x is None or y is None:
             yield {"label": label, "point_2d": None, "visible": False}
             continue

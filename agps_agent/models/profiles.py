@@ -5,6 +5,7 @@ profile of one's own is a TOML file with the same fields, given by its path.
 """
 
 import math
+import re
 import tomllib
 from enum import Enum
 from functools import cache
@@ -82,6 +83,8 @@ class Sampling(_Table):
     presence_penalty: float | None = None
     max_tokens: int = Field(1024, ge=1)
     """Longest reply, [tokens]."""
+    limit: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    """Field of the request that says it; some servers know the older max_tokens only."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request, e.g. `top_k = 20` of vLLM."""
 
@@ -91,7 +94,8 @@ class ModelProfile(_Table):
 
     name: str = Field(min_length=1)
     models: tuple[str, ...] = ()
-    """Parts of served model names, in lower case; the longest that fits a name decides."""
+    """Parts of served model names; the longest that fits a name decides. Case and separators do not count: Ollama's
+    qwen2.5vl is Qwen2.5-VL. One of two characters, such as o3, fits where nothing else is written together with it."""
     frame: CoordinateFrame
     decimals: int = Field(0, ge=0, le=6)
     """Decimals of a coordinate in prompts; families that were trained on integers get integers."""
@@ -225,9 +229,21 @@ def find_profile(model: str, *, profile: str | None = None) -> ModelProfile:
     """
     if profile is not None:
         return load_profile(profile)
-    served = model.lower()
-    fitting = [(len(part), name) for name in profile_names() for part in load_profile(name).models if part in served]
+    fitting = [
+        (len(_bare(part)), name) for name in profile_names() for part in load_profile(name).models if _fits(part, model)
+    ]
     return load_profile(max(fitting)[1] if fitting else FALLBACK)
+
+
+def _fits(part: str, served: str) -> bool:
+    """Return whether a served model's name has a part."""
+    if len(part) <= 2:
+        return re.search(rf"(?<![a-z0-9]){re.escape(part.lower())}(?![a-z0-9])", served.lower()) is not None
+    return _bare(part) in _bare(served)
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[-_. ]", "", name.lower())
 
 
 def _parse(text: str, source: str) -> ModelProfile:

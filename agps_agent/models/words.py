@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,18 @@ def words(said: Any) -> str:
     Args:
         said: Text as it came (JSON, HTML or plain), or a JSON value.
     """
-    return " ".join(_words(said).split())[:LONGEST].rstrip(". ")
+    text = " ".join(printable(_words(said)).split())[:LONGEST].rstrip(". ")
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    return text.replace(key, "***") if key else text
+
+
+def printable(said: Any) -> Any:
+    """Return a JSON value with a question mark for half a character, as cut text has it: no file takes that."""
+    if isinstance(said, str):
+        return said.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(said, Mapping):
+        return {printable(key): printable(value) for key, value in said.items()}
+    return [printable(entry) for entry in said] if isinstance(said, list) else said
 
 
 def _words(said: Any) -> str:

@@ -99,12 +99,26 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def wait_for_enter(what: str) -> None:
-    """Ask for something, and return when Enter was pressed; a signal interrupts it."""
-    sys.stderr.write(f"{what} Press Enter when it is done.\n")
-    sys.stderr.flush()
-    while not select.select([sys.stdin], [], [], 0.1)[0]:
-        pass
-    os.read(sys.stdin.fileno(), 256)
+    """Ask for something, and return when Enter alone was pressed: hands may be where the arm goes next.
+
+    Raises:
+        KeyboardInterrupt: If somebody typed a stop key, Esc or space, or nobody can type any more; or by a signal.
+    """
+    say = f"{what} Press Enter when it is done; Esc or space, and Enter, end the run.\n"
+    while True:
+        sys.stderr.write(say)
+        sys.stderr.flush()
+        while not select.select([sys.stdin], [], [], 0.1)[0]:
+            pass
+        try:
+            typed = os.read(sys.stdin.fileno(), 256)
+        except OSError:  # the terminal is gone
+            typed = b""
+        if not typed or b" " in typed or b"\x1b" in typed:
+            raise KeyboardInterrupt
+        if not typed.strip():
+            return
+        say = f"Not understood: {typed.decode(errors='replace').strip()!r}. {what} Then press Enter alone.\n"
 
 
 def describe(waypoint: Waypoint, index: int, count: int) -> str:

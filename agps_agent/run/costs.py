@@ -10,8 +10,10 @@ def costs_of_help(counts: Mapping[str, float], price: Price | None) -> dict[str,
 
     Args:
         counts: A supervisor's counters.
-        price: What the model's tokens cost; None where nobody knows: `agent_usd` is missing then.
+        price: What the model's tokens cost; None where nobody knows. `agent_usd` is missing then, and where
+            the server tells no tokens.
     """
+    is_untold = counts.get("agent_calls", 0) > 0 and counts.get("tokens", 0) == 0  # by the server
     prompt, completion = int(counts.get("prompt_tokens", 0)), int(counts.get("completion_tokens", 0))
     return {
         "agent_calls": int(counts.get("agent_calls", 0)),
@@ -20,7 +22,7 @@ def costs_of_help(counts: Mapping[str, float], price: Price | None) -> dict[str,
         "agent_prompt_tokens": prompt,
         "agent_completion_tokens": completion,
         "agent_seconds": counts.get("model_s", 0.0),
-        **({} if price is None else {"agent_usd": price.of(prompt, completion)}),
+        **({} if price is None or is_untold else {"agent_usd": price.of(prompt, completion)}),
         "agent_pause_s": counts.get("agent_pause_s", 0.0),
         "human_interventions": int(counts.get("human_interventions", 0)),
         "human_s": counts.get("human_s", 0.0),

@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from annotated_types import Interval
@@ -34,6 +35,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rl.bounds import Count, Positive, Whole, check_bounds
 from rl.errors import ConfigError
+from rl.guard import FARTHEST_M
 from rl.robots.base import Arm, Gripper, arm_class, gripper_class
 from rl.robots.clock import Clock, check_clock
 from rl.tasks.base import Task
@@ -122,7 +124,7 @@ class StationConfig:
     """Host seconds per second of this station, which an emulator measured; more than 1 for emulators only."""
 
     def __post_init__(self) -> None:
-        """Refuse a slow clock where the arm may be a real one.
+        """Refuse a slow clock, and an emulator's eyes, where the arm may be a real one.
 
         Raises:
             ConfigError: If so.
@@ -133,6 +135,14 @@ class StationConfig:
             raise ConfigError(
                 f"slowdown is {self.slowdown:g}, but no emulator tells this station's truth: the limits of a real arm "
                 "hold in real time. Remove slowdown."
+            )
+
+        if self.truth is not None and not isinstance(self.truth, str):
+            raise ConfigError(f"truth is {self.truth!r}; write emulator://HOST:PORT, or leave it out.")
+        if self.truth is not None and self.address is not None and not _is_same_host(self.address, self.truth):
+            raise ConfigError(
+                f"The arm is at {self.address} and an emulator at {self.truth} tells this station's truth: an arm that "
+                "is real would move by a simulation. Name the emulator's arm, or remove truth and write real cameras."
             )
 
     @property
@@ -169,6 +179,13 @@ class StationConfig:
         """
         if self.truth is None:
             raise ConfigError(f"{request}: a real table tells nobody where things are; {instead}.")
+
+
+def _is_same_host(address: str, truth: str) -> bool:
+    """Return whether an arm's address and an emulator's URL name one machine, this one by any of its own names."""
+    hosts = [urlsplit(name if "//" in name else f"//{name}").hostname or "" for name in (address, truth)]
+    own = [host in ("localhost", "::1") or host.startswith("127.") for host in hosts]
+    return all(own) or hosts[0] == hosts[1]
 
 
 def load_station(path: Path, *, ip: str | None = None) -> StationConfig:
@@ -237,6 +254,8 @@ def open_gripper(station: StationConfig, task: Task) -> Gripper:
         )
     driver = gripper_class(kind)
     config = driver.config_class() if station.gripper is None else station.gripper
+    if task.has_gripper and not getattr(config, "enabled", True):
+        raise ConfigError(f"{task.name} opens and closes a gripper, and [gripper] says enabled = false; remove that.")
     return driver(config, station.arm, clock=station.clock)
 
 
@@ -285,7 +304,9 @@ def _camera(values: dict[str, Any], path: Path) -> CameraConfig:
 
 def _workspace(values: Any, path: Path) -> Box:
     try:
-        lower, upper = (np.array([float(v) for v in values[name]]) for name in ("lower", "upper"))
+        lower, upper = (np.array(values[name]) for name in ("lower", "upper"))
+        if any(bound.dtype.kind not in "iuf" for bound in (lower, upper)):
+            raise TypeError
     except (TypeError, KeyError, ValueError):
         raise ConfigError(
             f"{path} needs a [workspace] with lower = [x, y, z] and upper = [x, y, z] in m: where the TCP may go."
@@ -294,7 +315,14 @@ def _workspace(values: Any, path: Path) -> Box:
         raise ConfigError(
             f"{path}: workspace goes from {lower.tolist()} to {upper.tolist()}; lower must be below upper."
         )
-    return Box(lower=lower, upper=upper)
+    if unknown := sorted(values.keys() - {"lower", "upper"}):
+        raise ConfigError(f"{path}: workspace has no {unknown[0]!r}; it has lower and upper.")
+    if np.max(np.abs([lower, upper])) > FARTHEST_M:
+        raise ConfigError(
+            f"{path}: workspace goes from {lower.tolist()} to {upper.tolist()}; it is in m, and no arm reaches further "
+            f"than {FARTHEST_M:g} m."
+        )
+    return Box(lower=lower.astype(float), upper=upper.astype(float))
 
 
 def _read(kind: type[T], values: Mapping[str, Any], where: str) -> T:

@@ -3,7 +3,11 @@
 import re
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from functools import cache
+from typing import Any, get_type_hints
+
+import numpy as np
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from rl.errors import ConfigError
 from rl.registry import Registry
@@ -56,6 +60,35 @@ def get_task(name: str, **overrides: Any) -> Task:
     return make_task(load_task(name), **overrides)
 
 
+def _of_its_type(kind: type[Task], name: str, value: Any) -> Any:
+    """Return a value of a field as its type has it: a list becomes a tuple, a table settings.
+
+    Raises:
+        ConfigError: If it is of another type; its bounds are not looked at.
+    """
+    adapter = _adapter(kind, name)
+    if adapter is None:
+        return value
+    plain = (
+        value.item() if isinstance(value, np.generic) else value.tolist() if isinstance(value, np.ndarray) else value
+    )
+    try:
+        if isinstance(plain, bool) and not isinstance(adapter.validate_python(plain), bool):
+            raise ConfigError(f"{kind.name}: {name} is {value!r}; give a number.")
+        return adapter.validate_python(plain)
+    except ValidationError as error:
+        raise ConfigError(f"{kind.name}: {name} is {value!r}: {error.errors()[0]['msg']}.") from error
+
+
+@cache
+def _adapter(kind: type[Task], name: str) -> TypeAdapter[Any] | None:
+    """Return what checks a field's type, without its bounds; None for types that only their author can check."""
+    try:
+        return TypeAdapter(get_type_hints(kind)[name])
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError, KeyError, TypeError):
+        return None
+
+
 def make_task(kind: type[Task], **overrides: Any) -> Task:
     """Return a task of a class with some of its fields changed.
 
@@ -67,6 +100,6 @@ def make_task(kind: type[Task], **overrides: Any) -> Task:
         if key not in known:
             raise ConfigError(f"Task {kind.name} has no field {key!r}; its fields: {', '.join(known)}.")
     try:
-        return kind(**overrides)
+        return kind(**{name: _of_its_type(kind, name, value) for name, value in overrides.items()})
     except TypeError as error:  # something abstract, or a field without a value
         raise ConfigError(f"Task {kind.name} cannot be made: {error}.") from error

@@ -104,6 +104,10 @@ class Capture:
             if _at_rest(before, after):
                 T_base_tcp = apply_delta(before, 0.5 * pose_difference(before, after))
                 return View(T_base_tcp=T_base_tcp, sighting=self.board.detect(frame.rgb))
+            if self.clock.now() > deadline:  # it creeps: slowly enough for a moment, too fast for two images
+                raise HardwareFault(
+                    f"The arm still creeps after {SETTLE_TIMEOUT_S:.0f} s; let go of it, or check its load (load_kg)."
+                )
 
     def take(self, views: list[View]) -> View:
         """Take a view, append it if it shows enough of the board, and report; returns it in any case."""

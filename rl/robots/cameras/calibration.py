@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from rl.errors import AgpsError, ConfigError
+from rl.guard import FARTHEST_M, is_pose
 from rl.robots.station import Mount
 from rl.types import FloatArray
 
@@ -73,14 +74,17 @@ class CameraCalibration:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             calibration = _ADAPTER.validate_python(content)
+            T = calibration.T
         except FileNotFoundError:
             raise ConfigError(f"There is no calibration {path}; `agps calibrate` makes one.") from None
         except (OSError, ValueError, ValidationError) as error:
             raise ConfigError(f"{path} is no camera calibration or damaged; run `agps calibrate` again.") from error
-        T = calibration.T
-        rigid = T.shape == (4, 4) and np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-6)
-        if not rigid or np.linalg.det(T[:3, :3]) < 0 or not np.allclose(T[3], [0, 0, 0, 1]):
-            raise ConfigError(f"T_mount_cam in {path} is not a rigid pose; run `agps calibrate` again.")
+        if not is_pose(T):
+            raise ConfigError(
+                f"T_mount_cam in {path} is not a rigid pose in m within {FARTHEST_M:g} m; run `agps calibrate` again."
+            )
+        if not (0.0 <= calibration.residual_mm < np.inf and 0.0 <= calibration.residual_deg < np.inf):
+            raise ConfigError(f"{path} holds a residual that is no error; run `agps calibrate` again.")
         return calibration
 
 

@@ -59,13 +59,14 @@ class CameraRig:
         wanted = _wanted(cameras, self._policy, self._agent)
         opening = open_camera or (lambda config: open_by_kind(config, clock))
         self._mounted: dict[str, _Mounted] = {}
-        drivers: dict[str, tuple[CameraConfig, CameraDriver]] = {}
+        drivers: dict[tuple[str, str], tuple[CameraConfig, CameraDriver]] = {}
         with ExitStack() as opened:
             for config in wanted:
-                if config.device not in drivers:
-                    drivers[config.device] = config, opening(config)
-                    opened.callback(drivers[config.device][1].close)
-                first, driver = drivers[config.device]
+                device = (config.kind, config.device)  # each kind counts its own
+                if device not in drivers:
+                    drivers[device] = config, opening(config)
+                    opened.callback(drivers[device][1].close)
+                first, driver = drivers[device]
                 _check_shared(first, config)
                 self._mounted[config.name] = _mount(config, driver)
             self._opened = opened.pop_all()

@@ -461,6 +461,9 @@ class FrankaArm(Arm):
             self._robot.join_motion(self.clock.host_s(3.0))
         except self._errors as error:
             logger.warning("The arm ended its motion with: %s", error)
+        except BaseException:  # Ctrl-C in between: the next stop has to brake
+            self._mode = mode
+            raise
         self._motion = None
 
     def _reconnect(self) -> None:

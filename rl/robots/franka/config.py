@@ -1,9 +1,13 @@
 """What a station says about an FR3 and its hand."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from rl.bounds import NotNegative, Positive, Whole, check_bounds
+from rl.errors import ConfigError
+from rl.robots.panda import JOINT_LIMITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,15 +18,15 @@ class ArmConfig:
     """Address of the control box, or of an emulator."""
     realtime: Literal["enforce", "ignore"] = "enforce"
     """`enforce` refuses a kernel without PREEMPT_RT; `ignore` is for emulators and trials."""
-    max_contact_force_N: Positive = 20.0
+    max_contact_force_N: Annotated[float, Interval(gt=0, le=60)] = 20.0
     """Steady force that the impedance can exert: the error clip is this divided by the stiffness, [N]."""
-    max_contact_torque_Nm: Positive = 3.0
+    max_contact_torque_Nm: Annotated[float, Interval(gt=0, le=12)] = 3.0
     """Steady torque that the impedance can exert, [N m]."""
-    stop_force_factor: Positive = 2.0
+    stop_force_factor: Annotated[float, Interval(ge=1, le=3)] = 2.0
     """Measured force, as a multiple of `max_contact_force_N`, at which the arm stops when it lasts for 50 ms."""
-    translational_stiffness: Positive = 2000.0
+    translational_stiffness: Annotated[float, Interval(gt=0, le=4_000)] = 2000.0
     """[N/m] (HIL-SERL: 2000)."""
-    rotational_stiffness: Positive = 150.0
+    rotational_stiffness: Annotated[float, Interval(gt=0, le=300)] = 150.0
     """[N m/rad] (HIL-SERL: 150)."""
     translational_damping: NotNegative = 89.0
     """[N s/m] (HIL-SERL: 89)."""
@@ -51,6 +55,11 @@ class ArmConfig:
     def __post_init__(self) -> None:
         """Refuse what no arm can be driven with."""
         check_bounds(self, "arm.{}".format)
+        low, high = JOINT_LIMITS.T
+        if len(self.home_q) != len(low) or not all(a <= q <= b for a, q, b in zip(low, self.home_q, high, strict=True)):
+            raise ConfigError(
+                f"arm.home_q is {list(self.home_q)}; give seven joint angles within the arm's limits, in radians."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

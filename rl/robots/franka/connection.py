@@ -10,6 +10,8 @@ from rl.errors import ConfigError
 from rl.robots.franka.config import ArmConfig
 from rl.robots.franka.faults import network_errors_of, reason
 
+HARDEST_BLOW_N = 100.0
+"""Highest threshold of the control box, [N] (HIL-SERL: 100)."""
 CONNECT_S = 20.0
 """Longest wait for the control box, [s]: libfranka waits for ever where another client is served."""
 MAX_DYNAMICS = 0.3
@@ -65,7 +67,7 @@ def connect(franky: Any, config: ArmConfig) -> Any:
         )
         # The control box is the last line: it brakes hard where the impedance and the 1 kHz reaction did not stop.
         # Its thresholds are for blows, in one millisecond: HIL-SERL sets 100 N.
-        robot.set_collision_behavior([60.0] * 4 + [30.0] * 3, [max(60.0, 2.5 * stop_force_N)] * 6)
+        robot.set_collision_behavior([60.0] * 4 + [30.0] * 3, [min(max(60.0, 2.5 * stop_force_N), HARDEST_BLOW_N)] * 6)
         if config.load_kg > 0.0:
             robot.set_load(config.load_kg, list(config.load_com_m), [0.001, 0, 0, 0, 0.001, 0, 0, 0, 0.001])
     except franky.RealtimeException as error:

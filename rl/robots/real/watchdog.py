@@ -3,12 +3,15 @@
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from rl.errors import AgpsError
 from rl.robots.clock import REAL_TIME, Clock
 
 logger = logging.getLogger(__name__)
+RETRY_S = 0.1
+"""From one attempt to stop an arm whose driver fails to the next, [s]."""
 CALLERS = 8
 """Innermost calls of the control loop that are named where it was silent."""
 
@@ -101,14 +104,32 @@ class Watchdog:
                     continue
                 state = self._state
             where = calls_of(self._loop, CALLERS)
-            try:
-                act()
-            except AgpsError as error:
-                # The arm has failed by itself and is stopped; whoever commands it next is told.
-                logger.warning("The watchdog could not hold the arm: %s", error)
+            if not self._could(act):
+                self._stop_until_it_does()
+                state = "stopped"
             logger.warning(
                 "No fresh action for %.2f s: the arm is %s. The control loop was in %s.", silent_s, state, where
             )
+
+    def _could(self, act: Callable[[], None]) -> bool:
+        """Hold or stop the arm; return whether that needs no further try. No error ends the thread that watches."""
+        try:
+            act()
+        except AgpsError as error:
+            # The arm has failed by itself and is stopped; whoever commands it next is told.
+            logger.warning("The watchdog could not hold the arm: %s", error)
+        except Exception:  # a driver's own: whether the arm still follows its last target nobody knows
+            logger.exception("The watchdog could not hold or stop the arm; it goes on trying to stop it.")
+            return False
+        return True
+
+    def _stop_until_it_does(self) -> None:
+        with self._lock:
+            self.stops += self._state != "stopped"
+            self._state = "stopped"
+        while not self._could(self._arm.stop):
+            if self._clock.wait(self._closing, RETRY_S):
+                return
 
 
 def calls_of(thread: int, most: int) -> str:

@@ -11,6 +11,7 @@ import pytest
 from agps_agent.ask import Answer, ask
 from agps_agent.graph import Graph, build_graph
 from agps_agent.models.gate import explain
+from agps_agent.models.library import check_url
 from agps_agent.models.openai_compat import OpenAICompatConfig, ServedModel, check_endpoint, open_chat_model
 from agps_agent.settings import AgentSettings
 from agps_agent.state import AgentContext
@@ -149,6 +150,8 @@ PAGE = "<!DOCTYPE html><html><head><title>{0}</title><style>p {{}}</style></head
         (413, JSON, "", "model_error", "image.max_side"),
         (422, JSON, '{"detail": [{"msg": "field required"}]}', "model_error", "answers 422: field required"),
         (400, JSON, '{"error": {"message": "no such model"}}', "model_error", "answers 400: no such model"),
+        (422, JSON, '{"detail": "extra_forbidden: max_completion_tokens"}', "model_error", 'Set limit = "max_tokens"'),
+        (400, JSON, r'{"error": {"message": "refused: \ud83d"}}', "model_error", "answers 400: refused: ?"),
         (401, JSON, '{"error": "bad key"}', "model_error", "bad key. Set OPENAI_API_KEY"),
         (429, JSON, '{"error": {"message": "slow down"}}', "rate_limited", "answers 429: slow down"),
         (502, HTML, "", "server_error", "answers 502: Bad Gateway"),
@@ -169,6 +172,7 @@ async def test_status_of_a_server_comes_with_its_words(
         calling(seen()),  # the arguments are an object, not its text
         {**calling(None), "content": json.dumps(seen()), "tool_calls": [{"id": "1", "function": None}]},
         {"role": None, "content": json.dumps(seen())},
+        {"role": "model", "content": json.dumps(seen())},
     ],
 )
 async def test_arguments_and_messages_in_another_form_are_read(
@@ -277,3 +281,38 @@ def test_certificates_that_cannot_be_read_are_said(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     with raw_server() as raw, pytest.raises(ConfigError, match="SSL_CERT_FILE"):
         check_endpoint(raw.url)
+
+
+async def test_half_a_character_in_a_reply_costs_no_file(graph: Graph, tmp_path: Path) -> None:
+    with raw_server(replied({"content": "I see \ud83d no port"})) as raw:
+        answer = await asked(graph, raw, tmp_path)
+    assert answer.reason_key == "not_json" and "I see ? no port" in answer.transcript[0].reply
+
+
+async def test_key_that_a_server_repeats_is_not_shown(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-SECRET123")
+    with raw_server('{"error": "bad key sk-SECRET123"}', kind=JSON, status=401) as raw:
+        answer = await asked(graph, raw, tmp_path)
+    assert "bad key ***" in answer.reason and "SECRET" not in answer.reason
+
+
+@pytest.mark.parametrize("url", ["http://robot:hunter2@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?api_key=hunter2"])
+def test_url_with_a_secret_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match="give the server's key as OPENAI_API_KEY") as error:
+        check_url(url)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("limit", ["max_completion_tokens", "max_tokens"])
+async def test_longest_reply_is_said_in_the_field_that_the_profile_names(
+    limit: str, graph: Graph, tmp_path: Path
+) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text(f'name = "mine"\nframe = "pixel"\n[sampling]\nmax_tokens = 77\nlimit = "{limit}"\n')
+    with raw_server(replied({"content": "?"})) as raw:
+        served = open_chat_model(OpenAICompatConfig(url=raw.url, profile=str(profile)))
+        await served.model.ainvoke("Where?")
+    (request,) = raw.asked
+    assert {key: request[key] for key in request if "tokens" in key} == {limit: 77}

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from agps_agent.models.parsing import ReplyError, parse_answer, parse_json
@@ -191,6 +193,7 @@ def test_tag_without_coordinates_is_not_visible() -> None:
         '[{"label": "a", "bbox_2d": [1, 2, 3]}]',
         '<point x="left" y="top" alt="a">a</point>',
         '<point x="nan" y="1" alt="a">a</point>',
+        '<points coords="1 1 523 412" alt="a">a</points>',
         '{"keypoints": []}',
     ],
 )
@@ -198,3 +201,37 @@ def test_points_in_no_form_are_refused(text: str) -> None:
     with pytest.raises(ReplyError) as error:
         parse_answer(text, PerceiveAnswer)
     assert error.value.reason == "wrong_schema"
+
+
+def test_tags_are_read_in_single_quotes_too() -> None:
+    (keypoint,) = parse_answer("<point x='61.5' y='40.2' alt='a'>a</point>", PerceiveAnswer).keypoints
+    assert (keypoint.label, keypoint.point_2d, keypoint.visible) == ("a", (61.5, 40.2), True)
+
+
+def pointed(x: int) -> str:
+    return json.dumps({"keypoints": [{"label": "a", "point_2d": [x, 1], "visible": True}]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"First guess: {pointed(1)} That is the screw. Final answer: {pointed(2)}",
+        f"```json\n{pointed(1)}\n```\nCorrected:\n```json\n{pointed(2)}\n```",
+        f"{pointed(1)}, or rather\n```json\n{pointed(2)}\n```\nnot {pointed(3)}",
+        f'{pointed(2)} My confidence is {{"high": 1}}.',
+    ],
+)
+def test_answer_that_corrects_a_draft_is_taken(text: str) -> None:
+    assert parse_answer(text, PerceiveAnswer).keypoints[0].point_2d == (2, 1)
+
+
+def test_half_a_character_is_a_question_mark() -> None:
+    half = DECISION.replace("It is far", r"It is far \ud83d")
+    reason = parse_answer(half, DecideModeAnswer).reason
+    assert reason.startswith("It is far ?") and reason.encode()
+
+
+def test_number_without_end_is_no_json() -> None:
+    with pytest.raises(ReplyError) as error:
+        parse_answer('{"mode": ' + 5000 * "9" + "}", DecideModeAnswer)
+    assert error.value.reason == "not_json"

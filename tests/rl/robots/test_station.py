@@ -127,7 +127,17 @@ def test_real_table_refuses_what_only_a_scene_knows(tmp_path: Path) -> None:
         ConfigError, match="--reward truth: a real table tells nobody where things are; use a classifier"
     ):
         load(tmp_path, ARM + WORKSPACE).require_truth("--reward truth", "use a classifier")
-    load(tmp_path, 'truth = "emulator://127.0.0.1:1"\n' + ARM + WORKSPACE).require_truth("--reward truth", "nothing")
+    emulated = 'truth = "emulator://127.0.0.1:1"\n' + ARM.replace("172.16.0.2", "localhost")
+    load(tmp_path, emulated + WORKSPACE).require_truth("--reward truth", "nothing")
+
+
+@pytest.mark.parametrize("ip", ["172.16.0.2", None])
+def test_no_arm_but_the_emulators_own_moves_by_its_truth(ip: str | None, tmp_path: Path) -> None:
+    """With `--robot-ip` on an emulator's file a real arm would have simulated eyes."""
+    arm = ARM if ip is None else ARM.replace("172.16.0.2", "127.0.0.1")
+    (tmp_path / "station.toml").write_text('truth = "emulator://127.0.0.1:1"\n' + arm + WORKSPACE)
+    with pytest.raises(ConfigError, match="arm is at 172.16.0.2 and an emulator at .* would move by a simulation"):
+        load_station(tmp_path / "station.toml", ip=ip)
 
 
 STATION = """
@@ -156,8 +166,13 @@ def write(folder: Path, *, arm: str = "", gripper: str = "", camera: str = "") -
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"arm": "max_contact_force_N = nan"}, "max_contact_force_N is nan: Input should be greater than 0."),
+        ({"arm": "max_contact_force_N = nan"}, "max_contact_force_N is nan: Input should be less than or equal to 60."),
         ({"arm": "max_contact_force_N = -20"}, "max_contact_force_N is -20: Input should be greater than 0."),
+        ({"arm": "max_contact_force_N = 150"}, "max_contact_force_N is 150: Input should be less than or equal to 60."),
+        (
+            {"arm": "home_q = [0, 0, 0]"},
+            "arm.home_q is [0.0, 0.0, 0.0]; give seven joint angles within the arm's limits, in radians.",
+        ),
         ({"arm": "load_com_m = [0, 0, inf]"}, "arm.load_com_m is inf; give a finite number."),
         ({"gripper": "debounce_s = inf"}, "debounce_s is inf; give a finite number."),
         ({"camera": "fps = 0"}, "fps is 0: Input should be greater than or equal to 1."),
