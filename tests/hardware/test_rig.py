@@ -123,6 +123,18 @@ class TestRig:
         with pytest.raises(ConfigError, match="are one device, .* differ in fps: 30 and 15"):
             CameraRig([first, dataclasses.replace(first, name="wrist_2", fps=15)], task())
 
+    def test_cameras_of_two_kinds_are_two_whatever_each_kind_calls_its_own(self, server: CameraServer) -> None:
+        first = config(server.device)
+        second = dataclasses.replace(first, name="wrist_2", kind="another")
+        opened: list[str] = []
+
+        def opening(chosen: CameraConfig) -> CameraDriver:
+            opened.append(chosen.kind)
+            return open_camera(dataclasses.replace(chosen, kind=first.kind))
+
+        with CameraRig([first, second], task(), open_camera=opening):
+            assert opened == [first.kind, "another"]
+
     def test_rendered_cameras_show_what_the_backend_shows(self, tmp_path: Path) -> None:
         backend = MujocoBackend(task(), shadows=False)
         backend.reset(task().home, np.random.default_rng(0))

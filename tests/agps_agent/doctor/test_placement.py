@@ -155,3 +155,19 @@ def test_missing_and_damaged_files_are_told(tmp_path: Path) -> None:
     (tmp_path / "side.json").unlink()
     with pytest.raises(AgpsError, match="There is no calibration"):
         calibration(config, INFO, needed=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"T_mount_cam": ((1.0, 0.0, 0.0, 712.0), *GOOD.T_mount_cam[1:])}, "not a rigid pose in m within 10 m"),
+        ({"T_mount_cam": ((1.0, 0.0, 0.0, float("nan")), *GOOD.T_mount_cam[1:])}, "not a rigid pose|damaged"),
+        ({"T_mount_cam": ((1.0, 0.0), *GOOD.T_mount_cam[1:])}, "damaged; run `agps calibrate` again"),
+        ({"residual_mm": float("nan")}, "residual that is no error|damaged"),
+    ],
+)
+def test_calibration_that_places_a_camera_nowhere_is_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AgpsError, match=words):
+        calibration(camera(tmp_path, replace(GOOD, **changes)), INFO, needed=True)

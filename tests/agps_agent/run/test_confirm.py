@@ -3,12 +3,21 @@ import io
 import os
 import pty
 import struct
+import sys
 import termios
 
 import numpy as np
 import pytest
 
-from agps_agent.run.confirm import FIRST_RUNS, Confirm, count_finished_run, describe, finished_runs, is_first_run
+from agps_agent.run.confirm import (
+    FIRST_RUNS,
+    Confirm,
+    count_finished_run,
+    describe,
+    finished_runs,
+    is_first_run,
+    wait_for_enter,
+)
 from rl.transforms import pose
 from rl.types import Guide, Waypoint
 from tests.clocks import until
@@ -83,3 +92,29 @@ def test_first_runs_of_a_station_are_counted_beside_its_file(tmp_path):
         assert finished_runs(station) == number
         count_finished_run(station)
     assert not is_first_run(station)
+
+
+def test_only_enter_alone_says_that_it_is_done(terminal, monkeypatch, capsys):
+    stdin, type_line = terminal
+    monkeypatch.setattr(sys, "stdin", stdin)
+    type_line("no")
+    type_line("")
+    wait_for_enter("Lay the towel.")
+    assert "Not understood: 'no'. Lay the towel. Then press Enter alone." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("typed", ["\x1b", " ", "yes go"])
+def test_stop_key_at_the_question_ends_the_run(typed, terminal, monkeypatch):
+    stdin, type_line = terminal
+    monkeypatch.setattr(sys, "stdin", stdin)
+    type_line(typed)
+    with pytest.raises(KeyboardInterrupt):
+        wait_for_enter("Lay the towel.")
+
+
+def test_nobody_at_the_keyboard_has_done_nothing(terminal, monkeypatch, tmp_path):
+    (tmp_path / "empty").touch()
+    with (tmp_path / "empty").open() as ended:
+        monkeypatch.setattr(sys, "stdin", ended)
+        with pytest.raises(KeyboardInterrupt):
+            wait_for_enter("Lay the towel.")

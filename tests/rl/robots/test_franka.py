@@ -40,6 +40,19 @@ class FailingArm(LoggingArm):
         raise HardwareFault("gone")
 
 
+class BrokenDriver(LoggingArm):
+    """One whose connection fails when it is held, and the first two times that it is stopped."""
+
+    def hold(self) -> None:
+        self.log.append("hold")
+        raise ConnectionResetError("socket of the arm")
+
+    def stop(self) -> None:
+        self.log.append("stop")
+        if self.log.count("stop") < 3:
+            raise TimeoutError("socket of the arm")
+
+
 @pytest.fixture(params=[LoggingArm])
 def watched(request: pytest.FixtureRequest):
     arm, clock = request.param(), MovedClock()
@@ -136,6 +149,18 @@ def test_watchdog_outlives_an_arm_that_fails(watched):
     clock.show(0.4)
     clock.show(0.7)
     assert arm.log == ["stop"]
+
+
+@pytest.mark.parametrize("watched", [BrokenDriver], indirect=True)
+def test_watchdog_whose_arm_can_not_be_held_stops_it_and_goes_on_trying(watched):
+    arm, watchdog, clock = watched
+    watchdog.resume()
+    clock.show(0.31)
+    until(lambda: arm.log == ["hold", "stop", "stop", "stop"])
+    assert watchdog.stops == 1 and watchdog.stopped
+    watchdog.resume()
+    clock.show(1.1)
+    assert arm.log[4:] == ["stop"] and watchdog.stops == 2
 
 
 def test_watchdog_of_a_slow_station_waits_as_much_longer():

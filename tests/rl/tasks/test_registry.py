@@ -1,6 +1,7 @@
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +125,23 @@ def test_prompt_lies_beside_the_class_or_where_it_says(tmp_path: Path) -> None:
         name = "third"
 
     assert Other.prompt_file() == Third.prompt_file() == tmp_path / "words.md"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("port_position", 0.5, "port_position is 0.5: Input should be a valid tuple"),
+        ("port_position", [0.51, 0.0], "port_position is .*: Field required"),
+        ("horizon", 50.5, "horizon is 50.5: Input should be a valid integer"),
+        ("start_height_m", True, "start_height_m is True; give a number"),
+        ("clearance_m", "wide", "clearance_m is 'wide': Input should be a valid number"),
+    ],
+)
+def test_value_of_another_type_is_refused_by_its_field(name: str, value: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"usb_insertion: {words}"):
+        get_task("usb_insertion", **{name: value})
+
+
+def test_list_of_a_file_becomes_a_tuple_and_a_scalar_of_numpy_a_number() -> None:
+    task: Any = get_task("usb_insertion", port_position=[0.5, 0.01, 0.05], clearance_m=np.float32(0.25e-3))
+    assert task.port_position == (0.5, 0.01, 0.05) and isinstance(task.clearance_m, float)

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from rl.errors import HardwareFault
+from rl.robots.base import CameraFrame
 from rl.robots.calibration.capture import Capture, Key, Progress, capture_auto, capture_guided
 from rl.robots.calibration.solve import calibrate
 from rl.robots.calibration.views import CalibrationError, View
 from rl.robots.station import Mount
 from rl.transforms import invert, matrix_to_rotvec, pose
 from rl.types import Box, FloatArray
+from tests.clocks import MovedClock
 from tests.rl.robots.calibration.synthetic import (
     BOARD,
     HEIGHT,
@@ -130,3 +132,31 @@ def test_arm_that_does_not_rest_gives_no_view(monkeypatch: pytest.MonkeyPatch) -
     cell = ShakingCell("world", still.T_base_tcp, still.T_other_board)
     with pytest.raises(HardwareFault, match="still moves"):
         capture(cell).view()
+
+
+class CreepingCell(DrawnCell):
+    """An arm that sags by 1 mm a second: at rest for a moment, and not for as long as two images take."""
+
+    def __init__(self, clock: MovedClock) -> None:
+        still = make_cell("hand")
+        super().__init__(still.mount, still.T_base_tcp, still.T_other_board)
+        self.clock, self.first_s = clock, clock.now()
+        self.T_start = self.T_base_tcp
+
+    def measure(self) -> DrawnCell:
+        self.T_base_tcp = self.T_start @ pose(np.array([0.0, 0.0, 1e-3 * (self.clock.now() - self.first_s)]))
+        return self
+
+    def wait_newer(self, time_s: float, *, timeout_s: float = 2.0) -> CameraFrame:
+        self.clock.move(0.5)
+        blank = np.zeros((HEIGHT, WIDTH), np.float32)
+        return CameraFrame(rgb=np.zeros((HEIGHT, WIDTH, 3), np.uint8), depth_m=blank, time_s=self.clock.now(), number=0)
+
+
+def test_arm_that_creeps_is_told_and_not_waited_for_without_end() -> None:
+    clock = MovedClock()
+    cell = CreepingCell(clock)
+    creeping = Capture(board=BOARD, camera=cell, arm=cell, report=print, still_s=0.0, clock=clock)
+    with pytest.raises(HardwareFault, match="still creeps after 8 s; let go of it, or check its load"):
+        creeping.view()
+    assert clock.now() - cell.first_s < 10.0
