@@ -72,12 +72,12 @@ def _of_its_type(kind: type[Task], name: str, value: Any) -> Any:
     plain = (
         value.item() if isinstance(value, np.generic) else value.tolist() if isinstance(value, np.ndarray) else value
     )
+    if get_type_hints(kind)[name] in (int, float) and (isinstance(plain, bool) or not isinstance(plain, int | float)):
+        raise ConfigError(f"{name} is {value!r}; give a number.")
     try:
-        if isinstance(plain, bool) and not isinstance(adapter.validate_python(plain), bool):
-            raise ConfigError(f"{kind.name}: {name} is {value!r}; give a number.")
         return adapter.validate_python(plain)
     except ValidationError as error:
-        raise ConfigError(f"{kind.name}: {name} is {value!r}: {error.errors()[0]['msg']}.") from error
+        raise ConfigError(f"{name} is {value!r}: {error.errors()[0]['msg']}.") from error
 
 
 @cache
