@@ -113,4 +113,6 @@ def saving() -> Iterator[None]:
 def interrupt_main_thread() -> None:
     """Interrupt the program like Ctrl-C, from any thread; once it ends already, do not disturb it."""
     if _ending is None or not _ending.asked:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        is_ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # by whoever started it: nobody would hear that
+        number = signal.SIGTERM if is_ignored else signal.SIGINT
+        signal.pthread_kill(threading.main_thread().ident or 0, number)

@@ -90,3 +90,13 @@ def test_stop_key_interrupts_from_another_thread_and_never_what_is_saved_then() 
 def test_without_anybody_who_catches_signals_saving_changes_nothing() -> None:
     with pytest.raises(KeyboardInterrupt), saving():
         send(signal.SIGINT)
+
+
+def test_stop_key_ends_a_program_whose_shell_has_it_ignore_ctrl_c() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), terminated_like_ctrl_c():
+            threading.Thread(target=interrupt_main_thread).start()
+            time.sleep(200.0)
+    finally:
+        signal.signal(signal.SIGINT, before)
