@@ -225,3 +225,10 @@ def test_contact_force_is_the_largest_of_each_episode():
     assert result.steps == (task.horizon, task.horizon)
     assert result.contact_force_peaks_N == (task.horizon, task.horizon) and result.contact_force_peak_N == task.horizon
     assert evaluate(Still(), Reach(), episodes=1, seed=0).contact_force_peak_N is None
+
+
+def test_interval_holds_its_proportion_for_every_count() -> None:
+    for trials in range(1, 201):
+        for successes in range(trials + 1):
+            low, high = wilson_interval(successes, trials)
+            assert 0.0 <= low <= successes / trials <= high <= 1.0
