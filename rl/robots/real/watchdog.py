@@ -128,7 +128,7 @@ class Watchdog:
             self.stops += self._state != "stopped"
             self._state = "stopped"
         while not self._could(self._arm.stop):
-            if self._clock.wait(self._closing, RETRY_S):
+            if self._clock.wait(self._closing, RETRY_S) or not self.stopped:  # or somebody drives it again
                 return
 
 
