@@ -64,10 +64,10 @@ def check_url(url: str) -> None:
         raise ConfigError(f"{url!r} is no URL ({error}); {example}.") from error
     if not is_url(url) or not named[0]:
         raise ConfigError(f"{url!r} is no URL of a server (http:// or https://, then its name); {example}.")
-    if parts.password is not None or parts.query:
+    if parts.username is not None or parts.query:
         raise ConfigError(
-            f"The URL of {parts.hostname} holds a password or a query, which would be written to config.json, reports "
-            "and logs; leave it out, and give the server's key as OPENAI_API_KEY."
+            f"The URL of {parts.hostname} holds a name, a password or a query, which would be written to config.json, "
+            "reports and logs; leave it out, and give the server's key as OPENAI_API_KEY."
         )
 
 

@@ -79,7 +79,7 @@ class CameraCalibration:
             raise ConfigError(f"There is no calibration {path}; `agps calibrate` makes one.") from None
         except (OSError, ValueError, ValidationError) as error:
             raise ConfigError(f"{path} is no camera calibration or damaged; run `agps calibrate` again.") from error
-        if not is_pose(T):
+        if not is_pose(T) or not np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-6):
             raise ConfigError(
                 f"T_mount_cam in {path} is not a rigid pose in m within {FARTHEST_M:g} m; run `agps calibrate` again."
             )

@@ -162,6 +162,7 @@ def test_missing_and_damaged_files_are_told(tmp_path: Path) -> None:
     [
         ({"T_mount_cam": ((1.0, 0.0, 0.0, 712.0), *GOOD.T_mount_cam[1:])}, "not a rigid pose in m within 10 m"),
         ({"T_mount_cam": ((1.0, 0.0, 0.0, float("nan")), *GOOD.T_mount_cam[1:])}, "not a rigid pose|damaged"),
+        ({"T_mount_cam": ((1.0, 1e-4, 0.0, 0.0), *GOOD.T_mount_cam[1:])}, "not a rigid pose"),
         ({"T_mount_cam": ((1.0, 0.0), *GOOD.T_mount_cam[1:])}, "damaged; run `agps calibrate` again"),
         ({"residual_mm": float("nan")}, "residual that is no error|damaged"),
     ],

@@ -298,7 +298,14 @@ async def test_key_that_a_server_repeats_is_not_shown(
     assert "bad key ***" in answer.reason and "SECRET" not in answer.reason
 
 
-@pytest.mark.parametrize("url", ["http://robot:hunter2@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?api_key=hunter2"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://robot:hunter2@127.0.0.1:9/v1",
+        "http://hunter2@127.0.0.1:9/v1",
+        "http://127.0.0.1:9/v1?api_key=hunter2",
+    ],
+)
 def test_url_with_a_secret_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(ConfigError, match="give the server's key as OPENAI_API_KEY") as error:
         check_url(url)
